@@ -1,0 +1,74 @@
+# Finds every library and wraps LibTorch as braid::torch. LibTorch's own TorchConfig.cmake is not
+# used: the PyPI wheel's insists on a whole CUDA toolkit even for a program that runs on the CPU.
+
+if(BRAID_LIBTORCH_DIR)
+  set(BRAID_TORCH_DIR ${BRAID_LIBTORCH_DIR})
+else()
+  if(DEFINED ENV{BRAID_PREFIX})
+    set(_prefix $ENV{BRAID_PREFIX})
+  elseif(DEFINED ENV{XDG_CACHE_HOME})
+    set(_prefix $ENV{XDG_CACHE_HOME}/braid)
+  else()
+    set(_prefix $ENV{HOME}/.cache/braid)
+  endif()
+  set(BRAID_TORCH_DIR ${_prefix}/libtorch-2.11.0-cpu/torch)
+endif()
+if(NOT EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cpu.so OR NOT EXISTS ${BRAID_TORCH_DIR}/include/ATen/ATen.h)
+  message(FATAL_ERROR "No LibTorch in ${BRAID_TORCH_DIR} (looked for lib/libtorch_cpu.so and include/ATen/ATen.h). "
+                      "Run scripts/setup.sh, or pass -DBRAID_LIBTORCH_DIR=<folder of LibTorch 2.11 or newer>.")
+endif()
+file(STRINGS ${BRAID_TORCH_DIR}/include/torch/headeronly/version.h _torch_version
+     REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+string(REGEX REPLACE "[^0-9;]" "" _torch_version "${_torch_version}")
+string(REPLACE ";" "." BRAID_TORCH_VERSION "${_torch_version}")
+if(BRAID_TORCH_VERSION VERSION_LESS 2.11)
+  message(FATAL_ERROR "LibTorch in ${BRAID_TORCH_DIR} is ${BRAID_TORCH_VERSION}; Braid needs 2.11 or newer.")
+endif()
+
+add_library(braid_torch INTERFACE)
+add_library(braid::torch ALIAS braid_torch)
+target_include_directories(braid_torch SYSTEM INTERFACE ${BRAID_TORCH_DIR}/include
+                                                        ${BRAID_TORCH_DIR}/include/torch/csrc/api/include)
+target_link_libraries(braid_torch INTERFACE ${BRAID_TORCH_DIR}/lib/libtorch_cpu.so ${BRAID_TORCH_DIR}/lib/libc10.so)
+# The wheel's libraries look for their companions beside themselves (libcudart, libcupti, libgomp);
+# at link time the linker needs the same folders to resolve them.
+set(_torch_companions ${BRAID_TORCH_DIR}/../nvidia/cu13/lib)
+target_link_options(braid_torch INTERFACE -Wl,-rpath-link,${BRAID_TORCH_DIR}/lib
+                                          -Wl,-rpath-link,${_torch_companions}
+                                          -Wl,-rpath,${BRAID_TORCH_DIR}/lib
+                                          -Wl,--disable-new-dtags)
+
+set(BRAID_CUDA_STATUS off)
+if(NOT BRAID_CUDA STREQUAL OFF)
+  find_package(CUDAToolkit 13.0 QUIET)
+  if(CUDAToolkit_FOUND AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so)
+    # Nothing of ours refers to libtorch_cuda by symbol; --no-as-needed keeps it loaded so that
+    # ATen's CUDA kernels register themselves.
+    target_link_options(braid_torch INTERFACE
+      "LINKER:--no-as-needed,${BRAID_TORCH_DIR}/lib/libtorch_cuda.so,${BRAID_TORCH_DIR}/lib/libc10_cuda.so,--as-needed")
+    set(BRAID_CUDA_STATUS "${CUDAToolkit_VERSION}")
+  elseif(BRAID_CUDA STREQUAL ON)
+    message(FATAL_ERROR "BRAID_CUDA=ON needs the CUDA toolkit 13 (found: ${CUDAToolkit_FOUND}) and "
+                        "libtorch_cuda.so in ${BRAID_TORCH_DIR}/lib (a CUDA LibTorch, -DBRAID_LIBTORCH_DIR=...).")
+  endif()
+endif()
+
+find_package(Threads REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(HDF5 REQUIRED COMPONENTS C)
+add_library(braid_hdf5 INTERFACE)
+target_include_directories(braid_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(braid_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+if(BRAID_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+
+# One precompiled ATen for every target: 8 s per file become 2.
+add_library(braid_precompiled OBJECT ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
+target_link_libraries(braid_precompiled PRIVATE braid::torch braid_options)
+target_precompile_headers(braid_precompiled PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
+                          <cstdint> <string> <vector> <memory> <optional>)
