@@ -1,0 +1,256 @@
+#include "checkpoint/hdf5.h"
+
+#include <cstring>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "checkpoint/dtype.h"
+#include "checkpoint/hdf5_driver.h"
+#include "checkpoint/hdf5_objects.h"
+#include "core/error.h"
+
+namespace braid {
+namespace {
+
+std::recursive_mutex& process_wide_lock() {
+  static std::recursive_mutex mutex;
+  return mutex;
+}
+
+std::string innermost_message() {
+  std::string message = "unknown reason";
+  const auto take_first = [](unsigned number, const H5E_error2_t* error, void* target) -> herr_t {
+    if (number == 0 && error->desc != nullptr) {
+      *static_cast<std::string*>(target) = error->desc;
+    }
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &message);
+  return message;
+}
+
+}  // namespace
+
+template <class T>
+T Hdf5File::checked(T result, const char* action, const std::string& object) const {
+  if (result < 0) [[unlikely]] {
+    const std::string reason = innermost_message();  // the next HDF5 call forgets it
+    require_written();
+    fail("cannot ",
+         action,
+         object.empty() ? "" : " '" + object + "' in",
+         " ",
+         path_.string(),
+         ": HDF5 says: ",
+         reason);
+  }
+  return result;
+}
+
+void Hdf5File::require_written() const {
+  require(*write_error_ == 0, "cannot write ", path_.string(), ": ", std::strerror(*write_error_));
+}
+
+Hdf5File::Hdf5File(const std::filesystem::path& path, bool create)
+    : path_(path), lock_(process_wide_lock()) {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not prints
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
+  H5Pset_file_locking(
+      access, false, true);  // some network file systems have no locks; renames guard us
+  if (create) {
+    use_remembering_driver(access, write_error_.get());
+    id_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), "create");
+  } else {
+    id_ = checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), "open");
+  }
+}
+
+Hdf5File Hdf5File::create(const std::filesystem::path& path) {
+  return Hdf5File(path, true);
+}
+
+Hdf5File Hdf5File::open(const std::filesystem::path& path) {
+  return Hdf5File(path, false);
+}
+
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept
+    : path_(std::move(other.path_)),
+      lock_(std::move(other.lock_)),
+      write_error_(std::move(other.write_error_)),
+      id_(std::exchange(other.id_, H5I_INVALID_HID)) {}
+
+Hdf5File::~Hdf5File() {
+  if (id_ >= 0) {
+    H5Fclose(id_);
+  }
+}
+
+void Hdf5File::close() {
+  checked(H5Fclose(std::exchange(id_, H5I_INVALID_HID)), "close");
+  lock_.unlock();
+  require_written();
+}
+
+hid_t Hdf5File::create_dataset(const std::string& name,
+                               const at::Tensor& tensor,
+                               hid_t properties) {
+  const std::string dtype = dtype_name(tensor.scalar_type());
+  const Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes()),
+               links = link_properties();
+  const hid_t dataset = checked(
+      H5Dcreate2(id_, name.c_str(), type, space, links, properties, H5P_DEFAULT), "create", name);
+  const auto rank = static_cast<hsize_t>(tensor.dim());
+  const Handle rank_space(H5Screate_simple(1, &rank, nullptr), H5Sclose);
+  const std::vector<int64_t> shape = tensor.sizes().vec(), offset(shape.size(), 0);
+  const bool good =
+      write_string_attribute(dataset, "dtype", dtype) >= 0 &&
+      write_attribute(dataset, "global_shape", H5T_STD_I64LE, rank_space, shape.data()) >= 0 &&
+      write_attribute(dataset, "offset", H5T_STD_I64LE, rank_space, offset.data()) >= 0;
+  checked(good ? 0 : -1, "write the attributes of", name);
+  return dataset;
+}
+
+void Hdf5File::write_tensor(const std::string& name, const at::Tensor& tensor) {
+  const Handle type = hdf5_type(tensor.scalar_type()),
+               properties = dataset_properties(tensor.scalar_type(), type);
+  const Handle dataset(create_dataset(name, tensor, properties), H5Dclose);
+  if (tensor.numel() > 0) {
+    const auto contiguous = tensor.detach().cpu().contiguous();
+    checked(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, contiguous.const_data_ptr()),
+            "write",
+            name);
+  }
+  require_written();
+}
+
+void Hdf5File::write_virtual(const std::string& name,
+                             const at::Tensor& tensor,
+                             const std::string& source) {
+  if (tensor.dim() == 0 || tensor.numel() == 0) {
+    write_tensor(name, tensor);
+    return;
+  }
+  const Handle type = hdf5_type(tensor.scalar_type()),
+               properties = dataset_properties(tensor.scalar_type(), type);
+  const Handle space = hdf5_space(tensor.sizes());
+  checked(
+      H5Pset_virtual(properties, space, source.c_str(), ("/" + name).c_str(), space), "map", name);
+  const Handle dataset(create_dataset(name, tensor, properties), H5Dclose);
+  require_written();
+}
+
+at::Tensor Hdf5File::read_tensor(const std::string& name) const {
+  const Handle dataset(checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name), H5Dclose);
+  const Handle attribute(checked(H5Aopen(dataset, "dtype", H5P_DEFAULT), "find the dtype of", name),
+                         H5Aclose);
+  bool good = false;
+  const std::string spelling = read_string(attribute, good);
+  const auto dtype = dtype_from_name(spelling);
+  require(good && dtype.has_value(),
+          path_.string(),
+          ": dtype '",
+          spelling,
+          "' of '",
+          name,
+          "' is not one of ",
+          known_dtype_names());
+  const Handle space(checked(H5Dget_space(dataset), "read the shape of", name), H5Sclose);
+  std::vector<hsize_t> sizes(
+      static_cast<size_t>(checked(H5Sget_simple_extent_ndims(space), "read the shape of", name)));
+  checked(H5Sget_simple_extent_dims(space, sizes.data(), nullptr), "read the shape of", name);
+  const Handle type = hdf5_type(*dtype),
+               stored(checked(H5Dget_type(dataset), "read the type of", name), H5Tclose);
+  require(H5Tequal(type, stored) > 0,
+          path_.string(),
+          ": '",
+          name,
+          "' is not stored as its dtype ",
+          spelling,
+          " says");
+  auto tensor = at::empty(std::vector<int64_t>(sizes.begin(), sizes.end()), *dtype);
+  if (tensor.numel() > 0) {
+    checked(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.mutable_data_ptr()),
+            "read",
+            name);
+  }
+  return tensor;
+}
+
+std::vector<std::string> Hdf5File::tensor_names() const {
+  std::vector<std::string> names;
+  const auto add_dataset =
+      [](hid_t, const char* name, const H5O_info_t* info, void* target) -> herr_t {
+    if (info->type == H5O_TYPE_DATASET) {
+      static_cast<std::vector<std::string>*>(target)->emplace_back(name);
+    }
+    return 0;
+  };
+  checked(H5Ovisit2(id_, H5_INDEX_NAME, H5_ITER_INC, add_dataset, &names, H5O_INFO_BASIC), "list");
+  return names;
+}
+
+void Hdf5File::write_attributes(const std::string& group_name, const Hdf5Attributes& attributes) {
+  const Handle links = link_properties();
+  const Handle group(checked(H5Gcreate2(id_, group_name.c_str(), links, H5P_DEFAULT, H5P_DEFAULT),
+                             "create",
+                             group_name),
+                     H5Gclose);
+  const Handle space = hdf5_space({});
+  for (const auto& [name, value] : attributes) {
+    herr_t result = 0;
+    if (const auto* integer = std::get_if<int64_t>(&value)) {
+      result = write_attribute(group, name.c_str(), H5T_STD_I64LE, space, integer);
+    } else if (const auto* real = std::get_if<double>(&value)) {
+      result = write_attribute(group, name.c_str(), H5T_IEEE_F64LE, space, real);
+    } else {
+      const auto& characters = std::get<std::string>(value);
+      require(characters.find('\0') == std::string::npos,
+              "attribute '",
+              name,
+              "' for ",
+              path_.string(),
+              " contains a NUL byte");
+      result = write_string_attribute(group, name.c_str(), characters);
+    }
+    checked(result, "write attribute", group_name + "/" + name);
+  }
+  require_written();
+}
+
+Hdf5Attributes Hdf5File::read_attributes(const std::string& group_name) const {
+  const Handle group(checked(H5Gopen2(id_, group_name.c_str(), H5P_DEFAULT), "open", group_name),
+                     H5Gclose);
+  std::vector<std::string> names;
+  const auto add_name = [](hid_t, const char* name, const H5A_info_t*, void* target) -> herr_t {
+    static_cast<std::vector<std::string>*>(target)->emplace_back(name);
+    return 0;
+  };
+  checked(H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add_name, &names),
+          "list",
+          group_name);
+  Hdf5Attributes attributes;
+  for (const auto& name : names) {
+    const std::string object = group_name + "/" + name;
+    const Handle attribute(checked(H5Aopen(group, name.c_str(), H5P_DEFAULT), "open", object),
+                           H5Aclose);
+    const Handle type(checked(H5Aget_type(attribute), "read", object), H5Tclose);
+    if (H5Tget_class(type) == H5T_INTEGER) {
+      int64_t value = 0;
+      checked(H5Aread(attribute, H5T_STD_I64LE, &value), "read", object);
+      attributes[name] = value;
+    } else if (H5Tget_class(type) == H5T_FLOAT) {
+      double value = 0;
+      checked(H5Aread(attribute, H5T_IEEE_F64LE, &value), "read", object);
+      attributes[name] = value;
+    } else {
+      bool good = false;
+      attributes[name] = read_string(attribute, good);
+      checked(good ? 0 : -1, "read", object);
+    }
+  }
+  return attributes;
+}
+
+}  // namespace braid

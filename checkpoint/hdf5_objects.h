@@ -1,0 +1,51 @@
+#pragma once
+// The HDF5 types, spaces and attributes that hdf5.cpp puts together. The caller holds the lock.
+#include <c10/core/ScalarType.h>
+#include <c10/util/ArrayRef.h>
+#include <hdf5.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace braid {
+
+/// Closes an HDF5 identifier at the end of its scope.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) {
+      close_(id_);
+    }
+  }
+  Handle(Handle&& other) noexcept
+      : id_(std::exchange(other.id_, H5I_INVALID_HID)), close_(other.close_) {}
+  Handle& operator=(Handle&&) = delete;
+  operator hid_t() const { return id_; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+/// How elements of a dtype are stored: F16 and BF16 as floats of 16 bits, F8_* and BOOL as unsigned bytes.
+Handle hdf5_type(at::ScalarType dtype);
+
+/// A scalar space for an empty shape.
+Handle hdf5_space(at::IntArrayRef shape);
+
+/// Links make the groups they need.
+Handle link_properties();
+
+/// NaN as fill value of floats; no times stored, so that equal tensors give equal files.
+Handle dataset_properties(at::ScalarType dtype, hid_t type);
+
+/// Negative on failure, as HDF5's own functions.
+herr_t write_attribute(hid_t object, const char* name, hid_t type, hid_t space, const void* value);
+herr_t write_string_attribute(hid_t object, const char* name, const std::string& value);
+
+/// Nothing on failure.
+std::optional<std::string> read_string_attribute(hid_t attribute);
+
+}  // namespace braid

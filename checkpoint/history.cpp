@@ -1,0 +1,119 @@
+#include "checkpoint/history.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include "checkpoint/manifest.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "step-";
+
+std::optional<int64_t> step_of(const std::string& name) {
+  int64_t step = 0;
+  if (name.rfind(kPrefix, 0) != 0) {
+    return std::nullopt;
+  }
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return error == std::errc() && stop == end && step >= 0 ? std::optional(step) : std::nullopt;
+}
+
+/// Step and folder of every checkpoint, complete or not, newest first.
+std::vector<std::pair<int64_t, fs::path>> checkpoint_folders(const fs::path& root) {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  if (!fs::is_directory(root)) {
+    return found;
+  }
+  for (const auto& item : fs::directory_iterator(root)) {
+    if (const auto step = step_of(item.path().filename().string()); step && item.is_directory()) {
+      found.emplace_back(*step, item.path());
+    }
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+bool is_complete(const fs::path& folder, std::vector<std::string>* skipped) {
+  try {
+    check_manifest(folder, Check::kSizes);
+    return true;
+  } catch (const Error& error) {
+    if (skipped != nullptr) {
+      skipped->push_back(error.what());
+    }
+    return false;
+  }
+}
+
+}  // namespace
+
+std::string checkpoint_folder_name(int64_t step) {
+  const std::string digits = std::to_string(step);
+  return std::string(kPrefix) + std::string(8 - std::min<std::size_t>(8, digits.size()), '0') +
+         digits;
+}
+
+std::optional<fs::path> newest_complete_checkpoint(const fs::path& root,
+                                                   std::vector<std::string>* skipped) {
+  for (const auto& [step, folder] : checkpoint_folders(root)) {
+    if (is_complete(folder, skipped)) {
+      return folder;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<fs::path> prune_checkpoints(const fs::path& root, int64_t keep_last) {
+  require(keep_last >= 1, "prune_checkpoints: keep_last is ", keep_last, ", expected at least 1");
+  std::vector<fs::path> removed;
+  int64_t complete = 0;
+  for (const auto& [step, folder] : checkpoint_folders(root)) {
+    if (is_complete(folder, nullptr) && ++complete > keep_last) {
+      // Renamed first: a half-removed folder must never look like a checkpoint.
+      const fs::path doomed = folder.string() + ".tmp";
+      fs::rename(folder, doomed);
+      fs::remove_all(doomed);
+      removed.push_back(folder);
+    }
+  }
+  return removed;
+}
+
+void put_in_place(const fs::path& finished, const fs::path& final) {
+  const fs::path old = final.string() + ".old";
+  fsync_path(finished);
+  if (fs::exists(final)) {
+    fs::rename(final, old);
+  }
+  fs::rename(finished, final);
+  fsync_path(final.has_parent_path() ? final.parent_path() : fs::path("."));
+  fs::remove_all(old);
+}
+
+void remove_leftovers(const fs::path& root) {
+  std::vector<fs::path> leftovers;
+  for (const auto& item : fs::directory_iterator(root)) {
+    const bool ours = step_of(item.path().stem().string()).has_value() && item.is_directory();
+    if (ours && (item.path().extension() == ".tmp" || item.path().extension() == ".old")) {
+      leftovers.push_back(item.path());
+    }
+  }
+  for (const auto& leftover : leftovers) {
+    const fs::path final = root / leftover.stem();
+    if (leftover.extension() == ".old" && !fs::exists(final)) {
+      fs::rename(leftover, final);
+    } else {
+      fs::remove_all(leftover);
+    }
+  }
+}
+
+}  // namespace braid

@@ -1,0 +1,18 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace braid {
+
+/// Parses JSON, refusing what nlohmann lets pass: a key twice in one object, and nesting deeper than 8.
+/// Throws Error that begins with `where`.
+nlohmann::json parse_strict_json(std::string_view text, const std::string& where);
+
+/// object[key]; throws Error that begins with `where` when `object` is no object or lacks the key.
+const nlohmann::json& json_field(const nlohmann::json& object,
+                                 const char* key,
+                                 const std::string& where);
+
+}  // namespace braid

@@ -1,0 +1,124 @@
+// Files, `base:` and overrides: everything that decides which value of a key counts.
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/config_tree.h"
+#include "core/error.h"
+#include "core/file.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Mappings merge key by key; anything else replaces what was there.
+void merge(ConfigNode& into, ConfigNode from) {
+  if (into.kind != ConfigNode::Kind::kMapping || from.kind != ConfigNode::Kind::kMapping) {
+    into = std::move(from);
+    return;
+  }
+  into.place = from.place;
+  for (auto& [key, value] : from.entries) {
+    const auto same_key = [&key = key](const auto& entry) { return entry.first == key; };
+    const auto found = std::find_if(into.entries.begin(), into.entries.end(), same_key);
+    if (found == into.entries.end()) {
+      into.entries.emplace_back(key, std::move(value));
+    } else {
+      merge(found->second, std::move(value));
+    }
+  }
+}
+
+// `open` holds the files being read, outermost first, to notice a cycle.
+ConfigNode read_tree(const fs::path& path, std::vector<fs::path>& open) {
+  const std::string source = path.string();
+  auto tree = parse_yaml(read_file(path), source);
+  require(tree.kind != ConfigNode::Kind::kNull,
+          source,
+          ": is empty; expected sections such as 'model:'");
+  require(tree.kind == ConfigNode::Kind::kMapping,
+          tree.place,
+          ": expected a mapping ('key: value' lines), got ",
+          described(tree));
+  const auto base = std::find_if(tree.entries.begin(), tree.entries.end(), [](const auto& entry) {
+    return entry.first == "base";
+  });
+  if (base == tree.entries.end()) {
+    return tree;
+  }
+  const ConfigNode node = base->second;
+  tree.entries.erase(base);
+  require(node.kind == ConfigNode::Kind::kScalar && !node.scalar.empty(),
+          "base (",
+          node.place,
+          "): expected the path of another YAML file, got ",
+          described(node));
+  const auto base_path = (path.parent_path() / node.scalar).lexically_normal();
+  require(fs::exists(base_path),
+          "base (",
+          node.place,
+          "): no such file: ",
+          base_path.string(),
+          " (paths are relative to the file that names them)");
+  open.push_back(fs::canonical(path));
+  require(std::find(open.begin(), open.end(), fs::canonical(base_path)) == open.end(),
+          "base (",
+          node.place,
+          "): ",
+          base_path.string(),
+          " is being read already; files cannot inherit in a circle");
+  auto merged = read_tree(base_path, open);
+  open.pop_back();
+  merge(merged, std::move(tree));
+  return merged;
+}
+
+void set_places(ConfigNode& node, const std::string& place) {
+  node.place = place;
+  for (auto& item : node.items) {
+    set_places(item, place);
+  }
+  for (auto& entry : node.entries) {
+    set_places(entry.second, place);
+  }
+}
+
+// "a.b=value" as the tree {a: {b: value}}.
+ConfigNode override_tree(const std::string& assignment) {
+  const auto equals = assignment.find('=');
+  require(equals != std::string::npos,
+          "--set ",
+          assignment,
+          ": expected KEY=VALUE, e.g. --set train.seed=1");
+  auto tree = parse_yaml(assignment.substr(equals + 1), "--set " + assignment);
+  std::string path = assignment.substr(0, equals);
+  while (true) {
+    const auto dot = path.rfind('.');
+    const auto key = dot == std::string::npos ? path : path.substr(dot + 1);
+    require(!key.empty(),
+            "--set ",
+            assignment,
+            ": expected KEY=VALUE, with words joined by dots as KEY");
+    tree = ConfigNode::mapping({{key, std::move(tree)}});
+    if (dot == std::string::npos) {
+      break;
+    }
+    path.resize(dot);
+  }
+  set_places(tree, "--set");
+  return tree;
+}
+
+}  // namespace
+
+ConfigNode read_config_tree(const std::string& path, const std::vector<std::string>& overrides) {
+  std::vector<fs::path> open;
+  auto tree = read_tree(path, open);
+  for (const auto& assignment : overrides) {
+    merge(tree, override_tree(assignment));
+  }
+  return tree;
+}
+
+}  // namespace braid

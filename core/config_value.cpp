@@ -1,0 +1,231 @@
+#include "core/config_value.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace braid {
+namespace {
+
+const std::string& require_number(const ConfigNode& node,
+                                  const std::string& path,
+                                  const std::string& expected) {
+  if (node.kind == ConfigNode::Kind::kScalar && !node.quoted) {
+    return node.scalar;
+  }
+  fail_at(path,
+          node,
+          text("expected ",
+               expected,
+               ", got ",
+               described(node),
+               node.quoted ? "; remove the quotes" : ""));
+}
+
+// The scalar without its sign.
+std::string_view magnitude(std::string_view scalar) {
+  const bool has_sign = !scalar.empty() && (scalar[0] == '+' || scalar[0] == '-');
+  return scalar.substr(has_sign);
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+bool has_leading_zero(std::string_view number) {
+  return number.size() > 1 && number[0] == '0' && is_digit(number[1]);
+}
+
+// Why a scalar that people write for a number is not one here, or "".
+std::string number_hint(std::string_view scalar) {
+  const auto number = magnitude(scalar);
+  if (number == ".nan" || number == ".inf" || number == "nan" || number == "inf") {
+    return "; it must be finite";
+  }
+  if (number.empty() || !is_digit(number[0])) {
+    return "";
+  }
+  if (has_leading_zero(number)) {
+    return "; leading zeros are not allowed (some readers take them for octal)";
+  }
+  if (number.find('_') != std::string_view::npos) {
+    return "; write it without underscores";
+  }
+  return number.substr(0, 2) == "0x" ? "; write it in decimal" : "";
+}
+
+template <class Number>
+Number parsed(const ConfigNode& node, const std::string& path, const std::string& expected) {
+  Number value = 0;
+  const char* begin = node.scalar.data() + (node.scalar[0] == '+');
+  const char* end = node.scalar.data() + node.scalar.size();
+  const auto [stopped, error] = std::from_chars(begin, end, value);
+  if (error == std::errc::result_out_of_range) {
+    fail_at(path,
+            node,
+            text("expected ", expected, ", got ", described(node), "; it does not fit 64 bits"));
+  }
+  if (error != std::errc{} || stopped != end) {
+    fail_at(path, node, text("expected ", expected, ", got ", described(node)));
+  }
+  return value;
+}
+
+template <class Number>
+void check_bounds(Number value,
+                  const ConfigNode& node,
+                  const std::string& path,
+                  const Bounds& bounds) {
+  const auto x = static_cast<double>(value);
+  if (x < bounds.low || x > bounds.high || (x == bounds.low && !bounds.low_allowed)) {
+    fail_at(path, node, text("must be", bounds_text(bounds), ", got ", node.scalar));
+  }
+}
+
+// Levenshtein distance.
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substituted, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string bounds_text(const Bounds& bounds) {
+  if (std::isfinite(bounds.high)) {
+    return text(" in [", real_text(bounds.low), ", ", real_text(bounds.high), "]");
+  }
+  if (std::isfinite(bounds.low)) {
+    return text(bounds.low_allowed ? " >= " : " > ", real_text(bounds.low));
+  }
+  return "";
+}
+
+void fail_at(const std::string& path, const ConfigNode& node, const std::string& message) {
+  fail(path, path.empty() ? "" : " (", node.place, path.empty() ? ": " : "): ", message);
+}
+
+int64_t read_integer(const ConfigNode& node, const std::string& path, const Bounds& bounds) {
+  const std::string expected = "a whole number" + bounds_text(bounds);
+  const auto number = magnitude(require_number(node, path, expected));
+  if (!std::all_of(number.begin(), number.end(), is_digit) || number.empty() ||
+      has_leading_zero(number)) {
+    const bool is_real = number.find_first_not_of("0123456789.eE+-") == std::string_view::npos &&
+                         number.find_first_of("eE") != std::string_view::npos;
+    fail_at(path,
+            node,
+            text("expected ",
+                 expected,
+                 ", got ",
+                 described(node),
+                 is_real ? "; write all its digits" : number_hint(node.scalar)));
+  }
+  const auto value = parsed<int64_t>(node, path, expected);
+  check_bounds(value, node, path, bounds);
+  return value;
+}
+
+double read_real(const ConfigNode& node, const std::string& path, const Bounds& bounds) {
+  const std::string expected = "a number" + bounds_text(bounds);
+  const auto number = magnitude(require_number(node, path, expected));
+  if (number.empty() || !(is_digit(number[0]) || number[0] == '.') || has_leading_zero(number) ||
+      number.find_first_not_of("0123456789.eE+-") != std::string_view::npos) {
+    fail_at(path,
+            node,
+            text("expected ", expected, ", got ", described(node), number_hint(node.scalar)));
+  }
+  const auto value = parsed<double>(node, path, expected);
+  check_bounds(value, node, path, bounds);
+  return value;
+}
+
+bool read_bool(const ConfigNode& node, const std::string& path) {
+  const bool is_plain = node.kind == ConfigNode::Kind::kScalar && !node.quoted;
+  if (is_plain && (node.scalar == "true" || node.scalar == "false")) {
+    return node.scalar == "true";
+  }
+  fail_at(path, node, "expected true or false, got " + described(node));
+}
+
+std::string read_text(const ConfigNode& node, const std::string& path) {
+  if (node.kind != ConfigNode::Kind::kScalar) {
+    fail_at(path,
+            node,
+            text("expected text, got ",
+                 described(node),
+                 node.kind == ConfigNode::Kind::kNull ? " (write '' for empty text)" : ""));
+  }
+  return node.scalar;
+}
+
+std::size_t read_choice(const ConfigNode& node,
+                        const std::string& path,
+                        const std::vector<std::string>& names) {
+  const auto found = std::find(names.begin(), names.end(), node.scalar);
+  if (node.kind != ConfigNode::Kind::kScalar || found == names.end()) {
+    fail_at(path, node, text("expected one of ", joined(names), ", got ", described(node)));
+  }
+  return static_cast<std::size_t>(found - names.begin());
+}
+
+void require_list(const ConfigNode& node, const std::string& path) {
+  if (node.kind != ConfigNode::Kind::kSequence) {
+    fail_at(path, node, text("expected a list, e.g. [a, b], got ", described(node)));
+  }
+}
+
+void require_known_keys(const ConfigNode& node,
+                        const std::string& path,
+                        const std::vector<std::string>& keys) {
+  if (node.kind != ConfigNode::Kind::kMapping) {
+    fail_at(path,
+            node,
+            text("expected a mapping with keys from ", joined(keys), "; got ", described(node)));
+  }
+  for (const auto& [key, value] : node.entries) {
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+      continue;
+    }
+    const auto nearest =
+        std::min_element(keys.begin(), keys.end(), [&key = key](const auto& a, const auto& b) {
+          return edit_distance(key, a) < edit_distance(key, b);
+        });
+    const bool is_near =
+        nearest != keys.end() && 2 * edit_distance(key, *nearest) <= nearest->size();
+    fail_at(path.empty() ? key : path + "." + key,
+            value,
+            is_near ? "unknown key; did you mean '" + *nearest + "'?"
+                    : "unknown key; known here: " + joined(keys));
+  }
+}
+
+std::string real_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+
+std::string joined(const std::vector<std::string>& words, const std::string& separator) {
+  std::string result;
+  for (const auto& word : words) {
+    result += (result.empty() ? "" : separator) + word;
+  }
+  return result;
+}
+
+}  // namespace braid

@@ -1,0 +1,64 @@
+#pragma once
+// Files that are whole or absent, read-only maps of files, and digests.
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace braid {
+
+/// Every function here throws Error with the path and the system's reason when a call fails.
+
+/// The contents of a file.
+std::string read_file(const std::filesystem::path& path);
+
+/// Waits until a file's contents, or a folder's entries, are on the disk.
+void fsync_path(const std::filesystem::path& path);
+
+/// A file that appears whole or not at all: it grows under `path` + ".tmp" and commit() renames it.
+/// Without commit() the temporary is removed and an earlier file of that name stays as it was.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t size);
+  void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+
+  /// Forces the contents to the disk, renames the temporary, forces the folder to the disk.
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int descriptor_;
+};
+
+/// One AtomicFile with these contents.
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+/// A file mapped into memory, read-only. Pages are read when touched.
+class MappedFile {
+ public:
+  explicit MappedFile(std::filesystem::path path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::byte* data() const { return data_; }  // nullptr for an empty file
+  std::size_t size() const { return size_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// XXH3-128 as 32 hexadecimal digits, as `xxhsum -H2` prints it.
+std::string xxh3_128(std::string_view bytes);
+std::string xxh3_128_of_file(const std::filesystem::path& path);
+
+}  // namespace braid

@@ -1,0 +1,38 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace braid {
+
+/// How decode() renders ids that do not stand for text.
+enum class SpecialTokens { kDrop, kSpell };
+
+/// Text to ids and back. Special tokens (begin, end, padding, chat) never come out of encode():
+/// text that spells one is encoded as the text it is.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// What token stores are marked with: equal names mean equal ids.
+  virtual std::string name() const = 0;
+  /// Ids are 0..vocab_size()-1.
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t begin_id() const = 0;
+  virtual int64_t end_id() const = 0;
+  virtual int64_t pad_id() const = 0;
+
+  virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// Throws Error for an id outside the vocabulary.
+  virtual std::string decode(const std::vector<int64_t>& ids,
+                             SpecialTokens special = SpecialTokens::kDrop) const = 0;
+  /// Number of bytes of text the id stands for; 0 for special tokens.
+  virtual int64_t byte_length(int64_t id) const = 0;
+};
+
+/// `kind`: "bytes". Throws ConfigError (key "tokenizer.kind") for anything else.
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind);
+
+}  // namespace braid

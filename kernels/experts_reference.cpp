@@ -1,0 +1,63 @@
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "core/sizes.h"
+#include "kernels/experts.h"
+#include "kernels/precision.h"
+#include "kernels/swiglu.h"
+
+namespace braid {
+
+ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) {
+  const auto pairs = experts_TK.contiguous();
+  const int64_t* expert = pairs.data_ptr<int64_t>();
+  const int64_t count = pairs.numel();
+  ExpertOrder order{at::empty({count}, at::kLong), at::empty({count}, at::kLong),
+                    std::vector<int64_t>(num_experts + 1, 0)};
+  for (int64_t pair = 0; pair < count; ++pair) {
+    ++order.first_E[expert[pair] + 1];
+  }
+  for (int64_t e = 0; e < num_experts; ++e) {
+    order.first_E[e + 1] += order.first_E[e];
+  }
+  auto next = order.first_E;
+  for (int64_t pair = 0; pair < count; ++pair) {
+    const int64_t row = next[expert[pair]]++;
+    order.pair_R.data_ptr<int64_t>()[row] = pair;
+    order.row_TK.data_ptr<int64_t>()[pair] = row;
+  }
+  return order;
+}
+
+at::Tensor routed_experts_reference(const at::Tensor& x_TD,
+                                    const at::Tensor& experts_TK,
+                                    const at::Tensor& weights_TK,
+                                    const at::Tensor& w1_EFD,
+                                    const at::Tensor& w2_EDF,
+                                    const at::Tensor& w3_EFD,
+                                    double limit) {
+  const auto [T, K] = sizes<2>(experts_TK);
+  const int64_t E = w1_EFD.size(0);
+  const auto order = sorted_by_expert(experts_TK, E);
+  const auto x_RD = x_TD.index_select(0, order.pair_R.div(K, "floor"));
+  const auto weight_R1 = weights_TK.flatten().index_select(0, order.pair_R).unsqueeze(-1);
+  const auto w1 = w1_EFD.unbind(0), w2 = w2_EDF.unbind(0), w3 = w3_EFD.unbind(0);
+  std::vector<at::Tensor> y_RD;
+  for (int64_t e = 0; e < E; ++e) {
+    const int64_t first = order.first_E[e], rows = order.first_E[e + 1] - first;
+    if (rows == 0) {
+      continue;
+    }
+    const auto x = x_RD.narrow(0, first, rows);
+    const auto hidden = clamped_swiglu_reference(project(x, w1[e]), project(x, w3[e]), limit);
+    const auto weighted = (widened(hidden) * weight_R1.narrow(0, first, rows)).to(x.scalar_type());
+    y_RD.push_back(project(weighted, w2[e]));
+  }
+  if (y_RD.empty()) {
+    return at::zeros_like(x_TD, x_TD.options().dtype(wide_type(x_TD)));
+  }
+  return widened(at::cat(y_RD)).index_select(0, order.row_TK).view({T, K, -1}).sum(1);
+}
+
+}  // namespace braid

@@ -1,0 +1,14 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace braid {
+
+/// h = silu(min(gate, limit)) * clamp(up, -limit, limit), wide inside, in gate's type outside.
+/// gate, up of one shape and type.  The clamps come before silu and product; they pass gradient where
+/// |value| <= limit (equality included) and none outside.  Source: DeepSeek-V4 report 4.2.2, release code.
+at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit);
+
+/// The same in plain LibTorch.
+at::Tensor clamped_swiglu_reference(const at::Tensor& gate, const at::Tensor& up, double limit);
+
+}  // namespace braid

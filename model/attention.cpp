@@ -1,0 +1,103 @@
+#include "model/attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/sizes.h"
+#include "kernels/attention.h"
+#include "kernels/precision.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+
+namespace braid {
+
+Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerConfig& layer)
+    : layer_(layer),
+      num_heads_(config.num_attention_heads),
+      head_dim_(config.head_dim),
+      groups_(config.o_groups),
+      window_(config.sliding_window),
+      topk_(config.index_topk),
+      eps_(config.rms_norm_eps) {
+  const int64_t D = config.hidden_size, L = config.q_lora_rank, N = num_heads_, H = head_dim_;
+  sink_ = scope.constant("attn_sink", {N}, 0);
+  wq_a_ = scope.normal("wq_a.weight", {L, D});
+  q_norm_ = scope.constant("q_norm.weight", {L}, 1);
+  wq_b_ = scope.normal("wq_b.weight", {N * H, L});
+  wkv_ = scope.normal("wkv.weight", {H, D});
+  kv_norm_ = scope.constant("kv_norm.weight", {H}, 1);
+  wo_a_ = scope.normal("wo_a.weight", {groups_ * config.o_lora_rank, N * H / groups_});
+  wo_b_ = scope.normal("wo_b.weight", {D, groups_ * config.o_lora_rank});
+  if (layer.compresses()) {
+    const bool overlap = layer.attention == AttentionKind::kCsa;
+    compressor_.emplace(scope.inner("compressor"), D, H, layer.ratio, overlap, eps_);
+    if (overlap) {
+      indexer_.emplace(scope.inner("indexer"), config, layer.ratio);
+    }
+  }
+}
+
+at::Tensor Attention::forward(const at::Tensor& h_BSD, const Geometry& geometry, AttentionState* state) const {
+  const auto [B, S, D] = sizes<3>(h_BSD);
+  const auto& rotation = layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
+  const auto cos_BS1P = rotation.cos.unsqueeze(2), sin_BS1P = rotation.sin.unsqueeze(2);
+
+  const auto qr_BSL = rms_norm(project(h_BSD, wq_a_), q_norm_, eps_);
+  const auto q_heads = project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_});
+  const auto q_BSNH = rope(rms_norm(q_heads, {}, eps_), cos_BS1P, sin_BS1P);
+  auto kv_BUH = rope(rms_norm(project(h_BSD, wkv_), kv_norm_, eps_), rotation.cos, rotation.sin);
+  const bool full = layer_.attention == AttentionKind::kFull;
+  if (state != nullptr) {
+    if (state->kv_BUH.defined()) {
+      kv_BUH = at::cat({state->kv_BUH, kv_BUH}, 1);
+    }
+    const int64_t kept = full ? kv_BUH.size(1) : std::min(kv_BUH.size(1), window_ - 1);
+    state->kv_BUH = kv_BUH.narrow(1, kv_BUH.size(1) - kept, kept);
+  }
+
+  auto compressed_BCH = kv_BUH.narrow(1, 0, 0);
+  auto visible_BSC = geometry.window_BSU.narrow(2, 0, 0);
+  if (compressor_) {
+    compressed_BCH = compressor_->forward(h_BSD, geometry, state ? &state->compressor : nullptr);
+    visible_BSC = visible_entries(qr_BSL, h_BSD, geometry, state);
+  }
+  const auto o_BSNH = attention(q_BSNH,
+                                kv_BUH,
+                                compressed_BCH,
+                                sink_,
+                                full ? geometry.full_BSU : geometry.window_BSU,
+                                visible_BSC,
+                                1.0 / std::sqrt(static_cast<double>(head_dim_)));
+  return output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true));
+}
+
+at::Tensor Attention::visible_entries(const at::Tensor& qr_BSL,
+                                      const at::Tensor& h_BSD,
+                                      const Geometry& geometry,
+                                      AttentionState* state) const {
+  const auto& visible_BSC = geometry.compression.at(layer_.ratio).visible_BSC;
+  if (!indexer_ || !topk_) {
+    return visible_BSC;
+  }
+  // A selection that keeps everything needs no scores; a state must be fed all the same.
+  if (state == nullptr && *topk_ >= visible_BSC.size(-1)) {
+    return visible_BSC;
+  }
+  const at::NoGradGuard selection_has_no_gradient;
+  const auto scores_BSC = indexer_->scores(qr_BSL, h_BSD, geometry, state ? &state->indexer : nullptr);
+  return top_entries(scores_BSC, visible_BSC, *topk_);
+}
+
+at::Tensor Attention::output(const at::Tensor& o_BSNH) const {
+  const auto [B, S, N, H] = sizes<4>(o_BSNH);
+  // Each group of heads has its own projection: block-diagonal, then one matrix over all latents.
+  const auto heads_GTX = o_BSNH.reshape({B * S, groups_, N * H / groups_}).transpose(0, 1);
+  const auto wo_a_GXO = wo_a_.to(o_BSNH.scalar_type()).view({groups_, -1, N * H / groups_}).transpose(1, 2);
+  const auto latent_GTO = at::bmm(heads_GTX, wo_a_GXO);
+  return project(latent_GTO.transpose(0, 1).reshape({B, S, -1}), wo_b_);
+}
+
+}  // namespace braid

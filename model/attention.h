@@ -1,0 +1,42 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+#include "model/compressor.h"
+#include "model/indexer.h"
+
+namespace braid {
+
+/// What one attention layer keeps while generating.
+struct AttentionState {
+  at::Tensor kv_BUH;  ///< normed and rotated keys of the last tokens
+  CompressorState compressor, indexer;
+};
+
+/// Attention of every kind (architecture.md 2.5): low-rank queries, one key-value head shared by all
+/// query heads, sinks, partial RoPE that is undone on the output, grouped low-rank output projection.
+class Attention {
+ public:
+  Attention(const Scope& scope, const ModelConfig& config, const LayerConfig& layer);
+
+  /// h_BSD, the normed input -> [B, S, D].  With a state the pass continues the state's documents.
+  at::Tensor forward(const at::Tensor& h_BSD, const Geometry& geometry, AttentionState* state) const;
+
+ private:
+  at::Tensor visible_entries(const at::Tensor& qr_BSL,
+                             const at::Tensor& h_BSD,
+                             const Geometry& geometry,
+                             AttentionState* state) const;
+  at::Tensor output(const at::Tensor& o_BSNH) const;
+
+  LayerConfig layer_;
+  int64_t num_heads_, head_dim_, groups_, window_;
+  std::optional<int64_t> topk_;
+  double eps_;
+  at::Tensor sink_, wq_a_, q_norm_, wq_b_, wkv_, kv_norm_, wo_a_, wo_b_;
+  std::optional<Compressor> compressor_;
+  std::optional<Indexer> indexer_;
+};
+
+}  // namespace braid

@@ -1,0 +1,50 @@
+#include "model/indexer.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/sizes.h"
+#include "kernels/precision.h"
+#include "kernels/rope.h"
+
+namespace braid {
+
+Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
+    : num_heads_(config.index_n_heads),
+      head_dim_(config.index_head_dim),
+      wq_b_(scope.normal("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
+      weights_proj_(scope.normal("weights_proj.weight", {num_heads_, config.hidden_size})),
+      compressor_(scope.inner("compressor"), config.hidden_size, head_dim_, ratio, true, config.rms_norm_eps) {}
+
+at::Tensor Indexer::scores(const at::Tensor& qr_BSL,
+                           const at::Tensor& h_BSD,
+                           const Geometry& geometry,
+                           CompressorState* state) const {
+  const auto [B, S, D] = sizes<3>(h_BSD);
+  const auto& rotation = geometry.compress_rotation;
+  const auto q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
+                           rotation.cos.unsqueeze(2),
+                           rotation.sin.unsqueeze(2));
+  const auto keys_BCH = compressor_.forward(h_BSD, geometry, state);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_ * num_heads_));
+  const auto weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
+  const auto products = at::matmul(widened(q_BSIH).reshape({B, S * num_heads_, head_dim_}),
+                                   widened(keys_BCH).transpose(1, 2));
+  return (products.relu().view({B, S, num_heads_, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1)).sum(2);
+}
+
+at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_BSC, int64_t k) {
+  if (k >= scores_BSC.size(-1)) {
+    return visible_BSC;
+  }
+  const auto masked =
+      scores_BSC.masked_fill(visible_BSC.logical_not(), -std::numeric_limits<double>::infinity());
+  // A stable descending sort keeps equal scores in index order.
+  const auto order = std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+  const auto chosen = at::zeros_like(visible_BSC).scatter(-1, order.narrow(-1, 0, k), true);
+  return chosen.logical_and(visible_BSC);
+}
+
+}  // namespace braid

@@ -1,0 +1,25 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "model/router.h"
+
+namespace braid {
+
+/// A mixture of experts: the routed ones and a shared one that every token visits (architecture.md 2.9).
+class Moe {
+ public:
+  Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind);
+
+  /// x_BSD the normed input, ids_BS its tokens -> [B, S, D].  `routing` receives the choices if given.
+  at::Tensor forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, Routing* routing = nullptr) const;
+
+  const Router& router() const { return router_; }
+
+ private:
+  double limit_;
+  Router router_;
+  at::Tensor w1_EFD_, w2_EDF_, w3_EFD_;
+  at::Tensor shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert
+};
+
+}  // namespace braid

@@ -1,0 +1,37 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "model/block.h"
+
+namespace braid {
+
+/// The multi-token prediction block (architecture.md 2.10): from the trunk's streams at t and the
+/// embedding of token t+1 it predicts token t+2.  Shares embedding and head with the trunk.
+class Mtp {
+ public:
+  Mtp(const Scope& scope, const ModelConfig& config);
+
+  /// streams_BSMD as they leave the last decoder layer, next_embedding_BSD = embed(next_ids) -> the normed
+  /// hidden state [B, S, D] that the shared head reads.
+  at::Tensor forward(const at::Tensor& streams_BSMD,
+                     const at::Tensor& next_embedding_BSD,
+                     const at::Tensor& ids_BS,
+                     const Geometry& geometry,
+                     Routing* routing = nullptr) const;
+
+  const Moe& ffn() const { return block_.ffn(); }
+
+ private:
+  double eps_;
+  at::Tensor e_proj_, h_proj_, enorm_, hnorm_, norm_;
+  Block block_;
+  StreamHead head_;
+};
+
+/// The id at t+1 within the same document; the filler 0 at a document's last token.
+at::Tensor next_ids(const at::Tensor& ids_BS, const at::Tensor& documents_BS);
+
+/// MTP targets out of next-token targets: the target at t+1 within the same document, else -100.
+at::Tensor mtp_targets(const at::Tensor& targets_BS, const at::Tensor& documents_BS);
+
+}  // namespace braid

@@ -1,0 +1,87 @@
+#pragma once
+// Every tensor of a model, once, under its release name. Layers hold handles to the same storage.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/named_tensor.h"
+
+namespace braid {
+
+/// Element `index` of a tensor's initial value; a pure function, so that any sharding gives the same bits.
+using Initializer = std::function<double(int64_t index)>;
+
+struct Parameter {
+  std::string name;  ///< release name; "*" runs over the experts (core/named_tensor.h)
+  at::Tensor value;
+  bool trained = true;  ///< false: not moved by gradients (gate.bias, tid2eid)
+};
+
+/// Collects the parameters while a model is built.
+class Parameters {
+ public:
+  /// Floating-point parameters get `dtype`: float32 masters, or float64 in a float64 model.
+  Parameters(at::ScalarType dtype, uint64_t seed, double initializer_range)
+      : dtype_(dtype), seed_(seed), initializer_range_(initializer_range) {}
+
+  /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
+  at::Tensor normal(const std::string& name, at::IntArrayRef shape);
+  at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
+  at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value);
+  /// Parameters that no gradient moves.
+  at::Tensor untrained_constant(const std::string& name, at::IntArrayRef shape, double value);
+  at::Tensor untrained_table(const std::string& name, at::IntArrayRef shape, const std::function<int64_t(int64_t)>&);
+
+  const std::vector<Parameter>& all() const { return parameters_; }
+
+  /// All tensors, experts apart: what a checkpoint holds.
+  std::vector<NamedTensor> tensors() const;
+
+  /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen ones,
+  /// unless every parameter is given exactly once.
+  void load(const std::vector<NamedTensor>& values, const std::string& source);
+
+ private:
+  at::Tensor add(const std::string& name, at::Tensor value, bool trained);
+
+  at::ScalarType dtype_;
+  uint64_t seed_;
+  double initializer_range_;
+  std::vector<Parameter> parameters_;
+};
+
+/// Prefixes names: `Scope(parameters, "layers.0.attn")` declares "layers.0.attn.wq_a.weight".
+class Scope {
+ public:
+  Scope(Parameters& parameters, std::string prefix) : parameters_(parameters), prefix_(std::move(prefix)) {}
+
+  Scope inner(const std::string& name) const { return {parameters_, path(name)}; }
+  at::Tensor normal(const std::string& name, at::IntArrayRef shape) const {
+    return parameters_.normal(path(name), shape);
+  }
+  at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
+    return parameters_.constant(path(name), shape, value);
+  }
+  at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value) const {
+    return parameters_.filled(path(name), shape, value);
+  }
+  at::Tensor untrained_constant(const std::string& name, at::IntArrayRef shape, double value) const {
+    return parameters_.untrained_constant(path(name), shape, value);
+  }
+  at::Tensor untrained_table(const std::string& name,
+                             at::IntArrayRef shape,
+                             const std::function<int64_t(int64_t)>& value) const {
+    return parameters_.untrained_table(path(name), shape, value);
+  }
+
+ private:
+  std::string path(const std::string& name) const { return prefix_.empty() ? name : prefix_ + "." + name; }
+
+  Parameters& parameters_;
+  std::string prefix_;
+};
+
+}  // namespace braid

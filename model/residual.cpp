@@ -1,0 +1,167 @@
+#include "model/residual.h"
+
+#include <ATen/ATen.h>
+
+#include "core/sizes.h"
+#include "kernels/precision.h"
+#include "kernels/rms_norm.h"
+#include "kernels/sinkhorn.h"
+#include "kernels/streams.h"
+
+namespace braid {
+namespace {
+
+// One stream; the sublayer's output is added to it.
+class PlainResidual : public Residual {
+ public:
+  Mixing mixing(const at::Tensor&) const override { return {}; }
+  at::Tensor collapse(const at::Tensor& X_BS1D, const Mixing&) const override { return X_BS1D.squeeze(2); }
+  at::Tensor expand(const at::Tensor& X_BS1D, const at::Tensor& y_BSD, const Mixing&) const override {
+    return X_BS1D + y_BSD.unsqueeze(2);
+  }
+};
+
+// Hyper-connections in their dynamic form (arXiv:2409.19606): unconstrained mixing.
+// A [M, 1 + M] per token: column 0 reads the input, column 1 + k feeds stream k.
+class HyperConnection : public Residual {
+ public:
+  HyperConnection(const Scope& scope, const std::string& name, const ModelConfig& config, int64_t index)
+      : eps_(config.rms_norm_eps) {
+    const int64_t M = config.hc_mult, D = config.hidden_size;
+    norm_ = scope.constant(name + "_norm", {D}, 1);
+    A0_ = scope.filled(name + "_A0", {M, 1 + M}, [M, index](int64_t i) {
+      const int64_t stream = i / (1 + M), column = i % (1 + M);
+      return column == 0 ? stream == index % M : stream == column - 1;
+    });
+    b0_ = scope.constant(name + "_b0", {M}, 1);
+    W_a_ = scope.constant(name + "_W_a", {D, 1 + M}, 0);
+    w_b_ = scope.constant(name + "_w_b", {D}, 0);
+    s_a_ = scope.constant(name + "_s_a", {}, 0.01);
+    s_b_ = scope.constant(name + "_s_b", {}, 0.01);
+  }
+
+  Mixing mixing(const at::Tensor& X_BSMD) const override {
+    const auto type = wide_type(X_BSMD);
+    const auto wide = [type](const at::Tensor& parameter) { return parameter.to(type); };
+    const auto u_BSMD = rms_norm(widened(X_BSMD), norm_, eps_);
+    const auto A = wide(A0_) + wide(s_a_) * at::matmul(u_BSMD, wide(W_a_)).tanh();
+    const auto b = wide(b0_) + wide(s_b_) * at::matmul(u_BSMD, wide(w_b_)).tanh();
+    return {A.select(-1, 0), b, A.narrow(-1, 1, X_BSMD.size(2))};
+  }
+
+ private:
+  double eps_;
+  at::Tensor norm_, A0_, b0_, W_a_, w_b_, s_a_, s_b_;
+};
+
+// m = (f fn^T) / rms(f), f the concatenated streams: the norm is applied after the projection.
+at::Tensor projected_streams(const at::Tensor& X_BSMD, const at::Tensor& fn, double eps) {
+  const auto f = widened(X_BSMD).flatten(-2);
+  return project(f, fn) * (f.square().mean(-1, true) + eps).rsqrt();
+}
+
+// Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix is
+// (nearly) doubly stochastic.  Rows of fn and base: M of pre, M of post, M * M of the matrix.
+class ManifoldHyperConnection : public Residual {
+ public:
+  ManifoldHyperConnection(const Scope& scope, const std::string& name, const ModelConfig& config, int64_t index)
+      : streams_(config.hc_mult),
+        iterations_(config.hc_sinkhorn_iters),
+        hc_eps_(config.hc_eps),
+        norm_eps_(config.rms_norm_eps) {
+    const int64_t M = streams_, rows = (2 + M) * M;
+    const bool identity = config.mhc_init == MhcInit::kIdentity;
+    fn_ = scope.normal(name + "_fn", {rows, M * config.hidden_size});
+    base_ = scope.filled(name + "_base", {rows}, [M, index, identity](int64_t row) {
+      if (!identity) {
+        return 0.0;
+      }
+      if (row < M) {
+        return row == index % M ? 3.0 : -3.0;
+      }
+      if (row < 2 * M) {
+        return 0.0;
+      }
+      const int64_t j = (row - 2 * M) / M, k = (row - 2 * M) % M;
+      return j == k ? 3.0 : -3.0;
+    });
+    scale_ = scope.constant(name + "_scale", {3}, identity ? 0.01 : 1.0);
+  }
+
+  Mixing mixing(const at::Tensor& X_BSMD) const override {
+    const int64_t M = streams_;
+    const auto m = projected_streams(X_BSMD, fn_, norm_eps_);
+    const auto base = base_.to(m.scalar_type()), scale = scale_.to(m.scalar_type());
+    const auto part = [&](int64_t group, int64_t first, int64_t count) {
+      return m.narrow(-1, first, count) * scale[group] + base.narrow(0, first, count);
+    };
+    const auto logits = part(2, 2 * M, M * M).unflatten(-1, {M, M});
+    return {part(0, 0, M).sigmoid() + hc_eps_, 2 * part(1, M, M).sigmoid(), sinkhorn(logits, iterations_, hc_eps_)};
+  }
+
+ private:
+  int64_t streams_, iterations_;
+  double hc_eps_, norm_eps_;
+  at::Tensor fn_, base_, scale_;
+};
+
+// Adds halves, so that the mean of equal streams is exact when their number is a power of two: an
+// untrained hc model then equals the plain one bit for bit.
+at::Tensor stream_mean(const at::Tensor& X_BSMD) {
+  auto sum = widened(X_BSMD);
+  for (int64_t half = sum.size(2) / 2; sum.size(2) % 2 == 0; half = sum.size(2) / 2) {
+    sum = sum.narrow(2, 0, half) + sum.narrow(2, half, half);
+  }
+  return (sum.sum(2) / X_BSMD.size(2)).to(X_BSMD.scalar_type());
+}
+
+}  // namespace
+
+at::Tensor Residual::collapse(const at::Tensor& X_BSMD, const Mixing& mixing) const {
+  return collapse_streams(X_BSMD, mixing.pre_BSM);
+}
+
+at::Tensor Residual::expand(const at::Tensor& X_BSMD, const at::Tensor& y_BSD, const Mixing& mixing) const {
+  return expand_streams(X_BSMD, y_BSD, mixing.post_BSM, mixing.mix_BSMM);
+}
+
+std::unique_ptr<Residual> make_residual(const Scope& scope,
+                                        const std::string& name,
+                                        const ModelConfig& config,
+                                        int64_t index) {
+  switch (config.residual) {
+    case ResidualKind::kPlain:
+      return std::make_unique<PlainResidual>();
+    case ResidualKind::kHc:
+      return std::make_unique<HyperConnection>(scope, name, config, index);
+    case ResidualKind::kMhc:
+      return std::make_unique<ManifoldHyperConnection>(scope, name, config, index);
+  }
+  return nullptr;
+}
+
+StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
+    : kind_(config.residual), hc_eps_(config.hc_eps), norm_eps_(config.rms_norm_eps) {
+  if (kind_ == ResidualKind::kMhc) {
+    const int64_t M = config.hc_mult;
+    fn_ = scope.normal("hc_head_fn", {M, M * config.hidden_size});
+    base_ = scope.constant("hc_head_base", {M}, 0);
+    scale_ = scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);
+  }
+}
+
+at::Tensor StreamHead::forward(const at::Tensor& X_BSMD) const {
+  switch (kind_) {
+    case ResidualKind::kPlain:
+      return X_BSMD.squeeze(2);
+    case ResidualKind::kHc:
+      return stream_mean(X_BSMD);
+    case ResidualKind::kMhc:
+      break;
+  }
+  const auto m = projected_streams(X_BSMD, fn_, norm_eps_);
+  const auto pre = (m * scale_.to(m.scalar_type()) + base_.to(m.scalar_type())).sigmoid() + hc_eps_;
+  return collapse_streams(X_BSMD, pre);
+}
+
+}  // namespace braid

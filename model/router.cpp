@@ -1,0 +1,44 @@
+#include "model/router.h"
+
+#include <ATen/ATen.h>
+
+#include "kernels/precision.h"
+
+namespace braid {
+
+Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
+    : picks_(config.num_experts_per_tok), scaling_(config.routed_scaling_factor) {
+  const int64_t E = config.n_routed_experts, K = picks_;
+  weight_ED_ = scope.normal("weight", {E, config.hidden_size});
+  if (kind == RoutingKind::kHash) {
+    // The release's hash is not published; any table of K distinct experts is valid.
+    tid2eid_VK_ = scope.untrained_table("tid2eid", {config.vocab_size, K}, [E, K](int64_t i) {
+      const int64_t token = i / K, choice = i % K;
+      return (K * token + choice) % E;
+    });
+  } else {
+    bias_E_ = scope.untrained_constant("bias", {E}, 0);
+  }
+}
+
+Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
+  const auto logits_TE = project(widened(x_TD), weight_ED_);
+  // softplus(z) = -log_sigmoid(-z) is exact for large |z|.  Where it underflows to 0 the root has no
+  // slope to offer: the score is 0 and so is its gradient.
+  const auto softplus = -at::log_sigmoid(-logits_TE);
+  const auto positive = softplus > 0;
+  Routing routing;
+  routing.scores_TE = softplus.where(positive, at::ones({}, softplus.options())).sqrt() * positive;
+  if (tid2eid_VK_.defined()) {
+    routing.experts_TK = tid2eid_VK_.index_select(0, ids_T);
+  } else {
+    const auto selection = routing.scores_TE.detach() + bias_E_.to(logits_TE.scalar_type());
+    routing.experts_TK = std::get<1>(at::sort(selection, /*stable=*/true, -1, /*descending=*/true)).narrow(-1, 0, picks_);
+  }
+  const auto chosen_TK = routing.scores_TE.gather(-1, routing.experts_TK);
+  const auto sum_T1 = chosen_TK.sum(-1, true);
+  routing.weights_TK = chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling_;
+  return routing;
+}
+
+}  // namespace braid

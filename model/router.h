@@ -1,0 +1,34 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "model/config.h"
+#include "model/parameters.h"
+
+namespace braid {
+
+struct Routing {
+  at::Tensor experts_TK;  ///< int64, distinct experts of a token
+  at::Tensor weights_TK;  ///< wide: normalised scores times routed_scaling_factor
+  at::Tensor scores_TE;   ///< wide: sqrt(softplus(logits)), before any bias
+};
+
+/// Chooses the experts of each token (architecture.md 2.9).  Learned: the highest scores + bias, where
+/// the bias only balances the load and never enters a weight; of equals the lower index wins.  Hash: a
+/// table of the token ids.  Either way the weights come from the learned scores.
+class Router {
+ public:
+  Router(const Scope& scope, const ModelConfig& config, RoutingKind kind);
+
+  /// x_TD the normed input, ids_T the tokens at the same places.
+  Routing forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const;
+
+  /// Undefined for a hash layer.
+  const at::Tensor& bias() const { return bias_E_; }
+
+ private:
+  int64_t picks_;
+  double scaling_;
+  at::Tensor weight_ED_, bias_E_, tid2eid_VK_;
+};
+
+}  // namespace braid

@@ -1,0 +1,16 @@
+#pragma once
+// Shape suffixes used in all of Braid: x_BSD is a tensor of shape [B, S, D]. A letter has one meaning.
+//
+//   B  sequences of a batch             S  tokens of a sequence (queries)
+//   T  tokens, B * S flattened          U  key positions of the raw (window) keys
+//   C  compressed entries               R  tokens that one compressed entry pools (the ratio)
+//   D  residual width                   M  residual streams
+//   N  attention heads                  H  channels of a head
+//   P  rotary channels                  L  low-rank query latent
+//   G  output-projection groups         O  low-rank output latent per group
+//   I  indexer heads                    E  routed experts
+//   K  picked per token (experts, entries)
+//   F  expert width                     V  vocabulary
+//   1  an axis of size one
+//
+// Gradients are dx_BSD. Names that reach a file never carry a suffix.

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# From a fresh checkout to a trained model: sets up, builds the program, prepares a real corpus,
+# trains on it, and shows the loss curve, the comparison with gzip and xz, and a sample. Run again,
+# it continues where it stopped. Environment variables: see scripts/setup.sh.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "$0")/lib.sh"
+export LC_ALL=C
+
+run=runs/quickstart
+stages=()
+started=0
+finish_stage() {
+  stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
+  started=$SECONDS
+}
+
+scripts/setup.sh
+finish_stage "set-up"
+
+configure
+step "Building the program"
+ninja -C build -j "$(nproc)" braid
+finish_stage "build"
+
+scripts/prepare_corpus.sh fortunes corpus/fortunes
+finish_stage "corpus"
+
+step "Training (configs/quickstart.yaml, run directory $run)"
+status=0
+build/braid train configs/quickstart.yaml || status=$?
+if ((status == 130)); then step "Stopped and saved; scripts/quickstart.sh continues from there"; fi
+((status == 0)) || exit "$status"
+finish_stage "training"
+
+step "Loss curve"
+awk -f scripts/loss_curve.awk "$run/metrics.jsonl"
+
+step "The same validation text, in bits per byte"
+text=$run/validation.txt
+bytes=$(wc -c <"$text")
+braid=$(sed -nE '/"split": *"validation"/s/.*"bits_per_byte": *([0-9.eE+-]+).*/\1/p' \
+  "$run/metrics.jsonl" | tail -n 1)
+[[ -n $braid ]] || die "$run/metrics.jsonl has no validation line with \"bits_per_byte\""
+gzip=$(gzip -9 <"$text" | wc -c)
+xz=$(xz -9 <"$text" | wc -c)
+awk -v bytes="$bytes" -v gzip="$gzip" -v xz="$xz" -v braid="$braid" 'BEGIN {
+  printf "  gzip -9  %.3f\n  xz -9    %.3f\n  braid    %.3f   (%d bytes of text)\n",
+         gzip * 8 / bytes, xz * 8 / bytes, braid, bytes
+}'
+
+step "A sample"
+build/braid generate "$run" --prompt "The first rule of" --max-tokens 300 --seed 1 --temperature 0.7
+echo
+finish_stage "results"
+
+step "Time"
+printf '%s\n' "${stages[@]}" "$(printf '%5d s  in all' "$SECONDS")"
+awk -v bytes="$bytes" -v gzip="$gzip" -v braid="$braid" 'BEGIN {exit !(braid < gzip * 8 / bytes)}' ||
+  die "the model ends above gzip -9 on its validation text. With the settings of" \
+    "configs/quickstart.yaml as they come it ends well below: look at the loss curve above."

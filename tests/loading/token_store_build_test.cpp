@@ -1,0 +1,128 @@
+#include "data/token_store_build.h"
+
+#include <gtest/gtest.h>
+
+#include "data/token_store.h"
+#include "tests/loading/corpus.h"
+
+namespace braid::testing {
+namespace {
+
+class BuildTest : public CorpusTest {
+ protected:
+  /// 400 documents, parted by "%", of which a tenth is for validation.
+  Corpus corpus() const {
+    std::string contents;
+    for (int i = 0; i < 400; ++i) {
+      contents += text("document number ", i, "\n%\n");
+    }
+    return {{{write("in/all.txt", contents)}, "%"}, {}, 0.1};
+  }
+  bool build(const Corpus& corpus) const { return build_token_stores(corpus, tokenizer_, files()); }
+};
+
+TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
+  const Corpus all = corpus();
+  EXPECT_TRUE(build(all));
+  std::string validation;
+  int64_t num_validation = 0;
+  for_each_document(all.training, [&](std::string_view document) {
+    if (is_validation_document(document, 0.1)) {
+      validation += document;
+      ++num_validation;
+    }
+  });
+  EXPECT_EQ(read_file(files().validation_text), validation);
+  const TokenStore store(files().validation, tokenizer_);
+  EXPECT_EQ(store.num_documents(), num_validation);
+  EXPECT_EQ(store.text_bytes(), static_cast<int64_t>(validation.size()));
+  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 400 - num_validation);
+}
+
+TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
+  Corpus all = corpus();
+  EXPECT_TRUE(build(all));
+  EXPECT_FALSE(build(all));
+  all.validation_fraction = 0.2;
+  EXPECT_TRUE(build(all));
+  EXPECT_FALSE(build(all));
+  all.training.document_separator = "";
+  all.validation_fraction = 0;
+  EXPECT_TRUE(build(all));
+  EXPECT_FALSE(build(all));
+  write("in/all.txt", "other text");
+  EXPECT_TRUE(build(all));
+}
+
+TEST_F(BuildTest, ReplacesDamagedStoresAndTexts) {
+  const Corpus all = corpus();
+  build(all);
+  const std::string store = read_file(files().validation),
+                    validation = read_file(files().validation_text);
+  write("validation.tokens", store.substr(0, 100));
+  EXPECT_TRUE(build(all));
+  EXPECT_EQ(read_file(files().validation), store);
+  write("validation.out", "something else");
+  EXPECT_FALSE(build(all));
+  EXPECT_EQ(read_file(files().validation_text), validation);
+}
+
+TEST_F(BuildTest, TakesValidationFilesAsTheyAre) {
+  const Corpus given = {
+      {{write("t.txt", "train one\n%\ntrain two\n")}, "%"}, {{write("v.txt", "valid\n")}, ""}, 0};
+  build(given);
+  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 2);
+  EXPECT_EQ(read_file(files().validation_text), "valid\n");
+}
+
+TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
+  Corpus all = corpus();
+  all.validation_fraction = 0;
+  build(all);
+  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 400);
+  EXPECT_FALSE(std::filesystem::exists(files().validation));
+  EXPECT_FALSE(std::filesystem::exists(files().validation_text));
+}
+
+TEST_F(BuildTest, RefusesAnEmptyCorpusAndLeavesNothing) {
+  const auto file = write("blank.txt", " \n\n");
+  for (const double fraction : {0.0, 0.1}) {
+    expect_mentions(error_of([&] { build({{{file}, ""}, {}, fraction}); }), {"blank.txt", "empty"});
+  }
+  expect_mentions(error_of([&] {
+                    build({{{write("a.txt", "a")}, ""}, {{file}, ""}, 0});
+                  }),
+                  {"blank.txt", "validation corpus is empty"});
+  EXPECT_FALSE(std::filesystem::exists(files().training));
+  EXPECT_FALSE(std::filesystem::exists(files().training.string() + ".tmp"));
+}
+
+TEST_F(BuildTest, RefusesASplitThatLeavesASideEmpty) {
+  expect_mentions(error_of([&] {
+                    build({{{write("a.txt", "a single document")}, ""}, {}, 0.02});
+                  }),
+                  {"0.02", "of the 1 document ", "document separator"});
+}
+
+TEST_F(BuildTest, RefusesOptionsThatContradict) {
+  const auto file = write("a.txt", "a");
+  expect_mentions(error_of([&] { build({{{file}, ""}, {{file}, ""}, 0.1}); }), {"choose one"});
+  expect_mentions(error_of([&] { build({{{file}, ""}, {}, 1}); }), {"below 1"});
+  expect_mentions(error_of([&] { build({{{file}, ""}, {}, -0.1}); }), {"at least 0"});
+}
+
+TEST_F(BuildTest, NeverOverwritesWhatItDidNotMake) {
+  const Corpus all = corpus();
+  write("validation.tokens", "my diary");
+  expect_mentions(error_of([&] { build(all); }), {"validation.tokens", "in the way"});
+  EXPECT_EQ(read_file(files().validation), "my diary");
+  std::filesystem::remove(files().validation);
+
+  CorpusFiles inside = files();
+  inside.validation_text = all.training.paths[0];
+  expect_mentions(error_of([&] { build_token_stores(all, tokenizer_, inside); }),
+                  {"all.txt", "overwrite"});
+}
+
+}  // namespace
+}  // namespace braid::testing

@@ -1,0 +1,122 @@
+#include "data/token_store.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/loading/corpus.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace braid::testing {
+namespace {
+
+class TokenStoreTest : public CorpusTest {
+ protected:
+  /// The error of opening a store of "one", "two!" whose bytes `change` has edited.
+  template <class Change>
+  std::string error_after(Change change) const {
+    store_of({"one", "two!"});
+    std::string bytes = read_file(files().training);
+    change(bytes);
+    const std::filesystem::path path = write("changed.tokens", bytes);
+    const std::string message = error_of([&] { TokenStore(path, tokenizer_); });
+    expect_mentions(message, {path.string()});
+    return message;
+  }
+};
+
+/// Gives the edited bytes the digest they would have had, as a faulty writer would.
+void sign(std::string& bytes) {
+  const std::size_t digested = bytes.size() - 16;
+  const uint64_t digest = XXH3_64bits(bytes.data(), digested);
+  bytes.replace(digested, 8, reinterpret_cast<const char*>(&digest), 8);
+}
+
+struct OtherTokenizer : ByteTokenizer {
+  std::string name() const override { return "other"; }
+};
+
+TEST_F(TokenStoreTest, HoldsEveryTokenOfEveryDocument) {
+  const std::vector<std::string> documents = {"one", "x", "\xff\xfe and more"};
+  const auto store = store_of(documents);
+  ASSERT_EQ(store->num_documents(), 3);
+  EXPECT_EQ(store->num_tokens(), 3 + 1 + 11);
+  EXPECT_EQ(store->text_bytes(), 3 + 1 + 11);
+  for (int64_t d = 0; d < 3; ++d) {
+    std::vector<int64_t> ids;
+    for (int64_t i = 0; i < store->num_tokens(d); ++i) {
+      ids.push_back(store->token(d, i));
+    }
+    EXPECT_EQ(tokenizer_.decode(ids), documents[static_cast<std::size_t>(d)]);
+  }
+}
+
+TEST_F(TokenStoreTest, RefusesAFileOfAnyShorterLength) {
+  store_of({"one", "two!"});
+  const std::string bytes = read_file(files().training);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    const std::filesystem::path path = write("short.tokens", bytes.substr(0, size));
+    expect_mentions(error_of([&] { TokenStore(path, tokenizer_); }),
+                    {path.string(), size < 8 ? "not a token store" : "truncated"});
+  }
+}
+
+TEST_F(TokenStoreTest, RefusesAFileWithAnyByteChanged) {
+  store_of({"one", "two!"});
+  const std::string bytes = read_file(files().training);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    std::string changed = bytes;
+    changed[i] = static_cast<char>(changed[i] ^ 1);
+    const std::filesystem::path path = write("changed.tokens", changed);
+    expect_mentions(error_of([&] { TokenStore(path, tokenizer_); }), {path.string()});
+  }
+}
+
+TEST_F(TokenStoreTest, SaysWhatIsWrong) {
+  expect_mentions(error_after([](std::string& bytes) { bytes[10] ^= 4; }), {"altered", "digest"});
+  expect_mentions(error_after([](std::string& bytes) { bytes += "more"; }), {"truncated"});
+  expect_mentions(
+      error_after([](std::string& bytes) { bytes = "plain text, long enough to be anything"; }),
+      {"not a token store"});
+  expect_mentions(error_after([](std::string& bytes) { bytes[bytes.size() - 128] = 2; }),
+                  {"version 2", "version 1"});
+}
+
+TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
+  const std::size_t documents = 128 - 24, tokens = 128 - 32;  // from the end
+  expect_mentions(error_after([&](std::string& bytes) {
+                    bytes[bytes.size() - documents] = 3;
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "3 documents"});
+  expect_mentions(error_after([&](std::string& bytes) {
+                    bytes[bytes.size() - tokens + 7] = '\xff';
+                    sign(bytes);
+                  }),
+                  {"inconsistent"});
+  expect_mentions(error_after([](std::string& bytes) {
+                    bytes[bytes.size() - 128 - 16] =
+                        9;  // the second document's offset; 7 tokens in all
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "document 1"});
+  expect_mentions(error_after([](std::string& bytes) {
+                    bytes[9] = 1;  // the first token's high byte: an id past 319
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "token 0", "320"});
+}
+
+TEST_F(TokenStoreTest, RefusesAnotherTokenizersStore) {
+  store_of({"one"});
+  expect_mentions(error_of([&] { TokenStore(files().training, OtherTokenizer()); }),
+                  {files().training.string(), "'bytes'", "'other'"});
+}
+
+TEST_F(TokenStoreTest, NamesAMissingFile) {
+  expect_mentions(error_of([&] { TokenStore(folder_ / "absent.tokens", tokenizer_); }),
+                  {"absent.tokens"});
+}
+
+}  // namespace
+}  // namespace braid::testing
