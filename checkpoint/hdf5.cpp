@@ -145,10 +145,9 @@ at::Tensor Hdf5File::read_tensor(const std::string& name) const {
   const Handle dataset(checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name), H5Dclose);
   const Handle attribute(checked(H5Aopen(dataset, "dtype", H5P_DEFAULT), "find the dtype of", name),
                          H5Aclose);
-  bool good = false;
-  const std::string spelling = read_string(attribute, good);
+  const std::string spelling = read_string_attribute(attribute).value_or("");
   const auto dtype = dtype_from_name(spelling);
-  require(good && dtype.has_value(),
+  require(dtype.has_value(),
           path_.string(),
           ": dtype '",
           spelling,
@@ -245,9 +244,9 @@ Hdf5Attributes Hdf5File::read_attributes(const std::string& group_name) const {
       checked(H5Aread(attribute, H5T_IEEE_F64LE, &value), "read", object);
       attributes[name] = value;
     } else {
-      bool good = false;
-      attributes[name] = read_string(attribute, good);
-      checked(good ? 0 : -1, "read", object);
+      const auto value = read_string_attribute(attribute);
+      checked(value ? 0 : -1, "read", object);
+      attributes[name] = *value;
     }
   }
   return attributes;

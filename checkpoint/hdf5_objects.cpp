@@ -1,9 +1,9 @@
 #include "checkpoint/hdf5_objects.h"
 
-#include <ATen/ATen.h>
-
 #include <limits>
 #include <vector>
+
+#include <ATen/ATen.h>
 
 namespace braid {
 namespace {

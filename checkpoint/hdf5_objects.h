@@ -1,12 +1,12 @@
 #pragma once
 // The HDF5 types, spaces and attributes that hdf5.cpp puts together. The caller holds the lock.
-#include <c10/core/ScalarType.h>
-#include <c10/util/ArrayRef.h>
-#include <hdf5.h>
-
 #include <optional>
 #include <string>
 #include <utility>
+
+#include <c10/core/ScalarType.h>
+#include <c10/util/ArrayRef.h>
+#include <hdf5.h>
 
 namespace braid {
 
@@ -29,7 +29,8 @@ class Handle {
   herr_t (*close_)(hid_t);
 };
 
-/// How elements of a dtype are stored: F16 and BF16 as floats of 16 bits, F8_* and BOOL as unsigned bytes.
+/// How elements of a dtype are stored: F16 and BF16 as floats of 16 bits, F8_* and BOOL as unsigned
+/// bytes.
 Handle hdf5_type(at::ScalarType dtype);
 
 /// A scalar space for an empty shape.

@@ -1,10 +1,10 @@
 #include "checkpoint/safetensors.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cstring>
 #include <set>
+
+#include <ATen/ATen.h>
 
 #include "checkpoint/dtype.h"
 #include "checkpoint/safetensors_header.h"
@@ -39,16 +39,18 @@ void SafetensorsFile::open_file(const fs::path& path) {
   SafetensorsHeader header = read_safetensors_header(*file);
   for (auto& [name, dtype, shape, begin, end] : header.entries) {
     names_.push_back(name);
-    require(entries_.emplace(name, Entry{file, dtype, std::move(shape), begin, end}).second, path.string(),
-            ": tensor '", name, "' is also in another shard");
+    require(entries_.emplace(name, Entry{file, dtype, std::move(shape), begin, end}).second,
+            path.string(),
+            ": tensor '",
+            name,
+            "' is also in another shard");
   }
   metadata_.merge(header.metadata);
 }
 
 void SafetensorsFile::open_index(const fs::path& path) {
   const std::string contents = read_file(path);
-  const json index =
-      parse_strict_json(contents, path.string());
+  const json index = parse_strict_json(contents, path.string());
   const json& weight_map = json_field(index, "weight_map", path.string());
   require(weight_map.is_object(), path.string(), ": weight_map is not an object");
   std::set<std::string> shards;

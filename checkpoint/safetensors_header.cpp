@@ -1,10 +1,10 @@
 #include "checkpoint/safetensors_header.h"
 
-#include <c10/core/ScalarType.h>
-
 #include <algorithm>
 #include <cstring>
 #include <tuple>
+
+#include <c10/core/ScalarType.h>
 
 #include "checkpoint/dtype.h"
 #include "checkpoint/strict_json.h"
@@ -58,7 +58,8 @@ RawHeader read_raw_header(const MappedFile& file) {
   require(length > 0 && *begin == '{',
           where,
           ": the header does not begin with '{'; this is not a safetensors file");
-  return RawHeader{parse_strict_json({begin, static_cast<std::size_t>(length)}, where), 8 + static_cast<std::size_t>(length)};
+  return RawHeader{parse_strict_json({begin, static_cast<std::size_t>(length)}, where),
+                   8 + static_cast<std::size_t>(length)};
 }
 
 uint64_t unsigned_integer(const json& value, const std::string& what) {
@@ -98,18 +99,41 @@ SafetensorsEntry checked_entry(const std::string& name,
   const std::string where = path + ", tensor '" + name + "'";
   const json& dtype_field = json_field(value, "dtype", where);
   const auto dtype = dtype_from_name(dtype_field.is_string() ? dtype_field.get<std::string>() : "");
-  require(dtype.has_value(), where, ": dtype ", dtype_field.dump(), " is not one of ", known_dtype_names());
+  require(dtype.has_value(),
+          where,
+          ": dtype ",
+          dtype_field.dump(),
+          " is not one of ",
+          known_dtype_names());
   const auto shape = shape_of(json_field(value, "shape", where), where);
   const json& offsets = json_field(value, "data_offsets", where);
-  require(offsets.is_array() && offsets.size() == 2, where, ": data_offsets is not a list of two offsets");
+  require(offsets.is_array() && offsets.size() == 2,
+          where,
+          ": data_offsets is not a list of two offsets");
   const uint64_t begin = unsigned_integer(offsets[0], where + ": data_offsets[0]");
   const uint64_t end = unsigned_integer(offsets[1], where + ": data_offsets[1]");
   require(begin <= end, where, ": data_offsets ", offsets.dump(), " end before they begin");
-  require(end <= data_size, path, " is truncated: tensor '", name, "' ends at byte ", end, " of the data, the file holds ",
+  require(end <= data_size,
+          path,
+          " is truncated: tensor '",
+          name,
+          "' ends at byte ",
+          end,
+          " of the data, the file holds ",
           data_size);
   const uint64_t expected = bytes_of(shape, *dtype, where);
-  require(end - begin == expected, where, ": data_offsets ", offsets.dump(), " span ", end - begin, " bytes, shape ",
-          value.at("shape").dump(), " of ", dtype_name(*dtype), " needs ", expected);
+  require(end - begin == expected,
+          where,
+          ": data_offsets ",
+          offsets.dump(),
+          " span ",
+          end - begin,
+          " bytes, shape ",
+          value.at("shape").dump(),
+          " of ",
+          dtype_name(*dtype),
+          " needs ",
+          expected);
   return {name, *dtype, shape, data_begin + begin, data_begin + end};
 }
 
@@ -119,12 +143,21 @@ void require_gapless(const std::vector<SafetensorsEntry>& entries,
                      std::size_t file_size) {
   std::size_t position = data_begin;
   for (const auto& entry : entries) {
-    require(entry.begin == position, path, ", tensor '", entry.name, "': begins at byte ", entry.begin - data_begin,
-            " of the data, but the tensor before it ends at ", position - data_begin,
+    require(entry.begin == position,
+            path,
+            ", tensor '",
+            entry.name,
+            "': begins at byte ",
+            entry.begin - data_begin,
+            " of the data, but the tensor before it ends at ",
+            position - data_begin,
             "; tensors must follow each other without gap or overlap");
     position = entry.end;
   }
-  require(position == file_size, path, ": ", file_size - position,
+  require(position == file_size,
+          path,
+          ": ",
+          file_size - position,
           " bytes at the end belong to no tensor; the file is damaged");
 }
 
@@ -138,7 +171,8 @@ SafetensorsHeader read_safetensors_header(const MappedFile& file) {
     if (name == "__metadata__") {
       header.metadata = metadata_of(value, path);
     } else {
-      header.entries.push_back(checked_entry(name, value, path, data_begin, file.size() - data_begin));
+      header.entries.push_back(
+          checked_entry(name, value, path, data_begin, file.size() - data_begin));
     }
   }
   std::sort(header.entries.begin(), header.entries.end(), [](const auto& a, const auto& b) {

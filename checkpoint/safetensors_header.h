@@ -1,10 +1,10 @@
 #pragma once
-#include <c10/core/ScalarType.h>
-
 #include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
+
+#include <c10/core/ScalarType.h>
 
 #include "core/file.h"
 
@@ -23,8 +23,9 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Reads and checks a header: its length, keys, dtypes, shapes, and that the tensors' bytes follow each
-/// other without gap or overlap up to the end of the file. Throws Error naming file, tensor and offset.
+/// Reads and checks a header: its length, keys, dtypes, shapes, and that the tensors' bytes follow
+/// each other without gap or overlap up to the end of the file. Throws Error naming file, tensor
+/// and offset.
 SafetensorsHeader read_safetensors_header(const MappedFile& file);
 
 }  // namespace braid

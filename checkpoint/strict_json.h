@@ -6,8 +6,8 @@
 
 namespace braid {
 
-/// Parses JSON, refusing what nlohmann lets pass: a key twice in one object, and nesting deeper than 8.
-/// Throws Error that begins with `where`.
+/// Parses JSON, refusing what nlohmann lets pass: a key twice in one object, and nesting deeper
+/// than 8. Throws Error that begins with `where`.
 nlohmann::json parse_strict_json(std::string_view text, const std::string& where);
 
 /// object[key]; throws Error that begins with `where` when `object` is no object or lacks the key.

@@ -34,19 +34,23 @@ function(braid_add_library name)
   string(REPLACE "braid_" "braid::" alias ${name})
   add_library(${alias} ALIAS ${name})
   target_link_libraries(${name} PUBLIC ${ARG_LINK} PRIVATE braid_options)
-  if(TARGET braid_precompiled)
-    target_precompile_headers(${name} REUSE_FROM braid_precompiled)
-  endif()
+  target_precompile_headers(${name} REUSE_FROM braid_precompiled)
+endfunction()
+
+# braid_add_program(NAME SOURCES... LINK libraries...): an executable.
+function(braid_add_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE braid_options ${ARG_LINK})
+  # CMake compiles executables with -fPIE; the precompiled header was made with -fPIC and must match.
+  target_compile_options(${name} PRIVATE -fPIC)
+  target_precompile_headers(${name} REUSE_FROM braid_precompiled)
 endfunction()
 
 # braid_add_test(NAME SOURCES... LINK libraries...): one GoogleTest program for one folder.
 # Tests find their reference files under BRAID_TEST_DATA.
 function(braid_add_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
-  add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE braid_options braid_test_support ${ARG_LINK} GTest::gtest_main)
-  if(TARGET braid_precompiled)
-    target_precompile_headers(${name} REUSE_FROM braid_precompiled)
-  endif()
+  braid_add_program(${name} SOURCES ${ARG_SOURCES} LINK braid_test_support ${ARG_LINK} GTest::gtest_main)
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
 endfunction()

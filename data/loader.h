@@ -4,12 +4,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "core/ignored_target.h"
 #include "data/packing.h"
 #include "data/token_store.h"
 
 namespace braid {
-
-constexpr int64_t kIgnoredTarget = -100;
 
 /// Packed sequences. All tensors int64 [B, S].
 struct Batch {

@@ -3,10 +3,9 @@
 
 #include <cstdint>
 
-namespace braid {
+#include "core/ignored_target.h"
 
-/// A target that is not counted.
-inline constexpr int64_t kIgnoredTarget = -100;
+namespace braid {
 
 /// Sum of the cross-entropies in nats over counted targets, wide.  logits_BSV, targets_BS int64.
 /// Divide by the number of counted targets of the whole optimiser step, not of a micro-batch.

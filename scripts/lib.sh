@@ -3,7 +3,6 @@
 # Sourcing it changes to the root of the checkout.
 
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 step() { printf '==> %s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
@@ -12,21 +11,21 @@ die() {
   exit 1
 }
 
-# Build tools name a missing folder badly, so a user's own LibTorch becomes an absolute path first.
+# Folders from the environment become absolute, and the one that LibTorch is installed into is told
+# to cmake/BraidDependencies.cmake, so that both look in the same place.
 if [[ -n ${BRAID_LIBTORCH_DIR:-} ]]; then
   BRAID_LIBTORCH_DIR=$(realpath -e -- "$BRAID_LIBTORCH_DIR" 2>/dev/null) ||
     die "BRAID_LIBTORCH_DIR does not name an existing folder. Give the folder that holds include/ and" \
       "lib/ of LibTorch 2.11 or newer, or unset it to use the LibTorch that scripts/setup.sh installs."
   export BRAID_LIBTORCH_DIR
 fi
+BRAID_PREFIX=$(realpath -m -- "${BRAID_PREFIX:-${XDG_CACHE_HOME:-$HOME/.cache}/braid}")
+export BRAID_PREFIX
 
-# The same folder that cmake/BraidDependencies.cmake looks in.
-libtorch_parent=${BRAID_PREFIX:-${XDG_CACHE_HOME:-$HOME/.cache}/braid}
-# shellcheck disable=SC2034 # used by setup.sh
-libtorch_prefix=$libtorch_parent/libtorch-2.11.0-cpu
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Always passes BRAID_LIBTORCH_DIR, so that a value from an earlier run does not linger in the cache.
+# Passes every choice each time, so that none of an earlier run lingers in CMake's cache.
 configure() {
   step "Configuring the release build in build/"
-  cmake --preset release -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}" "$@"
+  cmake --preset release -DBRAID_TESTS=ON -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}"
 }

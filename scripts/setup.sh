@@ -45,7 +45,7 @@ as_root() {
 
 apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" >/dev/null
 }
 
 install_packages() {
@@ -58,7 +58,7 @@ install_packages() {
       "sudo here. Ask an administrator to run: apt-get install --no-install-recommends ${names[*]}"
   fi
   step "Installing Debian packages: ${names[*]}"
-  as_root apt-get update -q || warn "apt-get update failed; trying with the package lists at hand"
+  as_root apt-get update -qq || warn "apt-get update failed; trying with the package lists at hand"
   if ! apt_install "${names[@]}"; then
     # One unknown name makes apt refuse the whole list: alone, each shows whether it can be had.
     warn "apt-get could not install them together; trying one by one"
@@ -108,29 +108,29 @@ unpack_libtorch() {
   cp scripts/libtorch.lock "$2/"
 }
 
+libtorch_prefix=$BRAID_PREFIX/libtorch-2.11.0-cpu
+
+# The lock file's copy inside tells which wheels a prefix was made of. A prefix appears by one rename,
+# so what is there is whole.
+libtorch_is_there() { cmp -s scripts/libtorch.lock "$libtorch_prefix/libtorch.lock"; }
+
 install_libtorch() {
-  # The lock file's copy inside tells which wheels a prefix was made of. A prefix appears by one
-  # rename, so what is there is whole.
-  cmp -s scripts/libtorch.lock "$libtorch_prefix/libtorch.lock" && return
   [[ $(uname -sm) == "Linux x86_64" ]] ||
     die "the pinned LibTorch is for Linux on x86_64; this is $(uname -sm)." \
       "Give a LibTorch 2.11 or newer of your own: BRAID_LIBTORCH_DIR=DIR scripts/setup.sh"
-  install_packages "${download_tools[@]}"
-  demand "${download_tools[@]}"
-
-  mkdir -p "$libtorch_parent"
-  exec 9>"$libtorch_parent/setup.lock"
+  mkdir -p "$BRAID_PREFIX"
+  exec 9>"$BRAID_PREFIX/setup.lock"
   flock 9
-  cmp -s scripts/libtorch.lock "$libtorch_prefix/libtorch.lock" && return  # another set-up just did it
-  rm -rf "$libtorch_parent"/unpacking.*  # left by a set-up that was killed
+  if libtorch_is_there; then return; fi  # another set-up has just done it
+  rm -rf "$BRAID_PREFIX"/unpacking.*  # left by a set-up that was killed
 
   local free_mb needed_mb=1700  # the wheels 520 MB (twice while pip copies), unpacked 500 MB
-  free_mb=$(df --output=avail -BM "$libtorch_parent" | tail -n 1 | tr -dc 0-9)
+  free_mb=$(df --output=avail -BM "$BRAID_PREFIX" | tail -n 1 | tr -dc 0-9)
   ((free_mb >= needed_mb)) ||
-    die "LibTorch needs $needed_mb MB in $libtorch_parent while it is unpacked (500 MB afterwards);" \
+    die "LibTorch needs $needed_mb MB in $BRAID_PREFIX while it is unpacked (500 MB afterwards);" \
       "$free_mb MB are free. Make room, or choose another folder: BRAID_PREFIX=DIR scripts/setup.sh"
 
-  work=$(mktemp -d "$libtorch_parent/unpacking.XXXXXX")
+  work=$(mktemp -d "$BRAID_PREFIX/unpacking.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   mkdir "$work/wheels" "$work/prefix" "$work/tmp"
   step "Downloading LibTorch 2.11.0 for the CPU (520 MB)"
@@ -155,7 +155,14 @@ command -v dpkg-query apt-get >/dev/null ||
   die "this script installs Debian packages, and there is no apt here. Install the equivalents of:" \
     "${required[*]%%:*}; and a LibTorch 2.11 or newer; then build with cmake --preset release" \
     "-DBRAID_LIBTORCH_DIR=DIR"
+download=no
+if [[ -n ${BRAID_LIBTORCH_DIR:-} ]]; then
+  check_own_libtorch
+elif ! libtorch_is_there; then
+  download=yes
+  required+=("${download_tools[@]}")
+fi
 install_packages "${required[@]}" "${optional[@]}"
 demand "${required[@]}"
-if [[ -n ${BRAID_LIBTORCH_DIR:-} ]]; then check_own_libtorch; else install_libtorch; fi
+if [[ $download == yes ]]; then install_libtorch; fi
 step "Set-up complete; LibTorch: ${BRAID_LIBTORCH_DIR:-$libtorch_prefix/torch}"

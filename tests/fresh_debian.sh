@@ -63,7 +63,7 @@ for file in "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}" "${CU
   break
 done
 
-# --- pip: its files merged into one, and the environment's words
+# --- pip: its files merged into one, its variables, and folders of wheels if those are local
 environment=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   LANG=C.UTF-8 TERM="${TERM:-dumb}")
 while IFS= read -r name; do
@@ -77,6 +77,12 @@ if python3 -m pip --version >/dev/null 2>&1; then
   python3 -m pip config list | sed -nE "/^:env:/d; s/^([^.]+)\.([^=]+)='(.*)'\$/[\1]\n\2 = \3/p" |
     sed 's/\\n/\n  /g' | grep -vE '^(cert|cache-dir) = ' >"$root/etc/pip.conf" || true
 fi
+for folder in ${PIP_FIND_LINKS:-} $(python3 -m pip config get global.find-links 2>/dev/null || true); do
+  if [[ $folder == /* && -d $folder ]]; then
+    mkdir -p "$root$folder"
+    cp -aL "$folder/." "$root$folder/"
+  fi
+done
 
 # --- the clone
 [[ -z $(git status --porcelain) ]] || warn "uncommitted changes are not part of this check"
@@ -85,6 +91,7 @@ step "Cloned $(git rev-parse --short HEAD)"
 
 # --- inside: a mount and process namespace of its own, so that nothing outlives the command
 enter() {
+  # shellcheck disable=SC2016 # expanded inside
   unshare --mount --pid --fork --kill-child bash -euc '
     root=$1
     mount -t proc proc "$root/proc"
@@ -95,7 +102,9 @@ enter() {
       mount --bind "/dev/$device" "$root/dev/$device"
     done
     ln -s /proc/self/fd "$root/dev/fd"
-    mkdir -m 1777 "$root/dev/shm"
+    ln -s pts/ptmx "$root/dev/ptmx"
+    mkdir -m 1777 "$root/dev/shm" "$root/dev/pts"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
     cd "$root/root/braid"
     exec chroot "$root" env -i "${@:3}" bash -euc "cd /root/braid; $2" </dev/null
   ' enter "$root" "$1" "${environment[@]}"

@@ -1,0 +1,18 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace braid {
+
+/// Global L2 norm over all gradients, summed in double in the order given. Undefined tensors count
+/// as zeros. NaN or infinite exactly when a gradient is (a float32 gradient cannot overflow the
+/// sum).
+double gradient_norm(const std::vector<at::Tensor>& gradients);
+
+/// Scales the gradients in place to norm `max_norm` when they are longer. Returns the norm before.
+/// A non-finite norm leaves the gradients as they are: the caller skips the step.
+double clip_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> max_norm);
+
+}  // namespace braid

@@ -1,0 +1,151 @@
+#pragma once
+// What the `optimizer` and `schedule` sections hold.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace braid {
+
+enum class OptimizerKind {
+  kMuon,   ///< matrices: the momentum's nearest orthogonal matrix
+  kAdamW,  ///< everything else
+  kNone,   ///< frozen: neither updated nor decayed
+};
+inline auto enum_names(OptimizerKind) {
+  return std::array{EnumName{"muon", OptimizerKind::kMuon},
+                    EnumName{"adamw", OptimizerKind::kAdamW},
+                    EnumName{"none", OptimizerKind::kNone}};
+}
+
+/// Whether Muon sees the query up-projection as one matrix or as one per head.
+enum class QuerySplit { kWhole, kPerHead };
+inline auto enum_names(QuerySplit) {
+  return std::array{EnumName{"whole", QuerySplit::kWhole},
+                    EnumName{"per_head", QuerySplit::kPerHead}};
+}
+
+struct MuonConfig {
+  double momentum = 0.95;
+  int64_t newton_schulz_steps = 8;
+  int64_t newton_schulz_final_steps = 2;
+  double update_rms = 0.18;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("momentum", &MuonConfig::momentum, "decay of the gradient sum per step", between(0, 1));
+    v("newton_schulz_steps",
+      &MuonConfig::newton_schulz_steps,
+      "iterations that lift small singular values",
+      at_least(0));
+    v("newton_schulz_final_steps",
+      &MuonConfig::newton_schulz_final_steps,
+      "iterations that settle singular values at 1",
+      at_least(0));
+    v("update_rms", &MuonConfig::update_rms, "RMS of an update at learning rate 1", more_than(0));
+  }
+};
+
+struct AdamWConfig {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-20;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("beta1", &AdamWConfig::beta1, "decay of the mean gradient per step", between(0, 0.999999));
+    v("beta2",
+      &AdamWConfig::beta2,
+      "decay of the mean squared gradient per step",
+      between(0, 0.999999));
+    v("epsilon", &AdamWConfig::epsilon, "added to the root of the mean square", more_than(0));
+  }
+};
+
+/// Overrides the default group of the parameters whose release name matches.
+struct ParameterGroup {
+  std::string match;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  double learning_rate_scale = 1;
+  std::optional<double> weight_decay;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("match",
+      &ParameterGroup::match,
+      "release names, * = any characters, ? = one; first match wins");
+    v("optimizer", &ParameterGroup::optimizer, "what trains them");
+    v("learning_rate_scale",
+      &ParameterGroup::learning_rate_scale,
+      "factor on the learning rate",
+      at_least(0));
+    v("weight_decay",
+      &ParameterGroup::weight_decay,
+      "their own weight decay",
+      at_least(0),
+      absent_as("default"));
+  }
+};
+
+struct OptimizerConfig {
+  double learning_rate = 2.7e-4;
+  double weight_decay = 0.1;
+  bool decay_vectors = true;
+  std::optional<double> max_grad_norm = 1.0;
+  MuonConfig muon;
+  AdamWConfig adamw;
+  QuerySplit query_split = QuerySplit::kWhole;
+  std::vector<ParameterGroup> groups;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using C = OptimizerConfig;
+    v("learning_rate", &C::learning_rate, "peak, for Muon and AdamW alike", more_than(0));
+    v("weight_decay",
+      &C::weight_decay,
+      "decoupled: weights shrink by learning rate x this",
+      at_least(0));
+    v("decay_vectors", &C::decay_vectors, "whether norms, sinks and other vectors decay too");
+    v("max_grad_norm",
+      &C::max_grad_norm,
+      "gradients are scaled down to this global L2 norm",
+      more_than(0),
+      absent_as("none"));
+    v("muon", &C::muon, "matrices");
+    v("adamw", &C::adamw, "embedding, head and vectors");
+    v("query_split", &C::query_split, "how Muon cuts attn.wq_b into matrices");
+    v("groups", &C::groups, "put before the default groups");
+  }
+};
+
+enum class ScheduleKind { kConstant, kCosine, kLinear };
+inline auto enum_names(ScheduleKind) {
+  return std::array{EnumName{"constant", ScheduleKind::kConstant},
+                    EnumName{"cosine", ScheduleKind::kCosine},
+                    EnumName{"linear", ScheduleKind::kLinear}};
+}
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::kCosine;
+  int64_t warmup_steps = 100;
+  double decay_start = 0;
+  double min_ratio = 0.1;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using C = ScheduleConfig;
+    v("kind", &C::kind, "shape of the decay");
+    v("warmup_steps", &C::warmup_steps, "steps of linear warm-up to the peak", at_least(0));
+    v("decay_start",
+      &C::decay_start,
+      "share of all steps before the decay (0 = after warm-up)",
+      between(0, 1));
+    v("min_ratio", &C::min_ratio, "learning rate at the end / peak", between(0, 1));
+  }
+};
+
+}  // namespace braid

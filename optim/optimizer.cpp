@@ -1,0 +1,148 @@
+#include "optim/optimizer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "optim/adamw.h"
+#include "optim/muon.h"
+
+namespace braid {
+namespace {
+
+// Large enough to fill the machine, small enough that Newton-Schulz's five work tensors stay
+// modest.
+constexpr int64_t kBatchBytes = int64_t{64} << 20;
+
+at::Tensor gradient_of(const at::Tensor& value) {
+  const auto& gradient = value.grad();
+  return gradient.defined() ? gradient.detach().contiguous() : at::zeros_like(value);
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerConfig& config, std::vector<GroupedParameter> parameters)
+    : config_(config), parameters_(std::move(parameters)) {
+  const at::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, value] = parameters_[i].parameter;
+    require(value.is_contiguous() &&
+                (value.scalar_type() == at::kFloat || value.scalar_type() == at::kDouble),
+            "[optimizer] parameter ",
+            name,
+            " must be contiguous and float32 or float64, got ",
+            value.scalar_type());
+    switch (parameters_[i].optimizer) {
+      case OptimizerKind::kMuon:
+        add_muon(i);
+        break;
+      case OptimizerKind::kAdamW:
+        adamw_.push_back({i, at::zeros_like(value), at::zeros_like(value)});
+        break;
+      case OptimizerKind::kNone:
+        break;
+    }
+  }
+  for (auto& shape : muon_) {
+    const auto& first = parameters_[shape.members.front().parameter];
+    auto sizes = matrices_of(first, first.parameter.value).sizes().vec();
+    sizes[0] = shape.members.back().end;
+    shape.momentum_Brc = at::zeros(sizes, first.parameter.value.options().requires_grad(false));
+  }
+}
+
+void Optimizer::add_muon(std::size_t parameter) {
+  const auto& added = parameters_[parameter];
+  const auto matrices = matrices_of(added, added.parameter.value);
+  const auto same_shape = std::find_if(muon_.begin(), muon_.end(), [&](const MuonShape& shape) {
+    const auto& first = parameters_[shape.members.front().parameter];
+    const auto other = matrices_of(first, first.parameter.value);
+    return other.size(1) == matrices.size(1) && other.size(2) == matrices.size(2) &&
+           other.options().type_equal(matrices.options()) && other.device() == matrices.device();
+  });
+  auto& shape = same_shape == muon_.end() ? muon_.emplace_back() : *same_shape;
+  const int64_t begin = shape.members.empty() ? 0 : shape.members.back().end;
+  shape.members.push_back({parameter, begin, begin + matrices.size(0)});
+}
+
+void Optimizer::step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  ++steps_;
+  for (const auto& shape : muon_) {
+    step_muon(shape, learning_rate);
+  }
+  for (const auto& member : adamw_) {
+    step_adamw(member, learning_rate);
+  }
+}
+
+void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
+  const auto& momentum_Brc = shape.momentum_Brc;
+  const int64_t total = momentum_Brc.size(0);
+  const int64_t matrix_bytes = static_cast<int64_t>(momentum_Brc.nbytes()) / total;
+  const int64_t batch = std::max<int64_t>(1, kBatchBytes / matrix_bytes);
+  for (int64_t begin = 0; begin < total; begin += batch) {
+    const int64_t end = std::min(total, begin + batch);
+    // Calls action(parameter, its matrices' range, the range's start in the batch).
+    const auto for_each_member = [&](const auto& action) {
+      for (const auto& member : shape.members) {
+        const int64_t first = std::max(begin, member.begin), last = std::min(end, member.end);
+        if (first < last) {
+          action(parameters_[member.parameter],
+                 first - member.begin,
+                 last - member.begin,
+                 first - begin);
+        }
+      }
+    };
+    std::vector<at::Tensor> gradients;
+    for_each_member([&](const GroupedParameter& grouped, int64_t first, int64_t last, int64_t) {
+      gradients.push_back(
+          matrices_of(grouped, gradient_of(grouped.parameter.value)).slice(0, first, last));
+    });
+    const auto grad_Brc = gradients.size() == 1 ? gradients.front() : at::cat(gradients);
+    const auto update_Brc = muon_update(grad_Brc, momentum_Brc.slice(0, begin, end), config_.muon);
+    for_each_member(
+        [&](const GroupedParameter& grouped, int64_t first, int64_t last, int64_t offset) {
+          const double rate = learning_rate * grouped.learning_rate_scale;
+          matrices_of(grouped, grouped.parameter.value)
+              .slice(0, first, last)
+              .mul_(1 - rate * grouped.weight_decay)
+              .sub_(update_Brc.slice(0, offset, offset + last - first), rate);
+        });
+  }
+}
+
+void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
+  const auto& grouped = parameters_[member.parameter];
+  const auto& value = grouped.parameter.value;
+  adamw_update(value,
+               gradient_of(value),
+               member.exp_avg,
+               member.exp_avg_sq,
+               steps_,
+               learning_rate * grouped.learning_rate_scale,
+               grouped.weight_decay,
+               config_.adamw);
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> result;
+  for (const auto& shape : muon_) {
+    for (const auto& member : shape.members) {
+      const auto& [name, value] = parameters_[member.parameter].parameter;
+      const auto momentum = shape.momentum_Brc.slice(0, member.begin, member.end);
+      result.push_back({name + "/momentum", momentum.view(value.sizes())});
+    }
+  }
+  for (const auto& member : adamw_) {
+    const auto& name = parameters_[member.parameter].parameter.name;
+    result.push_back({name + "/exp_avg", member.exp_avg});
+    result.push_back({name + "/exp_avg_sq", member.exp_avg_sq});
+  }
+  return result;
+}
+
+}  // namespace braid

@@ -1,0 +1,15 @@
+#pragma once
+#include <cstdint>
+
+#include "optim/config.h"
+
+namespace braid {
+
+/// The step (0-based) from which the learning rate falls; max_steps for a constant schedule.
+int64_t decay_start_step(const ScheduleConfig& config, int64_t max_steps);
+
+/// The learning rate of step `step` (0-based) as a fraction of the peak. Warm-up: (step + 1) / W.
+/// Then 1 until decay_start_step, then from 1 towards min_ratio, which step max_steps would have.
+double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t max_steps);
+
+}  // namespace braid

@@ -1,0 +1,25 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "core/named_tensor.h"
+#include "model/transformer.h"
+
+namespace braid {
+
+struct ProbeOptions {
+  bool gradients = false;
+  bool streams = false;
+  bool mtp = false;
+};
+
+/// The exact numbers of one pass, for comparison with any other implementation; names and shapes are the
+/// contract of `braid probe` (docs/architecture.md).  ids_BS int64; targets_BS int64, or undefined for
+/// "the next id".  Results are float64 for a float64 model and float32 otherwise.
+std::vector<NamedTensor> probe(Transformer& model,
+                               const at::Tensor& ids_BS,
+                               const at::Tensor& targets_BS,
+                               const ProbeOptions& options);
+
+}  // namespace braid
