@@ -50,10 +50,6 @@ Handle hdf5_type(at::ScalarType dtype) {
   }
 }
 
-Handle hdf5_space({}) {
-  return {H5Screate(H5S_SCALAR), H5Sclose};
-}
-
 Handle hdf5_space(at::IntArrayRef shape) {
   if (shape.empty()) {
     return {H5Screate(H5S_SCALAR), H5Sclose};
@@ -70,7 +66,6 @@ Handle link_properties() {
 
 Handle dataset_properties(at::ScalarType dtype, hid_t type) {
   Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  H5Pset_obj_track_times(properties, false);
   if (dtype == at::kDouble || dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16) {
     const auto nan = at::scalar_tensor(std::numeric_limits<double>::quiet_NaN(), dtype);
     H5Pset_fill_value(properties, type, nan.const_data_ptr());

@@ -10,13 +10,18 @@
 
 namespace braid {
 
-/// Closes an HDF5 identifier at the end of its scope.
+/// Closes an HDF5 identifier at the end of its scope, without forgetting an error that led there.
 class Handle {
  public:
   Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
   ~Handle() {
-    if (id_ >= 0) {
-      close_(id_);
+    if (id_ < 0) {
+      return;
+    }
+    const hid_t errors = H5Eget_num(H5E_DEFAULT) > 0 ? H5Eget_current_stack() : H5I_INVALID_HID;
+    close_(id_);
+    if (errors >= 0) {
+      H5Eset_current_stack(errors);
     }
   }
   Handle(Handle&& other) noexcept
@@ -39,7 +44,7 @@ Handle hdf5_space(at::IntArrayRef shape);
 /// Links make the groups they need.
 Handle link_properties();
 
-/// NaN as fill value of floats; no times stored, so that equal tensors give equal files.
+/// NaN as fill value of floats.
 Handle dataset_properties(at::ScalarType dtype, hid_t type);
 
 /// Negative on failure, as HDF5's own functions.

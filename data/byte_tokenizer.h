@@ -5,7 +5,7 @@ namespace braid {
 
 /// One id per byte, no file needed: 0, 1, 2 = begin, end, padding as in DeepSeek-V4; byte b = 3 +
 /// b; V4's chat tokens at 259..270; the rest up to 320 are placeholders that no text ever uses.
-class ByteTokenizer final : public Tokenizer {
+class ByteTokenizer : public Tokenizer {
  public:
   std::string name() const override { return "bytes"; }
   int64_t vocab_size() const override { return 320; }

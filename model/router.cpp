@@ -1,6 +1,7 @@
 #include "model/router.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "kernels/precision.h"
 
@@ -39,6 +40,16 @@ Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
   const auto sum_T1 = chosen_TK.sum(-1, true);
   routing.weights_TK = chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling_;
   return routing;
+}
+
+at::Tensor expert_load(const at::Tensor& experts_TK, const at::Tensor& counted_T1, int64_t num_experts) {
+  const auto counted = experts_TK.masked_select(counted_T1.expand_as(experts_TK));
+  return counted.bincount({}, num_experts).to(at::kDouble);
+}
+
+void balance_bias(const at::Tensor& bias_E, const at::Tensor& load_E, double speed) {
+  const at::NoGradGuard no_grad;
+  bias_E.add_((load_E.mean() - load_E).sign().to(bias_E.scalar_type()), speed);
 }
 
 }  // namespace braid

@@ -31,4 +31,11 @@ class Router {
   at::Tensor weight_ED_, bias_E_, tid2eid_VK_;
 };
 
+/// Tokens per expert, [E] wide.  experts_TK as in Routing; counted_T1 bool: padding is not counted.
+at::Tensor expert_load(const at::Tensor& experts_TK, const at::Tensor& counted_T1, int64_t num_experts);
+
+/// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of all
+/// its tokens (arXiv:2408.15664).
+void balance_bias(const at::Tensor& bias_E, const at::Tensor& load_E, double speed);
+
 }  // namespace braid

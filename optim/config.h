@@ -71,7 +71,7 @@ struct ParameterGroup {
   std::string match;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate_scale = 1;
-  std::optional<double> weight_decay;
+  std::optional<double> weight_decay = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -96,10 +96,10 @@ struct OptimizerConfig {
   double weight_decay = 0.1;
   bool decay_vectors = true;
   std::optional<double> max_grad_norm = 1.0;
-  MuonConfig muon;
-  AdamWConfig adamw;
+  MuonConfig muon = {};
+  AdamWConfig adamw = {};
   QuerySplit query_split = QuerySplit::kWhole;
-  std::vector<ParameterGroup> groups;
+  std::vector<ParameterGroup> groups = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {

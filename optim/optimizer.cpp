@@ -12,10 +12,6 @@
 namespace braid {
 namespace {
 
-// Large enough to fill the machine, small enough that Newton-Schulz's five work tensors stay
-// modest.
-constexpr int64_t kBatchBytes = int64_t{64} << 20;
-
 at::Tensor gradient_of(const at::Tensor& value) {
   const auto& gradient = value.grad();
   return gradient.defined() ? gradient.detach().contiguous() : at::zeros_like(value);
@@ -23,8 +19,10 @@ at::Tensor gradient_of(const at::Tensor& value) {
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerConfig& config, std::vector<GroupedParameter> parameters)
-    : config_(config), parameters_(std::move(parameters)) {
+Optimizer::Optimizer(const OptimizerConfig& config,
+                     std::vector<GroupedParameter> parameters,
+                     int64_t batch_bytes)
+    : config_(config), parameters_(std::move(parameters)), batch_bytes_(batch_bytes) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, value] = parameters_[i].parameter;
@@ -82,7 +80,7 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
   const auto& momentum_Brc = shape.momentum_Brc;
   const int64_t total = momentum_Brc.size(0);
   const int64_t matrix_bytes = static_cast<int64_t>(momentum_Brc.nbytes()) / total;
-  const int64_t batch = std::max<int64_t>(1, kBatchBytes / matrix_bytes);
+  const int64_t batch = std::max<int64_t>(1, batch_bytes_ / matrix_bytes);
   for (int64_t begin = 0; begin < total; begin += batch) {
     const int64_t end = std::min(total, begin + batch);
     // Calls action(parameter, its matrices' range, the range's start in the batch).

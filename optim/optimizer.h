@@ -14,7 +14,12 @@ namespace braid {
 /// float64 for float64 parameters. Parameters must be contiguous and must not change their storage.
 class Optimizer {
  public:
-  Optimizer(const OptimizerConfig& config, std::vector<GroupedParameter> parameters);
+  /// Large enough to fill the machine, small enough that Newton-Schulz's work tensors stay modest.
+  static constexpr int64_t kBatchBytes = int64_t{64} << 20;
+
+  Optimizer(const OptimizerConfig& config,
+            std::vector<GroupedParameter> parameters,
+            int64_t batch_bytes = kBatchBytes);
 
   /// Updates every weight in place from its grad(), at this learning rate times the group's scale.
   /// An undefined gradient counts as zeros: momentum and weights decay as for any other. Parameters
@@ -56,6 +61,7 @@ class Optimizer {
   std::vector<GroupedParameter> parameters_;
   std::vector<MuonShape> muon_;
   std::vector<AdamWMember> adamw_;
+  int64_t batch_bytes_;
   int64_t steps_ = 0;
 };
 

@@ -25,6 +25,7 @@ if [[ -n ${1:-} ]]; then
 else
   root=$(mktemp -d "${TMPDIR:-/tmp}/fresh-debian.XXXXXX") temporary=yes
 fi
+chmod 755 "$root"  # apt fetches as a user of its own
 trap '(($? == 0)) || warn "failed after $SECONDS s; the root is left for a look in $root"' EXIT
 
 # --- apt: the mirror for debootstrap, then sources, keys and how to reach them

@@ -2,9 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/history.h"
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/store.h"
 #include "core/error.h"
+#include "train/config.h"
 #include "train/model_json.h"
 
 namespace braid {
@@ -35,6 +38,23 @@ OpenedModel open_safetensors_folder(const fs::path& folder, at::ScalarType compu
   return opened;
 }
 
+OpenedModel open_checkpoint(const fs::path& folder, at::ScalarType compute) {
+  const auto config = load_run_config((folder / "config.yaml").string(), {});
+  const auto checkpoint = load_checkpoint(folder);
+  std::vector<NamedTensor> weights;
+  for (const auto& [name, value] : checkpoint.tensors) {
+    if (name.starts_with("model/")) {
+      weights.push_back({name.substr(6), value});
+    }
+  }
+  OpenedModel opened;
+  opened.model = std::make_unique<Transformer>(config.model, compute, /*seed=*/0);
+  opened.model->parameters().load(weights, folder.string());
+  opened.tokenizer = make_tokenizer(config.tokenizer.kind);
+  opened.source = folder.string();
+  return opened;
+}
+
 }  // namespace
 
 OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
@@ -42,6 +62,16 @@ OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
           "config.json and safetensors");
   if (fs::exists(path / "config.json")) {
     return open_safetensors_folder(path, compute);
+  }
+  if (fs::exists(path / "COMPLETE")) {
+    return open_checkpoint(path, compute);
+  }
+  if (fs::is_directory(path / "checkpoints")) {
+    std::vector<std::string> skipped;
+    const auto newest = newest_complete_checkpoint(path / "checkpoints", &skipped);
+    require(newest.has_value(), path.string(), ": the run has no complete checkpoint yet",
+            skipped.empty() ? "" : " (" + skipped.front() + ")");
+    return open_checkpoint(*newest, compute);
   }
   fail(path.string(), ": is no model: found neither checkpoints/ (a run), COMPLETE (a checkpoint) nor config.json");
 }

@@ -13,7 +13,6 @@ struct OpenedModel {
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Tokenizer> tokenizer;  ///< null where the folder says nothing about text
   std::string source;                    ///< the folder the weights came from
-  int64_t step = 0;                      ///< of the checkpoint; 0 for other layouts
 };
 
 /// Opens a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with config.json and

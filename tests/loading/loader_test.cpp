@@ -1,7 +1,7 @@
 #include "data/loader.h"
 
 #include <algorithm>
-#include <map>
+#include <cmath>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -20,7 +20,7 @@ class LoaderTest : public CorpusTest {
   static std::vector<std::string> documents() {
     std::vector<std::string> result;
     for (uint64_t i = 0; i < 60; ++i) {
-      result.emplace_back(1 + random_bits(5, i) % 79, static_cast<char>(i + 1));
+      result.emplace_back(1 + random_bits(5, i) % 79, static_cast<char>('A' + i));
     }
     return result;
   }
@@ -127,8 +127,8 @@ TEST_F(LoaderTest, EveryTokenAfterTheBeginTokenIsATargetOnceAnEpoch) {
     for (const int64_t window : {1, 7, 256}) {
       Loader loader(*store, {.seq_len = seq_len, .seed = 3, .pack_window = window});
       for (int epoch = 0; epoch < 2; ++epoch) {
-        EXPECT_EQ(sorted_contexts(rows_of_epoch(loader), store->pad_id()),
-                  expected_contexts(documents(), seq_len, true))
+        EXPECT_TRUE(sorted_contexts(rows_of_epoch(loader), store->pad_id()) ==
+                    expected_contexts(documents(), seq_len, true))
             << "seq_len " << seq_len << " window " << window << " epoch " << epoch;
       }
     }
@@ -266,8 +266,8 @@ TEST_F(LoaderTest, EvaluationCountsEveryByteOnceAndNoEndToken) {
   const auto store = store_of(documents());
   for (const int64_t seq_len : {2, 16, 100}) {
     const auto batches = evaluation_batches(*store, seq_len, 4);
-    EXPECT_EQ(sorted_contexts(batches, store->pad_id()),
-              expected_contexts(documents(), seq_len, false));
+    EXPECT_TRUE(sorted_contexts(batches, store->pad_id()) ==
+                expected_contexts(documents(), seq_len, false));
     int64_t counted = 0;
     for (const Batch& batch : batches) {
       EXPECT_LE(batch.ids_BS.size(0), 4);

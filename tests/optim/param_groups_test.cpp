@@ -1,0 +1,251 @@
+#include "optim/param_groups.h"
+
+#include <map>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "optim/group_table.h"
+
+namespace braid {
+namespace {
+
+constexpr auto kMuon = OptimizerKind::kMuon;
+constexpr auto kAdamW = OptimizerKind::kAdamW;
+constexpr auto kNone = OptimizerKind::kNone;
+
+struct Expected {
+  std::string name;
+  std::vector<int64_t> shape;
+  OptimizerKind optimizer;
+  int64_t matrices;  // 0: not on Muon
+};
+
+// Every trained name of the release (layer 0 CSA, layer 1 HCA, the MTP block) and of the `hc`
+// ablation, with the shapes of a model of width 32, 4 heads of 8 channels, 2 output groups, 3
+// experts of width 12.
+std::vector<Expected> expected_groups() {
+  std::vector<Expected> result = {
+      {"embed.weight", {50, 32}, kAdamW, 0},
+      {"head.weight", {50, 32}, kAdamW, 0},
+      {"norm.weight", {32}, kAdamW, 0},
+      {"hc_head_fn", {4, 128}, kMuon, 1},
+      {"hc_head_base", {4}, kAdamW, 0},
+      {"hc_head_scale", {1}, kAdamW, 0},
+      {"mtp.0.e_proj.weight", {32, 32}, kMuon, 1},
+      {"mtp.0.h_proj.weight", {32, 32}, kMuon, 1},
+      {"mtp.0.enorm.weight", {32}, kAdamW, 0},
+      {"mtp.0.hnorm.weight", {32}, kAdamW, 0},
+      {"mtp.0.norm.weight", {32}, kAdamW, 0},
+      {"mtp.0.hc_head_fn", {4, 128}, kMuon, 1},
+      {"mtp.0.hc_head_base", {4}, kAdamW, 0},
+      {"mtp.0.hc_head_scale", {1}, kAdamW, 0},
+      {"layers.0.attn.compressor.wkv.weight", {16, 32}, kMuon, 2},
+      {"layers.0.attn.compressor.wgate.weight", {16, 32}, kMuon, 2},
+      {"layers.0.attn.compressor.ape", {4, 16}, kAdamW, 0},
+      {"layers.0.attn.compressor.norm.weight", {8}, kAdamW, 0},
+      {"layers.0.attn.indexer.wq_b.weight", {24, 10}, kNone, 0},
+      {"layers.0.attn.indexer.weights_proj.weight", {4, 32}, kNone, 0},
+      {"layers.0.attn.indexer.compressor.wkv.weight", {12, 32}, kNone, 0},
+      {"layers.0.attn.indexer.compressor.wgate.weight", {12, 32}, kNone, 0},
+      {"layers.0.attn.indexer.compressor.ape", {4, 12}, kNone, 0},
+      {"layers.0.attn.indexer.compressor.norm.weight", {6}, kNone, 0},
+      {"layers.1.attn.compressor.wkv.weight", {8, 32}, kMuon, 1},
+      {"layers.1.attn.compressor.wgate.weight", {8, 32}, kMuon, 1},
+      {"layers.1.attn.compressor.ape", {128, 8}, kAdamW, 0},
+      {"layers.1.attn.compressor.norm.weight", {8}, kAdamW, 0},
+      {"layers.0.hc_attn_norm", {32}, kAdamW, 0},
+      {"layers.0.hc_attn_A0", {4, 5}, kAdamW, 0},
+      {"layers.0.hc_attn_b0", {4}, kAdamW, 0},
+      {"layers.0.hc_attn_W_a", {32, 5}, kMuon, 1},
+      {"layers.0.hc_ffn_w_b", {32}, kAdamW, 0},
+      {"layers.0.hc_ffn_s_a", {}, kAdamW, 0},
+      {"layers.0.hc_ffn_s_b", {}, kAdamW, 0},
+  };
+  for (const std::string layer : {"layers.0.", "layers.1.", "mtp.0."}) {
+    for (const std::string sublayer : {"attn", "ffn"}) {
+      result.push_back({layer + sublayer + "_norm.weight", {32}, kAdamW, 0});
+      result.push_back({layer + "hc_" + sublayer + "_fn", {24, 128}, kMuon, 1});
+      result.push_back({layer + "hc_" + sublayer + "_base", {24}, kAdamW, 0});
+      result.push_back({layer + "hc_" + sublayer + "_scale", {3}, kAdamW, 0});
+    }
+    result.push_back({layer + "attn.wq_a.weight", {10, 32}, kMuon, 1});
+    result.push_back({layer + "attn.q_norm.weight", {10}, kAdamW, 0});
+    result.push_back({layer + "attn.wq_b.weight", {32, 10}, kMuon, 1});
+    result.push_back({layer + "attn.wkv.weight", {8, 32}, kMuon, 1});
+    result.push_back({layer + "attn.kv_norm.weight", {8}, kAdamW, 0});
+    result.push_back({layer + "attn.wo_a.weight", {14, 16}, kMuon, 2});
+    result.push_back({layer + "attn.wo_b.weight", {32, 14}, kMuon, 1});
+    result.push_back({layer + "attn.attn_sink", {4}, kAdamW, 0});
+    result.push_back({layer + "ffn.gate.weight", {3, 32}, kMuon, 1});
+    result.push_back({layer + "ffn.experts.*.w1.weight", {3, 12, 32}, kMuon, 3});
+    result.push_back({layer + "ffn.experts.*.w3.weight", {3, 12, 32}, kMuon, 3});
+    result.push_back({layer + "ffn.experts.*.w2.weight", {3, 32, 12}, kMuon, 3});
+    result.push_back({layer + "ffn.shared_experts.w1.weight", {12, 32}, kMuon, 1});
+    result.push_back({layer + "ffn.shared_experts.w3.weight", {12, 32}, kMuon, 1});
+    result.push_back({layer + "ffn.shared_experts.w2.weight", {32, 12}, kMuon, 1});
+  }
+  return result;
+}
+
+std::vector<NamedTensor> parameters_of(const std::vector<Expected>& expected) {
+  std::vector<NamedTensor> result;
+  for (const auto& parameter : expected) {
+    result.push_back({parameter.name, at::zeros(parameter.shape, at::kFloat)});
+  }
+  return result;
+}
+
+constexpr GroupingFacts kFacts = {.num_heads = 4, .num_output_groups = 2};
+
+std::map<std::string, GroupedParameter> grouped_by_name(const GroupingFacts& facts,
+                                                        const OptimizerConfig& config) {
+  std::map<std::string, GroupedParameter> result;
+  for (const auto& grouped : group_parameters(parameters_of(expected_groups()), facts, config)) {
+    result.emplace(grouped.parameter.name, grouped);
+  }
+  return result;
+}
+
+template <class Action>
+std::string error_of(Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(ParamGroups, DefaultsPutEveryReleaseNameWhereItBelongs) {
+  const auto groups = grouped_by_name(kFacts, {});
+  for (const auto& [name, shape, optimizer, matrices] : expected_groups()) {
+    const auto& grouped = groups.at(name);
+    EXPECT_EQ(grouped.optimizer, optimizer) << name;
+    EXPECT_EQ(grouped.weight_decay, 0.1) << name;
+    EXPECT_EQ(grouped.learning_rate_scale, 1) << name;
+    if (matrices > 0) {
+      EXPECT_EQ(matrices_of(grouped, grouped.parameter.value).size(0), matrices) << name;
+    }
+  }
+}
+
+TEST(ParamGroups, IndexerTrainsWithItsLoss) {
+  auto facts = kFacts;
+  facts.trained = TrainedPart::kAll;
+  auto groups = grouped_by_name(facts, {});
+  const std::string indexer = "layers.0.attn.indexer.";
+  EXPECT_EQ(groups.at(indexer + "wq_b.weight").optimizer, kMuon);
+  EXPECT_EQ(groups.at(indexer + "wq_b.weight").row_blocks, 1);
+  EXPECT_EQ(groups.at(indexer + "weights_proj.weight").optimizer, kMuon);
+  EXPECT_EQ(groups.at(indexer + "compressor.wkv.weight").row_blocks, 2);
+  EXPECT_EQ(groups.at(indexer + "compressor.wgate.weight").optimizer, kMuon);
+  EXPECT_EQ(groups.at(indexer + "compressor.ape").optimizer, kAdamW);
+  EXPECT_EQ(groups.at(indexer + "compressor.norm.weight").optimizer, kAdamW);
+}
+
+TEST(ParamGroups, IndexerWarmUpFreezesEverythingElse) {
+  auto facts = kFacts;
+  facts.trained = TrainedPart::kIndexerOnly;
+  for (const auto& [name, grouped] : grouped_by_name(facts, {})) {
+    EXPECT_EQ(grouped.optimizer != kNone, name.find(".indexer.") != std::string::npos) << name;
+  }
+}
+
+TEST(ParamGroups, QueriesCanBeSplitPerHead) {
+  const auto groups = grouped_by_name(kFacts, {.query_split = QuerySplit::kPerHead});
+  EXPECT_EQ(groups.at("layers.0.attn.wq_b.weight").row_blocks, 4);
+}
+
+TEST(ParamGroups, VectorsCanBeExemptFromDecay) {
+  const auto groups = grouped_by_name(kFacts, {.weight_decay = 0.2, .decay_vectors = false});
+  EXPECT_EQ(groups.at("norm.weight").weight_decay, 0);
+  EXPECT_EQ(groups.at("layers.0.hc_ffn_s_a").weight_decay, 0);
+  EXPECT_EQ(groups.at("embed.weight").weight_decay, 0.2);
+  EXPECT_EQ(groups.at("layers.0.ffn.experts.*.w1.weight").weight_decay, 0.2);
+}
+
+TEST(ParamGroups, FirstMatchingGroupOfTheConfigurationWins) {
+  const OptimizerConfig config{.groups = {{"layers.0.ffn.gate.weight", kNone, 1, {}},
+                                          {"*.ffn.gate.weight", kAdamW, 0.5, 0.0},
+                                          {"*.ffn.experts.*", kAdamW, 2, {}},
+                                          {"head.weight", kMuon, 1, 0.3}}};
+  const auto groups = grouped_by_name(kFacts, config);
+  EXPECT_EQ(groups.at("layers.0.ffn.gate.weight").optimizer, kNone);
+  EXPECT_EQ(groups.at("layers.1.ffn.gate.weight").optimizer, kAdamW);
+  EXPECT_EQ(groups.at("layers.1.ffn.gate.weight").learning_rate_scale, 0.5);
+  EXPECT_EQ(groups.at("layers.1.ffn.gate.weight").weight_decay, 0);
+  EXPECT_EQ(groups.at("mtp.0.ffn.experts.*.w2.weight").optimizer, kAdamW);
+  EXPECT_EQ(groups.at("mtp.0.ffn.experts.*.w2.weight").weight_decay, 0.1);
+  EXPECT_EQ(groups.at("head.weight").optimizer, kMuon);
+  EXPECT_EQ(groups.at("head.weight").row_blocks, 1);
+}
+
+TEST(ParamGroups, AnUnmatchedNameIsAnError) {
+  EXPECT_EQ(error_of([] {
+              group_parameters({{"layers.0.attn.new.weight", at::zeros({2, 3})}}, kFacts, {});
+            }),
+            "parameter layers.0.attn.new.weight [2, 3] belongs to no optimizer group; add it to "
+            "optimizer.groups");
+}
+
+TEST(ParamGroups, AGroupThatDecidesNothingIsAnError) {
+  const auto error = [](std::vector<ParameterGroup> groups) {
+    return error_of([&] { grouped_by_name(kFacts, {.groups = std::move(groups)}); }).substr(0, 62);
+  };
+  EXPECT_EQ(error({{"*.gaet.weight", kAdamW, 1, {}}}),
+            std::string("optimizer.groups[0].match: '*.gaet.weight' decides for no parameter")
+                .substr(0, 62));
+  EXPECT_EQ(error({{"*", kAdamW, 1, {}}, {"embed.weight", kNone, 1, {}}}),
+            std::string("optimizer.groups[1].match: 'embed.weight' decides for no parameter")
+                .substr(0, 62));
+}
+
+TEST(ParamGroups, MuonRefusesWhatIsNotAMatrix) {
+  EXPECT_EQ(error_of([] {
+              grouped_by_name(kFacts, {.groups = {{"*norm.weight", kMuon, 1, {}}}});
+            }),
+            "optimizer.groups[0].optimizer: muon trains matrices, but norm.weight has shape [32]; "
+            "use adamw "
+            "for it");
+}
+
+TEST(ParamGroups, RefusesRowsThatDoNotDivide) {
+  EXPECT_EQ(error_of([] { grouped_by_name({.num_heads = 4, .num_output_groups = 4}, {}); }),
+            "layers.0.attn.wo_a.weight [14, 16] cannot be cut into 4 row blocks");
+}
+
+TEST(MatchesGlob, KnowsStarAndQuestionMark) {
+  EXPECT_TRUE(matches_glob("*", ""));
+  EXPECT_TRUE(matches_glob("a*b*c", "a.b.b.c"));
+  EXPECT_TRUE(matches_glob("layers.?.w", "layers.7.w"));
+  EXPECT_TRUE(matches_glob("*.experts.*.w1", "layers.0.experts.*.w1"));
+  EXPECT_FALSE(matches_glob("layers.?.w", "layers.17.w"));
+  EXPECT_FALSE(matches_glob("a*b", "a.b.c"));
+  EXPECT_FALSE(matches_glob("embed.weight", "head.weight"));
+  EXPECT_FALSE(matches_glob("", "a"));
+}
+
+TEST(GroupTable, CollapsesLayersThatAreAlike) {
+  std::vector<NamedTensor> parameters = {{"embed.weight", at::zeros({50, 32})}};
+  for (const std::string layer : {"0", "1", "2", "5"}) {
+    parameters.push_back({"layers." + layer + ".attn.wo_a.weight", at::zeros({14, 16})});
+    parameters.push_back({"layers." + layer + ".ffn.experts.*.w1.weight", at::zeros({3, 12, 32})});
+  }
+  parameters.push_back({"mtp.0.attn.indexer.wq_b.weight", at::zeros({2, 2})});
+  EXPECT_EQ(group_table(group_parameters(parameters, kFacts, {})),
+            "parameter                             optimizer  shape        tensors  matrices    lr "
+            " decay  elements\n"
+            "embed.weight                          adamw      [50, 32]     1        -           1  "
+            " 0.1        1600\n"
+            "layers.{0-2,5}.attn.wo_a.weight       muon       [14, 16]     4        8 x 7x16    1  "
+            " 0.1         896\n"
+            "layers.{0-2,5}.ffn.experts.*.w1.weight"
+            "  muon       [3, 12, 32]  4        12 x 12x32  1   0.1        4608\n"
+            "mtp.0.attn.indexer.wq_b.weight        none       [2, 2]       1        -           -  "
+            " -             4\n");
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,49 @@
+#include "optim/schedule.h"
+
+#include <gtest/gtest.h>
+
+namespace braid {
+namespace {
+
+TEST(Schedule, WarmsUpLinearlyAndReachesThePeak) {
+  const ScheduleConfig config{.kind = ScheduleKind::kConstant, .warmup_steps = 4};
+  const double want[] = {0.25, 0.5, 0.75, 1, 1, 1};
+  for (int64_t step = 0; step < 6; ++step) {
+    EXPECT_DOUBLE_EQ(learning_rate_factor(config, step, 6), want[step]) << step;
+  }
+  EXPECT_EQ(decay_start_step(config, 6), 6);
+}
+
+TEST(Schedule, CosineFallsFromThePeakToTheMinimum) {
+  const ScheduleConfig config{.kind = ScheduleKind::kCosine, .warmup_steps = 10, .min_ratio = 0.1};
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 10, 110), 1);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 60, 110), 0.55);
+  EXPECT_NEAR(learning_rate_factor(config, 35, 110), 0.1 + 0.9 * 0.8535533905932737, 1e-15);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 110, 110), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 500, 110), 0.1);
+}
+
+TEST(Schedule, LinearDecayCanStartLate) {
+  const ScheduleConfig config{
+      .kind = ScheduleKind::kLinear, .warmup_steps = 5, .decay_start = 0.8, .min_ratio = 0};
+  EXPECT_EQ(decay_start_step(config, 100), 80);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 80, 100), 1);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 85, 100), 0.75);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 99, 100), 0.05);
+}
+
+TEST(Schedule, DecayNeverStartsBeforeTheWarmUpEnds) {
+  const ScheduleConfig config{
+      .kind = ScheduleKind::kLinear, .warmup_steps = 50, .decay_start = 0.1};
+  EXPECT_EQ(decay_start_step(config, 100), 50);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 50, 100), 1);
+}
+
+TEST(Schedule, ToleratesAWarmUpLongerThanTheRun) {
+  const ScheduleConfig config{.kind = ScheduleKind::kCosine, .warmup_steps = 50};
+  EXPECT_EQ(decay_start_step(config, 10), 10);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 9, 10), 0.2);
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,14 @@
+#pragma once
+#include <CLI/CLI.hpp>
+
+#include <functional>
+
+namespace braid {
+
+/// A command declares its flags and returns what it does once they are parsed: the exit status.
+using Command = std::function<int()>;
+Command train_command(CLI::App& app);
+Command generate_command(CLI::App& app);
+Command probe_command(CLI::App& app);
+
+}  // namespace braid

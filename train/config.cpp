@@ -1,0 +1,53 @@
+#include "train/config.h"
+
+#include "data/tokenizer.h"
+
+namespace braid {
+
+at::ScalarType scalar_type(ComputeType type) {
+  switch (type) {
+    case ComputeType::kFloat64:
+      return at::kDouble;
+    case ComputeType::kFloat32:
+      return at::kFloat;
+    case ComputeType::kBfloat16:
+      return at::kBFloat16;
+  }
+  fail("unknown compute type");
+}
+
+void RunConfig::validate() const {
+  model.validate();
+  const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
+  if (model.vocab_size < vocabulary) {
+    throw ConfigError("model.vocab_size",
+                      text("is ", model.vocab_size, ", but tokenizer '", tokenizer.kind, "' has ", vocabulary, " ids"));
+  }
+  if (train.global_batch_size % train.micro_batch_size != 0) {
+    throw ConfigError("train.micro_batch_size", text("is ", train.micro_batch_size,
+                                                     ", which does not divide train.global_batch_size ",
+                                                     train.global_batch_size));
+  }
+  for (const auto& [key, length] : {std::pair{"data.seq_len", data.seq_len},
+                                    std::pair{"data.validation_seq_len", data.validation_seq_len}}) {
+    if (length > model.max_position_embeddings) {
+      throw ConfigError(key, text("is ", length, ", more than model.max_position_embeddings ",
+                                  model.max_position_embeddings));
+    }
+  }
+  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." || run.name == "..") {
+    throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));
+  }
+}
+
+RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto loaded = load_config<RunConfig>(path, overrides);
+  try {
+    loaded.value.validate();
+  } catch (const ConfigError& error) {
+    throw loaded.located(error);
+  }
+  return loaded.value;
+}
+
+}  // namespace braid

@@ -1,0 +1,162 @@
+#pragma once
+// The whole YAML of a run. Each section's struct stands with the code that reads it; the ones here
+// belong to the trainer.
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "model/config.h"
+#include "optim/config.h"
+
+namespace braid {
+
+struct RunSection {
+  std::string name = "run";
+  std::string output_dir = "runs";
+  int64_t seed = 1;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("name", &RunSection::name, "folder of the run below output_dir");
+    v("output_dir", &RunSection::output_dir, "where runs are kept");
+    v("seed", &RunSection::seed, "of initial weights and of the order of the data", at_least(0));
+  }
+};
+
+struct TokenizerSection {
+  std::string kind = "bytes";
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("kind", &TokenizerSection::kind, "bytes = one id per byte (vocabulary 320)");
+  }
+};
+
+struct DataSection {
+  std::vector<std::string> train;
+  std::vector<std::string> validation;
+  double validation_fraction = 0.02;
+  std::string document_separator;
+  int64_t seq_len = 256;
+  int64_t validation_seq_len = 1024;
+  int64_t pack_window = 256;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using D = DataSection;
+    v("train", &D::train, "text files, or folders of *.txt");
+    v("validation", &D::validation, "the same for validation; empty = a fraction of the training documents");
+    v("validation_fraction", &D::validation_fraction, "share of documents, chosen by a hash of their content",
+      between(0, 0.5));
+    v("document_separator", &D::document_separator, "a line of exactly this parts documents; empty = one per file");
+    v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
+    v("validation_seq_len", &D::validation_seq_len, "the same in validation: longest context a byte is judged with",
+      at_least(2));
+    v("pack_window", &D::pack_window, "documents considered together when packing", at_least(1));
+  }
+};
+
+enum class ComputeType { kFloat64, kFloat32, kBfloat16 };
+inline auto enum_names(ComputeType) {
+  return std::array{EnumName{"float64", ComputeType::kFloat64}, EnumName{"float32", ComputeType::kFloat32},
+                    EnumName{"bfloat16", ComputeType::kBfloat16}};
+}
+at::ScalarType scalar_type(ComputeType type);
+
+struct TrainSection {
+  int64_t max_steps = 1000;
+  int64_t global_batch_size = 16;
+  int64_t micro_batch_size = 16;
+  ComputeType dtype = ComputeType::kFloat32;
+  int64_t threads = 0;
+  int64_t validate_every_steps = 200;
+  int64_t max_skipped_steps = 10;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using T = TrainSection;
+    v("max_steps", &T::max_steps, "optimiser steps of the whole run", at_least(1));
+    v("global_batch_size", &T::global_batch_size, "sequences per optimiser step", at_least(1));
+    v("micro_batch_size", &T::micro_batch_size, "sequences that are in memory at once", at_least(1));
+    v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
+    v("threads", &T::threads, "CPU threads; 0 = one per core", at_least(0));
+    v("validate_every_steps", &T::validate_every_steps, "0 = only at the end", at_least(0));
+    v("max_skipped_steps", &T::max_skipped_steps, "non-finite steps in a row before the run stops", at_least(0));
+  }
+};
+
+struct LossSection {
+  double mtp_weight = 0.3;
+  double mtp_decay_weight = 0.1;
+  double bias_update_speed = 0.001;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using L = LossSection;
+    v("mtp_weight", &L::mtp_weight, "weight of the multi-token prediction loss", at_least(0));
+    v("mtp_decay_weight", &L::mtp_decay_weight, "the same once the learning rate decays", at_least(0));
+    v("bias_update_speed", &L::bias_update_speed, "step of the routing biases towards even expert load", at_least(0));
+  }
+};
+
+struct CheckpointSection {
+  int64_t every_steps = 500;
+  int64_t keep_last = 2;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("every_steps", &CheckpointSection::every_steps, "0 = only at the end", at_least(0));
+    v("keep_last", &CheckpointSection::keep_last, "older ones are removed", at_least(1));
+  }
+};
+
+struct LoggingSection {
+  int64_t every_steps = 10;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("every_steps", &LoggingSection::every_steps, "steps between lines where the output is no terminal", at_least(1));
+  }
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  TokenizerSection tokenizer;
+  DataSection data;
+  TrainSection train;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  LossSection loss;
+  CheckpointSection checkpoint;
+  LoggingSection logging;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using R = RunConfig;
+    v("run", &R::run, "the run");
+    v("model", &R::model, "the architecture");
+    v("tokenizer", &R::tokenizer, "text to ids");
+    v("data", &R::data, "what to train on");
+    v("train", &R::train, "length, batch and precision");
+    v("optimizer", &R::optimizer, "Muon and AdamW");
+    v("schedule", &R::schedule, "the learning rate over the run");
+    v("loss", &R::loss, "terms beside the cross-entropy");
+    v("checkpoint", &R::checkpoint, "saving");
+    v("logging", &R::logging, "reporting");
+  }
+
+  std::filesystem::path run_dir() const { return std::filesystem::path(run.output_dir) / run.name; }
+
+  /// Throws ConfigError for what single fields cannot tell.
+  void validate() const;
+};
+
+/// load_config plus validate(), with the place of the key in every message.
+RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides);
+
+}  // namespace braid

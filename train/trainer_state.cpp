@@ -1,0 +1,224 @@
+// What a run keeps on disk: its folder, its data, and saving and resuming.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <map>
+#include <sstream>
+#include <thread>
+
+#include "checkpoint/history.h"
+#include "checkpoint/store.h"
+#include "core/file.h"
+#include "data/token_store_build.h"
+#include "optim/group_table.h"
+#include "train/trainer.h"
+
+namespace braid {
+
+namespace fs = std::filesystem;
+
+// One training process per folder: two would overwrite each other's checkpoints.
+class Trainer::FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder) : descriptor_(open((folder / ".lock").c_str(), O_CREAT | O_RDWR, 0644)) {
+    require(descriptor_ >= 0, folder.string(), ": cannot be written");
+    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+      close(descriptor_);
+      fail(folder.string(), ": another process is training in this run; wait for it or choose another run.name");
+    }
+  }
+  ~FolderLock() { close(descriptor_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+namespace {
+
+template <class T>
+T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
+  const auto found = state.find(key);
+  require(found != state.end() && std::holds_alternative<T>(found->second), checkpoint.string(),
+          ": its state has no usable '", key, "'; it was not written by this version of braid train");
+  return std::get<T>(found->second);
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> result;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    result.push_back(line.substr(line.find_first_not_of(' ')));
+  }
+  return result;
+}
+
+// "was A, is B" for each line in which two resolved configurations differ.
+template <class Config>
+std::vector<std::string> differences(const Config& before, const Config& now) {
+  const auto old_lines = lines_of(dump_config(before)), new_lines = lines_of(dump_config(now));
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < std::max(old_lines.size(), new_lines.size()); ++i) {
+    const auto was = i < old_lines.size() ? old_lines[i] : "", is = i < new_lines.size() ? new_lines[i] : "";
+    if (was != is) {
+      result.push_back(text("was '", was, "', is '", is, "'"));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config) : config_(config) {
+  const auto folder = config_.run_dir();
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, folder.string(), ": cannot be made: ", error.message());
+  lock_ = std::make_unique<FolderLock>(folder);
+  console_ = std::make_unique<Console>(folder / "log.txt");
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+  at::set_num_threads(static_cast<int>(config_.train.threads > 0 ? config_.train.threads : cores));
+
+  tokenizer_ = make_tokenizer(config_.tokenizer.kind);
+  prepare_data();
+  model_ = std::make_unique<Transformer>(config_.model, scalar_type(config_.train.dtype),
+                                         static_cast<uint64_t>(config_.run.seed));
+  std::vector<NamedTensor> trained;
+  for (const auto& parameter : model_->parameters().all()) {
+    if (parameter.trained) {
+      trained.push_back({parameter.name, parameter.value});
+    }
+  }
+  const GroupingFacts facts{.num_heads = config_.model.num_attention_heads,
+                            .num_output_groups = config_.model.o_groups};
+  optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
+                                           group_parameters(trained, facts, config_.optimizer));
+  loader_ = std::make_unique<Loader>(*training_, LoaderOptions{.seq_len = config_.data.seq_len,
+                                                               .seed = static_cast<uint64_t>(config_.run.seed),
+                                                               .pack_window = config_.data.pack_window});
+  const bool resumed = resume();
+  metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
+  write_file_atomically(folder / "config.yaml", dump_config(config_));
+  describe();
+  if (resumed) {
+    console_->line(text("continuing after step ", step_));
+  }
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::prepare_data() {
+  if (config_.data.train.empty()) {
+    throw ConfigError("data.train", "names no text; expected files or folders of *.txt");
+  }
+  const auto folder = config_.run_dir() / "data";
+  fs::create_directories(folder);
+  Corpus corpus;
+  corpus.training = {{config_.data.train.begin(), config_.data.train.end()}, config_.data.document_separator};
+  corpus.validation = {{config_.data.validation.begin(), config_.data.validation.end()},
+                       config_.data.document_separator};
+  corpus.validation_fraction = config_.data.validation.empty() ? config_.data.validation_fraction : 0;
+  const CorpusFiles files{folder / "train.tokens", folder / "validation.tokens",
+                          config_.run_dir() / "validation.txt"};
+  build_token_stores(corpus, *tokenizer_, files);
+  training_ = std::make_unique<TokenStore>(files.training, *tokenizer_);
+  if (corpus.validation_fraction > 0 || !config_.data.validation.empty()) {
+    validation_ = std::make_unique<TokenStore>(files.validation, *tokenizer_);
+  }
+}
+
+void Trainer::describe() const {
+  int64_t parameters = 0;
+  for (const auto& parameter : model_->parameters().all()) {
+    parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
+  }
+  console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
+  console_->line(text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  console_->line(text("data: ", training_->num_documents(), " documents, ", training_->num_tokens(), " tokens",
+                      validation_ ? text("; validation ", validation_->num_documents(), " documents, ",
+                                         validation_->text_bytes(), " bytes")
+                                  : std::string("; no validation")));
+  console_->line(group_table(optimizer_->parameters()));
+}
+
+std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
+  std::vector<NamedTensor> result;
+  for (const auto& [name, value] : model_->parameters().tensors()) {
+    result.push_back({"model/" + name, value});
+  }
+  for (const auto& [name, value] : unstacked(optimizer_->state())) {
+    result.push_back({"optimizer/" + name, value});
+  }
+  return result;
+}
+
+void Trainer::save() {
+  Checkpoint checkpoint;
+  checkpoint.tensors = checkpoint_tensors();
+  checkpoint.state = {{"step", step_},
+                      {"tokens", tokens_},
+                      {"samples", loader_->position()},
+                      {"optimizer_steps", optimizer_->steps()},
+                      {"skipped_in_a_row", skipped_in_a_row_},
+                      {"data_digest", training_->sources_digest()}};
+  const auto root = config_.run_dir() / "checkpoints";
+  fs::create_directories(root);
+  save_checkpoint(root / checkpoint_folder_name(step_), checkpoint, {{"config.yaml", dump_config(config_)}});
+  prune_checkpoints(root, config_.checkpoint.keep_last);
+  saved_step_ = step_;
+  console_->line(text("step ", step_, " | saved ", (root / checkpoint_folder_name(step_)).string()));
+}
+
+bool Trainer::resume() {
+  std::vector<std::string> skipped;
+  const auto found = newest_complete_checkpoint(config_.run_dir() / "checkpoints", &skipped);
+  for (const auto& reason : skipped) {
+    console_->line("passing over an incomplete checkpoint: " + reason);
+  }
+  if (!found) {
+    return false;
+  }
+  const auto before = load_config<RunConfig>((*found / "config.yaml").string()).value;
+  const auto model_differences = differences(before.model, config_.model);
+  require(model_differences.empty(), found->string(), " holds another model than the configuration: ",
+          model_differences.empty() ? "" : model_differences.front(),
+          "; choose another run.name, or remove the folder to start again");
+  for (const auto& difference : differences(before, config_)) {
+    console_->line("note: the configuration changed since the checkpoint: " + difference);
+  }
+
+  const auto checkpoint = load_checkpoint(*found);
+  std::vector<NamedTensor> weights;
+  std::map<std::string, at::Tensor> optimizer_state;
+  for (const auto& [name, value] : checkpoint.tensors) {
+    if (name.starts_with("model/")) {
+      weights.push_back({name.substr(6), value});
+    } else {
+      optimizer_state[name] = value;
+    }
+  }
+  model_->parameters().load(weights, found->string());
+  for (const auto& [name, value] : unstacked(optimizer_->state())) {
+    const auto stored = optimizer_state.find("optimizer/" + name);
+    require(stored != optimizer_state.end() && stored->second.sizes() == value.sizes(), found->string(),
+            ": no optimiser state '", name, "' of shape ", value.sizes(),
+            "; optimizer.groups must stay as they were while a run continues");
+    value.copy_(stored->second);
+  }
+  step_ = saved_step_ = state_value<int64_t>(checkpoint.state, "step", *found);
+  tokens_ = state_value<int64_t>(checkpoint.state, "tokens", *found);
+  skipped_in_a_row_ = state_value<int64_t>(checkpoint.state, "skipped_in_a_row", *found);
+  optimizer_->set_steps(state_value<int64_t>(checkpoint.state, "optimizer_steps", *found));
+  loader_->seek(state_value<int64_t>(checkpoint.state, "samples", *found));
+  if (state_value<std::string>(checkpoint.state, "data_digest", *found) != training_->sources_digest()) {
+    console_->line("note: the training text changed since the checkpoint; the order of its documents is new");
+  }
+  return true;
+}
+
+}  // namespace braid
