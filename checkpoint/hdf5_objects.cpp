@@ -75,7 +75,10 @@ Handle dataset_properties(at::ScalarType dtype, hid_t type) {
 
 herr_t write_attribute(hid_t object, const char* name, hid_t type, hid_t space, const void* value) {
   const Handle attribute(H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  return attribute < 0 ? -1 : H5Awrite(attribute, type, value);
+  if (attribute < 0) {
+    return -1;
+  }
+  return H5Sget_simple_extent_npoints(space) == 0 ? 0 : H5Awrite(attribute, type, value);
 }
 
 herr_t write_string_attribute(hid_t object, const char* name, const std::string& value) {

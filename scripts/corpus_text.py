@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Writes clean English text out of documentation files: corpus_text.py OUTPUT FILE...
 
-Documents are parted by a line "%". By name a file is a page of HTML (.html), Perl's POD (.pod), or a
-fortune file: text that is parted by "%" already. ".gz" after the name is unpacked. Of HTML and POD
-only running text and the headings above it are kept: no code, tables, menus or paragraphs that an
-earlier page had. Text is UTF-8 without malformed bytes, and no document appears twice.
+Documents are parted by a line "%". A file is a page of HTML (.html) or a fortune file: text that is
+parted by "%" already. Of HTML only running text and the headings above it are kept: no code, tables,
+menus or paragraphs that an earlier page had. The text is UTF-8 without malformed bytes or control
+characters, and no document appears twice. Prints the number of documents.
 """
 
-import gzip
 import html.parser
 import re
 import sys
@@ -67,49 +66,6 @@ class Page(html.parser.HTMLParser):
             self.blocks[-1][1] += data
 
 
-def html_blocks(text):
-    page = Page()
-    page.feed(text)
-    page.close()
-    return page.blocks
-
-
-def pod_inline(text):
-    """Formatting codes to their text, innermost first: C<code>, L<text|link>, E<gt>."""
-    names = {"lt": "<", "gt": ">", "verbar": "|", "sol": "/"}
-    text = re.sub(r"([A-Z])<<+\s(.*?)\s>>+", lambda m: m[2].replace("<", "\1").replace(">", "\2"), text, flags=re.DOTALL)
-
-    def replaced(match):
-        code, inner = match[1], match[2]
-        if code in "XZ":
-            return ""
-        if code == "E":
-            return {"lt": "\1", "gt": "\2"}.get(inner, names.get(inner, html.unescape(f"&{inner};")))
-        if code == "L":
-            return inner.split("|")[0].split("/")[-1].strip('"')
-        return inner
-
-    before = None
-    while before != text:
-        before = text
-        text = re.sub(r"\b([A-Z])<([^<>]*)>", replaced, text)
-    return text.replace("\1", "<").replace("\2", ">")
-
-
-def pod_blocks(text):
-    blocks, hidden = [], True
-    for paragraph in re.split(r"\n\s*\n", text):
-        command = re.match(r"=(\w+)\s*(.*)", paragraph, flags=re.DOTALL)
-        if command:
-            name, rest = command.groups()
-            hidden = name in ("begin", "for", "cut", "encoding")
-            if name.startswith("head"):
-                blocks.append([True, pod_inline(rest)])
-        elif not hidden and not paragraph.startswith((" ", "\t")):
-            blocks.append([False, pod_inline(paragraph)])
-    return blocks
-
-
 def is_prose(text):
     letters = sum(character.isalpha() or character == " " for character in text)
     return len(text) >= 60 and text.count(" ") >= 9 and text[-1] in ".!?:;)\"'" and letters >= 0.88 * len(text)
@@ -131,26 +87,29 @@ def prose(blocks, seen):
     return "\n\n".join(paragraphs)
 
 
-def documents_of(path, seen):
-    with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
-        text = decoded(file.read())
-    name = path.removesuffix(".gz")
-    if name.endswith((".html", ".pod")):
-        document = prose(html_blocks(text) if name.endswith(".html") else pod_blocks(text), seen)
-        return [document] if len(document) >= 400 else []
-    return fortunes(text)
-
-
 def main(output, paths):
-    paragraphs, documents = set(), {}  # a dict keeps the order and drops repetitions
+    seen, documents = set(), {}  # a dict keeps the order and drops repetitions
     for path in paths:
-        for document in documents_of(path, paragraphs):
-            if document.strip():
-                documents[document.strip("\n").rstrip() + "\n"] = None
+        with open(path, "rb") as file:
+            text = decoded(file.read())
+        if path.endswith(".html"):
+            page = Page()
+            page.feed(text)
+            page.close()
+            document = prose(page.blocks, seen)
+            found = [document] if len(document) >= 400 else []  # shorter ones are menus and stubs
+        else:
+            found = fortunes(text)
+        documents.update((document.strip("\n").rstrip() + "\n", None) for document in found if document.strip())
+    if not documents:
+        sys.exit(f"corpus_text.py: no text in {len(paths)} files")
     with open(output, "w", encoding="utf-8", newline="\n") as file:
         file.write("%\n".join(documents))
     print(len(documents))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    try:
+        main(sys.argv[1], sys.argv[2:])
+    except OSError as error:
+        sys.exit(f"corpus_text.py: {error}")
