@@ -55,10 +55,10 @@ void Hdf5File::require_written() const {
 Hdf5File::Hdf5File(const std::filesystem::path& path, bool create)
     : path_(path), lock_(process_wide_lock()) {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not prints
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
-  H5Pset_file_locking(
-      access, false, true);  // some network file systems have no locks; renames guard us
+  // Some network file systems have no locks; a checkpoint is renamed into place when finished.
+  H5Pset_file_locking(access, false, true);
   if (create) {
     use_remembering_driver(access, write_error_.get());
     id_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), "create");
@@ -93,16 +93,19 @@ void Hdf5File::close() {
   require_written();
 }
 
-hid_t Hdf5File::create_dataset(const std::string& name,
-                               const at::Tensor& tensor,
-                               hid_t properties) {
+Hdf5Handle Hdf5File::create_dataset(const std::string& name,
+                                    const at::Tensor& tensor,
+                                    hid_t properties) {
   const std::string dtype = dtype_name(tensor.scalar_type());
-  const Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes()),
-               links = link_properties();
-  const hid_t dataset = checked(
-      H5Dcreate2(id_, name.c_str(), type, space, links, properties, H5P_DEFAULT), "create", name);
+  const Hdf5Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes()),
+                   links = link_properties();
+  Hdf5Handle dataset(
+      checked(H5Dcreate2(id_, name.c_str(), type, space, links, properties, H5P_DEFAULT),
+              "create",
+              name),
+      H5Dclose);
   const auto rank = static_cast<hsize_t>(tensor.dim());
-  const Handle rank_space(H5Screate_simple(1, &rank, nullptr), H5Sclose);
+  const Hdf5Handle rank_space(H5Screate_simple(1, &rank, nullptr), H5Sclose);
   const std::vector<int64_t> shape = tensor.sizes().vec(), offset(shape.size(), 0);
   const bool good =
       write_string_attribute(dataset, "dtype", dtype) >= 0 &&
@@ -113,9 +116,9 @@ hid_t Hdf5File::create_dataset(const std::string& name,
 }
 
 void Hdf5File::write_tensor(const std::string& name, const at::Tensor& tensor) {
-  const Handle type = hdf5_type(tensor.scalar_type()),
-               properties = dataset_properties(tensor.scalar_type(), type);
-  const Handle dataset(create_dataset(name, tensor, properties), H5Dclose);
+  const Hdf5Handle type = hdf5_type(tensor.scalar_type()),
+                   properties = dataset_properties(tensor.scalar_type(), type);
+  const Hdf5Handle dataset = create_dataset(name, tensor, properties);
   if (tensor.numel() > 0) {
     const auto contiguous = tensor.detach().cpu().contiguous();
     checked(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, contiguous.const_data_ptr()),
@@ -132,19 +135,20 @@ void Hdf5File::write_virtual(const std::string& name,
     write_tensor(name, tensor);
     return;
   }
-  const Handle type = hdf5_type(tensor.scalar_type()),
-               properties = dataset_properties(tensor.scalar_type(), type);
-  const Handle space = hdf5_space(tensor.sizes());
+  const Hdf5Handle type = hdf5_type(tensor.scalar_type()),
+                   properties = dataset_properties(tensor.scalar_type(), type);
+  const Hdf5Handle space = hdf5_space(tensor.sizes());
   checked(
       H5Pset_virtual(properties, space, source.c_str(), ("/" + name).c_str(), space), "map", name);
-  const Handle dataset(create_dataset(name, tensor, properties), H5Dclose);
+  const Hdf5Handle dataset = create_dataset(name, tensor, properties);
   require_written();
 }
 
 at::Tensor Hdf5File::read_tensor(const std::string& name) const {
-  const Handle dataset(checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name), H5Dclose);
-  const Handle attribute(checked(H5Aopen(dataset, "dtype", H5P_DEFAULT), "find the dtype of", name),
-                         H5Aclose);
+  const Hdf5Handle dataset(checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name),
+                           H5Dclose);
+  const Hdf5Handle attribute(
+      checked(H5Aopen(dataset, "dtype", H5P_DEFAULT), "find the dtype of", name), H5Aclose);
   const std::string spelling = read_string_attribute(attribute).value_or("");
   const auto dtype = dtype_from_name(spelling);
   require(dtype.has_value(),
@@ -155,12 +159,12 @@ at::Tensor Hdf5File::read_tensor(const std::string& name) const {
           name,
           "' is not one of ",
           known_dtype_names());
-  const Handle space(checked(H5Dget_space(dataset), "read the shape of", name), H5Sclose);
+  const Hdf5Handle space(checked(H5Dget_space(dataset), "read the shape of", name), H5Sclose);
   std::vector<hsize_t> sizes(
       static_cast<size_t>(checked(H5Sget_simple_extent_ndims(space), "read the shape of", name)));
   checked(H5Sget_simple_extent_dims(space, sizes.data(), nullptr), "read the shape of", name);
-  const Handle type = hdf5_type(*dtype),
-               stored(checked(H5Dget_type(dataset), "read the type of", name), H5Tclose);
+  const Hdf5Handle type = hdf5_type(*dtype),
+                   stored(checked(H5Dget_type(dataset), "read the type of", name), H5Tclose);
   require(H5Tequal(type, stored) > 0,
           path_.string(),
           ": '",
@@ -191,12 +195,13 @@ std::vector<std::string> Hdf5File::tensor_names() const {
 }
 
 void Hdf5File::write_attributes(const std::string& group_name, const Hdf5Attributes& attributes) {
-  const Handle links = link_properties();
-  const Handle group(checked(H5Gcreate2(id_, group_name.c_str(), links, H5P_DEFAULT, H5P_DEFAULT),
-                             "create",
-                             group_name),
-                     H5Gclose);
-  const Handle space = hdf5_space({});
+  const Hdf5Handle links = link_properties();
+  const Hdf5Handle group(
+      checked(H5Gcreate2(id_, group_name.c_str(), links, H5P_DEFAULT, H5P_DEFAULT),
+              "create",
+              group_name),
+      H5Gclose);
+  const Hdf5Handle space = hdf5_space({});
   for (const auto& [name, value] : attributes) {
     herr_t result = 0;
     if (const auto* integer = std::get_if<int64_t>(&value)) {
@@ -219,8 +224,8 @@ void Hdf5File::write_attributes(const std::string& group_name, const Hdf5Attribu
 }
 
 Hdf5Attributes Hdf5File::read_attributes(const std::string& group_name) const {
-  const Handle group(checked(H5Gopen2(id_, group_name.c_str(), H5P_DEFAULT), "open", group_name),
-                     H5Gclose);
+  const Hdf5Handle group(
+      checked(H5Gopen2(id_, group_name.c_str(), H5P_DEFAULT), "open", group_name), H5Gclose);
   std::vector<std::string> names;
   const auto add_name = [](hid_t, const char* name, const H5A_info_t*, void* target) -> herr_t {
     static_cast<std::vector<std::string>*>(target)->emplace_back(name);
@@ -232,9 +237,9 @@ Hdf5Attributes Hdf5File::read_attributes(const std::string& group_name) const {
   Hdf5Attributes attributes;
   for (const auto& name : names) {
     const std::string object = group_name + "/" + name;
-    const Handle attribute(checked(H5Aopen(group, name.c_str(), H5P_DEFAULT), "open", object),
-                           H5Aclose);
-    const Handle type(checked(H5Aget_type(attribute), "read", object), H5Tclose);
+    const Hdf5Handle attribute(checked(H5Aopen(group, name.c_str(), H5P_DEFAULT), "open", object),
+                               H5Aclose);
+    const Hdf5Handle type(checked(H5Aget_type(attribute), "read", object), H5Tclose);
     if (H5Tget_class(type) == H5T_INTEGER) {
       int64_t value = 0;
       checked(H5Aread(attribute, H5T_STD_I64LE, &value), "read", object);

@@ -14,6 +14,8 @@
 
 namespace braid {
 
+class Hdf5Handle;
+
 using Hdf5Attributes = std::map<std::string, std::variant<int64_t, double, std::string>>;
 
 /// An open HDF5 file. Debian's HDF5 is not thread-safe: a file holds a process-wide lock while it
@@ -56,7 +58,7 @@ class Hdf5File {
 
  private:
   Hdf5File(const std::filesystem::path& path, bool create);
-  hid_t create_dataset(const std::string& name, const at::Tensor& tensor, hid_t properties);
+  Hdf5Handle create_dataset(const std::string& name, const at::Tensor& tensor, hid_t properties);
   void require_written() const;
   template <class T>
   T checked(T result, const char* action, const std::string& object = "") const;

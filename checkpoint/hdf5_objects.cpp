@@ -9,17 +9,17 @@ namespace braid {
 namespace {
 
 // A float of 16 bits: sign, `exponent_bits`, mantissa.
-Handle half_type(size_t exponent_bits, size_t bias) {
+Hdf5Handle half_type(size_t exponent_bits, size_t bias) {
   const size_t mantissa_bits = 15 - exponent_bits;
-  Handle type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+  Hdf5Handle type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
   H5Tset_fields(type, 15, mantissa_bits, exponent_bits, 0, mantissa_bits);
   H5Tset_size(type, 2);
   H5Tset_ebias(type, bias);
   return type;
 }
 
-Handle string_type() {
-  Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+Hdf5Handle string_type() {
+  Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);
   return type;
@@ -27,7 +27,7 @@ Handle string_type() {
 
 }  // namespace
 
-Handle hdf5_type(at::ScalarType dtype) {
+Hdf5Handle hdf5_type(at::ScalarType dtype) {
   switch (dtype) {
     case at::kDouble:
       return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
@@ -50,7 +50,7 @@ Handle hdf5_type(at::ScalarType dtype) {
   }
 }
 
-Handle hdf5_space(at::IntArrayRef shape) {
+Hdf5Handle hdf5_space(at::IntArrayRef shape) {
   if (shape.empty()) {
     return {H5Screate(H5S_SCALAR), H5Sclose};
   }
@@ -58,14 +58,14 @@ Handle hdf5_space(at::IntArrayRef shape) {
   return {H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr), H5Sclose};
 }
 
-Handle link_properties() {
-  Handle properties(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+Hdf5Handle link_properties() {
+  Hdf5Handle properties(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(properties, 1);
   return properties;
 }
 
-Handle dataset_properties(at::ScalarType dtype, hid_t type) {
-  Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+Hdf5Handle dataset_properties(at::ScalarType dtype, hid_t type) {
+  Hdf5Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   if (dtype == at::kDouble || dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16) {
     const auto nan = at::scalar_tensor(std::numeric_limits<double>::quiet_NaN(), dtype);
     H5Pset_fill_value(properties, type, nan.const_data_ptr());
@@ -74,7 +74,8 @@ Handle dataset_properties(at::ScalarType dtype, hid_t type) {
 }
 
 herr_t write_attribute(hid_t object, const char* name, hid_t type, hid_t space, const void* value) {
-  const Handle attribute(H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle attribute(H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT),
+                             H5Aclose);
   if (attribute < 0) {
     return -1;
   }

@@ -11,10 +11,10 @@
 namespace braid {
 
 /// Closes an HDF5 identifier at the end of its scope, without forgetting an error that led there.
-class Handle {
+class Hdf5Handle {
  public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  ~Handle() {
+  Hdf5Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Hdf5Handle() {
     if (id_ < 0) {
       return;
     }
@@ -24,9 +24,9 @@ class Handle {
       H5Eset_current_stack(errors);
     }
   }
-  Handle(Handle&& other) noexcept
+  Hdf5Handle(Hdf5Handle&& other) noexcept
       : id_(std::exchange(other.id_, H5I_INVALID_HID)), close_(other.close_) {}
-  Handle& operator=(Handle&&) = delete;
+  Hdf5Handle& operator=(Hdf5Handle&&) = delete;
   operator hid_t() const { return id_; }
 
  private:
@@ -36,16 +36,16 @@ class Handle {
 
 /// How elements of a dtype are stored: F16 and BF16 as floats of 16 bits, F8_* and BOOL as unsigned
 /// bytes.
-Handle hdf5_type(at::ScalarType dtype);
+Hdf5Handle hdf5_type(at::ScalarType dtype);
 
 /// A scalar space for an empty shape.
-Handle hdf5_space(at::IntArrayRef shape);
+Hdf5Handle hdf5_space(at::IntArrayRef shape);
 
 /// Links make the groups they need.
-Handle link_properties();
+Hdf5Handle link_properties();
 
 /// NaN as fill value of floats.
-Handle dataset_properties(at::ScalarType dtype, hid_t type);
+Hdf5Handle dataset_properties(at::ScalarType dtype, hid_t type);
 
 /// Negative on failure, as HDF5's own functions.
 herr_t write_attribute(hid_t object, const char* name, hid_t type, hid_t space, const void* value);

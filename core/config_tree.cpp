@@ -4,137 +4,9 @@
 #include <array>
 #include <cctype>
 #include <cstdio>
-#include <sstream>
-
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/parser.h>
-
-#include "core/error.h"
 
 namespace braid {
 namespace {
-
-std::string position(const std::string& source, const YAML::Mark& mark) {
-  return text(source, ":", mark.line + 1, ":", mark.column + 1);
-}
-
-class TreeBuilder : public YAML::EventHandler {
- public:
-  explicit TreeBuilder(const std::string& source) : source_(source) {}
-
-  ConfigNode take_root() { return std::move(root_); }
-
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    add(started(mark, "", anchor, ConfigNode::Kind::kNull), mark);
-  }
-
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    fail(position(source_, mark),
-         ": YAML aliases (*name) are not supported; write the value again");
-  }
-
-  void OnScalar(const YAML::Mark& mark,
-                const std::string& tag,
-                YAML::anchor_t anchor,
-                const std::string& value) override {
-    auto node = started(mark, tag, anchor, ConfigNode::Kind::kScalar);
-    node.scalar = value;
-    node.quoted = tag == "!";
-    add(std::move(node), mark);
-  }
-
-  void OnSequenceStart(const YAML::Mark& mark,
-                       const std::string& tag,
-                       YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    open_.push_back({started(mark, tag, anchor, ConfigNode::Kind::kSequence), mark});
-  }
-
-  void OnMapStart(const YAML::Mark& mark,
-                  const std::string& tag,
-                  YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    open_.push_back({started(mark, tag, anchor, ConfigNode::Kind::kMapping), mark});
-  }
-
-  void OnSequenceEnd() override { close(); }
-  void OnMapEnd() override { close(); }
-
- private:
-  // The last entry of a mapping waits for its value while has_key is set.
-  struct Open {
-    ConfigNode node;
-    YAML::Mark mark;
-    bool has_key = false;
-  };
-
-  ConfigNode started(const YAML::Mark& mark,
-                     const std::string& tag,
-                     YAML::anchor_t anchor,
-                     ConfigNode::Kind kind) {
-    if (anchor != YAML::NullAnchor) {
-      fail(position(source_, mark),
-           ": YAML anchors (&name) are not supported; write the value out");
-    }
-    if (!tag.empty() && tag != "?" && tag != "!") {  // "!" is how the parser marks quotes
-      fail(position(source_, mark), ": YAML tags ('", tag, "') are not supported; remove it");
-    }
-    ConfigNode node;
-    node.kind = kind;
-    node.place = text(source_, ":", mark.line + 1);
-    return node;
-  }
-
-  void close() {
-    auto done = std::move(open_.back());
-    open_.pop_back();
-    add(std::move(done.node), done.mark);
-  }
-
-  void add(ConfigNode node, const YAML::Mark& mark) {
-    if (open_.empty()) {
-      root_ = std::move(node);
-      return;
-    }
-    auto& [parent, unused, has_key] = open_.back();
-    if (parent.kind == ConfigNode::Kind::kSequence) {
-      parent.items.push_back(std::move(node));
-    } else if (has_key) {
-      auto& value = parent.entries.back().second;
-      node.place = value.place;
-      value = std::move(node);
-      has_key = false;
-    } else {
-      add_key(parent, node, mark);
-      has_key = true;
-    }
-  }
-
-  void add_key(ConfigNode& parent, const ConfigNode& key, const YAML::Mark& mark) {
-    if (key.kind != ConfigNode::Kind::kScalar) {
-      fail(position(source_, mark), ": a key must be a word, not ", described(key));
-    }
-    if (const auto* first = parent.find(key.scalar)) {
-      fail(position(source_, mark),
-           ": duplicate key '",
-           key.scalar,
-           "', already given at ",
-           first->place,
-           "; keep one of them");
-    }
-    ConfigNode value;
-    value.place = key.place;
-    parent.entries.emplace_back(key.scalar, std::move(value));
-  }
-
-  const std::string& source_;
-  ConfigNode root_;
-  std::vector<Open> open_;
-};
 
 // Plain scalars that YAML readers take for something other than text.
 bool needs_quotes(const std::string& scalar) {
@@ -245,26 +117,6 @@ std::string described(const ConfigNode& node) {
       break;
   }
   return "a mapping";
-}
-
-ConfigNode parse_yaml(std::string_view yaml, const std::string& source) {
-  TreeBuilder builder(source);
-  try {
-    std::istringstream stream{std::string(yaml)};
-    YAML::Parser parser(stream);
-    if (parser.HandleNextDocument(builder)) {
-      auto root = builder.take_root();
-      require(!parser.HandleNextDocument(builder),
-              source,
-              ": holds more than one YAML document (a line '---'); keep one");
-      return root;
-    }
-  } catch (const YAML::Exception& error) {
-    fail(position(source, error.mark), ": broken YAML: ", error.msg);
-  }
-  ConfigNode nothing;
-  nothing.place = source;
-  return nothing;
 }
 
 std::string inline_yaml_text(const ConfigNode& node) {

@@ -1,5 +1,6 @@
 #pragma once
-// Files that are whole or absent, read-only maps of files, and digests.
+// Files that are whole or absent, read-only maps of files, and digests. Everything here throws
+// Error with the path and the system's reason when a call fails.
 
 #include <cstddef>
 #include <filesystem>
@@ -7,8 +8,6 @@
 #include <string_view>
 
 namespace braid {
-
-/// Every function here throws Error with the path and the system's reason when a call fails.
 
 /// The contents of a file.
 std::string read_file(const std::filesystem::path& path);

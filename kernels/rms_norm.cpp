@@ -1,7 +1,71 @@
 #include "kernels/rms_norm.h"
 
-namespace braid {
+#include <ATen/ATen.h>
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& w, double eps) { return rms_norm_reference(x, w, eps); }
+#include <algorithm>
+
+#include "core/error.h"
+#include "kernels/autograd.h"
+#include "kernels/precision.h"
+#include "kernels/rms_norm_cpu.h"
+
+namespace braid {
+namespace {
+
+// The weight's gradient sums over rows in this many fixed parts, so that it does not depend on threads.
+constexpr int64_t kParts = 16;
+
+class RmsNormFunction : public Function<RmsNormFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given, const at::Tensor& weight, double eps) {
+    const auto x = given.contiguous();
+    const int64_t D = x.size(-1), rows = x.numel() / D;
+    auto y = at::empty_like(x), inverse_rms = at::empty({rows}, x.options());
+    with_wide_type(x.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      const T* w = weight.defined() ? weight.data_ptr<T>() : nullptr;
+      parallel_rows(rows, D / 4, [&](int64_t begin, int64_t end) {
+        BRAID_CPU(rms_norm_forward<T>)(x.data_ptr<T>() + begin * D, w, y.data_ptr<T>() + begin * D,
+                                       inverse_rms.data_ptr<T>() + begin, end - begin, D, static_cast<T>(eps));
+      });
+    });
+    ctx->save_for_backward({x, weight, inverse_rms});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &inverse_rms = saved[2];
+    const auto dy = gradients[0].contiguous();
+    const int64_t D = x.size(-1), rows = x.numel() / D;
+    auto dx = at::empty_like(x), dweight_parts = at::Tensor();
+    if (weight.defined()) {
+      dweight_parts = at::zeros({kParts, D}, x.options());
+    }
+    with_wide_type(x.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      const T* w = weight.defined() ? weight.data_ptr<T>() : nullptr;
+      parallel_rows(kParts, D * rows / kParts / 2, [&](int64_t first_part, int64_t last_part) {
+        for (int64_t part = first_part; part < last_part; ++part) {
+          const int64_t begin = rows * part / kParts, end = rows * (part + 1) / kParts;
+          BRAID_CPU(rms_norm_backward<T>)(x.data_ptr<T>() + begin * D, w, inverse_rms.data_ptr<T>() + begin,
+                                          dy.data_ptr<T>() + begin * D, dx.data_ptr<T>() + begin * D,
+                                          w ? dweight_parts.data_ptr<T>() + part * D : nullptr, end - begin, D);
+        }
+      });
+    });
+    return {dx, weight.defined() ? dweight_parts.sum(0) : at::Tensor(), at::Tensor()};  // eps has none
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  require(!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1)), "[rms_norm] x has last dim ",
+          x.size(-1), " but weight is ", weight.defined() ? weight.sizes() : at::IntArrayRef());
+  const auto wide = widened(x);
+  const auto wide_weight = weight.defined() ? weight.to(wide.scalar_type()) : weight;
+  return RmsNormFunction::apply(wide, wide_weight, eps).to(x.scalar_type());
+}
 
 }  // namespace braid

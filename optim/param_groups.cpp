@@ -164,7 +164,7 @@ class Grouper {
         break;
       case RowSplit::kOverlapHalves: {
         // CSA's compressor has two rows per channel of its norm, one for each overlapping window.
-        const auto norm = name.substr(0, name.rfind(".w", name.rfind(".weight") - 1)) + ".norm.weight";
+        const auto norm = name.substr(0, name.rfind("compressor.")) + "compressor.norm.weight";
         const auto found = values_.find(norm);
         require(
             found != values_.end(), name, " needs ", norm, " to tell its overlapping halves apart");

@@ -2,8 +2,8 @@
 # Makes a training corpus of English text out of Debian packages, without root and without installing
 # them:
 #
-#   scripts/prepare_corpus.sh fortunes FOLDER   15 000 sayings, quotations and jokes, 2.5 MB
-#   scripts/prepare_corpus.sh prose FOLDER      2 000 pages of technical prose, 13 MB
+#   scripts/prepare_corpus.sh fortunes FOLDER   14 000 sayings, quotations and jokes, 2.4 MB
+#   scripts/prepare_corpus.sh prose FOLDER      1 800 pages of technical prose, 13.7 MB
 #
 # FOLDER/NAME.txt holds the documents, parted by lines "%"; FOLDER/SOURCES says which packages, in
 # which versions and under which licences. Nothing is done when both are there. Equal packages give

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <stdlib.h>
@@ -15,11 +16,13 @@
 namespace braid::testing {
 namespace {
 
-void set_file_size_limit(rlim_t bytes) {
+/// Sets the soft limit and returns the one before.
+rlim_t exchange_file_size_limit(rlim_t bytes) {
   rlimit limit{};
   getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = bytes;
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlim_t old = std::exchange(limit.rlim_cur, bytes);
+  require(setrlimit(RLIMIT_FSIZE, &limit) == 0, "cannot limit the size of files to ", bytes);
+  return old;
 }
 
 at::Tensor random_bits_of(at::ScalarType dtype, std::vector<int64_t> shape) {
@@ -56,12 +59,11 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_);
 }
 
-FileSizeLimit::FileSizeLimit(std::size_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-  set_file_size_limit(bytes);
-}
+FileSizeLimit::FileSizeLimit(std::size_t bytes)
+    : old_handler_(std::signal(SIGXFSZ, SIG_IGN)), old_limit_(exchange_file_size_limit(bytes)) {}
 
 FileSizeLimit::~FileSizeLimit() {
-  set_file_size_limit(RLIM_INFINITY);
+  exchange_file_size_limit(old_limit_);
   std::signal(SIGXFSZ, old_handler_);
 }
 

@@ -37,6 +37,7 @@ class FileSizeLimit {
 
  private:
   sighandler_t old_handler_;
+  std::size_t old_limit_;
 };
 
 /// Tensors of every dtype that files can hold: random bits, so that floats include NaNs of many

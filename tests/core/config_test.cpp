@@ -234,9 +234,22 @@ TEST_F(Config, RefusesBrokenYamlWithLineAndColumn) {
   EXPECT_EQ(load_error("name: !!str a\n"),
             "x.yaml:1:7: YAML tags ('tag:yaml.org,2002:str') are not supported; remove it");
   EXPECT_EQ(load_error("name: a\n---\nname: b\n"),
-            "x.yaml: holds more than one YAML document (a line '---'); keep one");
+            "x.yaml:2:1: text after the end of the YAML document; expected one document of 'key: "
+            "value' lines");
   EXPECT_NE(load_error("name: " + std::string(20000, '[')), "no error");
   EXPECT_EQ(load_error("[a, b]: c\n"), "x.yaml:1:1: a key must be a word, not a list");
+}
+
+// yaml-cpp 0.7 reads such a file without an error: one long name and no model.
+TEST_F(Config, RefusesAnOpenQuoteThatSwallowsTheRest) {
+  EXPECT_EQ(load_error("name: \"run\nmodel:\n  mtp: true\n"),
+            "x.yaml:1:7: this quote (\") is never closed");
+  EXPECT_EQ(load_error("name: 'it''s\nmodel:\n  mtp: true\n"),
+            "x.yaml:1:7: this quote (') is never closed");
+  EXPECT_EQ(load("\xEF\xBB\xBFname: \"say \\\"hi\\\"\"\r\n").value.name, "say \"hi\"");
+  EXPECT_EQ(load("name: 'it''s'\n").value.name, "it's");
+  EXPECT_EQ(load_error(std::string("name: a\0b", 9)),
+            "x.yaml: is not UTF-8 text (it holds NUL bytes)");
 }
 
 TEST_F(Config, InheritsFromBaseAndKeepsPlaces) {

@@ -29,7 +29,7 @@ TEST(Schedule, LinearDecayCanStartLate) {
   EXPECT_EQ(decay_start_step(config, 100), 80);
   EXPECT_DOUBLE_EQ(learning_rate_factor(config, 80, 100), 1);
   EXPECT_DOUBLE_EQ(learning_rate_factor(config, 85, 100), 0.75);
-  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 99, 100), 0.05);
+  EXPECT_NEAR(learning_rate_factor(config, 99, 100), 0.05, 1e-15);
 }
 
 TEST(Schedule, DecayNeverStartsBeforeTheWarmUpEnds) {

@@ -1,0 +1,197 @@
+// Sixteen tokens at a time, one per vector lane: a lane's arithmetic does not depend on its neighbours.
+#include "kernels/sinkhorn_cpu.h"
+
+#include <cmath>
+#include <memory>
+
+namespace braid::BRAID_CPU_ISA {
+namespace {
+
+constexpr int64_t kLanes = 16, kMaxStreams = 8;
+
+// M * M numbers of kLanes tokens; [i * M + j][lane].
+template <class T>
+struct Matrices {
+  T at[kMaxStreams * kMaxStreams][kLanes];
+};
+
+template <class T>
+struct Sums {
+  T at[kMaxStreams][kLanes];
+};
+
+template <class T>
+void load(const T* source, int64_t count, int64_t size, Matrices<T>& into) {
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      into.at[i][lane] = source[(lane < count ? lane : 0) * size + i];
+    }
+  }
+}
+
+template <class T>
+void store(const Matrices<T>& from, int64_t count, int64_t size, T* destination) {
+  for (int64_t lane = 0; lane < count; ++lane) {
+    for (int64_t i = 0; i < size; ++i) {
+      destination[lane * size + i] = from.at[i][lane];
+    }
+  }
+}
+
+// softmax over the last axis.
+template <class T>
+void softmax_rows(Matrices<T>& m, int64_t M) {
+  for (int64_t i = 0; i < M; ++i) {
+    T largest[kLanes], sum[kLanes] = {};
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      largest[lane] = m.at[i * M][lane];
+    }
+    for (int64_t j = 1; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        const T value = m.at[i * M + j][lane];
+        largest[lane] = value > largest[lane] ? value : largest[lane];
+      }
+    }
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        m.at[i * M + j][lane] = std::exp(m.at[i * M + j][lane] - largest[lane]);
+        sum[lane] += m.at[i * M + j][lane];
+      }
+    }
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        m.at[i * M + j][lane] /= sum[lane];
+      }
+    }
+  }
+}
+
+// m = m / (sums + eps); rows: sums over the last axis, else over the first.
+template <bool rows, class T>
+void normalise(Matrices<T>& m, int64_t M, T eps, Sums<T>& inverse) {
+  for (int64_t i = 0; i < M; ++i) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      inverse.at[i][lane] = eps;
+    }
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        inverse.at[i][lane] += m.at[rows ? i * M + j : j * M + i][lane];
+      }
+    }
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      inverse.at[i][lane] = 1 / inverse.at[i][lane];
+    }
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        m.at[rows ? i * M + j : j * M + i][lane] *= inverse.at[i][lane];
+      }
+    }
+  }
+}
+
+// Of m = n / (sums of n + eps): dn = (dm - sum(dm m)) / (sums of n + eps), in place.
+template <bool rows, class T>
+void normalise_backward(const Matrices<T>& m, const Sums<T>& inverse, int64_t M, Matrices<T>& gradient) {
+  for (int64_t i = 0; i < M; ++i) {
+    T product[kLanes] = {};
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        const int64_t at = rows ? i * M + j : j * M + i;
+        product[lane] += gradient.at[at][lane] * m.at[at][lane];
+      }
+    }
+    for (int64_t j = 0; j < M; ++j) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        const int64_t at = rows ? i * M + j : j * M + i;
+        gradient.at[at][lane] = (gradient.at[at][lane] - product[lane]) * inverse.at[i][lane];
+      }
+    }
+  }
+}
+
+template <class T>
+void add(Matrices<T>& m, int64_t size, T value) {
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      m.at[i][lane] += value;
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void sinkhorn_forward(const T* logits, T* matrix, int64_t tokens, int64_t M, int64_t iterations, T eps) {
+  Matrices<T> m;
+  Sums<T> inverse;
+  for (int64_t first = 0; first < tokens; first += kLanes) {
+    const int64_t count = tokens - first < kLanes ? tokens - first : kLanes;
+    load(logits + first * M * M, count, M * M, m);
+    softmax_rows(m, M);
+    add(m, M * M, eps);
+    normalise<false>(m, M, eps, inverse);
+    for (int64_t i = 1; i < iterations; ++i) {
+      normalise<true>(m, M, eps, inverse);
+      normalise<false>(m, M, eps, inverse);
+    }
+    store(m, count, M * M, matrix + first * M * M);
+  }
+}
+
+template <class T>
+void sinkhorn_backward(const T* logits,
+                       const T* dmatrix,
+                       T* dlogits,
+                       int64_t tokens,
+                       int64_t M,
+                       int64_t iterations,
+                       T eps) {
+  const int64_t steps = 2 * iterations - 1;  // step 0 normalises columns, then rows and columns in turn
+  const std::unique_ptr<Matrices<T>[]> after(new Matrices<T>[steps]);
+  const std::unique_ptr<Sums<T>[]> inverse(new Sums<T>[steps]);
+  Matrices<T> softmax, gradient;
+  for (int64_t first = 0; first < tokens; first += kLanes) {
+    const int64_t count = tokens - first < kLanes ? tokens - first : kLanes;
+    load(logits + first * M * M, count, M * M, softmax);
+    softmax_rows(softmax, M);
+    Matrices<T> m = softmax;
+    add(m, M * M, eps);
+    for (int64_t step = 0; step < steps; ++step) {
+      if (step % 2 == 0) {
+        normalise<false>(m, M, eps, inverse[step]);
+      } else {
+        normalise<true>(m, M, eps, inverse[step]);
+      }
+      after[step] = m;
+    }
+    load(dmatrix + first * M * M, count, M * M, gradient);
+    for (int64_t step = steps - 1; step >= 0; --step) {
+      if (step % 2 == 0) {
+        normalise_backward<false>(after[step], inverse[step], M, gradient);
+      } else {
+        normalise_backward<true>(after[step], inverse[step], M, gradient);
+      }
+    }
+    for (int64_t i = 0; i < M; ++i) {
+      T product[kLanes] = {};
+      for (int64_t j = 0; j < M; ++j) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+          product[lane] += gradient.at[i * M + j][lane] * softmax.at[i * M + j][lane];
+        }
+      }
+      for (int64_t j = 0; j < M; ++j) {
+        for (int64_t lane = 0; lane < kLanes; ++lane) {
+          gradient.at[i * M + j][lane] = (gradient.at[i * M + j][lane] - product[lane]) * softmax.at[i * M + j][lane];
+        }
+      }
+    }
+    store(gradient, count, M * M, dlogits + first * M * M);
+  }
+}
+
+template void sinkhorn_forward(const float*, float*, int64_t, int64_t, int64_t, float);
+template void sinkhorn_forward(const double*, double*, int64_t, int64_t, int64_t, double);
+template void sinkhorn_backward(const float*, const float*, float*, int64_t, int64_t, int64_t, float);
+template void sinkhorn_backward(const double*, const double*, double*, int64_t, int64_t, int64_t, double);
+
+}  // namespace braid::BRAID_CPU_ISA
