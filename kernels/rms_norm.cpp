@@ -17,8 +17,11 @@ constexpr int64_t kParts = 16;
 
 class RmsNormFunction : public Function<RmsNormFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given, const at::Tensor& weight, double eps) {
-    const auto x = given.contiguous();
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given,
+                            const std::optional<at::Tensor>& given_weight,
+                            double eps) {
+    const auto x = given.contiguous(), weight = given_weight.value_or(at::Tensor());
     const int64_t D = x.size(-1), rows = x.numel() / D;
     auto y = at::empty_like(x), inverse_rms = at::empty({rows}, x.options());
     with_wide_type(x.scalar_type(), [&](auto zero) {
@@ -64,7 +67,10 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   require(!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1)), "[rms_norm] x has last dim ",
           x.size(-1), " but weight is ", weight.defined() ? weight.sizes() : at::IntArrayRef());
   const auto wide = widened(x);
-  const auto wide_weight = weight.defined() ? weight.to(wide.scalar_type()) : weight;
+  std::optional<at::Tensor> wide_weight;
+  if (weight.defined()) {
+    wide_weight = weight.to(wide.scalar_type());
+  }
   return RmsNormFunction::apply(wide, wide_weight, eps).to(x.scalar_type());
 }
 
