@@ -1,36 +1,9 @@
 #include "kernels/swiglu_cpu.h"
 
-#include <cmath>
-#include <cstring>
+#include "kernels/cpu_loops.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
-
-double exponential(double x) { return std::exp(x); }
-
-// e^x = 2^n e^r with |r| <= ln2 / 2: the compiler can vectorise it, which it cannot do with std::exp.
-// Below -87 the result is about 1e-38 instead of a denormal; 1 + e^x does not see the difference.
-float exponential(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
-  constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer
-  const float shifted = x * 1.44269504f + kRounding;
-  const float n = shifted - kRounding;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  int32_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = static_cast<int32_t>(static_cast<uint32_t>(bits - 0x4B400000 + 127) << 23);
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
-}
 
 template <class T>
 T clamped(T x, T low, T high) {

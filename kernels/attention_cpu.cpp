@@ -1,0 +1,127 @@
+#include "kernels/attention_cpu.h"
+
+#include "kernels/cpu_loops.h"
+
+namespace braid::BRAID_CPU_ISA {
+
+template <class T>
+void attention_softmax(T* scores,
+                       const uint8_t* sees,
+                       const T* sink,
+                       T* log_sum,
+                       int64_t queries,
+                       int64_t N,
+                       int64_t J,
+                       T scale) {
+  constexpr int64_t kLanes = 16;
+  for (int64_t row = 0; row < queries * N; ++row, scores += J) {
+    const uint8_t* seen = sees + row / N * J;
+    const T sink_logit = sink[row % N];
+    T largest[kLanes];
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      largest[lane] = sink_logit;
+    }
+    for (int64_t first = 0; first < J; first += kLanes) {
+      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        const T z = scores[first + lane] * scale;
+        scores[first + lane] = z;
+        const T candidate = seen[first + lane] ? z : sink_logit;
+        largest[lane] = candidate > largest[lane] ? candidate : largest[lane];
+      }
+    }
+    T maximum = sink_logit;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      maximum = largest[lane] > maximum ? largest[lane] : maximum;
+    }
+    T partial[kLanes] = {};
+    for (int64_t first = 0; first < J; first += kLanes) {
+      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        const T p = seen[first + lane] ? exponential(scores[first + lane] - maximum) : T{0};
+        scores[first + lane] = p;
+        partial[lane] += p;
+      }
+    }
+    T sum = exponential(sink_logit - maximum);
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      sum += partial[lane];
+    }
+    const T inverse = 1 / sum;
+    for (int64_t j = 0; j < J; ++j) {
+      scores[j] *= inverse;
+    }
+    log_sum[row] = maximum + std::log(sum);
+  }
+}
+
+template <class T>
+void attention_softmax_backward(T* scores,
+                                T* dscores,
+                                const uint8_t* sees,
+                                const T* sink,
+                                const T* log_sum,
+                                const T* delta,
+                                T* dsink,
+                                int64_t queries,
+                                int64_t N,
+                                int64_t J,
+                                T scale) {
+  for (int64_t row = 0; row < queries * N; ++row, scores += J, dscores += J) {
+    const uint8_t* seen = sees + row / N * J;
+    const T log_row = log_sum[row], delta_row = delta[row];
+    for (int64_t j = 0; j < J; ++j) {
+      const T p = seen[j] ? exponential(scores[j] * scale - log_row) : T{0};
+      scores[j] = p;
+      dscores[j] = p * (dscores[j] - delta_row) * scale;
+    }
+    dsink[row % N] -= exponential(sink[row % N] - log_row) * delta_row;
+  }
+}
+
+template <class T>
+void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H) {
+  for (int64_t row = 0; row < rows; ++row, a += H, b += H) {
+    delta[row] = dot(a, b, H);
+  }
+}
+
+template <class T>
+void transpose(const T* in, T* out, int64_t rows, int64_t columns) {
+  constexpr int64_t kTile = 8;
+  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
+    const int64_t r1 = r0 + kTile < rows ? r0 + kTile : rows;
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t r = r0; r < r1; ++r) {
+        out[c * rows + r] = in[r * columns + c];
+      }
+    }
+  }
+}
+
+template <class T>
+void dense_product(const T* A, const T* B, T* C, int64_t m, int64_t n, int64_t k, bool accumulate) {
+  for (int64_t i = 0; i < m; ++i, A += k, C += n) {
+    for (int64_t j = 0; j < n && !accumulate; ++j) {
+      C[j] = 0;
+    }
+    for (int64_t p = 0; p < k; ++p) {
+      for (int64_t j = 0; j < n; ++j) {
+        C[j] += A[p] * B[p * n + j];
+      }
+    }
+  }
+}
+
+#define BRAID_INSTANTIATE(T)                                                                                   \
+  template void attention_softmax(T*, const uint8_t*, const T*, T*, int64_t, int64_t, int64_t, T);             \
+  template void attention_softmax_backward(T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t,  \
+                                           int64_t, int64_t, T);                                               \
+  template void row_products(const T*, const T*, T*, int64_t, int64_t);                                        \
+  template void transpose(const T*, T*, int64_t, int64_t);                                                     \
+  template void dense_product(const T*, const T*, T*, int64_t, int64_t, int64_t, bool);
+BRAID_INSTANTIATE(float)
+BRAID_INSTANTIATE(double)
+#undef BRAID_INSTANTIATE
+
+}  // namespace braid::BRAID_CPU_ISA
