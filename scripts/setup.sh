@@ -18,7 +18,7 @@ required=(
   "libcli11-dev: the command line cannot be parsed"
   "libxxhash-dev: files cannot be verified"
   "libgtest-dev: the tests cannot be built"
-  "python3: LibTorch cannot be downloaded, the prose corpus not prepared"
+  "python3: LibTorch cannot be downloaded, no corpus prepared"
   "xz-utils: the quickstart cannot compare with xz"
 )
 optional=(

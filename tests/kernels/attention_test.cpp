@@ -1,0 +1,151 @@
+#include "kernels/attention.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/kernels/check_op.h"
+#include "tests/optim/normal_tensor.h"
+#include "tests/support/compare.h"
+
+namespace braid {
+namespace {
+
+using testing::check_op;
+using testing::expect_close;
+using testing::normal_tensor;
+
+struct AttentionCase {
+  const char* name;
+  int64_t B, S, N, H, U, C, window;
+};
+
+std::vector<AttentionCase> cases() {
+  return {{"window only", 1, 9, 2, 6, 9, 0, 4},
+          {"window and entries", 2, 11, 3, 5, 11, 4, 4},
+          {"one token", 1, 1, 1, 1, 1, 0, 1},
+          {"one head channel", 1, 5, 4, 1, 5, 2, 3},
+          {"kept keys before", 2, 3, 2, 8, 10, 6, 5},
+          {"odd sizes", 1, 17, 3, 7, 17, 5, 17}};
+}
+
+// The queries stand at the end of the keys.
+at::Tensor window_of(const AttentionCase& c) {
+  const auto query = at::arange(c.U - c.S, c.U, at::kLong).unsqueeze(1);
+  const auto distance = query - at::arange(c.U, at::kLong).unsqueeze(0);
+  return (distance >= 0).logical_and(distance < c.window).expand({c.B, c.S, c.U});
+}
+
+// Any half of the entries; some queries see none of them.
+at::Tensor visible_of(const AttentionCase& c) {
+  return normal_tensor(text(c.name, " visible"), {c.B, c.S, c.C}) > 0;
+}
+
+std::vector<testing::OpInput> inputs(const AttentionCase& c) {
+  const auto named = [&](const char* what, std::vector<int64_t> shape) {
+    return normal_tensor(text(c.name, " ", what), shape);
+  };
+  return {{named("q", {c.B, c.S, c.N, c.H})},
+          {named("kv", {c.B, c.U, c.H})},
+          {named("compressed", {c.B, c.C, c.H})},
+          {named("sink", {c.N}), .wide = true}};
+}
+
+testing::Op bound(decltype(attention)* f, at::Tensor window, at::Tensor visible, double scale) {
+  return [=](const auto& in) { return f(in[0], in[1], in[2], in[3], window, visible, scale); };
+}
+
+TEST(Attention, EqualsItsReference) {
+  for (const auto& c : cases()) {
+    const auto window = window_of(c), visible = visible_of(c);
+    check_op(text("attention ", c.name),
+             {.fused = bound(attention, window, visible, 0.7),
+              .reference = bound(attention_reference, window, visible, 0.7),
+              .inputs = inputs(c)});
+  }
+}
+
+// The formula of the header, query by query.
+TEST(Attention, IsOneSoftmaxOverWindowEntriesAndSink) {
+  const double scale = 0.7;
+  for (const auto& c : cases()) {
+    const auto window = window_of(c), visible = visible_of(c);
+    const auto in = inputs(c);
+    auto want = at::zeros({c.B, c.S, c.N, c.H}, at::kDouble);
+    for (int64_t b = 0; b < c.B; ++b) {
+      const auto keys = at::cat({in[1].value[b], in[2].value[b]});
+      for (int64_t s = 0; s < c.S; ++s) {
+        const auto sees = at::cat({window[b][s], visible[b][s]}).to(at::kDouble);
+        for (int64_t n = 0; n < c.N; ++n) {
+          const auto weights = (scale * keys.mv(in[0].value[b][s][n])).exp() * sees;
+          want[b][s][n] = weights.matmul(keys) / (weights.sum() + in[3].value[n].exp());
+        }
+      }
+    }
+    expect_close(c.name,
+                 bound(attention, window, visible, scale)(
+                     {in[0].value, in[1].value, in[2].value, in[3].value}),
+                 want,
+                 {.relative = 1e-13});
+  }
+}
+
+TEST(Attention, OfAQueryThatSeesNothingIsZeroWithZeroGradients) {
+  const AttentionCase c = cases()[1];
+  auto window = window_of(c).clone(), visible = visible_of(c).clone();
+  window.select(1, 3).fill_(false);
+  visible.select(1, 3).fill_(false);
+  for (const auto& f : {attention, attention_reference}) {
+    auto in = inputs(c);
+    auto q = in[0].value.requires_grad_(true), sink = in[3].value.requires_grad_(true);
+    const auto o = f(q, in[1].value, in[2].value, sink, window, visible, 0.7);
+    EXPECT_EQ(o.select(1, 3).abs().max().item<double>(), 0);
+    o.select(1, 3).sum().backward();
+    EXPECT_EQ(q.grad().abs().max().item<double>(), 0);
+    EXPECT_EQ(sink.grad().abs().max().item<double>(), 0);
+  }
+}
+
+// Products of some thousands overflow e^z in every type unless the largest is taken off first.
+TEST(Attention, StaysFiniteForLargeScores) {
+  const AttentionCase c = cases()[1];
+  const auto in = inputs(c);
+  for (const auto& f : {attention, attention_reference}) {
+    auto q = (3000 * in[0].value).to(at::kFloat).requires_grad_(true);
+    const auto o = f(q,
+                     in[1].value.to(at::kFloat),
+                     in[2].value.to(at::kFloat),
+                     in[3].value.to(at::kFloat),
+                     window_of(c),
+                     visible_of(c),
+                     1);
+    EXPECT_TRUE(o.isfinite().all().item<bool>());
+    o.sum().backward();
+    EXPECT_TRUE(q.grad().isfinite().all().item<bool>());
+  }
+}
+
+TEST(Attention, RefusesShapesThatDoNotFit) {
+  const AttentionCase c = cases()[1];
+  const auto in = inputs(c);
+  const auto window = window_of(c), visible = visible_of(c);
+  const auto &q = in[0].value, &kv = in[1].value, &compressed = in[2].value, &sink = in[3].value;
+  const auto refuses = [](const at::Tensor& q_,
+                          const at::Tensor& kv_,
+                          const at::Tensor& compressed_,
+                          const at::Tensor& sink_,
+                          const at::Tensor& window_,
+                          const at::Tensor& visible_) {
+    const auto message =
+        testing::error_of([&] { attention(q_, kv_, compressed_, sink_, window_, visible_, 1); });
+    EXPECT_TRUE(message.starts_with("[attention] ")) << message;
+  };
+  refuses(q, kv.narrow(2, 0, 4), compressed, sink, window, visible);
+  refuses(q, kv, compressed.narrow(2, 0, 4), sink, window, visible);
+  refuses(q, kv, compressed, sink.narrow(0, 0, 2), window, visible);
+  refuses(q, kv, compressed, sink, window.narrow(2, 0, 5), visible);
+  refuses(q, kv, compressed, sink, window, visible.narrow(1, 0, 5));
+}
+
+}  // namespace
+}  // namespace braid

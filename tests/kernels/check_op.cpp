@@ -1,0 +1,108 @@
+#include "tests/kernels/check_op.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/precision.h"
+#include "tests/optim/normal_tensor.h"
+#include "tests/support/compare.h"
+#include "tests/support/gradcheck.h"
+
+namespace braid::testing {
+namespace {
+
+struct Evaluation {
+  at::Tensor value;
+  std::vector<at::Tensor> gradients;
+};
+
+// The gradients are those of a random projection whose weights are exact in every type.
+Evaluation evaluated(const Op& op, const std::vector<at::Tensor>& given) {
+  std::vector<at::Tensor> inputs;
+  for (const auto& input : given) {
+    inputs.push_back(input.detach().requires_grad_(true));
+  }
+  const auto value = op(inputs);
+  const auto weights = normal_tensor("projection", value.sizes(), at::kBFloat16).to(at::kDouble);
+  if (value.requires_grad()) {  // not when there is no element
+    (value.to(at::kDouble) * weights).sum().backward();
+  }
+  Evaluation result{value.detach(), {}};
+  for (const auto& input : inputs) {
+    result.gradients.push_back(input.grad().defined() ? input.grad() : at::zeros_like(input));
+  }
+  return result;
+}
+
+void expect_close(const std::string& name,
+                  const Evaluation& got,
+                  const Evaluation& want,
+                  double tolerance) {
+  testing::expect_close(name, got.value, want.value, {.relative = tolerance});
+  for (std::size_t i = 0; i < want.gradients.size(); ++i) {
+    testing::expect_close(text(name, ", gradient of input ", i),
+                          got.gradients[i],
+                          want.gradients[i],
+                          {.relative = tolerance});
+  }
+}
+
+void expect_bitwise_equal(const std::string& name, const Evaluation& got, const Evaluation& want) {
+  testing::expect_bitwise_equal(name, got.value, want.value);
+  for (std::size_t i = 0; i < want.gradients.size(); ++i) {
+    testing::expect_bitwise_equal(
+        text(name, ", gradient of input ", i), got.gradients[i], want.gradients[i]);
+  }
+}
+
+}  // namespace
+
+at::Tensor with_gaps(const at::Tensor& tensor) {
+  return at::stack({tensor, at::full_like(tensor, 7)}, -1).select(-1, 0);
+}
+
+void check_op(const std::string& name, const OpCheck& check) {
+  const std::pair<at::ScalarType, double> types[] = {
+      {at::kDouble, check.float64}, {at::kFloat, check.float32}, {at::kBFloat16, check.bfloat16}};
+  for (const auto& [type, tolerance] : types) {
+    const auto place = text(name, " in ", type);
+    std::vector<at::Tensor> inputs, exact, gaps;
+    for (const auto& input : check.inputs) {
+      inputs.push_back(input.value.to(input.wide ? wide_type(type) : type));
+      exact.push_back(inputs.back().to(at::kDouble));
+      gaps.push_back(with_gaps(inputs.back()));
+    }
+    const auto got = evaluated(check.fused, inputs);
+    expect_close(place, got, evaluated(check.reference, exact), tolerance);
+    expect_close(place + " (reference)",
+                 evaluated(check.reference, inputs),
+                 evaluated(check.reference, exact),
+                 tolerance);
+    expect_bitwise_equal(place + " again", evaluated(check.fused, inputs), got);
+    expect_bitwise_equal(place + " with gaps", evaluated(check.fused, gaps), got);
+  }
+  if (check.gradcheck) {
+    std::vector<at::Tensor> inputs;
+    for (const auto& input : check.inputs) {
+      inputs.push_back(input.value);
+    }
+    const GradcheckOptions options{.max_elements = 40};
+    for (const auto& op : {check.fused, check.reference}) {
+      expect_gradients_match(
+          [&](const std::vector<at::Tensor>& x) { return std::vector{op(x)}; }, inputs, options);
+    }
+  }
+}
+
+std::string error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "no braid::Error was thrown";
+  return "";
+}
+
+}  // namespace braid::testing

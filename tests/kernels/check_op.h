@@ -1,0 +1,44 @@
+#pragma once
+// What every kernel must be: its plain LibTorch twin, in every type, with the same gradients.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace braid::testing {
+
+/// An input of a kernel, float64. `wide` ones are float32 where activations are bfloat16.
+struct OpInput {
+  at::Tensor value;
+  bool wide = false;
+};
+
+using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
+
+struct OpCheck {
+  Op fused, reference;
+  std::vector<OpInput> inputs;
+  // Relative L2 errors of values and gradients, against the reference in float64 on the same
+  // (rounded) inputs. The reductions of the tests are at most some dozens of terms long, so float32
+  // errors stay within about ten units in the last place, 10 * 2^-24.
+  double float64 = 1e-13;
+  double float32 = 1e-6;
+  // Arithmetic is wide and only results are rounded, each by at most 2^-9.
+  double bfloat16 = 1.0 / 256;
+  bool gradcheck = true;  // off where the inputs sit on a kink
+};
+
+/// fused = reference in float64, float32 and bfloat16 (values and the gradients of all inputs),
+/// both gradients are the numeric ones, a second run gives the same bits, and so do inputs with
+/// gaps between their elements.
+void check_op(const std::string& name, const OpCheck& check);
+
+/// The elements of `tensor` with other numbers between them in memory.
+at::Tensor with_gaps(const at::Tensor& tensor);
+
+/// The message of the braid::Error that f throws; fails the running test when it throws none.
+std::string error_of(const std::function<void()>& f);
+
+}  // namespace braid::testing

@@ -1,0 +1,211 @@
+// The same loops compiled for three instruction sets give the same numbers, up to the rounding that
+// fused multiply-adds leave out.
+#include <functional>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/cpu_isa.h"
+#include "kernels/rms_norm_cpu.h"
+#include "kernels/rope_cpu.h"
+#include "kernels/sinkhorn_cpu.h"
+#include "kernels/streams_cpu.h"
+#include "kernels/swiglu_cpu.h"
+#include "tests/optim/normal_tensor.h"
+#include "tests/support/compare.h"
+
+namespace braid {
+namespace {
+
+template <class F>
+struct Variant {
+  const char* name;
+  CpuIsa isa;
+  F* function;
+};
+
+#define BRAID_VARIANTS(...)                                         \
+  std::array {                                                      \
+    Variant{"baseline", CpuIsa::kBaseline, &baseline::__VA_ARGS__}, \
+        Variant{"avx2", CpuIsa::kAvx2, &avx2::__VA_ARGS__},         \
+        Variant{"avx512", CpuIsa::kAvx512, &avx512::__VA_ARGS__},   \
+  }
+
+template <class T>
+class CpuVariants : public ::testing::Test {
+ protected:
+  static constexpr at::ScalarType kType = std::is_same_v<T, double> ? at::kDouble : at::kFloat;
+  // Backward sums cancel; some dozens of units in the last place.
+  static constexpr double kTolerance = std::is_same_v<T, double> ? 1e-14 : 5e-6;
+
+  static at::Tensor input(const char* name, at::IntArrayRef shape) {
+    return testing::normal_tensor(name, shape, kType);
+  }
+  static at::Tensor output(at::IntArrayRef shape) { return at::zeros(shape, kType); }
+  static T* data(const at::Tensor& tensor) { return tensor.data_ptr<T>(); }
+
+  // `run` calls the function that it is given and returns what it wrote.
+  template <class Variants, class Run>
+  static void expect_equal(const char* name, const Variants& variants, const Run& run) {
+    const std::vector<at::Tensor> want = run(variants[0].function);
+    for (const auto& variant : variants) {
+      if (variant.isa > cpu_isa()) {
+        continue;  // this machine cannot run it
+      }
+      const std::vector<at::Tensor> got = run(variant.function);
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        EXPECT_GT(want[i].abs().max().template item<double>(), 0);
+        testing::expect_close(text(name, " ", variant.name, ", result ", i),
+                              got[i],
+                              want[i],
+                              {.relative = kTolerance});
+      }
+    }
+  }
+};
+
+using Types = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(CpuVariants, Types);
+
+TYPED_TEST(CpuVariants, OfRmsNormAgree) {
+  using T = TypeParam;
+  const int64_t rows = 5, D = 83;
+  const auto x = this->input("x", {rows, D}), w = this->input("w", {D}),
+             dy = this->input("dy", {rows, D});
+  const auto inverse = (x.square().mean(-1) + 1e-6).rsqrt();
+  this->expect_equal("forward", BRAID_VARIANTS(rms_norm_forward<T>), [&](auto* f) {
+    auto y = this->output({rows, D}), inverse_rms = this->output({rows});
+    f(this->data(x), this->data(w), this->data(y), this->data(inverse_rms), rows, D, T(1e-6));
+    return std::vector{y, inverse_rms};
+  });
+  this->expect_equal("backward", BRAID_VARIANTS(rms_norm_backward<T>), [&](auto* f) {
+    auto dx = this->output({rows, D}), dw = this->output({D});
+    f(this->data(x),
+      this->data(w),
+      this->data(inverse),
+      this->data(dy),
+      this->data(dx),
+      this->data(dw),
+      rows,
+      D);
+    return std::vector{dx, dw};
+  });
+}
+
+TYPED_TEST(CpuVariants, OfRopeAgree) {
+  using T = TypeParam;
+  const int64_t tokens = 5, N = 3, H = 38, P = 22;
+  const auto x = this->input("x", {tokens, N, H}), cos = this->input("cos", {tokens, P / 2}),
+             sin = this->input("sin", {tokens, P / 2});
+  for (const T sign : {T{1}, T{-1}}) {
+    this->expect_equal("rotate", BRAID_VARIANTS(rope_rotate<T>), [&](auto* f) {
+      auto y = this->output({tokens, N, H});
+      f(this->data(x), this->data(cos), this->data(sin), this->data(y), tokens, N, H, P, sign);
+      return std::vector{y};
+    });
+  }
+}
+
+TYPED_TEST(CpuVariants, OfSinkhornAgree) {
+  using T = TypeParam;
+  const int64_t tokens = 19;
+  for (const int64_t M : {2, 4, 8}) {
+    const auto logits = this->input("logits", {tokens, M, M}),
+               dm = this->input("dm", {tokens, M, M});
+    this->expect_equal("forward", BRAID_VARIANTS(sinkhorn_forward<T>), [&](auto* f) {
+      auto matrix = this->output({tokens, M, M});
+      f(this->data(logits), this->data(matrix), tokens, M, 20, T(1e-6));
+      return std::vector{matrix};
+    });
+    this->expect_equal("backward", BRAID_VARIANTS(sinkhorn_backward<T>), [&](auto* f) {
+      auto dlogits = this->output({tokens, M, M});
+      f(this->data(logits), this->data(dm), this->data(dlogits), tokens, M, 20, T(1e-6));
+      return std::vector{dlogits};
+    });
+  }
+}
+
+TYPED_TEST(CpuVariants, OfStreamsAgree) {
+  using T = TypeParam;
+  const int64_t tokens = 3, M = 4, D = 83;
+  const auto X = this->input("X", {tokens, M, D}), y = this->input("y", {tokens, D}),
+             pre = this->input("pre", {tokens, M}), mix = this->input("mix", {tokens, M, M}),
+             dout = this->input("dout", {tokens, M, D});
+  this->expect_equal("collapse", BRAID_VARIANTS(collapse_forward<T>), [&](auto* f) {
+    auto x = this->output({tokens, D});
+    f(this->data(X), this->data(pre), this->data(x), tokens, M, D);
+    return std::vector{x};
+  });
+  this->expect_equal("collapse backward", BRAID_VARIANTS(collapse_backward<T>), [&](auto* f) {
+    auto dX = this->output({tokens, M, D}), dpre = this->output({tokens, M});
+    f(this->data(X),
+      this->data(pre),
+      this->data(y),
+      this->data(dX),
+      this->data(dpre),
+      tokens,
+      M,
+      D);
+    return std::vector{dX, dpre};
+  });
+  this->expect_equal("expand", BRAID_VARIANTS(expand_forward<T>), [&](auto* f) {
+    auto out = this->output({tokens, M, D});
+    f(this->data(X),
+      this->data(y),
+      this->data(pre),
+      this->data(mix),
+      this->data(out),
+      tokens,
+      M,
+      D);
+    return std::vector{out};
+  });
+  this->expect_equal("expand backward", BRAID_VARIANTS(expand_backward<T>), [&](auto* f) {
+    auto dX = this->output({tokens, M, D}), dy = this->output({tokens, D}),
+         dpost = this->output({tokens, M}), dmix = this->output({tokens, M, M});
+    f(this->data(X),
+      this->data(y),
+      this->data(pre),
+      this->data(mix),
+      this->data(dout),
+      this->data(dX),
+      this->data(dy),
+      this->data(dpost),
+      this->data(dmix),
+      tokens,
+      M,
+      D);
+    return std::vector{dX, dy, dpost, dmix};
+  });
+}
+
+TYPED_TEST(CpuVariants, OfSwigluAgree) {
+  using T = TypeParam;
+  const int64_t rows = 3, F = 83;
+  const auto gate = 8 * this->input("gate", {rows, F}), up = 8 * this->input("up", {rows, F}),
+             weight = this->input("weight", {rows}), dh = this->input("dh", {rows, F});
+  this->expect_equal("forward", BRAID_VARIANTS(swiglu_forward<T>), [&](auto* f) {
+    auto h = this->output({rows, F});
+    f(this->data(gate), this->data(up), this->data(weight), this->data(h), rows, F, T(10));
+    return std::vector{h};
+  });
+  this->expect_equal("backward", BRAID_VARIANTS(swiglu_backward<T>), [&](auto* f) {
+    auto dgate = this->output({rows, F}), dup = this->output({rows, F}),
+         dweight = this->output({rows});
+    f(this->data(gate),
+      this->data(up),
+      this->data(weight),
+      this->data(dh),
+      this->data(dgate),
+      this->data(dup),
+      this->data(dweight),
+      rows,
+      F,
+      T(10));
+    return std::vector{dgate, dup, dweight};
+  });
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,86 @@
+#include "kernels/rms_norm.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/kernels/check_op.h"
+#include "tests/optim/normal_tensor.h"
+#include "tests/support/compare.h"
+
+namespace braid {
+namespace {
+
+using testing::check_op;
+using testing::normal_tensor;
+
+constexpr double kEps = 1e-6;
+
+std::vector<std::vector<int64_t>> shapes() {
+  return {{2, 5, 24}, {3, 17}, {1, 1}, {1, 1, 7}, {40, 3}, {0, 8}, {16}};
+}
+
+TEST(RmsNorm, WithWeightEqualsItsReference) {
+  for (const auto& shape : shapes()) {
+    const auto name = text("rms_norm ", at::IntArrayRef(shape));
+    check_op(name,
+             {.fused = [](const auto& in) { return rms_norm(in[0], in[1], kEps); },
+              .reference = [](const auto& in) { return rms_norm_reference(in[0], in[1], kEps); },
+              .inputs = {{normal_tensor(name, shape)},
+                         {normal_tensor("weight", {shape.back()}), .wide = true}}});
+  }
+}
+
+TEST(RmsNorm, WithoutWeightEqualsItsReference) {
+  for (const auto& shape : shapes()) {
+    // A single channel is normed to its sign: the gradient vanishes but for eps.
+    const double narrow = shape.back() == 1 ? 1 : 1e-6;
+    const auto name = text("rms_norm ", at::IntArrayRef(shape));
+    check_op(name,
+             {.fused = [](const auto& in) { return rms_norm(in[0], {}, kEps); },
+              .reference = [](const auto& in) { return rms_norm_reference(in[0], {}, kEps); },
+              .inputs = {{normal_tensor(name, shape)}},
+              .float64 = shape.back() == 1 ? 1e-9 : 1e-13,
+              .float32 = narrow,
+              .bfloat16 = shape.back() == 1 ? 1 : 1.0 / 256});
+  }
+}
+
+TEST(RmsNorm, GivesRowsOfUnitMeanSquare) {
+  const auto y = rms_norm(100 * normal_tensor("x", {5, 33}), {}, kEps);
+  testing::expect_close(
+      "mean square", y.square().mean(-1), at::ones({5}, at::kDouble), {.absolute = 1e-9});
+  EXPECT_EQ(rms_norm(at::zeros({2, 3}), {}, kEps).abs().max().item<float>(), 0);
+}
+
+TEST(RmsNorm, DoesNotDependOnTheNumberOfThreads) {
+  const auto x = normal_tensor("x", {3000, 64}, at::kFloat).requires_grad_(true);
+  const auto weight = normal_tensor("weight", {64}, at::kFloat).requires_grad_(true);
+  const int threads = at::get_num_threads();
+  std::vector<at::Tensor> one;
+  for (const int count : {1, 2}) {
+    at::set_num_threads(count);
+    const auto y = rms_norm(x, weight, kEps);
+    (y * y * y).sum().backward();
+    const std::vector<at::Tensor> results = {y.detach(), x.grad().clone(), weight.grad().clone()};
+    x.mutable_grad().reset();
+    weight.mutable_grad().reset();
+    if (count == 1) {
+      one = results;
+    } else {
+      for (std::size_t i = 0; i < one.size(); ++i) {
+        testing::expect_bitwise_equal(text("result ", i), results[i], one[i]);
+      }
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(RmsNorm, RefusesAWeightOfAnotherSize) {
+  const auto message = testing::error_of([] { rms_norm(at::ones({2, 5}), at::ones({4}), kEps); });
+  EXPECT_EQ(message, "[rms_norm] x has last dim 5 but weight is [4]");
+}
+
+}  // namespace
+}  // namespace braid

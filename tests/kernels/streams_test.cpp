@@ -1,0 +1,96 @@
+#include "kernels/streams.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "tests/kernels/check_op.h"
+#include "tests/optim/normal_tensor.h"
+#include "tests/support/compare.h"
+
+namespace braid {
+namespace {
+
+using testing::check_op;
+using testing::normal_tensor;
+
+struct StreamsCase {
+  std::vector<int64_t> tokens;
+  int64_t M, D;
+};
+
+std::vector<StreamsCase> cases() {
+  return {{{2, 5}, 4, 24}, {{7}, 4, 17}, {{3}, 1, 5}, {{2}, 9, 3}, {{1}, 4, 1}, {{0}, 4, 8}};
+}
+
+std::vector<int64_t> followed_by(std::vector<int64_t> shape, std::vector<int64_t> more) {
+  shape.insert(shape.end(), more.begin(), more.end());
+  return shape;
+}
+
+TEST(Streams, CollapseEqualsItsReference) {
+  for (const auto& [tokens, M, D] : cases()) {
+    const auto name = text("collapse ", at::IntArrayRef(tokens), " M ", M, " D ", D);
+    check_op(name,
+             {.fused = [](const auto& in) { return collapse_streams(in[0], in[1]); },
+              .reference = [](const auto& in) { return collapse_streams_reference(in[0], in[1]); },
+              .inputs = {{normal_tensor("X", followed_by(tokens, {M, D}))},
+                         {normal_tensor("pre", followed_by(tokens, {M})), .wide = true}}});
+  }
+}
+
+TEST(Streams, ExpandEqualsItsReference) {
+  for (const auto& [tokens, M, D] : cases()) {
+    const auto name = text("expand ", at::IntArrayRef(tokens), " M ", M, " D ", D);
+    check_op(
+        name,
+        {.fused = [](const auto& in) { return expand_streams(in[0], in[1], in[2], in[3]); },
+         .reference =
+             [](const auto& in) { return expand_streams_reference(in[0], in[1], in[2], in[3]); },
+         .inputs = {{normal_tensor("X", followed_by(tokens, {M, D}))},
+                    {normal_tensor("y", followed_by(tokens, {D}))},
+                    {normal_tensor("post", followed_by(tokens, {M})), .wide = true},
+                    {normal_tensor("mix", followed_by(tokens, {M, M})), .wide = true}}});
+  }
+}
+
+// X'[k] = post[k] y + sum_j mix[j, k] X[j], with numbers that tell mix from its transpose.
+TEST(Streams, ExpandSumsOverTheFirstAxisOfTheMixing) {
+  const auto X = at::tensor({1.0, 10.0}, at::kDouble).view({1, 2, 1});
+  const auto y = at::tensor({100.0}, at::kDouble).view({1, 1});
+  const auto post = at::tensor({1.0, 2.0}, at::kDouble).view({1, 2});
+  const auto mix = at::tensor({1.0, 2.0, 3.0, 4.0}, at::kDouble).view({1, 2, 2});
+  const auto want = at::tensor({100.0 + 1 + 30, 200.0 + 2 + 40}, at::kDouble).view({1, 2, 1});
+  testing::expect_close("X'", expand_streams(X, y, post, mix), want, {.absolute = 1e-13});
+}
+
+TEST(Streams, RefuseShapesThatDoNotFit) {
+  const auto X = at::ones({5, 4, 8}), y = at::ones({5, 8}), post = at::ones({5, 4});
+  const auto mix = at::ones({5, 4, 4});
+  EXPECT_EQ(testing::error_of([&] {
+              collapse_streams(X, at::ones({5, 3}));
+            }),
+            "[collapse_streams] streams are [5, 4, 8], weights [5, 3]");
+  for (const auto& expand :
+       std::vector<std::function<void()>>{[&] {
+                                            expand_streams(X, at::ones({5, 7}), post, mix);
+                                          },
+                                          [&] {
+                                            expand_streams(X, at::ones({4, 8}), post, mix);
+                                          },
+                                          [&] {
+                                            expand_streams(X, y, at::ones({5, 3}), mix);
+                                          },
+                                          [&] {
+                                            expand_streams(X, y, post, at::ones({5, 3, 4}));
+                                          },
+                                          [&] {
+                                            expand_streams(X, y, post, at::ones({2, 4, 4}));
+                                          }}) {
+    const auto message = testing::error_of(expand);
+    EXPECT_TRUE(message.starts_with("[expand_streams] streams are [5, 4, 8]")) << message;
+  }
+}
+
+}  // namespace
+}  // namespace braid
