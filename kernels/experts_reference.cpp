@@ -16,6 +16,8 @@ ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) 
   ExpertOrder order{at::empty({count}, at::kLong), at::empty({count}, at::kLong),
                     std::vector<int64_t>(num_experts + 1, 0)};
   for (int64_t pair = 0; pair < count; ++pair) {
+    require(expert[pair] >= 0 && expert[pair] < num_experts, "[routed_experts] expert ", expert[pair],
+            " of a token is not one of the ", num_experts, " experts; check the model's tid2eid tables");
     ++order.first_E[expert[pair] + 1];
   }
   for (int64_t e = 0; e < num_experts; ++e) {

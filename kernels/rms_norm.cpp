@@ -69,7 +69,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const auto wide = widened(x);
   std::optional<at::Tensor> wide_weight;
   if (weight.defined()) {
-    wide_weight = weight.to(wide.scalar_type());
+    wide_weight = weight.to(wide.scalar_type()).contiguous();
   }
   return RmsNormFunction::apply(wide, wide_weight, eps).to(x.scalar_type());
 }

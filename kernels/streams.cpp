@@ -103,9 +103,13 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
                           const at::Tensor& y_TD,
                           const at::Tensor& post_TM,
                           const at::Tensor& mix_TMM) {
-  require(mix_TMM.size(-1) == X_TMD.size(-2) && mix_TMM.size(-2) == X_TMD.size(-2) && y_TD.size(-1) == X_TMD.size(-1),
-          "[expand_streams] streams are ", X_TMD.sizes(), ", the output ", y_TD.sizes(), ", the mixing ",
-          mix_TMM.sizes());
+  const auto streams = X_TMD.sizes();
+  auto output = streams.vec(), mixing = streams.vec();
+  output.erase(output.end() - 2);
+  mixing.back() = X_TMD.size(-2);
+  require(y_TD.sizes() == output && post_TM.sizes() == streams.slice(0, X_TMD.dim() - 1) && mix_TMM.sizes() == mixing,
+          "[expand_streams] streams are ", streams, ", the output ", y_TD.sizes(), ", its weights ", post_TM.sizes(),
+          ", the mixing ", mix_TMM.sizes());
   return ExpandFunction::apply(widened(X_TMD), widened(y_TD), post_TM, mix_TMM).to(X_TMD.scalar_type());
 }
 

@@ -20,7 +20,7 @@ Command generate_command(CLI::App& app) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--temperature", arguments->options.temperature, "0 = always the most probable token")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command->add_option("--seed", arguments->options.seed, "of the draws")->capture_default_str();
   command->footer("Example:\n  braid generate runs/quickstart --prompt 'The truth is' --temperature 0.7 --seed 1");

@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   restart_with_short_spinning(argv);
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // none is reported below: CLI11 would hide a misspelt one behind it
   const std::vector<std::pair<std::string, braid::Command>> commands = {
       {"train", braid::train_command(app)},
       {"generate", braid::generate_command(app)},
@@ -56,5 +56,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return fail_with(error.what());
   }
-  return kFailed;
+  std::cerr << "A command is required." << std::endl << app.help();
+  return kWrongCommandLine;
 }

@@ -39,8 +39,8 @@ OpenedModel open_safetensors_folder(const fs::path& folder, at::ScalarType compu
 }
 
 OpenedModel open_checkpoint(const fs::path& folder, at::ScalarType compute) {
+  const auto checkpoint = load_checkpoint(folder);  // first: it checks config.yaml's digest too
   const auto config = load_run_config((folder / "config.yaml").string(), {});
-  const auto checkpoint = load_checkpoint(folder);
   std::vector<NamedTensor> weights;
   for (const auto& [name, value] : checkpoint.tensors) {
     if (name.starts_with("model/")) {

@@ -11,8 +11,7 @@ namespace braid {
 
 Command probe_command(CLI::App& app) {
   struct Arguments {
-    std::string model, inputs, outputs;
-    at::ScalarType dtype = at::kFloat;
+    std::string model, inputs, outputs, dtype = "float32";
     ProbeOptions options;
   };
   static const std::map<std::string, at::ScalarType> dtypes = {
@@ -23,9 +22,9 @@ Command probe_command(CLI::App& app) {
   command->add_option("--inputs", arguments->inputs, "safetensors with input_ids and optionally labels, int64 [B, S]")
       ->required();
   command->add_option("--outputs", arguments->outputs, "safetensors to write")->required();
-  command->add_option("--dtype", arguments->dtype, "float64, float32 or bfloat16")
-      ->transform(CLI::CheckedTransformer(dtypes))
-      ->default_str("float32");
+  command->add_option("--dtype", arguments->dtype, "of the computation")
+      ->check(CLI::IsMember({"float64", "float32", "bfloat16"}))
+      ->capture_default_str();
   command->add_flag("--gradients", arguments->options.gradients, "also grad.<name> of the loss");
   command->add_flag("--streams", arguments->options.streams, "also streams.<layer> after each layer");
   command->add_flag("--mtp", arguments->options.mtp, "also logits, loss and gradients of the MTP block");
@@ -35,7 +34,7 @@ Command probe_command(CLI::App& app) {
   return [arguments] {
     const SafetensorsFile inputs(arguments->inputs);
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
-    const auto opened = open_model(arguments->model, arguments->dtype);
+    const auto opened = open_model(arguments->model, dtypes.at(arguments->dtype));
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     const auto results = probe(*opened.model, inputs.tensor("input_ids"), labels, arguments->options);
     write_safetensors(arguments->outputs, results);

@@ -161,8 +161,8 @@ void Trainer::report(const StepResult& result, double seconds) {
     console_->line(text("step ", step_, ": loss ", result.loss, ", gradient norm ", result.gradient_norm,
                         "; the step was skipped"));
     require(skipped_in_a_row_ <= config_.train.max_skipped_steps, "step ", step_, ": ", skipped_in_a_row_,
-            " steps in a row were not finite (train.max_skipped_steps); the last checkpoint is good. ",
-            "Try a lower optimizer.learning_rate");
+            " steps in a row were not finite (train.max_skipped_steps is ", config_.train.max_skipped_steps,
+            "); try again with a lower optimizer.learning_rate");
   }
 }
 

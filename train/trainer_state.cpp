@@ -41,6 +41,14 @@ class Trainer::FolderLock {
 
 namespace {
 
+Checkpoint load_undamaged(const fs::path& folder) {
+  try {
+    return load_checkpoint(folder);
+  } catch (const Error& error) {
+    fail(error.what(), ". Move ", folder.string(), " away, and the run continues from the checkpoint before it");
+  }
+}
+
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
   const auto found = state.find(key);
@@ -175,14 +183,22 @@ void Trainer::save() {
 }
 
 bool Trainer::resume() {
+  const auto root = config_.run_dir() / "checkpoints";
+  if (fs::exists(root)) {
+    remove_leftovers(root);  // also restores a checkpoint that was about to be replaced
+  }
   std::vector<std::string> skipped;
-  const auto found = newest_complete_checkpoint(config_.run_dir() / "checkpoints", &skipped);
+  const auto found = newest_complete_checkpoint(root, &skipped);
+  // Starting again would overwrite what the run has reached so far.
+  require(found || skipped.empty(), root.string(), ": no checkpoint is whole, so the run cannot continue: ",
+          skipped.empty() ? "" : skipped.front(), ". Choose another run.name, or remove the folder to start again");
   for (const auto& reason : skipped) {
-    console_->line("passing over an incomplete checkpoint: " + reason);
+    console_->line("passing over a damaged checkpoint: " + reason);
   }
   if (!found) {
     return false;
   }
+  const auto checkpoint = load_undamaged(*found);
   const auto before = load_config<RunConfig>((*found / "config.yaml").string()).value;
   const auto model_differences = differences(before.model, config_.model);
   require(model_differences.empty(), found->string(), " holds another model than the configuration: ",
@@ -192,7 +208,6 @@ bool Trainer::resume() {
     console_->line("note: the configuration changed since the checkpoint: " + difference);
   }
 
-  const auto checkpoint = load_checkpoint(*found);
   std::vector<NamedTensor> weights;
   std::map<std::string, at::Tensor> optimizer_state;
   for (const auto& [name, value] : checkpoint.tensors) {

@@ -3,17 +3,21 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace braid::testing {
 
-/// An input of a kernel, float64. `wide` ones are float32 where activations are bfloat16.
+/// An input of a kernel, float64. Wide ones are float32 where activations are bfloat16.
 struct OpInput {
   at::Tensor value;
-  bool wide = false;
+  bool is_wide = false;
 };
+inline OpInput wide(at::Tensor value) {
+  return {std::move(value), true};
+}
 
 using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 
@@ -31,8 +35,8 @@ struct OpCheck {
 };
 
 /// fused = reference in float64, float32 and bfloat16 (values and the gradients of all inputs),
-/// both gradients are the numeric ones, a second run gives the same bits, and so do inputs with
-/// gaps between their elements.
+/// with and without gaps between the inputs' elements; a second run gives the same bits; both
+/// gradients are the numeric ones.
 void check_op(const std::string& name, const OpCheck& check);
 
 /// The elements of `tensor` with other numbers between them in memory.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/attention_cpu.h"
 #include "kernels/cpu_isa.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
@@ -205,6 +206,70 @@ TYPED_TEST(CpuVariants, OfSwigluAgree) {
       T(10));
     return std::vector{dgate, dup, dweight};
   });
+}
+
+TYPED_TEST(CpuVariants, OfAttentionAgree) {
+  using T = TypeParam;
+  const int64_t queries = 3, N = 2, J = 35, rows = queries * N;
+  const auto scores = this->input("scores", {rows, J}), dp = this->input("dp", {rows, J}),
+             sink = this->input("sink", {N}), delta = this->input("delta", {rows});
+  const auto sees = (this->input("sees", {queries, J}) > 0).to(at::kByte);
+  auto log_sum = this->output({rows});
+  this->expect_equal("softmax", BRAID_VARIANTS(attention_softmax<T>), [&](auto* f) {
+    auto p = scores.clone();
+    f(this->data(p),
+      sees.template data_ptr<uint8_t>(),
+      this->data(sink),
+      this->data(log_sum),
+      queries,
+      N,
+      J,
+      T(0.7));
+    return std::vector{p, log_sum.clone()};
+  });
+  this->expect_equal(
+      "softmax backward", BRAID_VARIANTS(attention_softmax_backward<T>), [&](auto* f) {
+        auto p = scores.clone(), dscores = dp.clone(), dsink = this->output({N});
+        f(this->data(p),
+          this->data(dscores),
+          sees.template data_ptr<uint8_t>(),
+          this->data(sink),
+          this->data(log_sum),
+          this->data(delta),
+          this->data(dsink),
+          queries,
+          N,
+          J,
+          T(0.7));
+        return std::vector{p, dscores, dsink};
+      });
+}
+
+TYPED_TEST(CpuVariants, OfMatrixLoopsAgree) {
+  using T = TypeParam;
+  const int64_t m = 9, n = 21, k = 35;
+  const auto A = this->input("A", {m, k}), B = this->input("B", {k, n}),
+             C = this->input("C", {m, n});
+  this->expect_equal("row products", BRAID_VARIANTS(row_products<T>), [&](auto* f) {
+    auto delta = this->output({m});
+    f(this->data(A), this->data(A), this->data(delta), m, k);
+    return std::vector{delta};
+  });
+  this->expect_equal("transpose", BRAID_VARIANTS(transpose<T>), [&](auto* f) {
+    auto flipped = this->output({k, m});
+    f(this->data(A), this->data(flipped), m, k);
+    EXPECT_TRUE(flipped.equal(A.t()));
+    return std::vector{flipped};
+  });
+  for (const bool accumulate : {false, true}) {
+    this->expect_equal("product", BRAID_VARIANTS(dense_product<T>), [&](auto* f) {
+      auto out = C.clone();
+      f(this->data(A), this->data(B), this->data(out), m, n, k, accumulate);
+      testing::expect_close(
+          "A B", out, A.matmul(B) + C * accumulate, {.relative = TestFixture::kTolerance});
+      return std::vector{out};
+    });
+  }
 }
 
 }  // namespace

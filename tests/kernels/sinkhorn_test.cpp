@@ -16,6 +16,7 @@ namespace {
 using testing::check_op;
 using testing::expect_close;
 using testing::normal_tensor;
+using testing::wide;
 
 constexpr double kEps = 1e-6;
 
@@ -75,7 +76,7 @@ TEST(Sinkhorn, EqualsItsReference) {
                  {.fused = [=](const auto& in) { return sinkhorn(in[0], iterations, kEps); },
                   .reference =
                       [=](const auto& in) { return sinkhorn_reference(in[0], iterations, kEps); },
-                  .inputs = {{normal_tensor(name, {T, M, M}), .wide = true}},
+                  .inputs = {wide(normal_tensor(name, {T, M, M}))},
                   .float64 = trivial ? 1 : 1e-13,
                   .float32 = trivial ? 1 : 5e-6,
                   .bfloat16 = trivial ? 1 : 5e-6,

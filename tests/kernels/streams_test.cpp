@@ -13,6 +13,7 @@ namespace {
 
 using testing::check_op;
 using testing::normal_tensor;
+using testing::wide;
 
 struct StreamsCase {
   std::vector<int64_t> tokens;
@@ -35,7 +36,7 @@ TEST(Streams, CollapseEqualsItsReference) {
              {.fused = [](const auto& in) { return collapse_streams(in[0], in[1]); },
               .reference = [](const auto& in) { return collapse_streams_reference(in[0], in[1]); },
               .inputs = {{normal_tensor("X", followed_by(tokens, {M, D}))},
-                         {normal_tensor("pre", followed_by(tokens, {M})), .wide = true}}});
+                         wide(normal_tensor("pre", followed_by(tokens, {M})))}});
   }
 }
 
@@ -49,8 +50,8 @@ TEST(Streams, ExpandEqualsItsReference) {
              [](const auto& in) { return expand_streams_reference(in[0], in[1], in[2], in[3]); },
          .inputs = {{normal_tensor("X", followed_by(tokens, {M, D}))},
                     {normal_tensor("y", followed_by(tokens, {D}))},
-                    {normal_tensor("post", followed_by(tokens, {M})), .wide = true},
-                    {normal_tensor("mix", followed_by(tokens, {M, M})), .wide = true}}});
+                    wide(normal_tensor("post", followed_by(tokens, {M}))),
+                    wide(normal_tensor("mix", followed_by(tokens, {M, M})))}});
   }
 }
 

@@ -60,21 +60,21 @@ TEST(ClampedSwiglu, PassesTheWholeGradientAtEqualityAndNoneBeyond) {
   }
 }
 
-// silu(x) = x / (1 + e^-x). Below zero its relative error is that of the exponential (2e-7) and of
-// four roundings; the exponential saturates at e^88, where silu is below 1e-36.
-TEST(ClampedSwiglu, Float32ExponentialKeepsItsErrorBound) {
+// silu(x) = x / (1 + e^-x). Its relative error is that of the exponential (2e-7) and of some
+// roundings; below -87 the exponential saturates, where silu is smaller than 1e-36.
+TEST(ClampedSwiglu, Float32KeepsItsErrorBoundFrom100Below) {
   const auto x = at::linspace(-100, 100, 400001, at::TensorOptions(at::kFloat));
   const auto got = clamped_swiglu(x, at::ones_like(x), 1000).to(at::kDouble);
   const auto exact = at::silu(x.to(at::kDouble));
-  const auto error = (got - exact).abs();
-  const auto normal = x > -87;
-  const auto relative =
-      (error / exact.abs()).where(normal.logical_and(x != 0), at::zeros({}, at::kDouble));
-  EXPECT_LT(relative.max().item<double>(), 5e-7) << "at x = " << x[relative.argmax()].item<float>();
-  EXPECT_LT(error.where(x <= -87, at::zeros({}, at::kDouble)).max().item<double>(), 1e-36);
-  EXPECT_EQ(clamped_swiglu(at::zeros({1}), at::ones({1}), kLimit).item<float>(), 0);
-  const auto nan = at::full({1}, std::nan(""));
-  EXPECT_TRUE(std::isnan(clamped_swiglu(nan, at::ones({1}), kLimit).item<float>()));
+  const auto allowed = at::where(x > -87, 5e-7 * exact.abs(), at::full({}, 1e-36, at::kDouble));
+  const auto excess = (got - exact).abs() - allowed;
+  EXPECT_LE(excess.max().item<double>(), 0) << "at x = " << x[excess.argmax()].item<float>();
+}
+
+TEST(ClampedSwiglu, HandsNanOn) {
+  const auto nan = at::full({1}, std::nan(""), at::kFloat), one = at::ones({1});
+  EXPECT_TRUE(std::isnan(clamped_swiglu(nan, one, kLimit).item<float>()));
+  EXPECT_TRUE(std::isnan(clamped_swiglu(one, nan, kLimit).item<float>()));
 }
 
 TEST(ClampedSwiglu, RefusesInputsOfDifferentShapes) {

@@ -1,0 +1,46 @@
+#define BRAID_CPU_ISA cpu_loops_under_test
+#include "kernels/cpu_loops.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace braid::cpu_loops_under_test {
+namespace {
+
+TEST(Exponential, Float32StaysWithin2e7OfTheExactOne) {
+  double worst = 0;
+  for (int64_t i = 0; i <= 1750000; ++i) {
+    const auto x = static_cast<float>(-87 + 1e-4 * static_cast<double>(i));
+    const double exact = std::exp(static_cast<double>(x));
+    worst = std::max(worst, std::abs(static_cast<double>(exponential(x)) - exact) / exact);
+  }
+  EXPECT_LT(worst, 2e-7);
+  EXPECT_GT(worst, 0);
+}
+
+TEST(Exponential, Float32IsExactAtZeroAndSaturatesOutside) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(exponential(0.0f), 1.0f);
+  for (const float below : {-87.5f, -100.0f, -1e30f, -kInfinity}) {
+    EXPECT_EQ(exponential(below), exponential(-87.0f));
+  }
+  for (const float above : {88.5f, 100.0f, kInfinity}) {
+    EXPECT_EQ(exponential(above), exponential(88.0f));
+  }
+  EXPECT_TRUE(std::isnan(exponential(std::nanf(""))));
+}
+
+TEST(Dot, SumsEveryProductOfAnyLength) {
+  for (const int64_t size : {0, 1, 15, 16, 17, 40}) {
+    std::vector<double> a(size), b(size, 2);
+    std::iota(a.begin(), a.end(), 1);
+    EXPECT_EQ(dot(a.data(), b.data(), size), static_cast<double>(size * (size + 1)));
+  }
+}
+
+}  // namespace
+}  // namespace braid::cpu_loops_under_test
