@@ -3,12 +3,42 @@
 #include <ATen/ATen.h>
 
 #include "core/sizes.h"
+#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
 #include "kernels/precision.h"
 #include "kernels/streams_cpu.h"
 
 namespace braid {
 namespace {
+
+// With r = 1 / rms(f) and m = r (f fn^T): df = (r dm) fn - f r^2 / (M D) sum(dm m).
+class ProjectFunction : public Function<ProjectFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given_f, const at::Tensor& fn, double eps) {
+    const auto f = given_f.contiguous();
+    const int64_t tokens = f.size(0), width = f.size(1);
+    auto inverse_rms = at::empty({tokens, 1}, f.options());
+    with_wide_type(f.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      parallel_rows(tokens, width / 8, [&](int64_t begin, int64_t end) {
+        const T* rows = f.data_ptr<T>() + begin * width;
+        BRAID_CPU(row_products<T>)(rows, rows, inverse_rms.data_ptr<T>() + begin, end - begin, width);
+      });
+    });
+    inverse_rms.div_(width).add_(eps).rsqrt_();
+    const auto m = at::mm(f, fn.t()).mul_(inverse_rms);
+    ctx->save_for_backward({f, fn, inverse_rms, m});
+    return m;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &f = saved[0], &fn = saved[1], &inverse_rms = saved[2], &m = saved[3];
+    const auto &dm = gradients[0], scaled = dm * inverse_rms;
+    const auto shift = (dm * m).sum(-1, true).mul_(inverse_rms.square()).div_(-f.size(1));
+    return {at::mm(scaled, fn).addcmul_(f, shift), at::mm(scaled.t(), f), at::Tensor()};  // eps has none
+  }
+};
 
 class CollapseFunction : public Function<CollapseFunction> {
  public:
@@ -93,6 +123,15 @@ class ExpandFunction : public Function<ExpandFunction> {
 }  // namespace
 
 // Narrow streams are widened around the kernel: the arithmetic and its gradients are wide either way.
+at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double eps) {
+  const int64_t width = X_TMD.size(-2) * X_TMD.size(-1);
+  require(fn.dim() == 2 && fn.size(1) == width, "[project_streams] streams are ", X_TMD.sizes(), ", fn ", fn.sizes());
+  auto shape = X_TMD.sizes().slice(0, X_TMD.dim() - 2).vec();
+  shape.push_back(fn.size(0));
+  const auto f = widened(X_TMD).reshape({-1, width});
+  return ProjectFunction::apply(f, fn.to(f.scalar_type()), eps).view(shape);
+}
+
 at::Tensor collapse_streams(const at::Tensor& X_TMD, const at::Tensor& pre_TM) {
   require(pre_TM.sizes() == X_TMD.sizes().slice(0, X_TMD.dim() - 1), "[collapse_streams] streams are ", X_TMD.sizes(),
           ", weights ", pre_TM.sizes());

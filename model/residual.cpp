@@ -54,12 +54,6 @@ class HyperConnection : public Residual {
   at::Tensor norm_, A0_, b0_, W_a_, w_b_, s_a_, s_b_;
 };
 
-// m = (f fn^T) / rms(f), f the concatenated streams: the norm is applied after the projection.
-at::Tensor projected_streams(const at::Tensor& X_BSMD, const at::Tensor& fn, double eps) {
-  const auto f = widened(X_BSMD).flatten(-2);
-  return project(f, fn) * (f.square().mean(-1, true) + eps).rsqrt();
-}
-
 // Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix is
 // (nearly) doubly stochastic.  Rows of fn and base: M of pre, M of post, M * M of the matrix.
 class ManifoldHyperConnection : public Residual {
@@ -90,7 +84,7 @@ class ManifoldHyperConnection : public Residual {
 
   Mixing mixing(const at::Tensor& X_BSMD) const override {
     const int64_t M = streams_;
-    const auto m = projected_streams(X_BSMD, fn_, norm_eps_);
+    const auto m = project_streams(X_BSMD, fn_, norm_eps_);
     const auto base = base_.to(m.scalar_type()), scale = scale_.to(m.scalar_type());
     const auto part = [&](int64_t group, int64_t first, int64_t count) {
       return m.narrow(-1, first, count) * scale[group] + base.narrow(0, first, count);
@@ -159,7 +153,7 @@ at::Tensor StreamHead::forward(const at::Tensor& X_BSMD) const {
     case ResidualKind::kMhc:
       break;
   }
-  const auto m = projected_streams(X_BSMD, fn_, norm_eps_);
+  const auto m = project_streams(X_BSMD, fn_, norm_eps_);
   const auto pre = (m * scale_.to(m.scalar_type()) + base_.to(m.scalar_type())).sigmoid() + hc_eps_;
   return collapse_streams(X_BSMD, pre);
 }

@@ -17,7 +17,7 @@ Command generate_command(CLI::App& app) {
   command->add_option("model", arguments->model, "a run, a checkpoint, or a folder with config.json")->required();
   command->add_option("--prompt", arguments->prompt, "the text to continue; empty = from the beginning of a document");
   command->add_option("--max-tokens", arguments->options.max_tokens, "stop after this many new tokens")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
   command->add_option("--temperature", arguments->options.temperature, "0 = always the most probable token")
       ->check(CLI::Range(0.0, 100.0))

@@ -1,0 +1,167 @@
+// Stopping and continuing: the same bits as never having stopped, and nothing lost on the way.
+#include <filesystem>
+#include <fstream>
+
+#include "checkpoint/history.h"
+#include "tests/train/tiny_run.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace testing;
+using ResumeTest = TinyRun;
+
+TEST_F(ResumeTest, TwoRunsAreEqualBitForBit) {
+  EXPECT_EQ(train(config("a")).end, TrainingEnd::kFinished);
+  train(config("b"));
+  EXPECT_EQ(metrics_but_timings(config("a")).size(), 6u + 3u);
+  expect_same_run(config("b"), config("a"));
+}
+
+TEST_F(ResumeTest, StoppingAfterAnyStepChangesNoBit) {
+  const auto whole = config("whole");
+  train(whole);
+  for (int64_t stop = 0; stop < whole.train.max_steps; ++stop) {
+    SCOPED_TRACE(text("stopped after step ", stop));
+    const auto stopped = config(text("stopped-", stop));
+    EXPECT_EQ(train(stopped, stop).end, TrainingEnd::kInterrupted);
+    const auto continued = train(stopped);
+    EXPECT_EQ(continued.end, TrainingEnd::kFinished);
+    expect_mentions(continued.output, {text("continuing after step ", stop)});
+    expect_same_run(stopped, whole);
+  }
+}
+
+TEST_F(ResumeTest, StoppingAfterEveryStepChangesNoBit) {
+  train(config("whole"));
+  for (int step = 0; step < 6; ++step) {
+    train(config("stopped"), 1);
+  }
+  expect_same_run(config("stopped"), config("whole"));
+}
+
+TEST_F(ResumeTest, Bfloat16ContinuesWithTheSameBits) {
+  auto whole = config("whole"), stopped = config("stopped");
+  whole.train.dtype = stopped.train.dtype = ComputeType::kBfloat16;
+  train(whole);
+  train(stopped, 3);
+  train(stopped);
+  expect_same_run(stopped, whole);
+}
+
+TEST_F(ResumeTest, KeepsOnlyTheAskedNumberOfCheckpoints) {
+  auto run = config("run");
+  run.checkpoint = {.every_steps = 1, .keep_last = 2};
+  train(run);
+  EXPECT_TRUE(fs::exists(run.run_dir() / "checkpoints/step-00000006/COMPLETE"));
+  EXPECT_TRUE(fs::exists(run.run_dir() / "checkpoints/step-00000005/COMPLETE"));
+  EXPECT_FALSE(fs::exists(run.run_dir() / "checkpoints/step-00000004"));
+}
+
+TEST_F(ResumeTest, MetricsAfterTheCheckpointAreCutBack) {
+  auto whole = config("whole");
+  auto killed = config("killed");
+  train(whole);
+  train(killed, 3);
+  std::ofstream(killed.run_dir() / "metrics.jsonl", std::ios::app)
+      << R"({"step":4,"loss":99})" << '\n'
+      << R"({"step":5,"lo)";
+  train(killed);
+  expect_same_run(killed, whole);
+}
+
+TEST_F(ResumeTest, AFinishedRunStaysAsItIs) {
+  auto run = config("run");
+  train(run);
+  const auto before = metrics_but_timings(run);
+  EXPECT_EQ(train(run).end, TrainingEnd::kFinished);
+  EXPECT_EQ(metrics_but_timings(run), before);
+}
+
+TEST_F(ResumeTest, RefusesAnotherModelAndNamesTheKey) {
+  auto run = config("run");
+  train(run, 1);
+  run.model.moe_intermediate_size = 24;
+  expect_mentions(
+      error_of([&] { train(run); }),
+      {"step-00000001", "moe_intermediate_size: 16", "moe_intermediate_size: 24", "run.name"});
+}
+
+TEST_F(ResumeTest, NotesOtherChangesAndGoesOn) {
+  auto run = config("run");
+  train(run, 1);
+  run.optimizer.learning_rate = 0.003;
+  const auto continued = train(run);
+  EXPECT_EQ(continued.end, TrainingEnd::kFinished);
+  expect_mentions(continued.output,
+                  {"the configuration changed", "learning_rate: 0.002", "learning_rate: 0.003"});
+}
+
+TEST_F(ResumeTest, NotesAChangedText) {
+  auto run = config("run");
+  train(run, 1);
+  std::ofstream(corpus_, std::ios::app) << "one more document\n";
+  expect_mentions(train(run).output, {"the training text changed"});
+}
+
+TEST_F(ResumeTest, RefusesASecondProcessInTheSameRun) {
+  const auto run = config("run");
+  const Trainer first(run);
+  expect_mentions(error_of([&] { Trainer second(run); }),
+                  {run.run_dir().string(), "another process is training"});
+}
+
+TEST_F(ResumeTest, AShortenedCheckpointIsPassedOverForTheOneBeforeIt) {
+  auto whole = config("whole"), run = config("run");
+  whole.checkpoint = run.checkpoint = {.every_steps = 2, .keep_last = 3};
+  train(whole);
+  train(run, 5);
+  fs::resize_file(newest_checkpoint(run) / "shard-00000-of-00001.h5", 1000);
+  const auto continued = train(run);
+  expect_mentions(
+      continued.output,
+      {"passing over a damaged checkpoint", "step-00000005", "continuing after step 4"});
+  expect_same_run(run, whole);
+}
+
+TEST_F(ResumeTest, AnAlteredCheckpointIsRefusedAndTheWayOutWorks) {
+  auto whole = config("whole"), run = config("run");
+  whole.checkpoint = run.checkpoint = {.every_steps = 2, .keep_last = 3};
+  train(whole);
+  train(run, 5);
+  const auto metrics = metrics_but_timings(run);
+  const auto damaged = newest_checkpoint(run);
+  std::fstream shard(damaged / "shard-00000-of-00001.h5",
+                     std::ios::in | std::ios::out | std::ios::binary);
+  shard.seekp(100000).put('\x5a');
+  shard.close();
+  expect_mentions(error_of([&] { train(run); }),
+                  {"step-00000005/shard", "damaged", "Move", "before it"});
+  EXPECT_EQ(metrics_but_timings(run), metrics);
+
+  fs::rename(damaged, folder_ / "moved-away");
+  expect_mentions(train(run).output, {"continuing after step 4"});
+  expect_same_run(run, whole);
+}
+
+TEST_F(ResumeTest, WithoutAnyWholeCheckpointARunIsNotStartedAgain) {
+  const auto run = config("run");
+  train(run, 3);
+  const auto metrics = metrics_but_timings(run);
+  fs::resize_file(newest_checkpoint(run) / "shard-00000-of-00001.h5", 1000);
+  expect_mentions(error_of([&] { train(run); }),
+                  {"no checkpoint is whole", "step-00000003/shard", "run.name"});
+  EXPECT_EQ(metrics_but_timings(run), metrics);
+}
+
+TEST_F(ResumeTest, ACheckpointThatWasBeingReplacedIsRestored) {
+  const auto run = config("run");
+  train(run, 3);
+  const auto checkpoint = newest_checkpoint(run);
+  fs::rename(checkpoint, checkpoint.string() + ".old");
+  expect_mentions(train(run).output, {"continuing after step 3"});
+}
+
+}  // namespace
+}  // namespace braid
