@@ -1,10 +1,10 @@
 // The model against numbers made by an independent implementation (tests/data/README.md).
+#include <filesystem>
+#include <map>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-
-#include <filesystem>
-#include <map>
 
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
@@ -19,7 +19,9 @@ namespace {
 using testing::expect_close;
 using testing::Tolerance;
 
-std::string golden(const std::string& name) { return std::string(BRAID_TEST_DATA) + "/golden/" + name; }
+std::string golden(const std::string& name) {
+  return std::string(BRAID_TEST_DATA) + "/golden/" + name;
+}
 
 std::map<std::string, at::Tensor> by_name(const std::vector<NamedTensor>& tensors) {
   std::map<std::string, at::Tensor> result;
@@ -59,7 +61,9 @@ struct Case {
   const char* name;
   const char* run;
 };
-void PrintTo(const Case& c, std::ostream* stream) { *stream << c.name << c.run; }
+void PrintTo(const Case& c, std::ostream* stream) {
+  *stream << c.name << c.run;
+}
 
 class Golden : public ::testing::TestWithParam<Case> {};
 
@@ -77,7 +81,8 @@ TEST_P(Golden, Float64LogitsLossAndEveryGradientAgree) {
   }
   for (const auto& [key, gradient] : got) {
     if (key.starts_with("grad.") && !gradients.contains(key)) {
-      EXPECT_EQ(gradient.abs().max().item<double>(), 0) << key << " has a gradient, the golden has none";
+      EXPECT_EQ(gradient.abs().max().item<double>(), 0)
+          << key << " has a gradient, the golden has none";
     }
   }
 }
@@ -87,20 +92,30 @@ TEST_P(Golden, Float32StaysWithinRoundingOfFloat64) {
   const auto got = probe_case(name, run, at::kFloat);
   const SafetensorsFile want(golden(std::string(name) + "/golden" + run + "_f64.safetensors"));
   EXPECT_EQ(got.at("logits").scalar_type(), at::kFloat);
-  expect_close("logits", got.at("logits"), want.tensor("logits"), {.absolute = 5e-5, .relative = 5e-6});
+  expect_close(
+      "logits", got.at("logits"), want.tensor("logits"), {.absolute = 5e-5, .relative = 5e-6});
   expect_close("loss", got.at("loss"), want.tensor("loss"), {.absolute = 5e-6});
   for (const auto& [key, gradient] : golden_gradients(want)) {
     expect_close(key, got.at(key), gradient, {.absolute = 1e-6, .relative = 5e-5});
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Golden,
-                         ::testing::Values(Case{"a_sliding", ""}, Case{"b_csa", ""}, Case{"c_hca", ""},
-                                           Case{"d_mixed", ""}, Case{"e_moe_routing", ""}, Case{"f_odd_lengths", ""},
-                                           Case{"f_odd_lengths", "_len2"}, Case{"f_odd_lengths", "_len3"},
-                                           Case{"f_odd_lengths", "_len7"}, Case{"g_swiglu_clamp", ""},
+INSTANTIATE_TEST_SUITE_P(Cases,
+                         Golden,
+                         ::testing::Values(Case{"a_sliding", ""},
+                                           Case{"b_csa", ""},
+                                           Case{"c_hca", ""},
+                                           Case{"d_mixed", ""},
+                                           Case{"e_moe_routing", ""},
+                                           Case{"f_odd_lengths", ""},
+                                           Case{"f_odd_lengths", "_len2"},
+                                           Case{"f_odd_lengths", "_len3"},
+                                           Case{"f_odd_lengths", "_len7"},
+                                           Case{"g_swiglu_clamp", ""},
                                            Case{"h_yarn_long", ""}),
-                         [](const auto& test) { return std::string(test.param.name) + test.param.run; });
+                         [](const auto& test) {
+                           return std::string(test.param.name) + test.param.run;
+                         });
 
 TEST(GoldenMtp, LogitsLossesAndGradientsAgree) {
   const auto got = probe_case("mtp", "", at::kFloat, {.gradients = true, .mtp = true});
@@ -114,11 +129,15 @@ TEST(GoldenMtp, LogitsLossesAndGradientsAgree) {
   for (const auto& name : want.names()) {
     const std::string mtp = "grad_mtp_loss.", main = "grad_main_loss.";
     if (name.starts_with(mtp)) {
-      expect_close(name, got.at("mtp_grad." + name.substr(mtp.size())), want.tensor(name),
+      expect_close(name,
+                   got.at("mtp_grad." + name.substr(mtp.size())),
+                   want.tensor(name),
                    {.absolute = 1e-6, .relative = 5e-5});
       ++compared;
     } else if (name.starts_with(main)) {
-      expect_close(name, got.at("grad." + name.substr(main.size())), want.tensor(name),
+      expect_close(name,
+                   got.at("grad." + name.substr(main.size())),
+                   want.tensor(name),
                    {.absolute = 1e-6, .relative = 5e-5});
       ++compared;
     }
@@ -136,11 +155,15 @@ TEST(GoldenGeneration, GreedyDecodingGivesTheStoredIds) {
   for (int64_t step = 0; step < 32; ++step) {
     const auto hidden = opened.model->forward(ids_BS, state);
     const auto logits = opened.model->logits(hidden.final_BSD.select(1, -1));
-    expect_close("step", logits, want.tensor("step_logits").select(1, step), {.absolute = 5e-5, .relative = 5e-6});
+    expect_close("step",
+                 logits,
+                 want.tensor("step_logits").select(1, step),
+                 {.absolute = 5e-5, .relative = 5e-6});
     ids_BS = logits.argmax(-1, true);
     generated.push_back(ids_BS.item<int64_t>());
   }
-  expect_close("ids", at::tensor(generated, at::kLong).unsqueeze(0), want.tensor("generated_ids"), {});
+  expect_close(
+      "ids", at::tensor(generated, at::kLong).unsqueeze(0), want.tensor("generated_ids"), {});
 }
 
 }  // namespace

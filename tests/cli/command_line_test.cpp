@@ -1,0 +1,57 @@
+// Flags, help and exit statuses.
+#include "tests/cli/cli_test.h"
+
+namespace braid {
+namespace {
+
+using CommandLine = testing::CliTest;
+
+TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
+  const auto help = braid({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const std::string command : {"train", "generate", "probe"}) {
+    testing::expect_mentions(help.out, {command});
+    const auto of_command = braid({command, "--help"});
+    EXPECT_EQ(of_command.status, 0);
+    testing::expect_mentions(of_command.out,
+                             {"Usage: braid " + command, "Example:\n  braid " + command});
+  }
+}
+
+TEST_F(CommandLine, HelpConfigPrintsEverySectionWithoutAFile) {
+  const auto help = braid({"train", "--help-config"});
+  EXPECT_EQ(help.status, 0);
+  testing::expect_mentions(help.out,
+                           {"run.seed",
+                            "model.hidden_size",
+                            "data.seq_len",
+                            "train.max_steps",
+                            "optimizer.learning_rate",
+                            "schedule.kind",
+                            "loss.mtp_weight",
+                            "checkpoint.keep_last",
+                            "logging.every_steps"});
+}
+
+TEST_F(CommandLine, AWrongOneEndsWithStatusTwoAndTheReason) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong = {
+      {{}, "command is required"},
+      {{"trian", "run.yaml"}, "trian"},
+      {{"train"}, "config"},
+      {{"train", "run.yaml", "--sed", "1"}, "--sed"},
+      {{"train", "run.yaml", "more.yaml"}, "more.yaml"},
+      {{"generate"}, "model"},
+      {{"generate", "runs/run", "--temperature", "-1"}, "--temperature"},
+      {{"generate", "runs/run", "--max-tokens", "many"}, "--max-tokens"},
+      {{"probe", "runs/run", "--inputs", "x"}, "--outputs"},
+      {{"probe", "runs/run", "--inputs", "x", "--outputs", "y", "--dtype", "int8"}, "int8"},
+  };
+  for (const auto& [arguments, reason] : wrong) {
+    const auto outcome = braid(arguments);
+    EXPECT_EQ(outcome.status, 2) << outcome.err;
+    testing::expect_mentions(outcome.err, {reason});
+  }
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,44 @@
+#pragma once
+// The real program, run as its users run it.
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace braid::testing {
+
+struct Outcome {
+  int status = 0;  ///< exit status; 128 + signal when a signal ended it, as a shell says
+  std::string out, err;
+};
+
+/// One process of braid with one thread, in a folder of the caller's.
+class Program {
+ public:
+  struct Options {
+    /// No file may grow beyond this, as on a disk that is full; 0 = no limit.
+    uint64_t largest_file = 0;
+  };
+  Program(const std::filesystem::path& folder,
+          const std::vector<std::string>& arguments,
+          const Options& options);
+  /// Kills it if it still runs.
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  /// Waits until standard output holds `part` at least `times` times; fails the test if the program
+  /// ends, or a minute passes, before that.
+  void wait_for(const std::string& part, int times = 1) const;
+  void send(int signal) const;
+  /// Waits for the end.
+  Outcome finish();
+
+ private:
+  std::filesystem::path out_, err_;
+  pid_t process_ = -1;
+};
+
+}  // namespace braid::testing
