@@ -42,7 +42,7 @@ TEST(CrossEntropy, WithoutAnyTargetIsZeroWithZeroGradient) {
 }
 
 TEST(CrossEntropy, IsWideAndFiniteForLargeLogits) {
-  const auto logits = at::tensor({1000.0, -1000.0}, at::kBFloat16).view({1, 1, 2});
+  const auto logits = at::tensor({1000.0, -1000.0}).to(at::kBFloat16).view({1, 1, 2});
   const auto loss = cross_entropy_sum(logits, row({1}));
   EXPECT_EQ(loss.scalar_type(), at::kFloat);
   EXPECT_EQ(loss.item<float>(), 2000);
