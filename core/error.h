@@ -16,7 +16,8 @@ std::string text(const Parts&... parts) {
   return stream.str();
 }
 
-/// A problem the user can fix: a file, a key, a shape, a full disk. `main` prints what() and exits 1.
+/// A problem the user can fix: a file, a key, a shape, a full disk. `main` prints what() and
+/// exits 1.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -27,7 +28,9 @@ class Error : public std::runtime_error {
 class ConfigError : public Error {
  public:
   ConfigError(std::string key, const std::string& message)
-      : Error(key.empty() ? message : key + ": " + message), key_(std::move(key)), message_(message) {}
+      : Error(key.empty() ? message : key + ": " + message),
+        key_(std::move(key)),
+        message_(message) {}
   const std::string& key() const { return key_; }
   const std::string& message() const { return message_; }
 

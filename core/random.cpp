@@ -29,13 +29,16 @@ uint64_t random_key(uint64_t seed, std::string_view purpose) {
 std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter) {
   constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
-  std::array<uint32_t, 4> x = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0};
+  std::array<uint32_t, 4> x = {
+      static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0};
   uint32_t key0 = static_cast<uint32_t>(key), key1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * x[0];
     const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * x[2];
-    x = {static_cast<uint32_t>(product1 >> 32) ^ x[1] ^ key0, static_cast<uint32_t>(product1),
-         static_cast<uint32_t>(product0 >> 32) ^ x[3] ^ key1, static_cast<uint32_t>(product0)};
+    x = {static_cast<uint32_t>(product1 >> 32) ^ x[1] ^ key0,
+         static_cast<uint32_t>(product1),
+         static_cast<uint32_t>(product0 >> 32) ^ x[3] ^ key1,
+         static_cast<uint32_t>(product0)};
     key0 += kWeyl0;
     key1 += kWeyl1;
   }
@@ -58,7 +61,8 @@ double random_normal(uint64_t key, uint64_t index) {
   const uint64_t second = static_cast<uint64_t>(block[3]) << 32 | block[2];
   const double radius_uniform = (static_cast<double>(first >> 11) + 1.0) * 0x1.0p-53;  // (0, 1]
   const double angle_uniform = static_cast<double>(second >> 11) * 0x1.0p-53;
-  return std::sqrt(-2.0 * std::log(radius_uniform)) * std::cos(2.0 * std::numbers::pi * angle_uniform);
+  return std::sqrt(-2.0 * std::log(radius_uniform)) *
+         std::cos(2.0 * std::numbers::pi * angle_uniform);
 }
 
 uint64_t permuted_index(uint64_t key, uint64_t index, uint64_t size) {
@@ -70,7 +74,9 @@ uint64_t permuted_index(uint64_t key, uint64_t index, uint64_t size) {
   do {  // cycle walking: fewer than four steps on average, since 4^half_bits < 4 * size
     uint64_t left = index >> half_bits, right = index & mask;
     for (uint64_t round = 0; round < 4; ++round) {
-      const uint64_t next = left ^ (mixed(key + round * 0x9e3779b97f4a7c15ULL + right * 0xd1342543de82ef95ULL) & mask);
+      const uint64_t next =
+          left ^
+          (mixed(key + round * 0x9e3779b97f4a7c15ULL + right * 0xd1342543de82ef95ULL) & mask);
       left = right;
       right = next;
     }

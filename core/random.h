@@ -23,9 +23,9 @@ double random_uniform(uint64_t key, uint64_t index);
 /// Standard normal (Box-Muller), double precision; a pure function of (key, index).
 double random_normal(uint64_t key, uint64_t index);
 
-/// A permutation of 0..size-1 as a function of its argument, without a table: position `index` of the
-/// shuffled order (a four-round Feistel network over the next power of four, walked until it lands
-/// inside). Requires index < size.
+/// A permutation of 0..size-1 as a function of its argument, without a table: position `index` of
+/// the shuffled order (a four-round Feistel network over the next power of four, walked until it
+/// lands inside). Requires index < size.
 uint64_t permuted_index(uint64_t key, uint64_t index, uint64_t size);
 
 }  // namespace braid

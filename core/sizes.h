@@ -1,8 +1,8 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <array>
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "core/error.h"
 
@@ -12,7 +12,10 @@ namespace braid {
 /// Throws Error when the tensor has another number of dimensions.
 template <std::size_t N>
 std::array<int64_t, N> sizes(const at::Tensor& tensor) {
-  require(tensor.dim() == static_cast<int64_t>(N), "[sizes] expected ", N, " dimensions, got shape ",
+  require(tensor.dim() == static_cast<int64_t>(N),
+          "[sizes] expected ",
+          N,
+          " dimensions, got shape ",
           tensor.sizes());
   std::array<int64_t, N> result;
   for (std::size_t i = 0; i < N; ++i) {

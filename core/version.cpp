@@ -2,6 +2,8 @@
 
 namespace braid {
 
-std::string version() { return BRAID_VERSION; }
+std::string version() {
+  return BRAID_VERSION;
+}
 
 }  // namespace braid

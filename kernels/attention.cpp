@@ -1,14 +1,14 @@
-// Tiles of kQueries tokens, all heads at once: a tile's keys are the raw tokens that any of its queries
-// may see and the entries that any of them may see, packed together, so that the work is matrix
-// multiplication and no scores outside a tile exist.
+// Tiles of kQueries tokens, all heads at once: a tile's keys are the raw tokens that any of its
+// queries may see and the entries that any of them may see, packed together, so that the work is
+// matrix multiplication and no scores outside a tile exist.
 #include "kernels/attention.h"
-
-#include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <cstring>
 #include <vector>
+
+#include <ATen/ATen.h>
+#include <ATen/native/CPUBlas.h>
 
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
@@ -19,12 +19,25 @@ namespace braid {
 namespace {
 
 constexpr int64_t kQueries = 32;
-constexpr int64_t kKeyPadding = 16;  // few distinct tile widths: the library compiles a kernel for each
+constexpr int64_t kKeyPadding =
+    16;  // few distinct tile widths: the library compiles a kernel for each
 
-void product(const float* A, const float* B, float* C, int64_t m, int64_t n, int64_t k, bool accumulate = false) {
+void product(const float* A,
+             const float* B,
+             float* C,
+             int64_t m,
+             int64_t n,
+             int64_t k,
+             bool accumulate = false) {
   at::native::cpublas::brgemm(m, n, k, k, n, n, accumulate, A, B, C);
 }
-void product(const double* A, const double* B, double* C, int64_t m, int64_t n, int64_t k, bool accumulate = false) {
+void product(const double* A,
+             const double* B,
+             double* C,
+             int64_t m,
+             int64_t n,
+             int64_t k,
+             bool accumulate = false) {
   BRAID_CPU(dense_product<double>)(A, B, C, m, n, k, accumulate);
 }
 
@@ -105,8 +118,8 @@ void forward_tile(const Problem<T>& p, int64_t index, T* o, T* log_sum) {
   const int64_t offset = tile.row_offset(p);
   std::vector<T> scores(tile.rows * tile.J);
   product(p.q + offset * p.H, tile.keys_t.data(), scores.data(), tile.rows, tile.J, p.H);
-  BRAID_CPU(attention_softmax<T>)(scores.data(), tile.sees.data(), p.sink, log_sum + offset, tile.queries, p.N,
-                                  tile.J, p.scale);
+  BRAID_CPU(attention_softmax<T>)
+  (scores.data(), tile.sees.data(), p.sink, log_sum + offset, tile.queries, p.N, tile.J, p.scale);
   product(scores.data(), tile.keys.data(), o + offset * p.H, tile.rows, p.H, tile.J);
 }
 
@@ -119,22 +132,29 @@ struct SharedGradients {
 };
 
 template <class T>
-SharedGradients<T> backward_tile(const Problem<T>& p,
-                                 int64_t index,
-                                 const T* o,
-                                 const T* log_sum,
-                                 const T* dout,
-                                 T* dq) {
+SharedGradients<T> backward_tile(
+    const Problem<T>& p, int64_t index, const T* o, const T* log_sum, const T* dout, T* dq) {
   Tile<T> tile(p, index);
   const int64_t offset = tile.row_offset(p), rows = tile.rows, J = tile.J, H = p.H;
   const T *q = p.q + offset * H, *tile_dout = dout + offset * H;
   std::vector<T> scores(rows * J), dscores(rows * J), delta(rows), flipped(rows * J);
-  SharedGradients<T> shared{std::move(tile.raw), std::move(tile.entries), std::vector<T>(J * H), std::vector<T>(p.N)};
+  SharedGradients<T> shared{
+      std::move(tile.raw), std::move(tile.entries), std::vector<T>(J * H), std::vector<T>(p.N)};
   product(q, tile.keys_t.data(), scores.data(), rows, J, H);
   product(tile_dout, tile.keys_t.data(), dscores.data(), rows, J, H);
   BRAID_CPU(row_products<T>)(tile_dout, o + offset * H, delta.data(), rows, H);
-  BRAID_CPU(attention_softmax_backward<T>)(scores.data(), dscores.data(), tile.sees.data(), p.sink, log_sum + offset,
-                                           delta.data(), shared.dsink.data(), tile.queries, p.N, J, p.scale);
+  BRAID_CPU(attention_softmax_backward<T>)
+  (scores.data(),
+   dscores.data(),
+   tile.sees.data(),
+   p.sink,
+   log_sum + offset,
+   delta.data(),
+   shared.dsink.data(),
+   tile.queries,
+   p.N,
+   J,
+   p.scale);
   product(dscores.data(), tile.keys.data(), dq + offset * H, rows, H, J);
   // Keys are values too: they receive gradient from both products.
   BRAID_CPU(transpose<T>)(scores.data(), flipped.data(), rows, J);
@@ -146,11 +166,20 @@ SharedGradients<T> backward_tile(const Problem<T>& p,
 
 template <class T>
 Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
-  const auto &q = saved[0], &kv = saved[1], &compressed = saved[2], &sink = saved[3], &window = saved[4],
-             &visible = saved[5];
-  return {q.data_ptr<T>(),         kv.data_ptr<T>(),        compressed.data_ptr<T>(), sink.data_ptr<T>(),
-          window.data_ptr<bool>(), visible.data_ptr<bool>(), q.size(0),                q.size(1),
-          q.size(2),               q.size(3),                kv.size(1),               compressed.size(1),
+  const auto &q = saved[0], &kv = saved[1], &compressed = saved[2], &sink = saved[3],
+             &window = saved[4], &visible = saved[5];
+  return {q.data_ptr<T>(),
+          kv.data_ptr<T>(),
+          compressed.data_ptr<T>(),
+          sink.data_ptr<T>(),
+          window.data_ptr<bool>(),
+          visible.data_ptr<bool>(),
+          q.size(0),
+          q.size(1),
+          q.size(2),
+          q.size(3),
+          kv.size(1),
+          compressed.size(1),
           static_cast<T>(scale)};
 }
 
@@ -174,15 +203,20 @@ class AttentionFunction : public Function<AttentionFunction> {
                             const at::Tensor& window,
                             const at::Tensor& visible,
                             double scale) {
-    std::vector<at::Tensor> saved = {q.contiguous(),    kv.contiguous(),     compressed.contiguous(),
-                                     sink.contiguous(), window.contiguous(), visible.contiguous()};
+    std::vector<at::Tensor> saved = {q.contiguous(),
+                                     kv.contiguous(),
+                                     compressed.contiguous(),
+                                     sink.contiguous(),
+                                     window.contiguous(),
+                                     visible.contiguous()};
     auto o = at::empty_like(saved[0]);
     auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
     with_wide_type(q.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const auto p = problem<T>(saved, scale);
-      for_each_tile(p.B * p.tiles_per_row(),
-                    [&](int64_t tile) { forward_tile<T>(p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>()); });
+      for_each_tile(p.B * p.tiles_per_row(), [&](int64_t tile) {
+        forward_tile<T>(p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>());
+      });
     });
     saved.insert(saved.end(), {o, log_sum});
     ctx->save_for_backward(saved);
@@ -195,7 +229,8 @@ class AttentionFunction : public Function<AttentionFunction> {
     const double scale = ctx->saved_data["scale"].toDouble();
     const auto &o = saved[6], &log_sum = saved[7];
     const auto dout = gradients[0].contiguous();
-    auto dq = at::empty_like(saved[0]), dkv = at::zeros_like(saved[1]), dcompressed = at::zeros_like(saved[2]);
+    auto dq = at::empty_like(saved[0]), dkv = at::zeros_like(saved[1]),
+         dcompressed = at::zeros_like(saved[2]);
     auto dsink = at::zeros_like(saved[3]);
     with_wide_type(o.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
@@ -203,8 +238,8 @@ class AttentionFunction : public Function<AttentionFunction> {
       const int64_t tiles = p.B * p.tiles_per_row();
       std::vector<SharedGradients<T>> shared(tiles);
       for_each_tile(tiles, [&](int64_t tile) {
-        shared[tile] = backward_tile<T>(p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>(), dout.data_ptr<T>(),
-                                        dq.data_ptr<T>());
+        shared[tile] = backward_tile<T>(
+            p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>(), dout.data_ptr<T>(), dq.data_ptr<T>());
       });
       const auto add = [&](T* into, const T* from, int64_t count) {
         for (int64_t i = 0; i < count; ++i) {
@@ -225,7 +260,13 @@ class AttentionFunction : public Function<AttentionFunction> {
         add(dsink.data_ptr<T>(), shared[tile].dsink.data(), p.N);
       }
     });
-    return {dq, dkv, dcompressed, dsink, at::Tensor(), at::Tensor(), at::Tensor()};  // masks and scale have none
+    return {dq,
+            dkv,
+            dcompressed,
+            dsink,
+            at::Tensor(),
+            at::Tensor(),
+            at::Tensor()};  // masks and scale have none
   }
 };
 
@@ -242,13 +283,28 @@ at::Tensor attention(const at::Tensor& q_BSNH,
   const auto [B1, U, H1] = sizes<3>(kv_BUH);
   const auto [B2, C, H2] = sizes<3>(compressed_BCH);
   require(B1 == B && B2 == B && H1 == H && H2 == H && sink_N.sizes() == at::IntArrayRef({N}) &&
-              window_BSU.sizes() == at::IntArrayRef({B, S, U}) && visible_BSC.sizes() == at::IntArrayRef({B, S, C}),
-          "[attention] shapes do not fit: q ", q_BSNH.sizes(), ", kv ", kv_BUH.sizes(), ", compressed ",
-          compressed_BCH.sizes(), ", sink ", sink_N.sizes(), ", window ", window_BSU.sizes(), ", visible ",
+              window_BSU.sizes() == at::IntArrayRef({B, S, U}) &&
+              visible_BSC.sizes() == at::IntArrayRef({B, S, C}),
+          "[attention] shapes do not fit: q ",
+          q_BSNH.sizes(),
+          ", kv ",
+          kv_BUH.sizes(),
+          ", compressed ",
+          compressed_BCH.sizes(),
+          ", sink ",
+          sink_N.sizes(),
+          ", window ",
+          window_BSU.sizes(),
+          ", visible ",
           visible_BSC.sizes());
   const auto type = wide_type(q_BSNH);
-  return AttentionFunction::apply(q_BSNH.to(type), kv_BUH.to(type), compressed_BCH.to(type), sink_N.to(type),
-                                  window_BSU, visible_BSC, scale)
+  return AttentionFunction::apply(q_BSNH.to(type),
+                                  kv_BUH.to(type),
+                                  compressed_BCH.to(type),
+                                  sink_N.to(type),
+                                  window_BSU,
+                                  visible_BSC,
+                                  scale)
       .to(q_BSNH.scalar_type());
 }
 

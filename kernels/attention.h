@@ -8,9 +8,9 @@ namespace braid {
 ///   z_{h,s} = scale q_h . kv_s (s in the window), z_{h,c} = scale q_h . compressed_c (c visible)
 ///   o_h = (sum_s e^z kv_s + sum_c e^z compressed_c) / (sum_s e^z + sum_c e^z + e^{sink_h})
 ///
-/// q_BSNH, kv_BUH, compressed_BCH one float type (C may be 0); sink_N wide, a raw logit whose value is zero.
-/// window_BSU bool: which raw keys a query sees.  visible_BSC bool: which entries.  A query may see
-/// nothing: its output is zero.  Softmax and sums are wide; the result has q's type.
+/// q_BSNH, kv_BUH, compressed_BCH one float type (C may be 0); sink_N wide, a raw logit whose value
+/// is zero. window_BSU bool: which raw keys a query sees.  visible_BSC bool: which entries.  A
+/// query may see nothing: its output is zero.  Softmax and sums are wide; the result has q's type.
 /// Source: DeepSeek-V4 report 2.3, release code.  Gradients: q, kv, compressed, sink.
 at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,

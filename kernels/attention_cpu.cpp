@@ -113,12 +113,12 @@ void dense_product(const T* A, const T* B, T* C, int64_t m, int64_t n, int64_t k
   }
 }
 
-#define BRAID_INSTANTIATE(T)                                                                                   \
-  template void attention_softmax(T*, const uint8_t*, const T*, T*, int64_t, int64_t, int64_t, T);             \
-  template void attention_softmax_backward(T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t,  \
-                                           int64_t, int64_t, T);                                               \
-  template void row_products(const T*, const T*, T*, int64_t, int64_t);                                        \
-  template void transpose(const T*, T*, int64_t, int64_t);                                                     \
+#define BRAID_INSTANTIATE(T)                                                                       \
+  template void attention_softmax(T*, const uint8_t*, const T*, T*, int64_t, int64_t, int64_t, T); \
+  template void attention_softmax_backward(                                                        \
+      T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, T);     \
+  template void row_products(const T*, const T*, T*, int64_t, int64_t);                            \
+  template void transpose(const T*, T*, int64_t, int64_t);                                         \
   template void dense_product(const T*, const T*, T*, int64_t, int64_t, int64_t, bool);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)

@@ -5,11 +5,12 @@
 
 namespace braid {
 
-/// The part of attention between the two matrix products, on a tile of `queries` tokens x N heads (rows)
-/// against J keys.  T is float or double; float32 uses the exponential of cpu_loops.h.
-/// sees [queries, J]: 1 where a query may look at a key.  sink [N], log_sum [rows].
+/// The part of attention between the two matrix products, on a tile of `queries` tokens x N heads
+/// (rows) against J keys.  T is float or double; float32 uses the exponential of cpu_loops.h. sees
+/// [queries, J]: 1 where a query may look at a key.  sink [N], log_sum [rows].
 
-/// scores [rows, J], q . k -> probabilities, in place; log_sum receives log(sum of e^z, sink included).
+/// scores [rows, J], q . k -> probabilities, in place; log_sum receives log(sum of e^z, sink
+/// included).
 BRAID_DECLARE_CPU(template <class T> void attention_softmax(T* scores,
                                                             const uint8_t* sees,
                                                             const T* sink,
@@ -19,8 +20,8 @@ BRAID_DECLARE_CPU(template <class T> void attention_softmax(T* scores,
                                                             int64_t J,
                                                             T scale))
 
-/// scores -> probabilities again (from log_sum), dscores: gradient of the probabilities -> gradient of
-/// q . k, both in place.  delta [rows] = do . o.  dsink [N] is added to.
+/// scores -> probabilities again (from log_sum), dscores: gradient of the probabilities -> gradient
+/// of q . k, both in place.  delta [rows] = do . o.  dsink [N] is added to.
 BRAID_DECLARE_CPU(template <class T> void attention_softmax_backward(T* scores,
                                                                      T* dscores,
                                                                      const uint8_t* sees,
@@ -34,10 +35,12 @@ BRAID_DECLARE_CPU(template <class T> void attention_softmax_backward(T* scores,
                                                                      T scale))
 
 /// delta[row] = sum over H of a b.
-BRAID_DECLARE_CPU(template <class T> void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H))
+BRAID_DECLARE_CPU(template <class T>
+                  void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H))
 
 /// out [columns, rows] = in [rows, columns] transposed.
-BRAID_DECLARE_CPU(template <class T> void transpose(const T* in, T* out, int64_t rows, int64_t columns))
+BRAID_DECLARE_CPU(template <class T>
+                  void transpose(const T* in, T* out, int64_t rows, int64_t columns))
 
 /// C [m, n] (+)= A [m, k] B [k, n], row-major and dense: for float64, which the library's small
 /// products do not serve.

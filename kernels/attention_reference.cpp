@@ -1,6 +1,6 @@
-#include <ATen/ATen.h>
-
 #include <limits>
+
+#include <ATen/ATen.h>
 
 #include "core/sizes.h"
 #include "kernels/attention.h"
@@ -23,7 +23,9 @@ at::Tensor attention_reference(const at::Tensor& q_BSNH,
   scores = scores.masked_fill(sees.logical_not(), -std::numeric_limits<double>::infinity());
   const auto sink = sink_N.to(scores.scalar_type()).view({1, 1, N, 1}).expand({B, S, N, 1});
   const auto weights = at::cat({scores, sink}, -1).softmax(-1).narrow(-1, 0, keys.size(1));
-  return at::matmul(weights.reshape({B, S * N, keys.size(1)}), keys).view({B, S, N, H}).to(q_BSNH.scalar_type());
+  return at::matmul(weights.reshape({B, S * N, keys.size(1)}), keys)
+      .view({B, S, N, H})
+      .to(q_BSNH.scalar_type());
 }
 
 }  // namespace braid

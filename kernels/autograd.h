@@ -1,10 +1,10 @@
 #pragma once
 // Small helpers of the hand-written autograd Functions.
+#include <cstdint>
+
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include <cstdint>
 
 namespace braid {
 

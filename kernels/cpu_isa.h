@@ -1,20 +1,27 @@
 #pragma once
-// One binary for every x86-64 machine.  A *_cpu.cpp file holds plain loops over raw pointers; CMake compiles
-// it once per instruction set, each time into another namespace (BRAID_CPU_ISA), and BRAID_CPU picks
-// the best one that this machine has when a kernel is called.  Such files include nothing but <cmath>-like
-// headers: an inline function compiled for AVX-512 must never be the copy that the linker keeps.
+// One binary for every x86-64 machine.  A *_cpu.cpp file holds plain loops over raw pointers; CMake
+// compiles it once per instruction set, each time into another namespace (BRAID_CPU_ISA), and
+// BRAID_CPU picks the best one that this machine has when a kernel is called.  Such files include
+// nothing but <cmath>-like headers: an inline function compiled for AVX-512 must never be the copy
+// that the linker keeps.
 
 /// Declares a function in the namespace of every instruction set.
-#define BRAID_DECLARE_CPU(...)        \
-  namespace baseline { __VA_ARGS__; } \
-  namespace avx2 { __VA_ARGS__; }     \
-  namespace avx512 { __VA_ARGS__; }
+#define BRAID_DECLARE_CPU(...) \
+  namespace baseline {         \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace avx2 {             \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace avx512 {           \
+  __VA_ARGS__;                 \
+  }
 
 /// Calls the best variant: BRAID_CPU(sinkhorn_forward<float>)(logits, ...).
-#define BRAID_CPU(...)                                          \
-  (::braid::cpu_isa() == ::braid::CpuIsa::kAvx512   ? avx512::__VA_ARGS__ \
+#define BRAID_CPU(...)                                                  \
+  (::braid::cpu_isa() == ::braid::CpuIsa::kAvx512 ? avx512::__VA_ARGS__ \
    : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx2 ? avx2::__VA_ARGS__   \
-                                                    : baseline::__VA_ARGS__)
+                                                  : baseline::__VA_ARGS__)
 
 namespace braid {
 

@@ -28,10 +28,12 @@ template <class T>
   return sum;
 }
 
-[[maybe_unused]] double exponential(double x) { return std::exp(x); }
+[[maybe_unused]] double exponential(double x) {
+  return std::exp(x);
+}
 
-/// e^x = 2^n e^r with |r| <= ln2 / 2: the compiler can vectorise it, which it cannot do with std::exp.
-/// Relative error below 2e-7 within [-87, 88]; beyond, the value at the bound.
+/// e^x = 2^n e^r with |r| <= ln2 / 2: the compiler can vectorise it, which it cannot do with
+/// std::exp. Relative error below 2e-7 within [-87, 88]; beyond, the value at the bound.
 [[maybe_unused]] float exponential(float x) {
   x = x < -87.0f ? -87.0f : x;
   x = x > 88.0f ? 88.0f : x;

@@ -1,18 +1,19 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 namespace braid {
 
 /// The routed experts of an MoE layer, applied to the tokens routed to them:
 ///
-///   out_t = sum_k  w2_e ( wt_{t,k} silu(min(w1_e x_t, limit)) clamp(w3_e x_t, +-limit) ),  e = experts[t, k]
+///   out_t = sum_k  w2_e ( wt_{t,k} silu(min(w1_e x_t, limit)) clamp(w3_e x_t, +-limit) ),  e =
+///   experts[t, k]
 ///
-/// x_TD any float type; experts_TK int64, distinct within a row; weights_TK wide; w1_EFD, w3_EFD, w2_EDF master
-/// weights (cast to x's type).  The sum over k is wide, in the order of k whatever the batch, and so is
-/// the result out_TD.  No token is ever dropped.  Gradients: x, weights, w1, w2, w3.
-/// Source: architecture.md 2.9, release code.
+/// x_TD any float type; experts_TK int64, distinct within a row; weights_TK wide; w1_EFD, w3_EFD,
+/// w2_EDF master weights (cast to x's type).  The sum over k is wide, in the order of k whatever
+/// the batch, and so is the result out_TD.  No token is ever dropped.  Gradients: x, weights, w1,
+/// w2, w3. Source: architecture.md 2.9, release code.
 at::Tensor routed_experts(const at::Tensor& x_TD,
                           const at::Tensor& experts_TK,
                           const at::Tensor& weights_TK,

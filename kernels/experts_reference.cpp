@@ -1,6 +1,6 @@
-#include <ATen/ATen.h>
-
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "core/sizes.h"
 #include "kernels/experts.h"
@@ -13,11 +13,16 @@ ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) 
   const auto pairs = experts_TK.contiguous();
   const int64_t* expert = pairs.data_ptr<int64_t>();
   const int64_t count = pairs.numel();
-  ExpertOrder order{at::empty({count}, at::kLong), at::empty({count}, at::kLong),
+  ExpertOrder order{at::empty({count}, at::kLong),
+                    at::empty({count}, at::kLong),
                     std::vector<int64_t>(num_experts + 1, 0)};
   for (int64_t pair = 0; pair < count; ++pair) {
-    require(expert[pair] >= 0 && expert[pair] < num_experts, "[routed_experts] expert ", expert[pair],
-            " of a token is not one of the ", num_experts, " experts; check the model's tid2eid tables");
+    require(expert[pair] >= 0 && expert[pair] < num_experts,
+            "[routed_experts] expert ",
+            expert[pair],
+            " of a token is not one of the ",
+            num_experts,
+            " experts; check the model's tid2eid tables");
     ++order.first_E[expert[pair] + 1];
   }
   for (int64_t e = 0; e < num_experts; ++e) {

@@ -3,11 +3,17 @@
 
 namespace braid {
 
-/// The type in which norms, softmaxes, rotations, routers, Sinkhorn and losses are computed: float32,
-/// whatever narrower type the activations have, and float64 in a float64 model.
-inline at::ScalarType wide_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
-inline at::ScalarType wide_type(const at::Tensor& x) { return wide_type(x.scalar_type()); }
-inline at::Tensor widened(const at::Tensor& x) { return x.to(wide_type(x)); }
+/// The type in which norms, softmaxes, rotations, routers, Sinkhorn and losses are computed:
+/// float32, whatever narrower type the activations have, and float64 in a float64 model.
+inline at::ScalarType wide_type(at::ScalarType type) {
+  return type == at::kDouble ? at::kDouble : at::kFloat;
+}
+inline at::ScalarType wide_type(const at::Tensor& x) {
+  return wide_type(x.scalar_type());
+}
+inline at::Tensor widened(const at::Tensor& x) {
+  return x.to(wide_type(x));
+}
 
 /// y = x W^T with W [out, in] in x's type (master weights are wider in bfloat16 models).
 at::Tensor project(const at::Tensor& x, const at::Tensor& weight);

@@ -1,8 +1,8 @@
 #include "kernels/rms_norm.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
+
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "kernels/autograd.h"
@@ -12,7 +12,8 @@
 namespace braid {
 namespace {
 
-// The weight's gradient sums over rows in this many fixed parts, so that it does not depend on threads.
+// The weight's gradient sums over rows in this many fixed parts, so that it does not depend on
+// threads.
 constexpr int64_t kParts = 16;
 
 class RmsNormFunction : public Function<RmsNormFunction> {
@@ -28,8 +29,14 @@ class RmsNormFunction : public Function<RmsNormFunction> {
       using T = decltype(zero);
       const T* w = weight.defined() ? weight.data_ptr<T>() : nullptr;
       parallel_rows(rows, D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(rms_norm_forward<T>)(x.data_ptr<T>() + begin * D, w, y.data_ptr<T>() + begin * D,
-                                       inverse_rms.data_ptr<T>() + begin, end - begin, D, static_cast<T>(eps));
+        BRAID_CPU(rms_norm_forward<T>)
+        (x.data_ptr<T>() + begin * D,
+         w,
+         y.data_ptr<T>() + begin * D,
+         inverse_rms.data_ptr<T>() + begin,
+         end - begin,
+         D,
+         static_cast<T>(eps));
       });
     });
     ctx->save_for_backward({x, weight, inverse_rms});
@@ -51,21 +58,31 @@ class RmsNormFunction : public Function<RmsNormFunction> {
       parallel_rows(kParts, D * rows / kParts / 2, [&](int64_t first_part, int64_t last_part) {
         for (int64_t part = first_part; part < last_part; ++part) {
           const int64_t begin = rows * part / kParts, end = rows * (part + 1) / kParts;
-          BRAID_CPU(rms_norm_backward<T>)(x.data_ptr<T>() + begin * D, w, inverse_rms.data_ptr<T>() + begin,
-                                          dy.data_ptr<T>() + begin * D, dx.data_ptr<T>() + begin * D,
-                                          w ? dweight_parts.data_ptr<T>() + part * D : nullptr, end - begin, D);
+          BRAID_CPU(rms_norm_backward<T>)
+          (x.data_ptr<T>() + begin * D,
+           w,
+           inverse_rms.data_ptr<T>() + begin,
+           dy.data_ptr<T>() + begin * D,
+           dx.data_ptr<T>() + begin * D,
+           w ? dweight_parts.data_ptr<T>() + part * D : nullptr,
+           end - begin,
+           D);
         }
       });
     });
-    return {dx, weight.defined() ? dweight_parts.sum(0) : at::Tensor(), at::Tensor()};  // eps has none
+    return {
+        dx, weight.defined() ? dweight_parts.sum(0) : at::Tensor(), at::Tensor()};  // eps has none
   }
 };
 
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  require(!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1)), "[rms_norm] x has last dim ",
-          x.size(-1), " but weight is ", weight.defined() ? weight.sizes() : at::IntArrayRef());
+  require(!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1)),
+          "[rms_norm] x has last dim ",
+          x.size(-1),
+          " but weight is ",
+          weight.defined() ? weight.sizes() : at::IntArrayRef());
   const auto wide = widened(x);
   std::optional<at::Tensor> wide_weight;
   if (weight.defined()) {

@@ -7,7 +7,8 @@
 namespace braid::BRAID_CPU_ISA {
 
 template <class T>
-void rms_norm_forward(const T* x, const T* weight, T* y, T* inverse_rms, int64_t rows, int64_t D, T eps) {
+void rms_norm_forward(
+    const T* x, const T* weight, T* y, T* inverse_rms, int64_t rows, int64_t D, T eps) {
   for (int64_t row = 0; row < rows; ++row, x += D, y += D) {
     const T inverse = 1 / std::sqrt(dot(x, x, D) / static_cast<T>(D) + eps);
     inverse_rms[row] = inverse;
@@ -23,7 +24,8 @@ void rms_norm_forward(const T* x, const T* weight, T* y, T* inverse_rms, int64_t
   }
 }
 
-// With e = dy * weight and n = x * inverse_rms: dx = inverse_rms (e - n mean(e n)), dweight = sum dy n.
+// With e = dy * weight and n = x * inverse_rms: dx = inverse_rms (e - n mean(e n)), dweight = sum
+// dy n.
 template <class T>
 void rms_norm_backward(const T* x,
                        const T* weight,
@@ -52,8 +54,8 @@ void rms_norm_backward(const T* x,
   }
 }
 
-#define BRAID_INSTANTIATE(T)                                                                  \
-  template void rms_norm_forward(const T*, const T*, T*, T*, int64_t, int64_t, T);            \
+#define BRAID_INSTANTIATE(T)                                                       \
+  template void rms_norm_forward(const T*, const T*, T*, T*, int64_t, int64_t, T); \
   template void rms_norm_backward(const T*, const T*, const T*, const T*, T*, T*, int64_t, int64_t);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)

@@ -5,8 +5,8 @@
 
 namespace braid {
 
-/// rms_norm.h on `rows` rows of width D; T is float or double, weight may be null.  inverse_rms [rows]
-/// is kept for the backward pass.
+/// rms_norm.h on `rows` rows of width D; T is float or double, weight may be null.  inverse_rms
+/// [rows] is kept for the backward pass.
 BRAID_DECLARE_CPU(template <class T> void rms_norm_forward(
     const T* x, const T* weight, T* y, T* inverse_rms, int64_t rows, int64_t D, T eps))
 

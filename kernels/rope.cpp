@@ -11,15 +11,25 @@ namespace braid {
 namespace {
 
 // x [tokens, N, H], cos and sin [tokens, P/2], all contiguous and of one wide type.
-at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
+at::Tensor rotated(const at::Tensor& x,
+                   const at::Tensor& cos,
+                   const at::Tensor& sin,
+                   bool inverse) {
   auto y = at::empty_like(x);
   const int64_t N = x.size(1), H = x.size(2), P = 2 * cos.size(1);
   with_wide_type(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     parallel_rows(x.size(0), N * H / 2, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(rope_rotate<T>)(x.data_ptr<T>() + begin * N * H, cos.data_ptr<T>() + begin * P / 2,
-                                sin.data_ptr<T>() + begin * P / 2, y.data_ptr<T>() + begin * N * H, end - begin, N, H,
-                                P, static_cast<T>(inverse ? -1 : 1));
+      BRAID_CPU(rope_rotate<T>)
+      (x.data_ptr<T>() + begin * N * H,
+       cos.data_ptr<T>() + begin * P / 2,
+       sin.data_ptr<T>() + begin * P / 2,
+       y.data_ptr<T>() + begin * N * H,
+       end - begin,
+       N,
+       H,
+       P,
+       static_cast<T>(inverse ? -1 : 1));
     });
   });
   return y;
@@ -41,7 +51,10 @@ class RopeFunction : public Function<RopeFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const bool inverse = ctx->saved_data["inverse"].toBool();
-    return {rotated(gradients[0].contiguous(), saved[0], saved[1], !inverse), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {rotated(gradients[0].contiguous(), saved[0], saved[1], !inverse),
+            at::Tensor(),
+            at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -49,15 +62,25 @@ class RopeFunction : public Function<RopeFunction> {
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
   const int64_t H = x.size(-1), half = cos.size(-1);
-  require(2 * half <= H && cos.sizes() == sin.sizes() && cos.dim() == x.dim(), "[rope] x is ", x.sizes(), ", cos ",
-          cos.sizes(), ", sin ", sin.sizes());
+  require(2 * half <= H && cos.sizes() == sin.sizes() && cos.dim() == x.dim(),
+          "[rope] x is ",
+          x.sizes(),
+          ", cos ",
+          cos.sizes(),
+          ", sin ",
+          sin.sizes());
   // One rotation may serve N heads: a size-1 axis of cos before the channels.
   const bool heads = x.dim() > 1 && cos.size(-2) == 1 && x.size(-2) != 1;
   const int64_t N = heads ? x.size(-2) : 1;
   const auto wide = widened(x).reshape({-1, N, H});
   const auto cos_TP = cos.to(wide.scalar_type()).reshape({-1, half}).contiguous();
   const auto sin_TP = sin.to(wide.scalar_type()).reshape({-1, half}).contiguous();
-  require(cos_TP.size(0) == wide.size(0), "[rope] ", wide.size(0), " tokens but ", cos_TP.size(0), " rotations");
+  require(cos_TP.size(0) == wide.size(0),
+          "[rope] ",
+          wide.size(0),
+          " tokens but ",
+          cos_TP.size(0),
+          " rotations");
   return RopeFunction::apply(wide, cos_TP, sin_TP, inverse).view(x.sizes()).to(x.scalar_type());
 }
 

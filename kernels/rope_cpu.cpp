@@ -28,7 +28,8 @@ void rope_rotate(const T* x,
 }
 
 #define BRAID_INSTANTIATE(T) \
-  template void rope_rotate(const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, int64_t, T);
+  template void rope_rotate( \
+      const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, int64_t, T);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
 #undef BRAID_INSTANTIATE

@@ -13,15 +13,23 @@ constexpr int64_t kMaxStreams = 8;  // of the fused kernel
 
 class SinkhornFunction : public Function<SinkhornFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given, int64_t iterations, double eps) {
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given,
+                            int64_t iterations,
+                            double eps) {
     const auto logits = given.contiguous();
     auto matrix = at::empty_like(logits);
     const int64_t M = logits.size(-1), size = M * M;
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(logits.numel() / size, 20 * iterations, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(sinkhorn_forward<T>)(logits.data_ptr<T>() + begin * size, matrix.data_ptr<T>() + begin * size,
-                                       end - begin, M, iterations, static_cast<T>(eps));
+        BRAID_CPU(sinkhorn_forward<T>)
+        (logits.data_ptr<T>() + begin * size,
+         matrix.data_ptr<T>() + begin * size,
+         end - begin,
+         M,
+         iterations,
+         static_cast<T>(eps));
       });
     });
     ctx->save_for_backward({logits});
@@ -40,9 +48,14 @@ class SinkhornFunction : public Function<SinkhornFunction> {
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(logits.numel() / size, 60 * iterations, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(sinkhorn_backward<T>)(logits.data_ptr<T>() + begin * size, dmatrix.data_ptr<T>() + begin * size,
-                                        dlogits.data_ptr<T>() + begin * size, end - begin, M, iterations,
-                                        static_cast<T>(eps));
+        BRAID_CPU(sinkhorn_backward<T>)
+        (logits.data_ptr<T>() + begin * size,
+         dmatrix.data_ptr<T>() + begin * size,
+         dlogits.data_ptr<T>() + begin * size,
+         end - begin,
+         M,
+         iterations,
+         static_cast<T>(eps));
       });
     });
     return {dlogits, at::Tensor(), at::Tensor()};  // the numbers have no gradient
@@ -54,7 +67,9 @@ class SinkhornFunction : public Function<SinkhornFunction> {
 at::Tensor sinkhorn(const at::Tensor& logits_TMM, int64_t iterations, double eps) {
   const int64_t M = logits_TMM.size(-1);
   require(logits_TMM.dim() >= 2 && logits_TMM.size(-2) == M && iterations >= 1,
-          "[sinkhorn] expected square matrices and at least one iteration, got ", logits_TMM.sizes(), " and ",
+          "[sinkhorn] expected square matrices and at least one iteration, got ",
+          logits_TMM.sizes(),
+          " and ",
           iterations);
   if (M > kMaxStreams) {
     return sinkhorn_reference(logits_TMM, iterations, eps);

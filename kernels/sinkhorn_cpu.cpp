@@ -1,4 +1,5 @@
-// Sixteen tokens at a time, one per vector lane: a lane's arithmetic does not depend on its neighbours.
+// Sixteen tokens at a time, one per vector lane: a lane's arithmetic does not depend on its
+// neighbours.
 #include "kernels/sinkhorn_cpu.h"
 
 #include <cmath>
@@ -91,7 +92,10 @@ void normalise(Matrices<T>& m, int64_t M, T eps, Sums<T>& inverse) {
 
 // Of m = n / (sums of n + eps): dn = (dm - sum(dm m)) / (sums of n + eps), in place.
 template <bool rows, class T>
-void normalise_backward(const Matrices<T>& m, const Sums<T>& inverse, int64_t M, Matrices<T>& gradient) {
+void normalise_backward(const Matrices<T>& m,
+                        const Sums<T>& inverse,
+                        int64_t M,
+                        Matrices<T>& gradient) {
   for (int64_t i = 0; i < M; ++i) {
     T product[kLanes] = {};
     for (int64_t j = 0; j < M; ++j) {
@@ -121,7 +125,8 @@ void add(Matrices<T>& m, int64_t size, T value) {
 }  // namespace
 
 template <class T>
-void sinkhorn_forward(const T* logits, T* matrix, int64_t tokens, int64_t M, int64_t iterations, T eps) {
+void sinkhorn_forward(
+    const T* logits, T* matrix, int64_t tokens, int64_t M, int64_t iterations, T eps) {
   Matrices<T> m;
   Sums<T> inverse;
   for (int64_t first = 0; first < tokens; first += kLanes) {
@@ -146,7 +151,8 @@ void sinkhorn_backward(const T* logits,
                        int64_t M,
                        int64_t iterations,
                        T eps) {
-  const int64_t steps = 2 * iterations - 1;  // step 0 normalises columns, then rows and columns in turn
+  const int64_t steps =
+      2 * iterations - 1;  // step 0 normalises columns, then rows and columns in turn
   const std::unique_ptr<Matrices<T>[]> after(new Matrices<T>[steps]);
   const std::unique_ptr<Sums<T>[]> inverse(new Sums<T>[steps]);
   Matrices<T> softmax, gradient;
@@ -181,7 +187,8 @@ void sinkhorn_backward(const T* logits,
       }
       for (int64_t j = 0; j < M; ++j) {
         for (int64_t lane = 0; lane < kLanes; ++lane) {
-          gradient.at[i * M + j][lane] = (gradient.at[i * M + j][lane] - product[lane]) * softmax.at[i * M + j][lane];
+          gradient.at[i * M + j][lane] =
+              (gradient.at[i * M + j][lane] - product[lane]) * softmax.at[i * M + j][lane];
         }
       }
     }
@@ -191,7 +198,9 @@ void sinkhorn_backward(const T* logits,
 
 template void sinkhorn_forward(const float*, float*, int64_t, int64_t, int64_t, float);
 template void sinkhorn_forward(const double*, double*, int64_t, int64_t, int64_t, double);
-template void sinkhorn_backward(const float*, const float*, float*, int64_t, int64_t, int64_t, float);
-template void sinkhorn_backward(const double*, const double*, double*, int64_t, int64_t, int64_t, double);
+template void sinkhorn_backward(
+    const float*, const float*, float*, int64_t, int64_t, int64_t, float);
+template void sinkhorn_backward(
+    const double*, const double*, double*, int64_t, int64_t, int64_t, double);
 
 }  // namespace braid::BRAID_CPU_ISA

@@ -14,7 +14,10 @@ namespace {
 // With r = 1 / rms(f) and m = r (f fn^T): df = (r dm) fn - f r^2 / (M D) sum(dm m).
 class ProjectFunction : public Function<ProjectFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given_f, const at::Tensor& fn, double eps) {
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given_f,
+                            const at::Tensor& fn,
+                            double eps) {
     const auto f = given_f.contiguous();
     const int64_t tokens = f.size(0), width = f.size(1);
     auto inverse_rms = at::empty({tokens, 1}, f.options());
@@ -22,7 +25,8 @@ class ProjectFunction : public Function<ProjectFunction> {
       using T = decltype(zero);
       parallel_rows(tokens, width / 8, [&](int64_t begin, int64_t end) {
         const T* rows = f.data_ptr<T>() + begin * width;
-        BRAID_CPU(row_products<T>)(rows, rows, inverse_rms.data_ptr<T>() + begin, end - begin, width);
+        BRAID_CPU(row_products<T>)
+        (rows, rows, inverse_rms.data_ptr<T>() + begin, end - begin, width);
       });
     });
     inverse_rms.div_(width).add_(eps).rsqrt_();
@@ -36,13 +40,17 @@ class ProjectFunction : public Function<ProjectFunction> {
     const auto &f = saved[0], &fn = saved[1], &inverse_rms = saved[2], &m = saved[3];
     const auto &dm = gradients[0], scaled = dm * inverse_rms;
     const auto shift = (dm * m).sum(-1, true).mul_(inverse_rms.square()).div_(-f.size(1));
-    return {at::mm(scaled, fn).addcmul_(f, shift), at::mm(scaled.t(), f), at::Tensor()};  // eps has none
+    return {at::mm(scaled, fn).addcmul_(f, shift),
+            at::mm(scaled.t(), f),
+            at::Tensor()};  // eps has none
   }
 };
 
 class CollapseFunction : public Function<CollapseFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given_X, const at::Tensor& given_pre) {
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given_X,
+                            const at::Tensor& given_pre) {
     const auto X = given_X.contiguous(), pre = given_pre.contiguous();
     const int64_t M = X.size(-2), D = X.size(-1);
     auto shape = X.sizes().vec();
@@ -51,8 +59,13 @@ class CollapseFunction : public Function<CollapseFunction> {
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(x.numel() / D, M * D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(collapse_forward<T>)(X.data_ptr<T>() + begin * M * D, pre.data_ptr<T>() + begin * M,
-                                       x.data_ptr<T>() + begin * D, end - begin, M, D);
+        BRAID_CPU(collapse_forward<T>)
+        (X.data_ptr<T>() + begin * M * D,
+         pre.data_ptr<T>() + begin * M,
+         x.data_ptr<T>() + begin * D,
+         end - begin,
+         M,
+         D);
       });
     });
     ctx->save_for_backward({X, pre});
@@ -68,9 +81,15 @@ class CollapseFunction : public Function<CollapseFunction> {
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(dx.numel() / D, M * D / 2, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(collapse_backward<T>)(X.data_ptr<T>() + begin * M * D, pre.data_ptr<T>() + begin * M,
-                                        dx.data_ptr<T>() + begin * D, dX.data_ptr<T>() + begin * M * D,
-                                        dpre.data_ptr<T>() + begin * M, end - begin, M, D);
+        BRAID_CPU(collapse_backward<T>)
+        (X.data_ptr<T>() + begin * M * D,
+         pre.data_ptr<T>() + begin * M,
+         dx.data_ptr<T>() + begin * D,
+         dX.data_ptr<T>() + begin * M * D,
+         dpre.data_ptr<T>() + begin * M,
+         end - begin,
+         M,
+         D);
       });
     });
     return {dX, dpre};
@@ -91,9 +110,15 @@ class ExpandFunction : public Function<ExpandFunction> {
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(y.numel() / D, M * M * D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_forward<T>)(X.data_ptr<T>() + begin * M * D, y.data_ptr<T>() + begin * D,
-                                     post.data_ptr<T>() + begin * M, mix.data_ptr<T>() + begin * M * M,
-                                     out.data_ptr<T>() + begin * M * D, end - begin, M, D);
+        BRAID_CPU(expand_forward<T>)
+        (X.data_ptr<T>() + begin * M * D,
+         y.data_ptr<T>() + begin * D,
+         post.data_ptr<T>() + begin * M,
+         mix.data_ptr<T>() + begin * M * M,
+         out.data_ptr<T>() + begin * M * D,
+         end - begin,
+         M,
+         D);
       });
     });
     ctx->save_for_backward({X, y, post, mix});
@@ -104,16 +129,25 @@ class ExpandFunction : public Function<ExpandFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto &X = saved[0], &y = saved[1], &post = saved[2], &mix = saved[3];
     const auto dout = gradients[0].contiguous();
-    auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post), dmix = at::empty_like(mix);
+    auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post),
+         dmix = at::empty_like(mix);
     const int64_t M = X.size(-2), D = X.size(-1);
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       parallel_rows(y.numel() / D, M * M * D / 2, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_backward<T>)(X.data_ptr<T>() + begin * M * D, y.data_ptr<T>() + begin * D,
-                                      post.data_ptr<T>() + begin * M, mix.data_ptr<T>() + begin * M * M,
-                                      dout.data_ptr<T>() + begin * M * D, dX.data_ptr<T>() + begin * M * D,
-                                      dy.data_ptr<T>() + begin * D, dpost.data_ptr<T>() + begin * M,
-                                      dmix.data_ptr<T>() + begin * M * M, end - begin, M, D);
+        BRAID_CPU(expand_backward<T>)
+        (X.data_ptr<T>() + begin * M * D,
+         y.data_ptr<T>() + begin * D,
+         post.data_ptr<T>() + begin * M,
+         mix.data_ptr<T>() + begin * M * M,
+         dout.data_ptr<T>() + begin * M * D,
+         dX.data_ptr<T>() + begin * M * D,
+         dy.data_ptr<T>() + begin * D,
+         dpost.data_ptr<T>() + begin * M,
+         dmix.data_ptr<T>() + begin * M * M,
+         end - begin,
+         M,
+         D);
       });
     });
     return {dX, dy, dpost, dmix};
@@ -122,10 +156,15 @@ class ExpandFunction : public Function<ExpandFunction> {
 
 }  // namespace
 
-// Narrow streams are widened around the kernel: the arithmetic and its gradients are wide either way.
+// Narrow streams are widened around the kernel: the arithmetic and its gradients are wide either
+// way.
 at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double eps) {
   const int64_t width = X_TMD.size(-2) * X_TMD.size(-1);
-  require(fn.dim() == 2 && fn.size(1) == width, "[project_streams] streams are ", X_TMD.sizes(), ", fn ", fn.sizes());
+  require(fn.dim() == 2 && fn.size(1) == width,
+          "[project_streams] streams are ",
+          X_TMD.sizes(),
+          ", fn ",
+          fn.sizes());
   auto shape = X_TMD.sizes().slice(0, X_TMD.dim() - 2).vec();
   shape.push_back(fn.size(0));
   const auto f = widened(X_TMD).reshape({-1, width});
@@ -133,8 +172,11 @@ at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double
 }
 
 at::Tensor collapse_streams(const at::Tensor& X_TMD, const at::Tensor& pre_TM) {
-  require(pre_TM.sizes() == X_TMD.sizes().slice(0, X_TMD.dim() - 1), "[collapse_streams] streams are ", X_TMD.sizes(),
-          ", weights ", pre_TM.sizes());
+  require(pre_TM.sizes() == X_TMD.sizes().slice(0, X_TMD.dim() - 1),
+          "[collapse_streams] streams are ",
+          X_TMD.sizes(),
+          ", weights ",
+          pre_TM.sizes());
   return CollapseFunction::apply(widened(X_TMD), pre_TM).to(X_TMD.scalar_type());
 }
 
@@ -146,10 +188,18 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
   auto output = streams.vec(), mixing = streams.vec();
   output.erase(output.end() - 2);
   mixing.back() = X_TMD.size(-2);
-  require(y_TD.sizes() == output && post_TM.sizes() == streams.slice(0, X_TMD.dim() - 1) && mix_TMM.sizes() == mixing,
-          "[expand_streams] streams are ", streams, ", the output ", y_TD.sizes(), ", its weights ", post_TM.sizes(),
-          ", the mixing ", mix_TMM.sizes());
-  return ExpandFunction::apply(widened(X_TMD), widened(y_TD), post_TM, mix_TMM).to(X_TMD.scalar_type());
+  require(y_TD.sizes() == output && post_TM.sizes() == streams.slice(0, X_TMD.dim() - 1) &&
+              mix_TMM.sizes() == mixing,
+          "[expand_streams] streams are ",
+          streams,
+          ", the output ",
+          y_TD.sizes(),
+          ", its weights ",
+          post_TM.sizes(),
+          ", the mixing ",
+          mix_TMM.sizes());
+  return ExpandFunction::apply(widened(X_TMD), widened(y_TD), post_TM, mix_TMM)
+      .to(X_TMD.scalar_type());
 }
 
 }  // namespace braid

@@ -3,9 +3,10 @@
 
 namespace braid {
 
-/// m_TK = (f fn^T) / sqrt(mean(f^2) + eps) with f the M streams of a token one after another: the RMS norm
-/// of mHC, applied after the projection.  X_TMD any float type, fn [K, M D] its master weight; wide
-/// arithmetic and result.  Source: release code; equals arXiv:2512.24880 eq. 7.  Gradients: X, fn.
+/// m_TK = (f fn^T) / sqrt(mean(f^2) + eps) with f the M streams of a token one after another: the
+/// RMS norm of mHC, applied after the projection.  X_TMD any float type, fn [K, M D] its master
+/// weight; wide arithmetic and result.  Source: release code; equals arXiv:2512.24880 eq. 7.
+/// Gradients: X, fn.
 at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double eps);
 
 /// Collapses residual streams into a sublayer's input: x_TD = sum_s pre[s] X[s].
@@ -14,8 +15,8 @@ at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double
 at::Tensor collapse_streams(const at::Tensor& X_TMD, const at::Tensor& pre_TM);
 
 /// Writes a sublayer's output back: X'[k] = post[k] y + sum_j mix[j, k] X[j], i.e. mix^T X.
-/// X_TMD, y_TD of one float type, post_TM and mix_TMM wide; wide arithmetic, the result has X's type.
-/// Gradients: X, y, post, mix.
+/// X_TMD, y_TD of one float type, post_TM and mix_TMM wide; wide arithmetic, the result has X's
+/// type. Gradients: X, y, post, mix.
 at::Tensor expand_streams(const at::Tensor& X_TMD,
                           const at::Tensor& y_TD,
                           const at::Tensor& post_TM,

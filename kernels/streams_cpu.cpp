@@ -27,7 +27,8 @@ void collapse_forward(const T* X, const T* pre, T* x, int64_t tokens, int64_t M,
 }
 
 template <class T>
-void collapse_backward(const T* X, const T* pre, const T* dx, T* dX, T* dpre, int64_t tokens, int64_t M, int64_t D) {
+void collapse_backward(
+    const T* X, const T* pre, const T* dx, T* dX, T* dpre, int64_t tokens, int64_t M, int64_t D) {
   for (int64_t t = 0; t < tokens; ++t, X += M * D, dX += M * D, pre += M, dpre += M, dx += D) {
     for (int64_t s = 0; s < M; ++s) {
       scaled<false>(dx, pre[s], dX + s * D, D);
@@ -37,7 +38,14 @@ void collapse_backward(const T* X, const T* pre, const T* dx, T* dX, T* dpre, in
 }
 
 template <class T>
-void expand_forward(const T* X, const T* y, const T* post, const T* mix, T* out, int64_t tokens, int64_t M, int64_t D) {
+void expand_forward(const T* X,
+                    const T* y,
+                    const T* post,
+                    const T* mix,
+                    T* out,
+                    int64_t tokens,
+                    int64_t M,
+                    int64_t D) {
   for (int64_t t = 0; t < tokens; ++t, X += M * D, out += M * D, y += D, post += M, mix += M * M) {
     for (int64_t k = 0; k < M; ++k) {
       scaled<false>(y, post[k], out + k * D, D);
@@ -76,15 +84,28 @@ void expand_backward(const T* X,
       }
       dpost[j] = dot(y, dout + j * D, D);
     }
-    X += M * D, dX += M * D, dout += M * D, y += D, dy += D, post += M, dpost += M, mix += M * M, dmix += M * M;
+    X += M * D, dX += M * D, dout += M * D, y += D, dy += D, post += M, dpost += M, mix += M * M,
+        dmix += M * M;
   }
 }
 
-#define BRAID_INSTANTIATE(T)                                                                                  \
-  template void collapse_forward(const T*, const T*, T*, int64_t, int64_t, int64_t);                         \
-  template void collapse_backward(const T*, const T*, const T*, T*, T*, int64_t, int64_t, int64_t);           \
-  template void expand_forward(const T*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t);        \
-  template void expand_backward(const T*, const T*, const T*, const T*, const T*, T*, T*, T*, T*, int64_t, int64_t, \
+#define BRAID_INSTANTIATE(T)                                                         \
+  template void collapse_forward(const T*, const T*, T*, int64_t, int64_t, int64_t); \
+  template void collapse_backward(                                                   \
+      const T*, const T*, const T*, T*, T*, int64_t, int64_t, int64_t);              \
+  template void expand_forward(                                                      \
+      const T*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t);        \
+  template void expand_backward(const T*,                                            \
+                                const T*,                                            \
+                                const T*,                                            \
+                                const T*,                                            \
+                                const T*,                                            \
+                                T*,                                                  \
+                                T*,                                                  \
+                                T*,                                                  \
+                                T*,                                                  \
+                                int64_t,                                             \
+                                int64_t,                                             \
                                 int64_t);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)

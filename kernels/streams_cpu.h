@@ -10,8 +10,14 @@ BRAID_DECLARE_CPU(template <class T> void collapse_forward(
     const T* X, const T* pre, T* x, int64_t tokens, int64_t M, int64_t D))
 BRAID_DECLARE_CPU(template <class T> void collapse_backward(
     const T* X, const T* pre, const T* dx, T* dX, T* dpre, int64_t tokens, int64_t M, int64_t D))
-BRAID_DECLARE_CPU(template <class T> void expand_forward(
-    const T* X, const T* y, const T* post, const T* mix, T* out, int64_t tokens, int64_t M, int64_t D))
+BRAID_DECLARE_CPU(template <class T> void expand_forward(const T* X,
+                                                         const T* y,
+                                                         const T* post,
+                                                         const T* mix,
+                                                         T* out,
+                                                         int64_t tokens,
+                                                         int64_t M,
+                                                         int64_t D))
 BRAID_DECLARE_CPU(template <class T> void expand_backward(const T* X,
                                                           const T* y,
                                                           const T* post,

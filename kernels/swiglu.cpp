@@ -9,15 +9,23 @@
 
 namespace braid {
 
-at::Tensor swiglu_rows(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& weight, double limit) {
+at::Tensor swiglu_rows(const at::Tensor& gate,
+                       const at::Tensor& up,
+                       const at::Tensor& weight,
+                       double limit) {
   auto h = at::empty_like(gate);
   const int64_t F = gate.size(-1);
   with_wide_type(gate.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     parallel_rows(gate.numel() / F, F, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(swiglu_forward<T>)(gate.data_ptr<T>() + begin * F, up.data_ptr<T>() + begin * F,
-                                   weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
-                                   h.data_ptr<T>() + begin * F, end - begin, F, static_cast<T>(limit));
+      BRAID_CPU(swiglu_forward<T>)
+      (gate.data_ptr<T>() + begin * F,
+       up.data_ptr<T>() + begin * F,
+       weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
+       h.data_ptr<T>() + begin * F,
+       end - begin,
+       F,
+       static_cast<T>(limit));
     });
   });
   return h;
@@ -28,17 +36,23 @@ SwigluGradients swiglu_rows_backward(const at::Tensor& gate,
                                      const at::Tensor& weight,
                                      const at::Tensor& dh,
                                      double limit) {
-  SwigluGradients result{at::empty_like(gate), at::empty_like(up), weight.defined() ? at::empty_like(weight) : weight};
+  SwigluGradients result{
+      at::empty_like(gate), at::empty_like(up), weight.defined() ? at::empty_like(weight) : weight};
   const int64_t F = gate.size(-1);
   with_wide_type(gate.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     parallel_rows(gate.numel() / F, 2 * F, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(swiglu_backward<T>)(gate.data_ptr<T>() + begin * F, up.data_ptr<T>() + begin * F,
-                                    weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
-                                    dh.data_ptr<T>() + begin * F, result.dgate.data_ptr<T>() + begin * F,
-                                    result.dup.data_ptr<T>() + begin * F,
-                                    weight.defined() ? result.dweight.data_ptr<T>() + begin : nullptr, end - begin, F,
-                                    static_cast<T>(limit));
+      BRAID_CPU(swiglu_backward<T>)
+      (gate.data_ptr<T>() + begin * F,
+       up.data_ptr<T>() + begin * F,
+       weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
+       dh.data_ptr<T>() + begin * F,
+       result.dgate.data_ptr<T>() + begin * F,
+       result.dup.data_ptr<T>() + begin * F,
+       weight.defined() ? result.dweight.data_ptr<T>() + begin : nullptr,
+       end - begin,
+       F,
+       static_cast<T>(limit));
     });
   });
   return result;
@@ -48,7 +62,10 @@ namespace {
 
 class SwigluFunction : public Function<SwigluFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& given_gate, const at::Tensor& given_up, double limit) {
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given_gate,
+                            const at::Tensor& given_up,
+                            double limit) {
     const auto gate = given_gate.contiguous(), up = given_up.contiguous();
     ctx->save_for_backward({gate, up});
     ctx->saved_data["limit"] = limit;
@@ -58,7 +75,8 @@ class SwigluFunction : public Function<SwigluFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const double limit = ctx->saved_data["limit"].toDouble();
-    const auto result = swiglu_rows_backward(saved[0], saved[1], {}, gradients[0].contiguous(), limit);
+    const auto result =
+        swiglu_rows_backward(saved[0], saved[1], {}, gradients[0].contiguous(), limit);
     return {result.dgate, result.dup, at::Tensor()};  // the limit has no gradient
   }
 };
@@ -66,7 +84,11 @@ class SwigluFunction : public Function<SwigluFunction> {
 }  // namespace
 
 at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit) {
-  require(gate.sizes() == up.sizes(), "[clamped_swiglu] gate is ", gate.sizes(), " but up is ", up.sizes());
+  require(gate.sizes() == up.sizes(),
+          "[clamped_swiglu] gate is ",
+          gate.sizes(),
+          " but up is ",
+          up.sizes());
   return SwigluFunction::apply(widened(gate), widened(up), limit).to(gate.scalar_type());
 }
 

@@ -14,7 +14,8 @@ T clamped(T x, T low, T high) {
 }  // namespace
 
 template <class T>
-void swiglu_forward(const T* gate, const T* up, const T* weight, T* h, int64_t rows, int64_t F, T limit) {
+void swiglu_forward(
+    const T* gate, const T* up, const T* weight, T* h, int64_t rows, int64_t F, T limit) {
   for (int64_t row = 0; row < rows; ++row, gate += F, up += F, h += F) {
     const T factor = weight != nullptr ? weight[row] : T{1};
     for (int64_t i = 0; i < F; ++i) {
@@ -61,9 +62,10 @@ void swiglu_backward(const T* gate,
   }
 }
 
-#define BRAID_INSTANTIATE(T)                                                                  \
-  template void swiglu_forward(const T*, const T*, const T*, T*, int64_t, int64_t, T);        \
-  template void swiglu_backward(const T*, const T*, const T*, const T*, T*, T*, T*, int64_t, int64_t, T);
+#define BRAID_INSTANTIATE(T)                                                           \
+  template void swiglu_forward(const T*, const T*, const T*, T*, int64_t, int64_t, T); \
+  template void swiglu_backward(                                                       \
+      const T*, const T*, const T*, const T*, T*, T*, T*, int64_t, int64_t, T);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
 #undef BRAID_INSTANTIATE

@@ -5,8 +5,8 @@
 
 namespace braid {
 
-/// h = weight[row] silu(min(gate, limit)) clamp(up, +-limit) on `rows` rows of width F; weight may be null (1).
-/// float32 uses an own exponential, relative error below 2e-7.
+/// h = weight[row] silu(min(gate, limit)) clamp(up, +-limit) on `rows` rows of width F; weight may
+/// be null (1). float32 uses an own exponential, relative error below 2e-7.
 BRAID_DECLARE_CPU(template <class T> void swiglu_forward(
     const T* gate, const T* up, const T* weight, T* h, int64_t rows, int64_t F, T limit))
 

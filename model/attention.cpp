@@ -1,10 +1,10 @@
 #include "model/attention.h"
 
-#include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/sizes.h"
 #include "kernels/attention.h"
@@ -40,9 +40,12 @@ Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerC
   }
 }
 
-at::Tensor Attention::forward(const at::Tensor& h_BSD, const Geometry& geometry, AttentionState* state) const {
+at::Tensor Attention::forward(const at::Tensor& h_BSD,
+                              const Geometry& geometry,
+                              AttentionState* state) const {
   const auto [B, S, D] = sizes<3>(h_BSD);
-  const auto& rotation = layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
+  const auto& rotation =
+      layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
   const auto cos_BS1P = rotation.cos.unsqueeze(2), sin_BS1P = rotation.sin.unsqueeze(2);
 
   const auto qr_BSL = rms_norm(project(h_BSD, wq_a_), q_norm_, eps_);
@@ -87,7 +90,8 @@ at::Tensor Attention::visible_entries(const at::Tensor& qr_BSL,
     return visible_BSC;
   }
   const at::NoGradGuard selection_has_no_gradient;
-  const auto scores_BSC = indexer_->scores(qr_BSL, h_BSD, geometry, state ? &state->indexer : nullptr);
+  const auto scores_BSC =
+      indexer_->scores(qr_BSL, h_BSD, geometry, state ? &state->indexer : nullptr);
   return top_entries(scores_BSC, visible_BSC, *topk_);
 }
 
@@ -95,7 +99,8 @@ at::Tensor Attention::output(const at::Tensor& o_BSNH) const {
   const auto [B, S, N, H] = sizes<4>(o_BSNH);
   // Each group of heads has its own projection: block-diagonal, then one matrix over all latents.
   const auto heads_GTX = o_BSNH.reshape({B * S, groups_, N * H / groups_}).transpose(0, 1);
-  const auto wo_a_GXO = wo_a_.to(o_BSNH.scalar_type()).view({groups_, -1, N * H / groups_}).transpose(1, 2);
+  const auto wo_a_GXO =
+      wo_a_.to(o_BSNH.scalar_type()).view({groups_, -1, N * H / groups_}).transpose(1, 2);
   const auto latent_GTO = at::bmm(heads_GTX, wo_a_GXO);
   return project(latent_GTO.transpose(0, 1).reshape({B, S, -1}), wo_b_);
 }

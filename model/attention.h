@@ -1,7 +1,7 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <optional>
+
+#include <ATen/core/Tensor.h>
 
 #include "model/compressor.h"
 #include "model/indexer.h"
@@ -14,14 +14,17 @@ struct AttentionState {
   CompressorState compressor, indexer;
 };
 
-/// Attention of every kind (architecture.md 2.5): low-rank queries, one key-value head shared by all
-/// query heads, sinks, partial RoPE that is undone on the output, grouped low-rank output projection.
+/// Attention of every kind (architecture.md 2.5): low-rank queries, one key-value head shared by
+/// all query heads, sinks, partial RoPE that is undone on the output, grouped low-rank output
+/// projection.
 class Attention {
  public:
   Attention(const Scope& scope, const ModelConfig& config, const LayerConfig& layer);
 
   /// h_BSD, the normed input -> [B, S, D].  With a state the pass continues the state's documents.
-  at::Tensor forward(const at::Tensor& h_BSD, const Geometry& geometry, AttentionState* state) const;
+  at::Tensor forward(const at::Tensor& h_BSD,
+                     const Geometry& geometry,
+                     AttentionState* state) const;
 
  private:
   at::Tensor visible_entries(const at::Tensor& qr_BSL,

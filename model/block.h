@@ -1,8 +1,8 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <memory>
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 #include "model/attention.h"
 #include "model/moe.h"

@@ -1,8 +1,8 @@
 #include "model/compressor.h"
 
-#include <ATen/ATen.h>
-
 #include <limits>
+
+#include <ATen/ATen.h>
 
 #include "core/sizes.h"
 #include "kernels/precision.h"
@@ -16,7 +16,9 @@ namespace {
 at::Tensor gathered(const at::Tensor& rows_BUX, const at::Tensor& index_BCR) {
   const auto [B, U, X] = sizes<3>(rows_BUX);
   const auto flat = index_BCR + (at::arange(B, at::kLong) * U).view({B, 1, 1});
-  return rows_BUX.reshape({B * U, X}).index_select(0, flat.flatten()).view({B, index_BCR.size(1), index_BCR.size(2), X});
+  return rows_BUX.reshape({B * U, X})
+      .index_select(0, flat.flatten())
+      .view({B, index_BCR.size(1), index_BCR.size(2), X});
 }
 
 }  // namespace
@@ -35,7 +37,9 @@ Compressor::Compressor(const Scope& scope,
   norm_ = scope.constant("norm.weight", {channels}, 1);
 }
 
-at::Tensor Compressor::forward(const at::Tensor& h_BSD, const Geometry& all, CompressorState* state) const {
+at::Tensor Compressor::forward(const at::Tensor& h_BSD,
+                               const Geometry& all,
+                               CompressorState* state) const {
   const auto& geometry = all.compression.at(ratio_);
   auto keys_BUX = project(widened(h_BSD), wkv_), gates_BUX = project(widened(h_BSD), wgate_);
   if (state != nullptr && state->keys_BUX.defined()) {
@@ -43,13 +47,15 @@ at::Tensor Compressor::forward(const at::Tensor& h_BSD, const Geometry& all, Com
     gates_BUX = at::cat({state->gates_BUX, gates_BUX}, 1);
   }
   const auto ape = ape_.to(gates_BUX.scalar_type());
-  auto keys = gathered(keys_BUX, geometry.rows_BCR), gates = gathered(gates_BUX, geometry.rows_BCR) + ape;
+  auto keys = gathered(keys_BUX, geometry.rows_BCR),
+       gates = gathered(gates_BUX, geometry.rows_BCR) + ape;
   if (overlap_) {
     const int64_t H = channels_;
     const auto before = gathered(keys_BUX.narrow(-1, 0, H), geometry.previous_BCR);
     const auto absent = geometry.has_previous_BC.logical_not().unsqueeze(-1).unsqueeze(-1);
-    const auto gates_before = (gathered(gates_BUX.narrow(-1, 0, H), geometry.previous_BCR) + ape.narrow(-1, 0, H))
-                                  .masked_fill(absent, -std::numeric_limits<double>::infinity());
+    const auto gates_before =
+        (gathered(gates_BUX.narrow(-1, 0, H), geometry.previous_BCR) + ape.narrow(-1, 0, H))
+            .masked_fill(absent, -std::numeric_limits<double>::infinity());
     keys = at::cat({before, keys.narrow(-1, H, H)}, 2);
     gates = at::cat({gates_before, gates.narrow(-1, H, H)}, 2);
   }
@@ -60,7 +66,8 @@ at::Tensor Compressor::forward(const at::Tensor& h_BSD, const Geometry& all, Com
     if (state->entries_BCH.defined()) {
       entries_BCH = at::cat({state->entries_BCH, entries_BCH}, 1);
     }
-    const int64_t past = state->first_row + keys_BUX.size(1), first_row = first_kept_row(ratio_, past);
+    const int64_t past = state->first_row + keys_BUX.size(1),
+                  first_row = first_kept_row(ratio_, past);
     state->keys_BUX = keys_BUX.narrow(1, first_row - state->first_row, past - first_row);
     state->gates_BUX = gates_BUX.narrow(1, first_row - state->first_row, past - first_row);
     state->first_row = first_row;

@@ -8,21 +8,30 @@ namespace braid {
 
 /// What a compressor carries from one pass to the next.
 struct CompressorState {
-  at::Tensor keys_BUX, gates_BUX;  ///< wide projections of the last tokens, which later entries may pool
-  int64_t first_row = 0;           ///< position of the token that row 0 belongs to
-  at::Tensor entries_BCH;          ///< entries emitted so far; they never change
+  at::Tensor keys_BUX,
+      gates_BUX;           ///< wide projections of the last tokens, which later entries may pool
+  int64_t first_row = 0;   ///< position of the token that row 0 belongs to
+  at::Tensor entries_BCH;  ///< entries emitted so far; they never change
 };
 
 /// Pools every R tokens into one entry: a softmax over the tokens, per channel, weighs their keys
-/// (architecture.md 2.6).  With overlap (CSA) an entry also pools the R tokens before its own: the FIRST
-/// half of the projections serves tokens of the previous window, the second half the entry's own.
-/// Tokens of an incomplete window give no entry.
+/// (architecture.md 2.6).  With overlap (CSA) an entry also pools the R tokens before its own: the
+/// FIRST half of the projections serves tokens of the previous window, the second half the entry's
+/// own. Tokens of an incomplete window give no entry.
 class Compressor {
  public:
-  Compressor(const Scope& scope, int64_t hidden_size, int64_t channels, int64_t ratio, bool overlap, double eps);
+  Compressor(const Scope& scope,
+             int64_t hidden_size,
+             int64_t channels,
+             int64_t ratio,
+             bool overlap,
+             double eps);
 
-  /// h_BSD -> entries_BCH, normed and rotated, in h's type; with a state: kept entries, then new ones.
-  at::Tensor forward(const at::Tensor& h_BSD, const Geometry& geometry, CompressorState* state) const;
+  /// h_BSD -> entries_BCH, normed and rotated, in h's type; with a state: kept entries, then new
+  /// ones.
+  at::Tensor forward(const at::Tensor& h_BSD,
+                     const Geometry& geometry,
+                     CompressorState* state) const;
 
  private:
   int64_t channels_, ratio_;

@@ -30,10 +30,12 @@ LayerConfig ModelConfig::layer(int64_t layer) const {
 }
 
 LayerConfig ModelConfig::mtp_layer() const {
-  const bool all_full = std::all_of(layer_types.begin(), layer_types.end(),
-                                    [](AttentionKind kind) { return kind == AttentionKind::kFull; });
+  const bool all_full = std::all_of(layer_types.begin(), layer_types.end(), [](AttentionKind kind) {
+    return kind == AttentionKind::kFull;
+  });
   LayerConfig result;
-  result.attention = !layer_types.empty() && all_full ? AttentionKind::kFull : AttentionKind::kWindow;
+  result.attention =
+      !layer_types.empty() && all_full ? AttentionKind::kFull : AttentionKind::kWindow;
   return result;
 }
 
@@ -46,38 +48,85 @@ void ModelConfig::validate(const std::string& prefix) const {
   const auto L = static_cast<std::size_t>(num_hidden_layers);
   const auto expected = text("expected ", L, " entries (num_hidden_layers)");
 
-  check(layer_types.empty() || layer_types.size() == L, "layer_types", expected, ", got ", layer_types.size());
+  check(layer_types.empty() || layer_types.size() == L,
+        "layer_types",
+        expected,
+        ", got ",
+        layer_types.size());
   check(routing.empty() || routing.size() == L, "routing", expected, ", got ", routing.size());
-  check(!compress_ratios.empty() || !layer_types.empty(), "compress_ratios", expected, ", got none");
+  check(
+      !compress_ratios.empty() || !layer_types.empty(), "compress_ratios", expected, ", got none");
   check(compress_ratios.empty() || compress_ratios.size() == L || compress_ratios.size() == L + 1,
-        "compress_ratios", expected, " or one more for the MTP block, got ", compress_ratios.size());
-  check(compress_ratios.size() <= L || compress_ratios.back() == 0, "compress_ratios",
-        "the entry of the MTP block must be 0, got ", compress_ratios.empty() ? 0 : compress_ratios.back());
+        "compress_ratios",
+        expected,
+        " or one more for the MTP block, got ",
+        compress_ratios.size());
+  check(compress_ratios.size() <= L || compress_ratios.back() == 0,
+        "compress_ratios",
+        "the entry of the MTP block must be 0, got ",
+        compress_ratios.empty() ? 0 : compress_ratios.back());
   for (std::size_t i = 0; i < L; ++i) {
     const int64_t ratio = compress_ratios.empty() ? 0 : compress_ratios[i];
-    check(ratio >= 0, "compress_ratios", "entry ", i, " is ", ratio, "; a ratio cannot be negative");
+    check(
+        ratio >= 0, "compress_ratios", "entry ", i, " is ", ratio, "; a ratio cannot be negative");
     const auto kind = layer_types.empty() ? kind_of_ratio(ratio) : layer_types[i];
     const bool compresses = kind == AttentionKind::kCsa || kind == AttentionKind::kHca;
-    check(!compresses || ratio >= 1, "compress_ratios", "layer ", i,
-          " is a compressing layer by layer_types but its ratio is ", ratio, "; expected at least 1");
+    check(!compresses || ratio >= 1,
+          "compress_ratios",
+          "layer ",
+          i,
+          " is a compressing layer by layer_types but its ratio is ",
+          ratio,
+          "; expected at least 1");
   }
-  check(num_hash_layers <= num_hidden_layers, "num_hash_layers", "is ", num_hash_layers, ", more than the ",
-        num_hidden_layers, " layers of the model");
-  check(num_attention_heads % o_groups == 0, "o_groups", "is ", o_groups, ", which does not divide the ",
-        num_attention_heads, " heads (num_attention_heads)");
-  check(qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", "is ", qk_rope_head_dim,
+  check(num_hash_layers <= num_hidden_layers,
+        "num_hash_layers",
+        "is ",
+        num_hash_layers,
+        ", more than the ",
+        num_hidden_layers,
+        " layers of the model");
+  check(num_attention_heads % o_groups == 0,
+        "o_groups",
+        "is ",
+        o_groups,
+        ", which does not divide the ",
+        num_attention_heads,
+        " heads (num_attention_heads)");
+  check(qk_rope_head_dim % 2 == 0,
+        "qk_rope_head_dim",
+        "is ",
+        qk_rope_head_dim,
         "; rotary channels come in pairs, so it must be even");
-  check(qk_rope_head_dim <= head_dim, "qk_rope_head_dim", "is ", qk_rope_head_dim, ", more than head_dim ", head_dim);
+  check(qk_rope_head_dim <= head_dim,
+        "qk_rope_head_dim",
+        "is ",
+        qk_rope_head_dim,
+        ", more than head_dim ",
+        head_dim);
   bool has_csa = false;
   for (int64_t i = 0; i < num_hidden_layers; ++i) {
     has_csa = has_csa || layer(i).attention == AttentionKind::kCsa;
   }
-  check(!has_csa || qk_rope_head_dim <= index_head_dim, "index_head_dim", "is ", index_head_dim,
-        ", less than qk_rope_head_dim ", qk_rope_head_dim);
-  check(num_experts_per_tok <= n_routed_experts, "num_experts_per_tok", "is ", num_experts_per_tok,
-        ", more than the ", n_routed_experts, " routed experts (n_routed_experts)");
-  check(rope_scaling.beta_fast >= rope_scaling.beta_slow, "rope_scaling.beta_fast", "is ", rope_scaling.beta_fast,
-        ", less than beta_slow ", rope_scaling.beta_slow);
+  check(!has_csa || qk_rope_head_dim <= index_head_dim,
+        "index_head_dim",
+        "is ",
+        index_head_dim,
+        ", less than qk_rope_head_dim ",
+        qk_rope_head_dim);
+  check(num_experts_per_tok <= n_routed_experts,
+        "num_experts_per_tok",
+        "is ",
+        num_experts_per_tok,
+        ", more than the ",
+        n_routed_experts,
+        " routed experts (n_routed_experts)");
+  check(rope_scaling.beta_fast >= rope_scaling.beta_slow,
+        "rope_scaling.beta_fast",
+        "is ",
+        rope_scaling.beta_fast,
+        ", less than beta_slow ",
+        rope_scaling.beta_slow);
 }
 
 }  // namespace braid

@@ -19,30 +19,37 @@ enum class AttentionKind {
   kFull,    ///< no compression: a window as long as the sequence
 };
 inline auto enum_names(AttentionKind) {
-  return std::array{EnumName{"window", AttentionKind::kWindow}, EnumName{"csa", AttentionKind::kCsa},
-                    EnumName{"hca", AttentionKind::kHca}, EnumName{"full", AttentionKind::kFull}};
+  return std::array{EnumName{"window", AttentionKind::kWindow},
+                    EnumName{"csa", AttentionKind::kCsa},
+                    EnumName{"hca", AttentionKind::kHca},
+                    EnumName{"full", AttentionKind::kFull}};
 }
 
 /// How a layer picks its experts: by the token's id, or by scores with a balancing bias.
 enum class RoutingKind { kHash, kLearned };
 inline auto enum_names(RoutingKind) {
-  return std::array{EnumName{"hash", RoutingKind::kHash}, EnumName{"learned", RoutingKind::kLearned}};
+  return std::array{EnumName{"hash", RoutingKind::kHash},
+                    EnumName{"learned", RoutingKind::kLearned}};
 }
 
-/// How sublayers are joined: one residual stream, free hyper-connections, or doubly stochastic ones.
+/// How sublayers are joined: one residual stream, free hyper-connections, or doubly stochastic
+/// ones.
 enum class ResidualKind { kPlain, kHc, kMhc };
 inline auto enum_names(ResidualKind) {
-  return std::array{EnumName{"plain", ResidualKind::kPlain}, EnumName{"hc", ResidualKind::kHc},
+  return std::array{EnumName{"plain", ResidualKind::kPlain},
+                    EnumName{"hc", ResidualKind::kHc},
                     EnumName{"mhc", ResidualKind::kMhc}};
 }
 
 /// Where mHC starts: close to a plain residual, or with uniform mixing.
 enum class MhcInit { kIdentity, kUniform };
 inline auto enum_names(MhcInit) {
-  return std::array{EnumName{"identity", MhcInit::kIdentity}, EnumName{"uniform", MhcInit::kUniform}};
+  return std::array{EnumName{"identity", MhcInit::kIdentity},
+                    EnumName{"uniform", MhcInit::kUniform}};
 }
 
-/// YaRN (arXiv 2309.00071) for the layers that compress; factor 1 leaves the frequencies as they are.
+/// YaRN (arXiv 2309.00071) for the layers that compress; factor 1 leaves the frequencies as they
+/// are.
 struct RopeScaling {
   double factor = 1;
   int64_t original_max_position_embeddings = 65536;
@@ -51,11 +58,22 @@ struct RopeScaling {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("factor", &RopeScaling::factor, "by how much low frequencies are stretched; 1 = no YaRN", at_least(1.0));
-    v("original_max_position_embeddings", &RopeScaling::original_max_position_embeddings,
-      "context length before the stretch, in tokens", at_least(1));
-    v("beta_fast", &RopeScaling::beta_fast, "rotations above which a channel keeps its frequency", more_than(0.0));
-    v("beta_slow", &RopeScaling::beta_slow, "rotations below which a channel is stretched fully", more_than(0.0));
+    v("factor",
+      &RopeScaling::factor,
+      "by how much low frequencies are stretched; 1 = no YaRN",
+      at_least(1.0));
+    v("original_max_position_embeddings",
+      &RopeScaling::original_max_position_embeddings,
+      "context length before the stretch, in tokens",
+      at_least(1));
+    v("beta_fast",
+      &RopeScaling::beta_fast,
+      "rotations above which a channel keeps its frequency",
+      more_than(0.0));
+    v("beta_slow",
+      &RopeScaling::beta_slow,
+      "rotations below which a channel is stretched fully",
+      more_than(0.0));
   }
 };
 
@@ -65,7 +83,9 @@ struct LayerConfig {
   int64_t ratio = 0;  ///< tokens a compressed entry stands for; 0 for window and full
   RoutingKind routing = RoutingKind::kLearned;
 
-  bool compresses() const { return attention == AttentionKind::kCsa || attention == AttentionKind::kHca; }
+  bool compresses() const {
+    return attention == AttentionKind::kCsa || attention == AttentionKind::kHca;
+  }
 };
 
 struct ModelConfig {
@@ -110,30 +130,53 @@ struct ModelConfig {
     using M = ModelConfig;
     v("vocab_size", &M::vocab_size, "token ids", at_least(1));
     v("hidden_size", &M::hidden_size, "width of one residual stream", at_least(1));
-    v("num_hidden_layers", &M::num_hidden_layers, "decoder layers, the MTP block not counted", at_least(1));
+    v("num_hidden_layers",
+      &M::num_hidden_layers,
+      "decoder layers, the MTP block not counted",
+      at_least(1));
     v("num_attention_heads", &M::num_attention_heads, "query heads", at_least(1));
-    v("head_dim", &M::head_dim, "channels of a head; the rotary ones are the last of them", at_least(1));
-    v("qk_rope_head_dim", &M::qk_rope_head_dim, "rotary channels of attention and indexer heads", at_least(2));
+    v("head_dim",
+      &M::head_dim,
+      "channels of a head; the rotary ones are the last of them",
+      at_least(1));
+    v("qk_rope_head_dim",
+      &M::qk_rope_head_dim,
+      "rotary channels of attention and indexer heads",
+      at_least(2));
     v("q_lora_rank", &M::q_lora_rank, "width of the low-rank query latent", at_least(1));
     v("o_groups", &M::o_groups, "groups of heads of the output projection", at_least(1));
     v("o_lora_rank", &M::o_lora_rank, "output latent of each group", at_least(1));
-    v("sliding_window", &M::sliding_window, "raw tokens a query sees, itself included", at_least(1));
-    v("compress_ratios", &M::compress_ratios,
-      "per layer: 0 = window, 4 = CSA, other = HCA with that ratio; one more entry (0) for MTP is allowed");
+    v("sliding_window",
+      &M::sliding_window,
+      "raw tokens a query sees, itself included",
+      at_least(1));
+    v("compress_ratios",
+      &M::compress_ratios,
+      "per layer: 0 = window, 4 = CSA, other = HCA with that ratio; one more entry (0) for MTP is "
+      "allowed");
     v("layer_types", &M::layer_types, "per layer: overrides the kind that compress_ratios implies");
     v("index_n_heads", &M::index_n_heads, "heads of the lightning indexer", at_least(1));
     v("index_head_dim", &M::index_head_dim, "channels of an indexer head", at_least(1));
-    v("index_topk", &M::index_topk, "compressed entries a query keeps in a CSA layer", at_least(1),
+    v("index_topk",
+      &M::index_topk,
+      "compressed entries a query keeps in a CSA layer",
+      at_least(1),
       absent_as("all"));
     v("n_routed_experts", &M::n_routed_experts, "routed experts of each layer", at_least(1));
     v("n_shared_experts", &M::n_shared_experts, "shared experts of each layer", between(0, 1));
     v("num_experts_per_tok", &M::num_experts_per_tok, "routed experts a token visits", at_least(1));
     v("moe_intermediate_size", &M::moe_intermediate_size, "width of an expert", at_least(1));
-    v("routed_scaling_factor", &M::routed_scaling_factor, "factor on the normalised routing weights", more_than(0.0));
+    v("routed_scaling_factor",
+      &M::routed_scaling_factor,
+      "factor on the normalised routing weights",
+      more_than(0.0));
     v("swiglu_limit", &M::swiglu_limit, "clamp of the expert's pre-activations", more_than(0.0));
     v("num_hash_layers", &M::num_hash_layers, "first layers that route by token id", at_least(0));
     v("routing", &M::routing, "per layer: overrides num_hash_layers");
-    v("num_nextn_predict_layers", &M::num_nextn_predict_layers, "multi-token prediction blocks", between(0, 1));
+    v("num_nextn_predict_layers",
+      &M::num_nextn_predict_layers,
+      "multi-token prediction blocks",
+      between(0, 1));
     v("residual", &M::residual, "residual connections");
     v("mhc_init", &M::mhc_init, "initial mixing of mHC");
     v("hc_mult", &M::hc_mult, "residual streams of hc and mhc", at_least(1));
@@ -141,10 +184,19 @@ struct ModelConfig {
     v("hc_eps", &M::hc_eps, "epsilon in every Sinkhorn denominator", more_than(0.0));
     v("rms_norm_eps", &M::rms_norm_eps, "epsilon of every RMS norm", more_than(0.0));
     v("rope_theta", &M::rope_theta, "rotary base of window and full layers", more_than(1.0));
-    v("compress_rope_theta", &M::compress_rope_theta, "rotary base of CSA and HCA layers", more_than(1.0));
+    v("compress_rope_theta",
+      &M::compress_rope_theta,
+      "rotary base of CSA and HCA layers",
+      more_than(1.0));
     v("rope_scaling", &M::rope_scaling, "YaRN of CSA and HCA layers");
-    v("max_position_embeddings", &M::max_position_embeddings, "longest sequence, in tokens", at_least(1));
-    v("initializer_range", &M::initializer_range, "standard deviation of initial matrices", at_least(0.0));
+    v("max_position_embeddings",
+      &M::max_position_embeddings,
+      "longest sequence, in tokens",
+      at_least(1));
+    v("initializer_range",
+      &M::initializer_range,
+      "standard deviation of initial matrices",
+      at_least(0.0));
   }
 
   /// Residual streams that exist: 1 for `plain`.

@@ -1,9 +1,9 @@
 #include "model/geometry.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <set>
+
+#include <ATen/ATen.h>
 
 #include "core/sizes.h"
 
@@ -41,7 +41,8 @@ CompressionGeometry compression_of(const ModelConfig& config,
                                    int64_t R,
                                    at::ScalarType type) {
   const auto [B, S] = sizes<2>(documents_BS);
-  const auto documents = documents_BS.accessor<int64_t, 2>(), positions = positions_BS.accessor<int64_t, 2>();
+  const auto documents = documents_BS.accessor<int64_t, 2>(),
+             positions = positions_BS.accessor<int64_t, 2>();
   std::vector<std::vector<Entry>> entries(B);
   std::size_t C = 0;
   for (int64_t b = 0; b < B; ++b) {
@@ -101,15 +102,19 @@ int64_t kept_window_keys(const ModelConfig& config, int64_t past) {
   return std::min(past, config.sliding_window - 1);
 }
 
-int64_t first_kept_row(int64_t ratio, int64_t past) { return std::max<int64_t>(0, (past / ratio - 1) * ratio); }
+int64_t first_kept_row(int64_t ratio, int64_t past) {
+  return std::max<int64_t>(0, (past / ratio - 1) * ratio);
+}
 
-Geometry incremental_geometry(const ModelConfig& config, int64_t B, int64_t past, int64_t count, at::ScalarType type) {
+Geometry incremental_geometry(
+    const ModelConfig& config, int64_t B, int64_t past, int64_t count, at::ScalarType type) {
   const auto positions = at::arange(past, past + count, at::kLong);
   const auto positions_BS = positions.expand({B, count});
   Geometry result;
   result.window_rotation = rotation(rope_frequencies(config, false), positions_BS, type);
   result.compress_rotation = rotation(rope_frequencies(config, true), positions_BS, type);
-  const auto key_position = at::arange(past - kept_window_keys(config, past), past + count, at::kLong);
+  const auto key_position =
+      at::arange(past - kept_window_keys(config, past), past + count, at::kLong);
   const auto distance_SU = positions.unsqueeze(1) - key_position.unsqueeze(0);
   result.window_BSU = (distance_SU >= 0)
                           .logical_and(distance_SU < config.sliding_window)
@@ -119,14 +124,16 @@ Geometry incremental_geometry(const ModelConfig& config, int64_t B, int64_t past
     result.full_BSU = (positions.unsqueeze(1) >= all.unsqueeze(0)).expand({B, count, past + count});
   }
   for (const int64_t R : ratios(config)) {
-    const auto first = at::arange(past / R, (past + count) / R, at::kLong) * R;  // new entries' first tokens
+    const auto first =
+        at::arange(past / R, (past + count) / R, at::kLong) * R;  // new entries' first tokens
     const auto rows = first.unsqueeze(-1) + at::arange(R, at::kLong) - first_kept_row(R, past);
     const auto all_entries = at::arange((past + count) / R, at::kLong);
     CompressionGeometry geometry;
     geometry.rows_BCR = rows.expand({B, first.size(0), R});
     geometry.previous_BCR = (rows - R).clamp_min(0).expand({B, first.size(0), R});
     geometry.has_previous_BC = (first > 0).expand({B, first.size(0)});
-    geometry.rotation = rotation(rope_frequencies(config, true), first.expand({B, first.size(0)}), type);
+    geometry.rotation =
+        rotation(rope_frequencies(config, true), first.expand({B, first.size(0)}), type);
     geometry.visible_BSC = (((all_entries + 1) * R).unsqueeze(0) <= positions.unsqueeze(-1) + 1)
                                .expand({B, count, all_entries.size(0)});
     result.compression[R] = geometry;

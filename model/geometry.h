@@ -1,48 +1,53 @@
 #pragma once
-// Who may see whom: positions, masks and the grouping of tokens into compressed entries, computed once
-// per forward pass and shared by all layers.  Documents packed into one row never meet: positions,
-// windows and compression start anew at each (report 3.4.3).
-
-#include <ATen/core/Tensor.h>
+// Who may see whom: positions, masks and the grouping of tokens into compressed entries, computed
+// once per forward pass and shared by all layers.  Documents packed into one row never meet:
+// positions, windows and compression start anew at each (report 3.4.3).
 
 #include <map>
+
+#include <ATen/core/Tensor.h>
 
 #include "model/config.h"
 #include "model/rope_table.h"
 
 namespace braid {
 
-/// How tokens pool into entries for one compression ratio R.  The compressor works on a buffer of rows,
-/// one per token: the rows of this pass, behind those it kept from earlier passes.
+/// How tokens pool into entries for one compression ratio R.  The compressor works on a buffer of
+/// rows, one per token: the rows of this pass, behind those it kept from earlier passes.
 struct CompressionGeometry {
-  at::Tensor rows_BCR;         ///< int64: rows of the entry's own R tokens; any valid row where there is no entry
-  at::Tensor previous_BCR;     ///< int64: rows of the R tokens before them; any valid row where there are none
+  at::Tensor
+      rows_BCR;  ///< int64: rows of the entry's own R tokens; any valid row where there is no entry
+  at::Tensor previous_BCR;  ///< int64: rows of the R tokens before them; any valid row where there
+                            ///< are none
   at::Tensor has_previous_BC;  ///< bool: the document has a window before this entry's
   Rotation rotation;           ///< [B, C, P/2] at the entry's FIRST token
-  at::Tensor visible_BSC;      ///< bool, over all entries (kept ones first): complete at the query, same document
+  at::Tensor visible_BSC;      ///< bool, over all entries (kept ones first): complete at the query,
+                               ///< same document
 };
 
 struct Geometry {
   Rotation window_rotation;    ///< [B, S, P/2], layers without compression
   Rotation compress_rotation;  ///< [B, S, P/2], layers with compression
   at::Tensor window_BSU;       ///< bool: raw keys within the sliding window
-  at::Tensor full_BSU;         ///< bool: raw keys of a full layer; undefined when the model has none
+  at::Tensor full_BSU;  ///< bool: raw keys of a full layer; undefined when the model has none
   std::map<int64_t, CompressionGeometry> compression;  ///< by ratio
 };
 
-/// A pass over whole rows.  documents_BS: which document of its row a token belongs to (-1 = padding,
-/// which sees only padding); each document is contiguous.  positions_BS: position in the document.
-/// int64, on the CPU.
+/// A pass over whole rows.  documents_BS: which document of its row a token belongs to (-1 =
+/// padding, which sees only padding); each document is contiguous.  positions_BS: position in the
+/// document. int64, on the CPU.
 Geometry packed_geometry(const ModelConfig& config,
                          const at::Tensor& documents_BS,
                          const at::Tensor& positions_BS,
                          at::ScalarType type);
 
-/// A pass over `count` further tokens of B documents of which `past` tokens each were consumed before.
-Geometry incremental_geometry(const ModelConfig& config, int64_t B, int64_t past, int64_t count, at::ScalarType type);
+/// A pass over `count` further tokens of B documents of which `past` tokens each were consumed
+/// before.
+Geometry incremental_geometry(
+    const ModelConfig& config, int64_t B, int64_t past, int64_t count, at::ScalarType type);
 
-/// What layers keep between passes, as a function of `past`: raw keys of a window layer, and the first
-/// token whose compressor row is still needed (an overlapping entry reaches back one window).
+/// What layers keep between passes, as a function of `past`: raw keys of a window layer, and the
+/// first token whose compressor row is still needed (an overlapping entry reaches back one window).
 int64_t kept_window_keys(const ModelConfig& config, int64_t past);
 int64_t first_kept_row(int64_t ratio, int64_t past);
 

@@ -1,9 +1,9 @@
 #include "model/indexer.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <limits>
+
+#include <ATen/ATen.h>
 
 #include "core/sizes.h"
 #include "kernels/precision.h"
@@ -16,7 +16,12 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
       head_dim_(config.index_head_dim),
       wq_b_(scope.normal("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
       weights_proj_(scope.normal("weights_proj.weight", {num_heads_, config.hidden_size})),
-      compressor_(scope.inner("compressor"), config.hidden_size, head_dim_, ratio, true, config.rms_norm_eps) {}
+      compressor_(scope.inner("compressor"),
+                  config.hidden_size,
+                  head_dim_,
+                  ratio,
+                  true,
+                  config.rms_norm_eps) {}
 
 at::Tensor Indexer::scores(const at::Tensor& qr_BSL,
                            const at::Tensor& h_BSD,
@@ -32,7 +37,8 @@ at::Tensor Indexer::scores(const at::Tensor& qr_BSL,
   const auto weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
   const auto products = at::matmul(widened(q_BSIH).reshape({B, S * num_heads_, head_dim_}),
                                    widened(keys_BCH).transpose(1, 2));
-  return (products.relu().view({B, S, num_heads_, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1)).sum(2);
+  return (products.relu().view({B, S, num_heads_, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1))
+      .sum(2);
 }
 
 at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_BSC, int64_t k) {
@@ -42,7 +48,8 @@ at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_B
   const auto masked =
       scores_BSC.masked_fill(visible_BSC.logical_not(), -std::numeric_limits<double>::infinity());
   // A stable descending sort keeps equal scores in index order.
-  const auto order = std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+  const auto order =
+      std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
   const auto chosen = at::zeros_like(visible_BSC).scatter(-1, order.narrow(-1, 0, k), true);
   return chosen.logical_and(visible_BSC);
 }

@@ -8,7 +8,8 @@ namespace braid {
 
 at::Tensor cross_entropy_sum(const at::Tensor& logits_BSV, const at::Tensor& targets_BS) {
   const auto log_probabilities = widened(logits_BSV).flatten(0, 1).log_softmax(-1);
-  return at::nll_loss(log_probabilities, targets_BS.flatten(), {}, at::Reduction::Sum, kIgnoredTarget);
+  return at::nll_loss(
+      log_probabilities, targets_BS.flatten(), {}, at::Reduction::Sum, kIgnoredTarget);
 }
 
 int64_t counted_targets(const at::Tensor& targets_BS) {

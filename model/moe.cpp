@@ -11,7 +11,8 @@ namespace braid {
 
 Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind)
     : limit_(config.swiglu_limit), router_(scope.inner("gate"), config, kind) {
-  const int64_t E = config.n_routed_experts, F = config.moe_intermediate_size, D = config.hidden_size;
+  const int64_t E = config.n_routed_experts, F = config.moe_intermediate_size,
+                D = config.hidden_size;
   w1_EFD_ = scope.normal("experts.*.w1.weight", {E, F, D});
   w2_EDF_ = scope.normal("experts.*.w2.weight", {E, D, F});
   w3_EFD_ = scope.normal("experts.*.w3.weight", {E, F, D});
@@ -26,9 +27,11 @@ at::Tensor Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, Routi
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
   const auto chosen = router_.forward(x_TD, ids_BS.flatten());
-  auto y_TD = routed_experts(x_TD, chosen.experts_TK, chosen.weights_TK, w1_EFD_, w2_EDF_, w3_EFD_, limit_);
+  auto y_TD =
+      routed_experts(x_TD, chosen.experts_TK, chosen.weights_TK, w1_EFD_, w2_EDF_, w3_EFD_, limit_);
   if (shared_w1_FD_.defined()) {
-    const auto hidden = clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);
+    const auto hidden =
+        clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);
     y_TD = y_TD + widened(project(hidden, shared_w2_DF_));
   }
   if (routing != nullptr) {

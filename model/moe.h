@@ -5,13 +5,17 @@
 
 namespace braid {
 
-/// A mixture of experts: the routed ones and a shared one that every token visits (architecture.md 2.9).
+/// A mixture of experts: the routed ones and a shared one that every token visits
+/// (architecture.md 2.9).
 class Moe {
  public:
   Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind);
 
-  /// x_BSD the normed input, ids_BS its tokens -> [B, S, D].  `routing` receives the choices if given.
-  at::Tensor forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, Routing* routing = nullptr) const;
+  /// x_BSD the normed input, ids_BS its tokens -> [B, S, D].  `routing` receives the choices if
+  /// given.
+  at::Tensor forward(const at::Tensor& x_BSD,
+                     const at::Tensor& ids_BS,
+                     Routing* routing = nullptr) const;
 
   const Router& router() const { return router_; }
 

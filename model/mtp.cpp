@@ -10,12 +10,15 @@ namespace braid {
 namespace {
 
 // values[t + 1] where t + 1 belongs to t's document, `filler` elsewhere.
-at::Tensor shifted_within_documents(const at::Tensor& values_BS, const at::Tensor& documents_BS, int64_t filler) {
+at::Tensor shifted_within_documents(const at::Tensor& values_BS,
+                                    const at::Tensor& documents_BS,
+                                    int64_t filler) {
   auto shifted = at::full_like(values_BS, filler);
   const int64_t S = values_BS.size(1);
   if (S > 1) {
     const auto same = documents_BS.narrow(1, 0, S - 1) == documents_BS.narrow(1, 1, S - 1);
-    shifted.narrow(1, 0, S - 1).copy_(values_BS.narrow(1, 1, S - 1).masked_fill(same.logical_not(), filler));
+    shifted.narrow(1, 0, S - 1)
+        .copy_(values_BS.narrow(1, 1, S - 1).masked_fill(same.logical_not(), filler));
   }
   return shifted;
 }
@@ -39,7 +42,8 @@ at::Tensor Mtp::forward(const at::Tensor& streams_BSMD,
                         Routing* routing) const {
   const auto e_BSD = project(rms_norm(next_embedding_BSD, enorm_, eps_), e_proj_);
   const auto u_BSMD = project(rms_norm(streams_BSMD, hnorm_, eps_), h_proj_);
-  const auto X_BSMD = block_.forward(u_BSMD + e_BSD.unsqueeze(2), ids_BS, geometry, nullptr, routing);
+  const auto X_BSMD =
+      block_.forward(u_BSMD + e_BSD.unsqueeze(2), ids_BS, geometry, nullptr, routing);
   return rms_norm(head_.forward(X_BSMD), norm_, eps_);
 }
 

@@ -11,8 +11,8 @@ class Mtp {
  public:
   Mtp(const Scope& scope, const ModelConfig& config);
 
-  /// streams_BSMD as they leave the last decoder layer, next_embedding_BSD = embed(next_ids) -> the normed
-  /// hidden state [B, S, D] that the shared head reads.
+  /// streams_BSMD as they leave the last decoder layer, next_embedding_BSD = embed(next_ids) -> the
+  /// normed hidden state [B, S, D] that the shared head reads.
   at::Tensor forward(const at::Tensor& streams_BSMD,
                      const at::Tensor& next_embedding_BSD,
                      const at::Tensor& ids_BS,

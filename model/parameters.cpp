@@ -1,9 +1,9 @@
 #include "model/parameters.h"
 
+#include <map>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-
-#include <map>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -58,13 +58,17 @@ at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, 
   return add(name, at::full(shape, value, dtype_), true);
 }
 
-at::Tensor Parameters::filled(const std::string& name, at::IntArrayRef shape, const Initializer& value) {
+at::Tensor Parameters::filled(const std::string& name,
+                              at::IntArrayRef shape,
+                              const Initializer& value) {
   auto tensor = at::empty(shape, dtype_);
   fill(tensor, value);
   return add(name, tensor, true);
 }
 
-at::Tensor Parameters::untrained_constant(const std::string& name, at::IntArrayRef shape, double value) {
+at::Tensor Parameters::untrained_constant(const std::string& name,
+                                          at::IntArrayRef shape,
+                                          double value) {
   return add(name, at::full(shape, value, dtype_), false);
 }
 
@@ -98,7 +102,8 @@ void Parameters::load(const std::vector<NamedTensor>& values, const std::string&
     if (found == given.end()) {
       missing.push_back(name);
     } else if (found->second.sizes() != target.sizes()) {
-      misshapen.push_back(text(name, " is ", found->second.sizes(), ", the configuration says ", target.sizes()));
+      misshapen.push_back(
+          text(name, " is ", found->second.sizes(), ", the configuration says ", target.sizes()));
     }
   }
   std::vector<std::string> unexpected;
@@ -114,7 +119,8 @@ void Parameters::load(const std::vector<NamedTensor>& values, const std::string&
     }
   }
   require(missing.empty() && unexpected.empty() && misshapen.empty(),
-          source, ": its tensors are not those of the configured model;",
+          source,
+          ": its tensors are not those of the configured model;",
           missing.empty() ? "" : " missing: " + listed(missing) + ";",
           unexpected.empty() ? "" : " unexpected: " + listed(unexpected) + ";",
           misshapen.empty() ? "" : " of another shape: " + listed(misshapen) + ";",

@@ -1,17 +1,18 @@
 #pragma once
 // Every tensor of a model, once, under its release name. Layers hold handles to the same storage.
 
-#include <ATen/core/Tensor.h>
-
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
 
 namespace braid {
 
-/// Element `index` of a tensor's initial value; a pure function, so that any sharding gives the same bits.
+/// Element `index` of a tensor's initial value; a pure function, so that any sharding gives the
+/// same bits.
 using Initializer = std::function<double(int64_t index)>;
 
 struct Parameter {
@@ -33,15 +34,17 @@ class Parameters {
   at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value);
   /// Parameters that no gradient moves.
   at::Tensor untrained_constant(const std::string& name, at::IntArrayRef shape, double value);
-  at::Tensor untrained_table(const std::string& name, at::IntArrayRef shape, const std::function<int64_t(int64_t)>&);
+  at::Tensor untrained_table(const std::string& name,
+                             at::IntArrayRef shape,
+                             const std::function<int64_t(int64_t)>&);
 
   const std::vector<Parameter>& all() const { return parameters_; }
 
   /// All tensors, experts apart: what a checkpoint holds.
   std::vector<NamedTensor> tensors() const;
 
-  /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen ones,
-  /// unless every parameter is given exactly once.
+  /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen
+  /// ones, unless every parameter is given exactly once.
   void load(const std::vector<NamedTensor>& values, const std::string& source);
 
  private:
@@ -56,7 +59,8 @@ class Parameters {
 /// Prefixes names: `Scope(parameters, "layers.0.attn")` declares "layers.0.attn.wq_a.weight".
 class Scope {
  public:
-  Scope(Parameters& parameters, std::string prefix) : parameters_(parameters), prefix_(std::move(prefix)) {}
+  Scope(Parameters& parameters, std::string prefix)
+      : parameters_(parameters), prefix_(std::move(prefix)) {}
 
   Scope inner(const std::string& name) const { return {parameters_, path(name)}; }
   at::Tensor normal(const std::string& name, at::IntArrayRef shape) const {
@@ -65,10 +69,14 @@ class Scope {
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);
   }
-  at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value) const {
+  at::Tensor filled(const std::string& name,
+                    at::IntArrayRef shape,
+                    const Initializer& value) const {
     return parameters_.filled(path(name), shape, value);
   }
-  at::Tensor untrained_constant(const std::string& name, at::IntArrayRef shape, double value) const {
+  at::Tensor untrained_constant(const std::string& name,
+                                at::IntArrayRef shape,
+                                double value) const {
     return parameters_.untrained_constant(path(name), shape, value);
   }
   at::Tensor untrained_table(const std::string& name,
@@ -78,7 +86,9 @@ class Scope {
   }
 
  private:
-  std::string path(const std::string& name) const { return prefix_.empty() ? name : prefix_ + "." + name; }
+  std::string path(const std::string& name) const {
+    return prefix_.empty() ? name : prefix_ + "." + name;
+  }
 
   Parameters& parameters_;
   std::string prefix_;

@@ -15,8 +15,12 @@ namespace {
 class PlainResidual : public Residual {
  public:
   Mixing mixing(const at::Tensor&) const override { return {}; }
-  at::Tensor collapse(const at::Tensor& X_BS1D, const Mixing&) const override { return X_BS1D.squeeze(2); }
-  at::Tensor expand(const at::Tensor& X_BS1D, const at::Tensor& y_BSD, const Mixing&) const override {
+  at::Tensor collapse(const at::Tensor& X_BS1D, const Mixing&) const override {
+    return X_BS1D.squeeze(2);
+  }
+  at::Tensor expand(const at::Tensor& X_BS1D,
+                    const at::Tensor& y_BSD,
+                    const Mixing&) const override {
     return X_BS1D + y_BSD.unsqueeze(2);
   }
 };
@@ -25,7 +29,10 @@ class PlainResidual : public Residual {
 // A [M, 1 + M] per token: column 0 reads the input, column 1 + k feeds stream k.
 class HyperConnection : public Residual {
  public:
-  HyperConnection(const Scope& scope, const std::string& name, const ModelConfig& config, int64_t index)
+  HyperConnection(const Scope& scope,
+                  const std::string& name,
+                  const ModelConfig& config,
+                  int64_t index)
       : eps_(config.rms_norm_eps) {
     const int64_t M = config.hc_mult, D = config.hidden_size;
     norm_ = scope.constant(name + "_norm", {D}, 1);
@@ -54,11 +61,14 @@ class HyperConnection : public Residual {
   at::Tensor norm_, A0_, b0_, W_a_, w_b_, s_a_, s_b_;
 };
 
-// Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix is
-// (nearly) doubly stochastic.  Rows of fn and base: M of pre, M of post, M * M of the matrix.
+// Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix
+// is (nearly) doubly stochastic.  Rows of fn and base: M of pre, M of post, M * M of the matrix.
 class ManifoldHyperConnection : public Residual {
  public:
-  ManifoldHyperConnection(const Scope& scope, const std::string& name, const ModelConfig& config, int64_t index)
+  ManifoldHyperConnection(const Scope& scope,
+                          const std::string& name,
+                          const ModelConfig& config,
+                          int64_t index)
       : streams_(config.hc_mult),
         iterations_(config.hc_sinkhorn_iters),
         hc_eps_(config.hc_eps),
@@ -90,7 +100,9 @@ class ManifoldHyperConnection : public Residual {
       return m.narrow(-1, first, count) * scale[group] + base.narrow(0, first, count);
     };
     const auto logits = part(2, 2 * M, M * M).unflatten(-1, {M, M});
-    return {part(0, 0, M).sigmoid() + hc_eps_, 2 * part(1, M, M).sigmoid(), sinkhorn(logits, iterations_, hc_eps_)};
+    return {part(0, 0, M).sigmoid() + hc_eps_,
+            2 * part(1, M, M).sigmoid(),
+            sinkhorn(logits, iterations_, hc_eps_)};
   }
 
  private:
@@ -115,7 +127,9 @@ at::Tensor Residual::collapse(const at::Tensor& X_BSMD, const Mixing& mixing) co
   return collapse_streams(X_BSMD, mixing.pre_BSM);
 }
 
-at::Tensor Residual::expand(const at::Tensor& X_BSMD, const at::Tensor& y_BSD, const Mixing& mixing) const {
+at::Tensor Residual::expand(const at::Tensor& X_BSMD,
+                            const at::Tensor& y_BSD,
+                            const Mixing& mixing) const {
   return expand_streams(X_BSMD, y_BSD, mixing.post_BSM, mixing.mix_BSMM);
 }
 
@@ -140,7 +154,8 @@ StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
     const int64_t M = config.hc_mult;
     fn_ = scope.normal("hc_head_fn", {M, M * config.hidden_size});
     base_ = scope.constant("hc_head_base", {M}, 0);
-    scale_ = scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);
+    scale_ =
+        scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);
   }
 }
 

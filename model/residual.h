@@ -1,7 +1,7 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <memory>
+
+#include <ATen/core/Tensor.h>
 
 #include "model/config.h"
 #include "model/parameters.h"
@@ -15,8 +15,8 @@ struct Mixing {
   at::Tensor mix_BSMM;  ///< mix[j, k]: how much of stream j goes on in stream k
 };
 
-/// The residual connection around one sublayer (an attention or an MoE): how the M streams become its
-/// input, and how its output returns to them.
+/// The residual connection around one sublayer (an attention or an MoE): how the M streams become
+/// its input, and how its output returns to them.
 class Residual {
  public:
   virtual ~Residual() = default;
@@ -27,17 +27,20 @@ class Residual {
   /// The sublayer's input x_BSD.
   virtual at::Tensor collapse(const at::Tensor& X_BSMD, const Mixing& mixing) const;
   /// The streams after the sublayer returned y_BSD.
-  virtual at::Tensor expand(const at::Tensor& X_BSMD, const at::Tensor& y_BSD, const Mixing& mixing) const;
+  virtual at::Tensor expand(const at::Tensor& X_BSMD,
+                            const at::Tensor& y_BSD,
+                            const Mixing& mixing) const;
 };
 
-/// Sublayer `index` counts attentions and MoEs from the embedding on (2l and 2l + 1).  `name` is the
-/// release's prefix: "hc_attn" or "hc_ffn".
+/// Sublayer `index` counts attentions and MoEs from the embedding on (2l and 2l + 1).  `name` is
+/// the release's prefix: "hc_attn" or "hc_ffn".
 std::unique_ptr<Residual> make_residual(const Scope& scope,
                                         const std::string& name,
                                         const ModelConfig& config,
                                         int64_t index);
 
-/// The final collapse of the streams: learned weights (mhc), the mean (hc), or the only stream (plain).
+/// The final collapse of the streams: learned weights (mhc), the mean (hc), or the only stream
+/// (plain).
 class StreamHead {
  public:
   StreamHead(const Scope& scope, const ModelConfig& config);

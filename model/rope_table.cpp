@@ -1,10 +1,10 @@
 #include "model/rope_table.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+
+#include <ATen/ATen.h>
 
 namespace braid {
 
@@ -26,7 +26,8 @@ std::vector<double> rope_frequencies(const ModelConfig& config, bool compressing
                     (rotations * 2 * std::numbers::pi)) /
            (2 * std::log(theta));
   };
-  const double low = std::clamp(std::floor(channel(scaling.beta_fast)), 0.0, static_cast<double>(P - 1));
+  const double low =
+      std::clamp(std::floor(channel(scaling.beta_fast)), 0.0, static_cast<double>(P - 1));
   double high = std::clamp(std::ceil(channel(scaling.beta_slow)), 0.0, static_cast<double>(P - 1));
   high = high == low ? high + 0.001 : high;
   for (int64_t i = 0; i < P / 2; ++i) {
@@ -36,7 +37,9 @@ std::vector<double> rope_frequencies(const ModelConfig& config, bool compressing
   return frequencies;
 }
 
-Rotation rotation(const std::vector<double>& frequencies, const at::Tensor& positions, at::ScalarType type) {
+Rotation rotation(const std::vector<double>& frequencies,
+                  const at::Tensor& positions,
+                  at::ScalarType type) {
   const auto w = at::tensor(frequencies, at::kDouble).to(positions.device());
   const auto angle = positions.to(at::kDouble).unsqueeze(-1) * w;
   return {angle.cos().to(type), angle.sin().to(type)};

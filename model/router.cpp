@@ -24,8 +24,8 @@ Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
 
 Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
   const auto logits_TE = project(widened(x_TD), weight_ED_);
-  // softplus(z) = -log_sigmoid(-z) is exact for large |z|.  Where it underflows to 0 the root has no
-  // slope to offer: the score is 0 and so is its gradient.
+  // softplus(z) = -log_sigmoid(-z) is exact for large |z|.  Where it underflows to 0 the root has
+  // no slope to offer: the score is 0 and so is its gradient.
   const auto softplus = -at::log_sigmoid(-logits_TE);
   const auto positive = softplus > 0;
   Routing routing;
@@ -34,15 +34,19 @@ Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
     routing.experts_TK = tid2eid_VK_.index_select(0, ids_T);
   } else {
     const auto selection = routing.scores_TE.detach() + bias_E_.to(logits_TE.scalar_type());
-    routing.experts_TK = std::get<1>(at::sort(selection, /*stable=*/true, -1, /*descending=*/true)).narrow(-1, 0, picks_);
+    routing.experts_TK = std::get<1>(at::sort(selection, /*stable=*/true, -1, /*descending=*/true))
+                             .narrow(-1, 0, picks_);
   }
   const auto chosen_TK = routing.scores_TE.gather(-1, routing.experts_TK);
   const auto sum_T1 = chosen_TK.sum(-1, true);
-  routing.weights_TK = chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling_;
+  routing.weights_TK =
+      chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling_;
   return routing;
 }
 
-at::Tensor expert_load(const at::Tensor& experts_TK, const at::Tensor& counted_T1, int64_t num_experts) {
+at::Tensor expert_load(const at::Tensor& experts_TK,
+                       const at::Tensor& counted_T1,
+                       int64_t num_experts) {
   const auto counted = experts_TK.masked_select(counted_T1.expand_as(experts_TK));
   return counted.bincount({}, num_experts).to(at::kDouble);
 }

@@ -12,9 +12,9 @@ struct Routing {
   at::Tensor scores_TE;   ///< wide: sqrt(softplus(logits)), before any bias
 };
 
-/// Chooses the experts of each token (architecture.md 2.9).  Learned: the highest scores + bias, where
-/// the bias only balances the load and never enters a weight; of equals the lower index wins.  Hash: a
-/// table of the token ids.  Either way the weights come from the learned scores.
+/// Chooses the experts of each token (architecture.md 2.9).  Learned: the highest scores + bias,
+/// where the bias only balances the load and never enters a weight; of equals the lower index wins.
+/// Hash: a table of the token ids.  Either way the weights come from the learned scores.
 class Router {
  public:
   Router(const Scope& scope, const ModelConfig& config, RoutingKind kind);
@@ -32,10 +32,12 @@ class Router {
 };
 
 /// Tokens per expert, [E] wide.  experts_TK as in Routing; counted_T1 bool: padding is not counted.
-at::Tensor expert_load(const at::Tensor& experts_TK, const at::Tensor& counted_T1, int64_t num_experts);
+at::Tensor expert_load(const at::Tensor& experts_TK,
+                       const at::Tensor& counted_T1,
+                       int64_t num_experts);
 
-/// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of all
-/// its tokens (arXiv:2408.15664).
+/// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of
+/// all its tokens (arXiv:2408.15664).
 void balance_bias(const at::Tensor& bias_E, const at::Tensor& load_E, double speed);
 
 }  // namespace braid

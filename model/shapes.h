@@ -1,5 +1,6 @@
 #pragma once
-// Shape suffixes used in all of Braid: x_BSD is a tensor of shape [B, S, D]. A letter has one meaning.
+// Shape suffixes used in all of Braid: x_BSD is a tensor of shape [B, S, D]. A letter has one
+// meaning.
 //
 //   B  sequences of a batch             S  tokens of a sequence (queries)
 //   T  tokens, B * S flattened          U  key positions of the raw (window) keys

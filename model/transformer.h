@@ -1,9 +1,9 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <memory>
 #include <optional>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "model/block.h"
 #include "model/mtp.h"
@@ -51,8 +51,11 @@ class Transformer {
   /// The next `ids_BS` of the documents in `state` (empty at first); updates the state.
   Hidden forward(const at::Tensor& ids_BS, DecodeState& state) const;
 
-  /// The MTP block's hidden state for the pass that gave `hidden`; requires config.num_nextn_predict_layers.
-  at::Tensor mtp_forward(const Tokens& tokens, const Hidden& hidden, Observations* observations = nullptr) const;
+  /// The MTP block's hidden state for the pass that gave `hidden`; requires
+  /// config.num_nextn_predict_layers.
+  at::Tensor mtp_forward(const Tokens& tokens,
+                         const Hidden& hidden,
+                         Observations* observations = nullptr) const;
 
   /// Wide logits [..., V] of normed hidden states [..., D].
   at::Tensor logits(const at::Tensor& hidden) const;
@@ -68,7 +71,10 @@ class Transformer {
 
  private:
   at::Tensor embedded(const at::Tensor& ids_BS) const;
-  Hidden run(const at::Tensor& ids_BS, const Geometry& geometry, DecodeState* state, Observations* observations) const;
+  Hidden run(const at::Tensor& ids_BS,
+             const Geometry& geometry,
+             DecodeState* state,
+             Observations* observations) const;
 
   ModelConfig config_;
   at::ScalarType compute_;

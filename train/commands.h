@@ -1,7 +1,7 @@
 #pragma once
-#include <CLI/CLI.hpp>
-
 #include <functional>
+
+#include <CLI/CLI.hpp>
 
 namespace braid {
 

@@ -21,21 +21,34 @@ void RunConfig::validate() const {
   const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
   if (model.vocab_size < vocabulary) {
     throw ConfigError("model.vocab_size",
-                      text("is ", model.vocab_size, ", but tokenizer '", tokenizer.kind, "' has ", vocabulary, " ids"));
+                      text("is ",
+                           model.vocab_size,
+                           ", but tokenizer '",
+                           tokenizer.kind,
+                           "' has ",
+                           vocabulary,
+                           " ids"));
   }
   if (train.global_batch_size % train.micro_batch_size != 0) {
-    throw ConfigError("train.micro_batch_size", text("is ", train.micro_batch_size,
-                                                     ", which does not divide train.global_batch_size ",
-                                                     train.global_batch_size));
+    throw ConfigError("train.micro_batch_size",
+                      text("is ",
+                           train.micro_batch_size,
+                           ", which does not divide train.global_batch_size ",
+                           train.global_batch_size));
   }
-  for (const auto& [key, length] : {std::pair{"data.seq_len", data.seq_len},
-                                    std::pair{"data.validation_seq_len", data.validation_seq_len}}) {
+  for (const auto& [key, length] :
+       {std::pair{"data.seq_len", data.seq_len},
+        std::pair{"data.validation_seq_len", data.validation_seq_len}}) {
     if (length > model.max_position_embeddings) {
-      throw ConfigError(key, text("is ", length, ", more than model.max_position_embeddings ",
-                                  model.max_position_embeddings));
+      throw ConfigError(key,
+                        text("is ",
+                             length,
+                             ", more than model.max_position_embeddings ",
+                             model.max_position_embeddings));
     }
   }
-  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." || run.name == "..") {
+  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
+      run.name == "..") {
     throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));
   }
 }

@@ -49,12 +49,20 @@ struct DataSection {
   static void fields(Visitor& v) {
     using D = DataSection;
     v("train", &D::train, "text files, or folders of *.txt");
-    v("validation", &D::validation, "the same for validation; empty = a fraction of the training documents");
-    v("validation_fraction", &D::validation_fraction, "share of documents, chosen by a hash of their content",
+    v("validation",
+      &D::validation,
+      "the same for validation; empty = a fraction of the training documents");
+    v("validation_fraction",
+      &D::validation_fraction,
+      "share of documents, chosen by a hash of their content",
       between(0, 0.5));
-    v("document_separator", &D::document_separator, "a line of exactly this parts documents; empty = one per file");
+    v("document_separator",
+      &D::document_separator,
+      "a line of exactly this parts documents; empty = one per file");
     v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
-    v("validation_seq_len", &D::validation_seq_len, "the same in validation: longest context a byte is judged with",
+    v("validation_seq_len",
+      &D::validation_seq_len,
+      "the same in validation: longest context a byte is judged with",
       at_least(2));
     v("pack_window", &D::pack_window, "documents considered together when packing", at_least(1));
   }
@@ -62,7 +70,8 @@ struct DataSection {
 
 enum class ComputeType { kFloat64, kFloat32, kBfloat16 };
 inline auto enum_names(ComputeType) {
-  return std::array{EnumName{"float64", ComputeType::kFloat64}, EnumName{"float32", ComputeType::kFloat32},
+  return std::array{EnumName{"float64", ComputeType::kFloat64},
+                    EnumName{"float32", ComputeType::kFloat32},
                     EnumName{"bfloat16", ComputeType::kBfloat16}};
 }
 at::ScalarType scalar_type(ComputeType type);
@@ -81,11 +90,17 @@ struct TrainSection {
     using T = TrainSection;
     v("max_steps", &T::max_steps, "optimiser steps of the whole run", at_least(1));
     v("global_batch_size", &T::global_batch_size, "sequences per optimiser step", at_least(1));
-    v("micro_batch_size", &T::micro_batch_size, "sequences that are in memory at once", at_least(1));
+    v("micro_batch_size",
+      &T::micro_batch_size,
+      "sequences that are in memory at once",
+      at_least(1));
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
     v("threads", &T::threads, "CPU threads; 0 = one per core", at_least(0));
     v("validate_every_steps", &T::validate_every_steps, "0 = only at the end", at_least(0));
-    v("max_skipped_steps", &T::max_skipped_steps, "non-finite steps in a row before the run stops", at_least(0));
+    v("max_skipped_steps",
+      &T::max_skipped_steps,
+      "non-finite steps in a row before the run stops",
+      at_least(0));
   }
 };
 
@@ -98,8 +113,14 @@ struct LossSection {
   static void fields(Visitor& v) {
     using L = LossSection;
     v("mtp_weight", &L::mtp_weight, "weight of the multi-token prediction loss", at_least(0));
-    v("mtp_decay_weight", &L::mtp_decay_weight, "the same once the learning rate decays", at_least(0));
-    v("bias_update_speed", &L::bias_update_speed, "step of the routing biases towards even expert load", at_least(0));
+    v("mtp_decay_weight",
+      &L::mtp_decay_weight,
+      "the same once the learning rate decays",
+      at_least(0));
+    v("bias_update_speed",
+      &L::bias_update_speed,
+      "step of the routing biases towards even expert load",
+      at_least(0));
   }
 };
 
@@ -119,7 +140,10 @@ struct LoggingSection {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("every_steps", &LoggingSection::every_steps, "steps between lines where the output is no terminal", at_least(1));
+    v("every_steps",
+      &LoggingSection::every_steps,
+      "steps between lines where the output is no terminal",
+      at_least(1));
   }
 };
 

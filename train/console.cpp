@@ -1,20 +1,23 @@
 #include "train/console.h"
 
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdio>
 #include <iostream>
+
+#include <unistd.h>
 
 #include "core/error.h"
 
 namespace braid {
 
-Console::Console(const std::filesystem::path& log_file) : log_(log_file, std::ios::app), terminal_(isatty(1) == 1) {
+Console::Console(const std::filesystem::path& log_file)
+    : log_(log_file, std::ios::app), terminal_(isatty(1) == 1) {
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
-Console::~Console() { end_progress(); }
+Console::~Console() {
+  end_progress();
+}
 
 void Console::line(const std::string& text) {
   end_progress();

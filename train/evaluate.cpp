@@ -1,16 +1,19 @@
 #include "train/evaluate.h"
 
+#include <numbers>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-
-#include <numbers>
 
 #include "data/loader.h"
 #include "model/losses.h"
 
 namespace braid {
 
-Evaluation evaluate(const Transformer& model, const TokenStore& store, int64_t seq_len, int64_t rows) {
+Evaluation evaluate(const Transformer& model,
+                    const TokenStore& store,
+                    int64_t seq_len,
+                    int64_t rows) {
   const at::NoGradGuard no_grad;
   double nats = 0;
   Evaluation result;

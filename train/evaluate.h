@@ -11,6 +11,9 @@ struct Evaluation {
 };
 
 /// The model on every document of a store, whole up to seq_len tokens of context.
-Evaluation evaluate(const Transformer& model, const TokenStore& store, int64_t seq_len, int64_t rows);
+Evaluation evaluate(const Transformer& model,
+                    const TokenStore& store,
+                    int64_t seq_len,
+                    int64_t rows);
 
 }  // namespace braid

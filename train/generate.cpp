@@ -36,8 +36,13 @@ void generate(const Transformer& model,
               const std::function<void(int64_t)>& visit) {
   require(!prompt.empty(), "[generate] the prompt has no tokens");
   const int64_t longest = model.config().max_position_embeddings;
-  require(static_cast<int64_t>(prompt.size()) + options.max_tokens <= longest, "[generate] ", prompt.size(),
-          " prompt tokens and ", options.max_tokens, " new ones exceed the model's max_position_embeddings ", longest);
+  require(static_cast<int64_t>(prompt.size()) + options.max_tokens <= longest,
+          "[generate] ",
+          prompt.size(),
+          " prompt tokens and ",
+          options.max_tokens,
+          " new ones exceed the model's max_position_embeddings ",
+          longest);
   const at::NoGradGuard no_grad;
   const uint64_t key = random_key(options.seed, "generate");
   DecodeState state;
@@ -45,7 +50,8 @@ void generate(const Transformer& model,
   for (int64_t i = 0; i < options.max_tokens; ++i) {
     const auto hidden = model.forward(ids, state);
     const auto logits_V = model.logits(hidden.final_BSD.select(1, -1)).squeeze(0);
-    const int64_t id = drawn(logits_V, options.temperature, random_uniform(key, static_cast<uint64_t>(i)));
+    const int64_t id =
+        drawn(logits_V, options.temperature, random_uniform(key, static_cast<uint64_t>(i)));
     if (id == end_id) {
       return;
     }

@@ -14,8 +14,9 @@ struct GenerateOptions {
   uint64_t seed = 0;
 };
 
-/// Continues one sequence of ids token by token with the decode state, until `end_id` or max_tokens.
-/// `visit` sees each new id at once.  The draw of the i-th token is a pure function of (seed, i).
+/// Continues one sequence of ids token by token with the decode state, until `end_id` or
+/// max_tokens. `visit` sees each new id at once.  The draw of the i-th token is a pure function of
+/// (seed, i).
 void generate(const Transformer& model,
               const std::vector<int64_t>& prompt,
               int64_t end_id,

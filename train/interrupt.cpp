@@ -7,7 +7,9 @@ namespace {
 
 volatile std::sig_atomic_t received = 0;
 
-extern "C" void remember_signal(int signal) { received = signal; }
+extern "C" void remember_signal(int signal) {
+  received = signal;
+}
 
 void handle(int signal, void (*handler)(int)) {
   struct sigaction action = {};
@@ -32,6 +34,8 @@ InterruptGuard::~InterruptGuard() {
   }
 }
 
-int InterruptGuard::signal() const { return received; }
+int InterruptGuard::signal() const {
+  return received;
+}
 
 }  // namespace braid

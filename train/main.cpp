@@ -1,8 +1,8 @@
-#include <c10/util/Exception.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <iostream>
+
+#include <c10/util/Exception.h>
+#include <unistd.h>
 
 #include "core/version.h"
 #include "train/commands.h"
@@ -16,9 +16,9 @@ int fail_with(const std::string& message) {
   return kFailed;
 }
 
-// Idle OpenMP threads spin for milliseconds by default.  On a machine that does anything else beside,
-// that makes training up to 30 times slower, and libgomp reads the limit only when it is loaded: so
-// the program sets it and starts itself again.  A user's own setting is left alone.
+// Idle OpenMP threads spin for milliseconds by default.  On a machine that does anything else
+// beside, that makes training up to 30 times slower, and libgomp reads the limit only when it is
+// loaded: so the program sets it and starts itself again.  A user's own setting is left alone.
 void restart_with_short_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {
     setenv("GOMP_SPINCOUNT", "2000", 1);
@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
   restart_with_short_spinning(argv);
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
-  app.require_subcommand(0, 1);  // none is reported below: CLI11 would hide a misspelt one behind it
+  app.require_subcommand(0,
+                         1);  // none is reported below: CLI11 would hide a misspelt one behind it
   const std::vector<std::pair<std::string, braid::Command>> commands = {
       {"train", braid::train_command(app)},
       {"generate", braid::generate_command(app)},

@@ -1,6 +1,7 @@
 #include "train/metrics.h"
 
 #include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"

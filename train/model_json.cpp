@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <fstream>
+
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -21,14 +22,19 @@ class Section {
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
 
   const Json& at(const char* key) const {
-    require(has(key), place_, ": key '", key, "' is missing; is this the config.json of a DeepSeek-V4 model?");
+    require(has(key),
+            place_,
+            ": key '",
+            key,
+            "' is missing; is this the config.json of a DeepSeek-V4 model?");
     return json_.at(key);
   }
 
   Section section(const char* key) const { return {at(key), text(place_, ": ", key)}; }
 
   void read(const char* key, int64_t& into) const {
-    require(at(key).is_number_integer(), place_, ": '", key, "' is ", at(key), ", expected an integer");
+    require(
+        at(key).is_number_integer(), place_, ": '", key, "' is ", at(key), ", expected an integer");
     into = at(key).get<int64_t>();
   }
   void read(const char* key, double& into) const {
@@ -37,7 +43,8 @@ class Section {
   }
   void read(const char* key, std::vector<int64_t>& into) const {
     for (const auto& item : list(key)) {
-      require(item.is_number_integer(), place_, ": '", key, "' holds ", item, ", expected integers");
+      require(
+          item.is_number_integer(), place_, ": '", key, "' holds ", item, ", expected integers");
       into.push_back(item.get<int64_t>());
     }
   }
@@ -57,8 +64,15 @@ class Section {
   }
   /// Values that Braid implements in one way only.
   void require_value(const char* key, const Json& expected) const {
-    require(!has(key) || at(key) == expected, place_, ": '", key, "' is ", json_.value(key, Json()),
-            "; Braid implements ", expected, " only");
+    require(!has(key) || at(key) == expected,
+            place_,
+            ": '",
+            key,
+            "' is ",
+            json_.value(key, Json()),
+            "; Braid implements ",
+            expected,
+            " only");
   }
   const std::string& place() const { return place_; }
 
@@ -87,8 +101,11 @@ void read_layers_of_hf(const Section& json, ModelConfig& config) {
     } else if (word == "full_attention") {
       config.layer_types.push_back(AttentionKind::kFull);
     } else {
-      fail(json.place(), ": 'layer_types' holds '", word,
-           "', expected sliding_attention, compressed_sparse_attention, heavily_compressed_attention or full_attention");
+      fail(json.place(),
+           ": 'layer_types' holds '",
+           word,
+           "', expected sliding_attention, compressed_sparse_attention, "
+           "heavily_compressed_attention or full_attention");
     }
     config.compress_ratios.push_back(ratio);
   }
@@ -96,7 +113,10 @@ void read_layers_of_hf(const Section& json, ModelConfig& config) {
 
 void read_routing_of_hf(const Section& json, ModelConfig& config) {
   for (const auto& word : json.words("mlp_layer_types")) {
-    require(word == "hash_moe" || word == "moe", json.place(), ": 'mlp_layer_types' holds '", word,
+    require(word == "hash_moe" || word == "moe",
+            json.place(),
+            ": 'mlp_layer_types' holds '",
+            word,
             "', expected hash_moe or moe");
     config.routing.push_back(word == "hash_moe" ? RoutingKind::kHash : RoutingKind::kLearned);
   }

@@ -19,13 +19,23 @@ OpenedModel open_safetensors_folder(const fs::path& folder, at::ScalarType compu
   auto config = read_model_json(folder / "config.json");
   const SafetensorsFile file(folder);
   const auto renamed = release_tensors(file.views());
-  require(renamed.unknown.empty(), folder.string(), ": tensor '", renamed.unknown.empty() ? "" : renamed.unknown[0],
-          "' has no place in a DeepSeek-V4 model (", renamed.unknown.size(), " such names)");
+  require(renamed.unknown.empty(),
+          folder.string(),
+          ": tensor '",
+          renamed.unknown.empty() ? "" : renamed.unknown[0],
+          "' has no place in a DeepSeek-V4 model (",
+          renamed.unknown.size(),
+          " such names)");
   bool has_mtp = false;
   for (const auto& [name, value] : renamed.tensors) {
     has_mtp = has_mtp || name.starts_with("mtp.");
-    require(value.is_floating_point() || value.scalar_type() == at::kLong || value.scalar_type() == at::kInt,
-            folder.string(), ": tensor ", name, " is stored as ", value.scalar_type(),
+    require(value.is_floating_point() || value.scalar_type() == at::kLong ||
+                value.scalar_type() == at::kInt,
+            folder.string(),
+            ": tensor ",
+            name,
+            " is stored as ",
+            value.scalar_type(),
             "; quantised checkpoints cannot be read yet");
   }
   if (!has_mtp) {
@@ -58,7 +68,9 @@ OpenedModel open_checkpoint(const fs::path& folder, at::ScalarType compute) {
 }  // namespace
 
 OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
-  require(fs::is_directory(path), path.string(), ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
+  require(fs::is_directory(path),
+          path.string(),
+          ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
   if (fs::exists(path / "config.json")) {
     return open_safetensors_folder(path, compute);
@@ -69,11 +81,15 @@ OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
   if (fs::is_directory(path / "checkpoints")) {
     std::vector<std::string> skipped;
     const auto newest = newest_complete_checkpoint(path / "checkpoints", &skipped);
-    require(newest.has_value(), path.string(), ": the run has no complete checkpoint yet",
+    require(newest.has_value(),
+            path.string(),
+            ": the run has no complete checkpoint yet",
             skipped.empty() ? "" : " (" + skipped.front() + ")");
     return open_checkpoint(*newest, compute);
   }
-  fail(path.string(), ": is no model: found neither checkpoints/ (a run), COMPLETE (a checkpoint) nor config.json");
+  fail(
+      path.string(),
+      ": is no model: found neither checkpoints/ (a run), COMPLETE (a checkpoint) nor config.json");
 }
 
 }  // namespace braid

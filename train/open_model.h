@@ -15,8 +15,9 @@ struct OpenedModel {
   std::string source;                    ///< the folder the weights came from
 };
 
-/// Opens a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with config.json and
-/// safetensors under Hugging Face or release names.  Throws Error that says what was looked for.
+/// Opens a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with
+/// config.json and safetensors under Hugging Face or release names.  Throws Error that says what
+/// was looked for.
 OpenedModel open_model(const std::filesystem::path& path, at::ScalarType compute);
 
 }  // namespace braid

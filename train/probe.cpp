@@ -9,21 +9,38 @@
 namespace braid {
 namespace {
 
-void check_inputs(const Transformer& model, const at::Tensor& ids_BS, const at::Tensor& targets_BS) {
+void check_inputs(const Transformer& model,
+                  const at::Tensor& ids_BS,
+                  const at::Tensor& targets_BS) {
   const int64_t V = model.config().vocab_size;
   const auto check = [V](const char* name, const at::Tensor& ids, bool may_ignore) {
-    require(ids.scalar_type() == at::kLong && ids.dim() == 2 && ids.numel() > 0, "[probe] ", name,
-            " must be int64 [B, S] and not empty, got ", ids.scalar_type(), " ", ids.sizes());
+    require(ids.scalar_type() == at::kLong && ids.dim() == 2 && ids.numel() > 0,
+            "[probe] ",
+            name,
+            " must be int64 [B, S] and not empty, got ",
+            ids.scalar_type(),
+            " ",
+            ids.sizes());
     const auto known = (ids >= 0).logical_and(ids < V);
     const auto good = may_ignore ? known.logical_or(ids == kIgnoredTarget) : known;
-    require(good.all().item<bool>(), "[probe] ", name, " holds ids outside the vocabulary of ", V,
-            may_ignore ? " (and -100 = ignored)" : "", ": from ", ids.min().item<int64_t>(), " to ",
+    require(good.all().item<bool>(),
+            "[probe] ",
+            name,
+            " holds ids outside the vocabulary of ",
+            V,
+            may_ignore ? " (and -100 = ignored)" : "",
+            ": from ",
+            ids.min().item<int64_t>(),
+            " to ",
             ids.max().item<int64_t>());
   };
   check("input_ids", ids_BS, false);
   if (targets_BS.defined()) {
     check("labels", targets_BS, true);
-    require(targets_BS.sizes() == ids_BS.sizes(), "[probe] labels are ", targets_BS.sizes(), " but input_ids are ",
+    require(targets_BS.sizes() == ids_BS.sizes(),
+            "[probe] labels are ",
+            targets_BS.sizes(),
+            " but input_ids are ",
             ids_BS.sizes());
   }
 }
@@ -36,7 +53,8 @@ at::Tensor next_id_targets(const at::Tensor& ids_BS) {
 }
 
 at::Tensor mean_loss(const at::Tensor& logits_BSV, const at::Tensor& targets_BS) {
-  return cross_entropy_sum(logits_BSV, targets_BS) / std::max<int64_t>(1, counted_targets(targets_BS));
+  return cross_entropy_sum(logits_BSV, targets_BS) /
+         std::max<int64_t>(1, counted_targets(targets_BS));
 }
 
 // Gradients of one loss by release name; parameters that it does not reach get zeros.
@@ -55,7 +73,8 @@ void add_gradients(Transformer& model,
     if (parameter.value.is_floating_point()) {
       const auto& gradient = parameter.value.grad();
       gradients.push_back(
-          {parameter.name, gradient.defined() ? gradient.clone() : at::zeros_like(parameter.value).detach()});
+          {parameter.name,
+           gradient.defined() ? gradient.clone() : at::zeros_like(parameter.value).detach()});
     }
   }
   for (const auto& [name, gradient] : unstacked(gradients)) {
@@ -84,7 +103,8 @@ std::vector<NamedTensor> probe(Transformer& model,
   }
   if (options.streams) {
     for (std::size_t layer = 0; layer < observations.streams_BSMD.size(); ++layer) {
-      results.push_back({text("streams.", layer), widened(observations.streams_BSMD[layer].detach())});
+      results.push_back(
+          {text("streams.", layer), widened(observations.streams_BSMD[layer].detach())});
     }
   }
   if (options.mtp) {

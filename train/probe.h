@@ -1,7 +1,7 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
 #include "model/transformer.h"
@@ -14,9 +14,9 @@ struct ProbeOptions {
   bool mtp = false;
 };
 
-/// The exact numbers of one pass, for comparison with any other implementation; names and shapes are the
-/// contract of `braid probe` (docs/architecture.md).  ids_BS int64; targets_BS int64, or undefined for
-/// "the next id".  Results are float64 for a float64 model and float32 otherwise.
+/// The exact numbers of one pass, for comparison with any other implementation; names and shapes
+/// are the contract of `braid probe` (docs/architecture.md).  ids_BS int64; targets_BS int64, or
+/// undefined for "the next id".  Results are float64 for a float64 model and float32 otherwise.
 std::vector<NamedTensor> probe(Transformer& model,
                                const at::Tensor& ids_BS,
                                const at::Tensor& targets_BS,

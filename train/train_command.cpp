@@ -15,13 +15,16 @@ Command train_command(CLI::App& app) {
     bool help_config = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  auto* command = app.add_subcommand("train", "Train a model as a YAML file says; continues a run that exists");
+  auto* command =
+      app.add_subcommand("train", "Train a model as a YAML file says; continues a run that exists");
   auto* config = command->add_option("config", arguments->config, "the run's YAML file");
   command->add_option("--set", arguments->overrides, "a.b=value, wins over the file; repeatable")
       ->allow_extra_args(false);
-  auto* help = command->add_flag("--help-config", arguments->help_config, "print every key with default and meaning");
-  command->footer("Example:\n  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n\n"
-                  "Ctrl-C saves and exits with status 130; the same command continues.");
+  auto* help = command->add_flag(
+      "--help-config", arguments->help_config, "print every key with default and meaning");
+  command->footer(
+      "Example:\n  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n\n"
+      "Ctrl-C saves and exits with status 130; the same command continues.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
       throw CLI::RequiredError("config");
@@ -37,14 +40,16 @@ Command train_command(CLI::App& app) {
     const InterruptGuard interrupt;
     Trainer trainer(run_config);
     if (trainer.step() >= run_config.train.max_steps) {
-      std::cout << "The run is finished: step " << trainer.step() << " of " << run_config.train.max_steps
+      std::cout << "The run is finished: step " << trainer.step() << " of "
+                << run_config.train.max_steps
                 << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
       return 0;
     }
     if (trainer.run([&interrupt] { return interrupt.signal() != 0; }) == TrainingEnd::kFinished) {
       return 0;
     }
-    std::cout << "Stopped after step " << trainer.step() << "; the same command continues." << std::endl;
+    std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
+              << std::endl;
     return interrupt.signal() == SIGTERM ? 143 : 130;
   };
 }

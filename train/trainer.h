@@ -1,6 +1,6 @@
 #pragma once
-#include <memory>
 #include <functional>
+#include <memory>
 
 #include "data/loader.h"
 #include "data/tokenizer.h"
@@ -16,17 +16,17 @@ namespace braid {
 /// How a training run ended.
 enum class TrainingEnd { kFinished, kInterrupted };
 
-/// One training run in one process: everything it holds can be rebuilt from its folder, so that a run
-/// that stops at any step continues with the same bits.
+/// One training run in one process: everything it holds can be rebuilt from its folder, so that a
+/// run that stops at any step continues with the same bits.
 class Trainer {
  public:
-  /// Prepares the run's folder and data, and continues from the newest complete checkpoint if there is one.
-  /// Throws Error when another process is training in the folder.
+  /// Prepares the run's folder and data, and continues from the newest complete checkpoint if there
+  /// is one. Throws Error when another process is training in the folder.
   explicit Trainer(const RunConfig& config);
   ~Trainer();
 
-  /// Trains up to config.train.max_steps, or until `interrupted` returns true between two steps; saves
-  /// either way.
+  /// Trains up to config.train.max_steps, or until `interrupted` returns true between two steps;
+  /// saves either way.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   int64_t step() const { return step_; }
@@ -38,7 +38,10 @@ class Trainer {
     bool applied = true;
   };
   StepResult train_step();
-  void forward_backward(const Batch& batch, int64_t targets, int64_t mtp_targets, StepResult& result);
+  void forward_backward(const Batch& batch,
+                        int64_t targets,
+                        int64_t mtp_targets,
+                        StepResult& result);
   void update_routing_biases();
 
   void prepare_data();
@@ -63,12 +66,13 @@ class Trainer {
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<Metrics> metrics_;
 
-  int64_t step_ = 0;                  // finished steps, skipped ones included
-  int64_t tokens_ = 0;                // counted targets seen
+  int64_t step_ = 0;    // finished steps, skipped ones included
+  int64_t tokens_ = 0;  // counted targets seen
   int64_t skipped_in_a_row_ = 0;
   int64_t saved_step_ = -1;
-  std::vector<at::Tensor> expert_load_E_;  // of the present step, by router; undefined for hash layers
-  double seconds_per_step_ = 0;       // running mean
+  std::vector<at::Tensor>
+      expert_load_E_;            // of the present step, by router; undefined for hash layers
+  double seconds_per_step_ = 0;  // running mean
 };
 
 }  // namespace braid

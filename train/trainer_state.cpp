@@ -1,14 +1,14 @@
 // What a run keeps on disk: its folder, its data, and saving and resuming.
+#include <map>
+#include <sstream>
+#include <thread>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-#include <map>
-#include <sstream>
-#include <thread>
 
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
@@ -24,11 +24,13 @@ namespace fs = std::filesystem;
 // One training process per folder: two would overwrite each other's checkpoints.
 class Trainer::FolderLock {
  public:
-  explicit FolderLock(const fs::path& folder) : descriptor_(open((folder / ".lock").c_str(), O_CREAT | O_RDWR, 0644)) {
+  explicit FolderLock(const fs::path& folder)
+      : descriptor_(open((folder / ".lock").c_str(), O_CREAT | O_RDWR, 0644)) {
     require(descriptor_ >= 0, folder.string(), ": cannot be written");
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
       close(descriptor_);
-      fail(folder.string(), ": another process is training in this run; wait for it or choose another run.name");
+      fail(folder.string(),
+           ": another process is training in this run; wait for it or choose another run.name");
     }
   }
   ~FolderLock() { close(descriptor_); }
@@ -45,15 +47,21 @@ Checkpoint load_undamaged(const fs::path& folder) {
   try {
     return load_checkpoint(folder);
   } catch (const Error& error) {
-    fail(error.what(), ". Move ", folder.string(), " away, and the run continues from the checkpoint before it");
+    fail(error.what(),
+         ". Move ",
+         folder.string(),
+         " away, and the run continues from the checkpoint before it");
   }
 }
 
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
   const auto found = state.find(key);
-  require(found != state.end() && std::holds_alternative<T>(found->second), checkpoint.string(),
-          ": its state has no usable '", key, "'; it was not written by this version of braid train");
+  require(found != state.end() && std::holds_alternative<T>(found->second),
+          checkpoint.string(),
+          ": its state has no usable '",
+          key,
+          "'; it was not written by this version of braid train");
   return std::get<T>(found->second);
 }
 
@@ -72,7 +80,8 @@ std::vector<std::string> differences(const Config& before, const Config& now) {
   const auto old_lines = lines_of(dump_config(before)), new_lines = lines_of(dump_config(now));
   std::vector<std::string> result;
   for (std::size_t i = 0; i < std::max(old_lines.size(), new_lines.size()); ++i) {
-    const auto was = i < old_lines.size() ? old_lines[i] : "", is = i < new_lines.size() ? new_lines[i] : "";
+    const auto was = i < old_lines.size() ? old_lines[i] : "",
+               is = i < new_lines.size() ? new_lines[i] : "";
     if (was != is) {
       result.push_back(text("was '", was, "', is '", is, "'"));
     }
@@ -94,8 +103,8 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
   prepare_data();
-  model_ = std::make_unique<Transformer>(config_.model, scalar_type(config_.train.dtype),
-                                         static_cast<uint64_t>(config_.run.seed));
+  model_ = std::make_unique<Transformer>(
+      config_.model, scalar_type(config_.train.dtype), static_cast<uint64_t>(config_.run.seed));
   std::vector<NamedTensor> trained;
   for (const auto& parameter : model_->parameters().all()) {
     if (parameter.trained) {
@@ -106,9 +115,10 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
                             .num_output_groups = config_.model.o_groups};
   optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
                                            group_parameters(trained, facts, config_.optimizer));
-  loader_ = std::make_unique<Loader>(*training_, LoaderOptions{.seq_len = config_.data.seq_len,
-                                                               .seed = static_cast<uint64_t>(config_.run.seed),
-                                                               .pack_window = config_.data.pack_window});
+  loader_ = std::make_unique<Loader>(*training_,
+                                     LoaderOptions{.seq_len = config_.data.seq_len,
+                                                   .seed = static_cast<uint64_t>(config_.run.seed),
+                                                   .pack_window = config_.data.pack_window});
   const bool resumed = resume();
   metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
   write_file_atomically(folder / "config.yaml", dump_config(config_));
@@ -127,12 +137,14 @@ void Trainer::prepare_data() {
   const auto folder = config_.run_dir() / "data";
   fs::create_directories(folder);
   Corpus corpus;
-  corpus.training = {{config_.data.train.begin(), config_.data.train.end()}, config_.data.document_separator};
+  corpus.training = {{config_.data.train.begin(), config_.data.train.end()},
+                     config_.data.document_separator};
   corpus.validation = {{config_.data.validation.begin(), config_.data.validation.end()},
                        config_.data.document_separator};
-  corpus.validation_fraction = config_.data.validation.empty() ? config_.data.validation_fraction : 0;
-  const CorpusFiles files{folder / "train.tokens", folder / "validation.tokens",
-                          config_.run_dir() / "validation.txt"};
+  corpus.validation_fraction =
+      config_.data.validation.empty() ? config_.data.validation_fraction : 0;
+  const CorpusFiles files{
+      folder / "train.tokens", folder / "validation.tokens", config_.run_dir() / "validation.txt"};
   build_token_stores(corpus, *tokenizer_, files);
   training_ = std::make_unique<TokenStore>(files.training, *tokenizer_);
   if (corpus.validation_fraction > 0 || !config_.data.validation.empty()) {
@@ -146,10 +158,18 @@ void Trainer::describe() const {
     parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
   }
   console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
-  console_->line(text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
-  console_->line(text("data: ", training_->num_documents(), " documents, ", training_->num_tokens(), " tokens",
-                      validation_ ? text("; validation ", validation_->num_documents(), " documents, ",
-                                         validation_->text_bytes(), " bytes")
+  console_->line(
+      text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  console_->line(text("data: ",
+                      training_->num_documents(),
+                      " documents, ",
+                      training_->num_tokens(),
+                      " tokens",
+                      validation_ ? text("; validation ",
+                                         validation_->num_documents(),
+                                         " documents, ",
+                                         validation_->text_bytes(),
+                                         " bytes")
                                   : std::string("; no validation")));
   console_->line(group_table(optimizer_->parameters()));
 }
@@ -176,10 +196,12 @@ void Trainer::save() {
                       {"data_digest", training_->sources_digest()}};
   const auto root = config_.run_dir() / "checkpoints";
   fs::create_directories(root);
-  save_checkpoint(root / checkpoint_folder_name(step_), checkpoint, {{"config.yaml", dump_config(config_)}});
+  save_checkpoint(
+      root / checkpoint_folder_name(step_), checkpoint, {{"config.yaml", dump_config(config_)}});
   prune_checkpoints(root, config_.checkpoint.keep_last);
   saved_step_ = step_;
-  console_->line(text("step ", step_, " | saved ", (root / checkpoint_folder_name(step_)).string()));
+  console_->line(
+      text("step ", step_, " | saved ", (root / checkpoint_folder_name(step_)).string()));
 }
 
 bool Trainer::resume() {
@@ -190,8 +212,11 @@ bool Trainer::resume() {
   std::vector<std::string> skipped;
   const auto found = newest_complete_checkpoint(root, &skipped);
   // Starting again would overwrite what the run has reached so far.
-  require(found || skipped.empty(), root.string(), ": no checkpoint is whole, so the run cannot continue: ",
-          skipped.empty() ? "" : skipped.front(), ". Choose another run.name, or remove the folder to start again");
+  require(found || skipped.empty(),
+          root.string(),
+          ": no checkpoint is whole, so the run cannot continue: ",
+          skipped.empty() ? "" : skipped.front(),
+          ". Choose another run.name, or remove the folder to start again");
   for (const auto& reason : skipped) {
     console_->line("passing over a damaged checkpoint: " + reason);
   }
@@ -201,7 +226,9 @@ bool Trainer::resume() {
   const auto checkpoint = load_undamaged(*found);
   const auto before = load_config<RunConfig>((*found / "config.yaml").string()).value;
   const auto model_differences = differences(before.model, config_.model);
-  require(model_differences.empty(), found->string(), " holds another model than the configuration: ",
+  require(model_differences.empty(),
+          found->string(),
+          " holds another model than the configuration: ",
           model_differences.empty() ? "" : model_differences.front(),
           "; choose another run.name, or remove the folder to start again");
   for (const auto& difference : differences(before, config_)) {
@@ -220,8 +247,12 @@ bool Trainer::resume() {
   model_->parameters().load(weights, found->string());
   for (const auto& [name, value] : unstacked(optimizer_->state())) {
     const auto stored = optimizer_state.find("optimizer/" + name);
-    require(stored != optimizer_state.end() && stored->second.sizes() == value.sizes(), found->string(),
-            ": no optimiser state '", name, "' of shape ", value.sizes(),
+    require(stored != optimizer_state.end() && stored->second.sizes() == value.sizes(),
+            found->string(),
+            ": no optimiser state '",
+            name,
+            "' of shape ",
+            value.sizes(),
             "; optimizer.groups must stay as they were while a run continues");
     value.copy_(stored->second);
   }
@@ -230,8 +261,10 @@ bool Trainer::resume() {
   skipped_in_a_row_ = state_value<int64_t>(checkpoint.state, "skipped_in_a_row", *found);
   optimizer_->set_steps(state_value<int64_t>(checkpoint.state, "optimizer_steps", *found));
   loader_->seek(state_value<int64_t>(checkpoint.state, "samples", *found));
-  if (state_value<std::string>(checkpoint.state, "data_digest", *found) != training_->sources_digest()) {
-    console_->line("note: the training text changed since the checkpoint; the order of its documents is new");
+  if (state_value<std::string>(checkpoint.state, "data_digest", *found) !=
+      training_->sources_digest()) {
+    console_->line(
+        "note: the training text changed since the checkpoint; the order of its documents is new");
   }
   return true;
 }

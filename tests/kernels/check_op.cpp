@@ -1,6 +1,7 @@
 #include "tests/kernels/check_op.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -63,6 +64,7 @@ at::Tensor with_gaps(const at::Tensor& tensor) {
 }
 
 void check_op(const std::string& name, const OpCheck& check) {
+  at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   const std::pair<at::ScalarType, double> types[] = {
       {at::kDouble, check.float64}, {at::kFloat, check.float32}, {at::kBFloat16, check.bfloat16}};
   for (const auto& [type, tolerance] : types) {

@@ -86,6 +86,11 @@ TEST(Sinkhorn, EqualsItsReference) {
   }
 }
 
+TEST(Sinkhorn, OfOneStreamIsOneMinusEps) {
+  const auto matrix = sinkhorn(normal_tensor("logits", {5, 1, 1}), 20, kEps);
+  expect_close("matrix", matrix, at::full({5, 1, 1}, 1 - kEps, at::kDouble), {.absolute = 1e-11});
+}
+
 TEST(Sinkhorn, TakesAnyLeadingAxesAndNoToken) {
   const auto logits = normal_tensor("logits", {2, 3, 4, 4});
   testing::expect_bitwise_equal("batch",

@@ -1,6 +1,7 @@
 #include "tests/model/support.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -56,6 +57,7 @@ std::vector<NamedLayers> layer_mixes() {
 }
 
 Transformer randomised(const ModelConfig& config, at::ScalarType compute) {
+  at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   Transformer model(config, compute, /*seed=*/7);
   for (const auto& [name, value, trained] : model.parameters().all()) {
     if (value.is_floating_point()) {

@@ -1,20 +1,24 @@
 #include "tests/support/compare.h"
 
+#include <cstring>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-
-#include <cstring>
 
 namespace braid::testing {
 
 double relative_error(const at::Tensor& got, const at::Tensor& want) {
   const auto want_double = want.detach().to(at::kCPU, at::kDouble);
-  const double difference = (got.detach().to(at::kCPU, at::kDouble) - want_double).norm().item<double>();
+  const double difference =
+      (got.detach().to(at::kCPU, at::kDouble) - want_double).norm().item<double>();
   const double size = want_double.norm().item<double>();
   return size > 0 ? difference / size : difference;
 }
 
-void expect_close(const std::string& name, const at::Tensor& got, const at::Tensor& want, Tolerance tolerance) {
+void expect_close(const std::string& name,
+                  const at::Tensor& got,
+                  const at::Tensor& want,
+                  Tolerance tolerance) {
   ASSERT_TRUE(got.defined()) << name << " is undefined";
   ASSERT_EQ(got.sizes(), want.sizes()) << name;
   if (want.numel() == 0) {
@@ -24,17 +28,19 @@ void expect_close(const std::string& name, const at::Tensor& got, const at::Tens
   const auto want_double = want.detach().to(at::kCPU, at::kDouble).contiguous().flatten();
   const auto finite = want_double.isfinite();
   ASSERT_TRUE(got_double.isfinite().equal(finite)) << name << ": NaN or inf at different places";
-  const auto difference = (got_double - want_double).where(finite, at::zeros({}, at::kDouble)).abs();
+  const auto difference =
+      (got_double - want_double).where(finite, at::zeros({}, at::kDouble)).abs();
   const auto worst = difference.argmax().item<int64_t>();
   const double worst_absolute = difference[worst].item<double>();
   const double size = want_double.where(finite, at::zeros({}, at::kDouble)).norm().item<double>();
   const double norm = difference.norm().item<double>();
-  const bool good = worst_absolute <= tolerance.absolute || norm <= tolerance.relative * size || norm == 0;
+  const bool good =
+      worst_absolute <= tolerance.absolute || norm <= tolerance.relative * size || norm == 0;
   EXPECT_TRUE(good) << name << " " << want.sizes() << ": worst element " << worst << " is "
-                    << got_double[worst].item<double>() << ", expected " << want_double[worst].item<double>()
-                    << " (difference " << worst_absolute << ", allowed " << tolerance.absolute
-                    << "); relative L2 error " << (size > 0 ? norm / size : norm) << ", allowed "
-                    << tolerance.relative;
+                    << got_double[worst].item<double>() << ", expected "
+                    << want_double[worst].item<double>() << " (difference " << worst_absolute
+                    << ", allowed " << tolerance.absolute << "); relative L2 error "
+                    << (size > 0 ? norm / size : norm) << ", allowed " << tolerance.relative;
 }
 
 void expect_bitwise_equal(const std::string& name, const at::Tensor& got, const at::Tensor& want) {

@@ -1,7 +1,7 @@
 #pragma once
-#include <ATen/core/Tensor.h>
-
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 namespace braid::testing {
 
@@ -15,7 +15,10 @@ double relative_error(const at::Tensor& got, const at::Tensor& want);
 
 /// Fails the running test unless shapes agree, NaN and inf stand at the same places and one of the
 /// bounds holds. The message names the tensor, the worst element and both values.
-void expect_close(const std::string& name, const at::Tensor& got, const at::Tensor& want, Tolerance tolerance);
+void expect_close(const std::string& name,
+                  const at::Tensor& got,
+                  const at::Tensor& want,
+                  Tolerance tolerance);
 
 /// Same shape, dtype and bits.
 void expect_bitwise_equal(const std::string& name, const at::Tensor& got, const at::Tensor& want);

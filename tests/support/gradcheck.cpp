@@ -1,18 +1,19 @@
 #include "tests/support/gradcheck.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
 
 #include "core/random.h"
 
 namespace braid::testing {
 namespace {
 
-// The projection must not be all ones: softmax-like outputs sum to a constant and would hide errors.
+// The projection must not be all ones: softmax-like outputs sum to a constant and would hide
+// errors.
 at::Tensor projected(const std::vector<at::Tensor>& outputs) {
   at::Tensor sum = at::zeros({}, at::kDouble);
   uint64_t stream = 0;
@@ -29,9 +30,10 @@ at::Tensor projected(const std::vector<at::Tensor>& outputs) {
 
 }  // namespace
 
-void expect_gradients_match(const std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>& f,
-                            std::vector<at::Tensor> inputs,
-                            GradcheckOptions options) {
+void expect_gradients_match(
+    const std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>& f,
+    std::vector<at::Tensor> inputs,
+    GradcheckOptions options) {
   for (auto& input : inputs) {
     ASSERT_EQ(input.scalar_type(), at::kDouble) << "gradcheck needs float64";
     input = input.detach().clone(at::MemoryFormat::Contiguous).requires_grad_(true);
@@ -40,7 +42,8 @@ void expect_gradients_match(const std::function<std::vector<at::Tensor>(const st
   at::NoGradGuard no_grad;
   for (std::size_t which = 0; which < inputs.size(); ++which) {
     auto& input = inputs[which];
-    const auto gradient = input.grad().defined() ? input.grad().contiguous() : at::zeros_like(input);
+    const auto gradient =
+        input.grad().defined() ? input.grad().contiguous() : at::zeros_like(input);
     double* values = input.data_ptr<double>();
     const int64_t stride = std::max<int64_t>(1, input.numel() / options.max_elements);
     std::vector<std::pair<int64_t, double>> numeric;
@@ -58,8 +61,8 @@ void expect_gradients_match(const std::function<std::vector<at::Tensor>(const st
     for (const auto& [i, value] : numeric) {
       const double analytic = gradient.data_ptr<double>()[i];
       ASSERT_LE(std::abs(analytic - value), options.absolute + options.relative * largest)
-          << "input " << which << " " << input.sizes() << ", element " << i << ": analytic " << analytic
-          << ", numeric " << value;
+          << "input " << which << " " << input.sizes() << ", element " << i << ": analytic "
+          << analytic << ", numeric " << value;
     }
   }
 }
