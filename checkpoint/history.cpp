@@ -61,6 +61,17 @@ std::string checkpoint_folder_name(int64_t step) {
          digits;
 }
 
+std::vector<fs::path> complete_checkpoints(const fs::path& root,
+                                           std::vector<std::string>* skipped) {
+  std::vector<fs::path> complete;
+  for (const auto& [step, folder] : checkpoint_folders(root)) {
+    if (is_complete(folder, skipped)) {
+      complete.push_back(folder);
+    }
+  }
+  return complete;
+}
+
 std::optional<fs::path> newest_complete_checkpoint(const fs::path& root,
                                                    std::vector<std::string>* skipped) {
   for (const auto& [step, folder] : checkpoint_folders(root)) {
@@ -71,12 +82,19 @@ std::optional<fs::path> newest_complete_checkpoint(const fs::path& root,
   return std::nullopt;
 }
 
-std::vector<fs::path> prune_checkpoints(const fs::path& root, int64_t keep_last) {
+std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+  return step_of(folder.filename().string());
+}
+
+std::vector<fs::path> prune_checkpoints(const fs::path& root,
+                                        int64_t keep_last,
+                                        int64_t keep_every_steps) {
   require(keep_last >= 1, "prune_checkpoints: keep_last is ", keep_last, ", expected at least 1");
   std::vector<fs::path> removed;
-  int64_t complete = 0;
-  for (const auto& [step, folder] : checkpoint_folders(root)) {
-    if (is_complete(folder, nullptr) && ++complete > keep_last) {
+  int64_t newer = 0;
+  for (const auto& folder : complete_checkpoints(root)) {
+    const bool kept = keep_every_steps > 0 && *checkpoint_step(folder) % keep_every_steps == 0;
+    if (++newer > keep_last && !kept) {
       // Renamed first: a half-removed folder must never look like a checkpoint.
       const fs::path doomed = folder.string() + ".tmp";
       fs::rename(folder, doomed);
@@ -85,6 +103,15 @@ std::vector<fs::path> prune_checkpoints(const fs::path& root, int64_t keep_last)
     }
   }
   return removed;
+}
+
+fs::path set_aside(const fs::path& folder, const std::string& why) {
+  fs::path name = folder.string() + "." + why;
+  for (int i = 2; fs::exists(name); ++i) {
+    name = text(folder.string(), ".", why, "-", i);
+  }
+  fs::rename(folder, name);
+  return name;
 }
 
 void put_in_place(const fs::path& finished, const fs::path& final) {

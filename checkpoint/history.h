@@ -11,16 +11,29 @@ namespace braid {
 /// "step-00001000" for 1000.
 std::string checkpoint_folder_name(int64_t step);
 
-/// The checkpoint of the highest step that is complete: COMPLETE is sound and every file has its
-/// size (load_checkpoint() compares the digests). Nothing when there is none, or no such folder.
-/// Each newer one that is not complete adds its reason to `skipped`.
+/// The checkpoints that are complete, newest first: COMPLETE is sound and every file has its size
+/// (load_checkpoint() compares the digests). Empty when there are none, or no such folder. Each one
+/// that is not complete adds its reason to `skipped`.
+std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& root,
+                                                        std::vector<std::string>* skipped = nullptr);
+
+/// The first of them.
 std::optional<std::filesystem::path> newest_complete_checkpoint(
     const std::filesystem::path& root, std::vector<std::string>* skipped = nullptr);
 
-/// Removes all but the newest `keep_last` complete checkpoints (at least 1) and returns those
-/// removed. Incomplete ones are left for people to look at.
+/// The step in a checkpoint folder's name; nothing for other names.
+std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
+
+/// Removes all but the newest `keep_last` complete checkpoints (at least 1), and those of steps that
+/// `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones are left for
+/// people to look at.
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
-                                                     int64_t keep_last);
+                                                     int64_t keep_last,
+                                                     int64_t keep_every_steps = 0);
+
+/// Renames a checkpoint so that no run continues from it: "step-00001000.damaged". Returns its new
+/// name, which no folder had before.
+std::filesystem::path set_aside(const std::filesystem::path& folder, const std::string& why);
 
 /// Renames a finished folder to its final name and forces the rename to the disk. A folder that has
 /// that name stays readable as `final` + ".old" until then; remove_leftovers() restores it if the

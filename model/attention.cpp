@@ -11,6 +11,7 @@
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "model/indexer_loss.h"
 
 namespace braid {
 
@@ -40,9 +41,10 @@ Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerC
   }
 }
 
-at::Tensor Attention::forward(const at::Tensor& h_BSD,
-                              const Geometry& geometry,
-                              AttentionState* state) const {
+Attention::Output Attention::forward(const at::Tensor& h_BSD,
+                                     const Geometry& geometry,
+                                     const PassOptions& options,
+                                     AttentionState* state) const {
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation =
       layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
@@ -61,38 +63,45 @@ at::Tensor Attention::forward(const at::Tensor& h_BSD,
     state->kv_BUH = kv_BUH.narrow(1, kv_BUH.size(1) - kept, kept);
   }
 
+  const auto& raw_BSU = full ? geometry.full_BSU : geometry.window_BSU;
   auto compressed_BCH = kv_BUH.narrow(1, 0, 0);
-  auto visible_BSC = geometry.window_BSU.narrow(2, 0, 0);
+  auto seen_BSC = geometry.window_BSU.narrow(2, 0, 0);
+  at::Tensor index_BSC;
   if (compressor_) {
     compressed_BCH = compressor_->forward(h_BSD, geometry, state ? &state->compressor : nullptr);
-    visible_BSC = visible_entries(qr_BSL, h_BSD, geometry, state);
+    seen_BSC = geometry.compression.at(layer_.ratio).visible_BSC;
   }
-  const auto o_BSNH = attention(q_BSNH,
-                                kv_BUH,
-                                compressed_BCH,
-                                sink_,
-                                full ? geometry.full_BSU : geometry.window_BSU,
-                                visible_BSC,
-                                1.0 / std::sqrt(static_cast<double>(head_dim_)));
-  return output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true));
+  if (indexer_ && needs_index(seen_BSC, options, state)) {
+    // Only its own loss trains the indexer, and trains nothing else.
+    const at::AutoGradMode only_for_its_loss(options.indexer_loss && at::GradMode::is_enabled());
+    index_BSC = indexer_->scores(
+        qr_BSL.detach(), h_BSD.detach(), geometry, state ? &state->indexer : nullptr);
+    if (topk_ && !options.dense_attention) {
+      seen_BSC = top_entries(index_BSC.detach(), seen_BSC, *topk_);
+    }
+  }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
+  const auto o_BSNH = attention(q_BSNH, kv_BUH, compressed_BCH, sink_, raw_BSU, seen_BSC, scale);
+  Output result{output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true)), {}, {}};
+  if (options.indexer_loss && indexer_) {
+    const auto mass_BSC =
+        indexer_target(q_BSNH, kv_BUH, compressed_BCH, sink_, raw_BSU, seen_BSC, scale);
+    result.indexer_kl_sum = indexer_kl_sum(index_BSC, mass_BSC, seen_BSC);
+    if (topk_ && options.dense_attention) {
+      result.indexer_recall_sum =
+          indexer_recall_sum(index_BSC.detach(), mass_BSC, seen_BSC, *topk_);
+    }
+  }
+  return result;
 }
 
-at::Tensor Attention::visible_entries(const at::Tensor& qr_BSL,
-                                      const at::Tensor& h_BSD,
-                                      const Geometry& geometry,
-                                      AttentionState* state) const {
-  const auto& visible_BSC = geometry.compression.at(layer_.ratio).visible_BSC;
-  if (!indexer_ || !topk_) {
-    return visible_BSC;
-  }
-  // A selection that keeps everything needs no scores; a state must be fed all the same.
-  if (state == nullptr && *topk_ >= visible_BSC.size(-1)) {
-    return visible_BSC;
-  }
-  const at::NoGradGuard selection_has_no_gradient;
-  const auto scores_BSC =
-      indexer_->scores(qr_BSL, h_BSD, geometry, state ? &state->indexer : nullptr);
-  return top_entries(scores_BSC, visible_BSC, *topk_);
+// A selection that keeps everything needs no scores; but a loss does, and a state must be fed.
+bool Attention::needs_index(const at::Tensor& visible_BSC,
+                            const PassOptions& options,
+                            const AttentionState* state) const {
+  const bool selects = topk_ && !options.dense_attention;
+  return options.indexer_loss ||
+         (selects && (state != nullptr || *topk_ < visible_BSC.size(-1)));
 }
 
 at::Tensor Attention::output(const at::Tensor& o_BSNH) const {

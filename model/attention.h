@@ -5,6 +5,7 @@
 
 #include "model/compressor.h"
 #include "model/indexer.h"
+#include "model/pass.h"
 
 namespace braid {
 
@@ -21,16 +22,22 @@ class Attention {
  public:
   Attention(const Scope& scope, const ModelConfig& config, const LayerConfig& layer);
 
-  /// h_BSD, the normed input -> [B, S, D].  With a state the pass continues the state's documents.
-  at::Tensor forward(const at::Tensor& h_BSD,
-                     const Geometry& geometry,
-                     AttentionState* state) const;
+  struct Output {
+    at::Tensor y_BSD;
+    at::Tensor indexer_kl_sum;      ///< with options.indexer_loss in a CSA layer
+    at::Tensor indexer_recall_sum;  ///< the same, with dense attention and a top-k
+  };
+
+  /// h_BSD, the normed input.  With a state the pass continues the state's documents.
+  Output forward(const at::Tensor& h_BSD,
+                 const Geometry& geometry,
+                 const PassOptions& options,
+                 AttentionState* state = nullptr) const;
 
  private:
-  at::Tensor visible_entries(const at::Tensor& qr_BSL,
-                             const at::Tensor& h_BSD,
-                             const Geometry& geometry,
-                             AttentionState* state) const;
+  bool needs_index(const at::Tensor& visible_BSC,
+                   const PassOptions& options,
+                   const AttentionState* state) const;
   at::Tensor output(const at::Tensor& o_BSNH) const;
 
   LayerConfig layer_;

@@ -15,18 +15,34 @@ Block::Block(const Scope& scope, const ModelConfig& config, const LayerConfig& l
       attn_(scope.inner("attn"), config, layer),
       ffn_(scope.inner("ffn"), config, layer.routing) {}
 
-at::Tensor Block::forward(at::Tensor X_BSMD,
-                          const at::Tensor& ids_BS,
-                          const Geometry& geometry,
-                          AttentionState* state,
-                          Routing* routing) const {
-  auto mixing = hc_attn_->mixing(X_BSMD);
+Block::Output Block::attend(const at::Tensor& X_BSMD,
+                            const Geometry& geometry,
+                            const PassOptions& options,
+                            AttentionState* state,
+                            LayerObservation* observation) const {
+  const auto mixing = hc_attn_->mixing(X_BSMD);
   const auto h_BSD = rms_norm(hc_attn_->collapse(X_BSMD, mixing), attn_norm_, eps_);
-  X_BSMD = hc_attn_->expand(X_BSMD, attn_.forward(h_BSD, geometry, state), mixing);
+  const auto attended = attn_.forward(h_BSD, geometry, options, state);
+  if (observation != nullptr) {
+    observation->indexer_recall_sum = attended.indexer_recall_sum;
+  }
+  return {hc_attn_->expand(X_BSMD, attended.y_BSD, mixing), attended.indexer_kl_sum};
+}
 
-  mixing = hc_ffn_->mixing(X_BSMD);
+Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
+                                     const Tokens& tokens,
+                                     const PassOptions& options,
+                                     LayerObservation* observation) const {
+  const auto mixing = hc_ffn_->mixing(X_BSMD);
   const auto x_BSD = rms_norm(hc_ffn_->collapse(X_BSMD, mixing), ffn_norm_, eps_);
-  return hc_ffn_->expand(X_BSMD, ffn_.forward(x_BSD, ids_BS, routing), mixing);
+  const auto consulted = ffn_.forward(x_BSD, tokens.ids_BS);
+  const auto& routing = consulted.routing;
+  if (observation != nullptr) {
+    observation->load_E = expert_load(routing, tokens.documents_BS);
+  }
+  const bool has_loss = options.balance_loss && ffn_.router().bias().defined();
+  return {hc_ffn_->expand(X_BSMD, consulted.y_BSD, mixing),
+          has_loss ? balance_loss_sum(routing, tokens.documents_BS) : at::Tensor()};
 }
 
 }  // namespace braid

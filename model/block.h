@@ -6,22 +6,35 @@
 
 #include "model/attention.h"
 #include "model/moe.h"
+#include "model/pass.h"
 #include "model/residual.h"
 
 namespace braid {
 
-/// One decoder layer: attention, then experts, each within its residual connection.
+/// One decoder layer: attention, then experts, each a sublayer within its residual connection.
 class Block {
  public:
   /// `index` is the layer's number; the MTP block continues the count of the decoder layers.
   Block(const Scope& scope, const ModelConfig& config, const LayerConfig& layer, int64_t index);
 
-  /// X_BSMD, the streams -> the streams after the layer.
-  at::Tensor forward(at::Tensor X_BSMD,
-                     const at::Tensor& ids_BS,
-                     const Geometry& geometry,
-                     AttentionState* state = nullptr,
-                     Routing* routing = nullptr) const;
+  struct Output {
+    at::Tensor X_BSMD;    ///< the streams after the sublayer
+    at::Tensor loss_sum;  ///< the sublayer's own loss; undefined when it has none
+  };
+
+  /// The attention sublayer. Its loss is the indexer's (options.indexer_loss). `observation`, if
+  /// given, receives what the pass reports of the layer, losses excepted.
+  Output attend(const at::Tensor& X_BSMD,
+                const Geometry& geometry,
+                const PassOptions& options,
+                AttentionState* state = nullptr,
+                LayerObservation* observation = nullptr) const;
+
+  /// The experts' sublayer. Its loss is the router's (options.balance_loss).
+  Output consult_experts(const at::Tensor& X_BSMD,
+                         const Tokens& tokens,
+                         const PassOptions& options,
+                         LayerObservation* observation = nullptr) const;
 
   const Moe& ffn() const { return ffn_; }
 

@@ -10,23 +10,22 @@
 namespace braid {
 namespace {
 
-std::set<int64_t> ratios(const ModelConfig& config) {
-  std::set<int64_t> result;
-  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    if (config.layer(i).compresses()) {
-      result.insert(config.layer(i).ratio);
-    }
-  }
-  return result;
-}
+// What the layers of a model need to be told.
+struct Needs {
+  std::set<int64_t> ratios;
+  bool full = false;
+};
 
-bool has_full_layer(const ModelConfig& config) {
+Needs needs_of(const ModelConfig& config) {
+  Needs needs;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    if (config.layer(i).attention == AttentionKind::kFull) {
-      return true;
+    const auto layer = config.layer(i);
+    if (layer.compresses()) {
+      needs.ratios.insert(layer.ratio);
     }
+    needs.full |= layer.attention == AttentionKind::kFull;
   }
-  return false;
+  return needs;
 }
 
 struct Entry {
@@ -89,10 +88,11 @@ Geometry packed_geometry(const ModelConfig& config,
   const auto same_document = documents_BS.unsqueeze(2) == documents_BS.unsqueeze(1);
   const auto causal = same_document.logical_and(distance_SU >= 0);
   result.window_BSU = causal.logical_and(distance_SU < config.sliding_window);
-  if (has_full_layer(config)) {
+  const auto needs = needs_of(config);
+  if (needs.full) {
     result.full_BSU = causal;
   }
-  for (const int64_t R : ratios(config)) {
+  for (const int64_t R : needs.ratios) {
     result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type);
   }
   return result;
@@ -119,11 +119,12 @@ Geometry incremental_geometry(
   result.window_BSU = (distance_SU >= 0)
                           .logical_and(distance_SU < config.sliding_window)
                           .expand({B, count, key_position.size(0)});
-  if (has_full_layer(config)) {
+  const auto needs = needs_of(config);
+  if (needs.full) {
     const auto all = at::arange(past + count, at::kLong);
     result.full_BSU = (positions.unsqueeze(1) >= all.unsqueeze(0)).expand({B, count, past + count});
   }
-  for (const int64_t R : ratios(config)) {
+  for (const int64_t R : needs.ratios) {
     const auto first =
         at::arange(past / R, (past + count) / R, at::kLong) * R;  // new entries' first tokens
     const auto rows = first.unsqueeze(-1) + at::arange(R, at::kLong) - first_kept_row(R, past);

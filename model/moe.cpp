@@ -23,10 +23,10 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind)
   }
 }
 
-at::Tensor Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, Routing* routing) const {
+Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const {
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
-  const auto chosen = router_.forward(x_TD, ids_BS.flatten());
+  auto chosen = router_.forward(x_TD, ids_BS.flatten());
   auto y_TD =
       routed_experts(x_TD, chosen.experts_TK, chosen.weights_TK, w1_EFD_, w2_EDF_, w3_EFD_, limit_);
   if (shared_w1_FD_.defined()) {
@@ -34,10 +34,7 @@ at::Tensor Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, Routi
         clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);
     y_TD = y_TD + widened(project(hidden, shared_w2_DF_));
   }
-  if (routing != nullptr) {
-    *routing = chosen;
-  }
-  return y_TD.to(x_BSD.scalar_type()).view({B, S, D});
+  return {y_TD.to(x_BSD.scalar_type()).view({B, S, D}), std::move(chosen)};
 }
 
 }  // namespace braid

@@ -11,11 +11,12 @@ class Moe {
  public:
   Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind);
 
-  /// x_BSD the normed input, ids_BS its tokens -> [B, S, D].  `routing` receives the choices if
-  /// given.
-  at::Tensor forward(const at::Tensor& x_BSD,
-                     const at::Tensor& ids_BS,
-                     Routing* routing = nullptr) const;
+  struct Output {
+    at::Tensor y_BSD;
+    Routing routing;
+  };
+  /// x_BSD the normed input, ids_BS its tokens.
+  Output forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const;
 
   const Router& router() const { return router_; }
 

@@ -2,9 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "core/ignored_target.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
-#include "model/losses.h"
 
 namespace braid {
 namespace {
@@ -35,15 +35,13 @@ Mtp::Mtp(const Scope& scope, const ModelConfig& config)
       block_(scope, config, config.mtp_layer(), config.num_hidden_layers),
       head_(scope, config) {}
 
-at::Tensor Mtp::forward(const at::Tensor& streams_BSMD,
-                        const at::Tensor& next_embedding_BSD,
-                        const at::Tensor& ids_BS,
-                        const Geometry& geometry,
-                        Routing* routing) const {
+at::Tensor Mtp::entered(const at::Tensor& streams_BSMD,
+                        const at::Tensor& next_embedding_BSD) const {
   const auto e_BSD = project(rms_norm(next_embedding_BSD, enorm_, eps_), e_proj_);
-  const auto u_BSMD = project(rms_norm(streams_BSMD, hnorm_, eps_), h_proj_);
-  const auto X_BSMD =
-      block_.forward(u_BSMD + e_BSD.unsqueeze(2), ids_BS, geometry, nullptr, routing);
+  return project(rms_norm(streams_BSMD, hnorm_, eps_), h_proj_) + e_BSD.unsqueeze(2);
+}
+
+at::Tensor Mtp::left(const at::Tensor& X_BSMD) const {
   return rms_norm(head_.forward(X_BSMD), norm_, eps_);
 }
 

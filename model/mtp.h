@@ -11,15 +11,13 @@ class Mtp {
  public:
   Mtp(const Scope& scope, const ModelConfig& config);
 
-  /// streams_BSMD as they leave the last decoder layer, next_embedding_BSD = embed(next_ids) -> the
-  /// normed hidden state [B, S, D] that the shared head reads.
-  at::Tensor forward(const at::Tensor& streams_BSMD,
-                     const at::Tensor& next_embedding_BSD,
-                     const at::Tensor& ids_BS,
-                     const Geometry& geometry,
-                     Routing* routing = nullptr) const;
+  /// The streams that enter the block: streams_BSMD as they leave the last decoder layer,
+  /// next_embedding_BSD = embed(next_ids).
+  at::Tensor entered(const at::Tensor& streams_BSMD, const at::Tensor& next_embedding_BSD) const;
+  const Block& block() const { return block_; }
+  /// The normed hidden state [B, S, D] that the shared head reads.
+  at::Tensor left(const at::Tensor& X_BSMD) const;
 
-  const Moe& ffn() const { return block_.ffn(); }
 
  private:
   double eps_;

@@ -31,10 +31,14 @@ class Router {
   at::Tensor weight_ED_, bias_E_, tid2eid_VK_;
 };
 
-/// Tokens per expert, [E] wide.  experts_TK as in Routing; counted_T1 bool: padding is not counted.
-at::Tensor expert_load(const at::Tensor& experts_TK,
-                       const at::Tensor& counted_T1,
-                       int64_t num_experts);
+/// Tokens per expert, [E] float64.  documents_BS as in Tokens: padding is not counted.
+at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS);
+
+/// Sequence-wise balance loss (report 4.2; V3's form): over documents d of n_d tokens, the sum of
+/// n_d sum_e f_e P_e with f_e = E / (K n_d) times the tokens of d that visit expert e (no gradient)
+/// and P_e the mean over d of the scores normalised to sum 1.  [] wide; divide by the tokens of the
+/// optimiser step.  documents_BS as in Tokens, T = B S; padding counts nowhere.
+at::Tensor balance_loss_sum(const Routing& routing, const at::Tensor& documents_BS);
 
 /// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of
 /// all its tokens (arXiv:2408.15664).

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include "core/sizes.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
+#include "model/recompute.h"
 
 namespace braid {
 
@@ -38,58 +40,157 @@ at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
   return at::embedding(embed_VD_, ids_BS).to(compute_);
 }
 
-Hidden Transformer::forward(const Tokens& tokens, Observations* observations) const {
-  const auto type = wide_type(compute_);
-  const auto geometry = packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, type);
-  return run(tokens.ids_BS, geometry, nullptr, observations);
+Hidden Transformer::forward(const Tokens& tokens,
+                            const PassOptions& options,
+                            Observations* observations) const {
+  const auto geometry = std::make_shared<const Geometry>(
+      packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_)));
+  const auto X_BSMD = run(tokens, geometry, options, nullptr, observations);
+  return {normed(X_BSMD), X_BSMD, geometry};
 }
 
 Hidden Transformer::forward(const at::Tensor& ids_BS, DecodeState& state) const {
   const auto [B, S] = sizes<2>(ids_BS);
   state.layers.resize(layers_.size());
-  const auto geometry = incremental_geometry(config_, B, state.past, S, wide_type(compute_));
-  auto hidden = run(ids_BS, geometry, &state, nullptr);
+  const auto geometry = std::make_shared<const Geometry>(
+      incremental_geometry(config_, B, state.past, S, wide_type(compute_)));
+  const auto X_BSMD = run({ids_BS, {}, {}}, geometry, {}, &state, nullptr);
   state.past += S;
-  return hidden;
+  return {normed(X_BSMD), X_BSMD, geometry};
 }
 
-Hidden Transformer::run(const at::Tensor& ids_BS,
-                        const Geometry& geometry,
-                        DecodeState* state,
-                        Observations* observations) const {
-  const auto [B, S] = sizes<2>(ids_BS);
-  const int64_t M = config_.num_streams();
-  auto X_BSMD = embedded(ids_BS).unsqueeze(2).expand({B, S, M, config_.hidden_size});
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    Routing routing;
-    X_BSMD =
-        layers_[i].forward(X_BSMD, ids_BS, geometry, state ? &state->layers[i] : nullptr, &routing);
-    if (observations != nullptr) {
-      observations->streams_BSMD.push_back(X_BSMD);
-      observations->routing.push_back(routing);
+at::Tensor Transformer::normed(const at::Tensor& X_BSMD) const {
+  return rms_norm(stream_head_->forward(X_BSMD), norm_D_, config_.rms_norm_eps);
+}
+
+namespace {
+
+// Where the loss of an attention (even) or of experts (odd) is reported.
+at::Tensor& loss_of(LayerObservation& observation, int64_t sublayer) {
+  return sublayer % 2 == 0 ? observation.indexer_kl_sum : observation.balance_sum;
+}
+
+at::Tensor run_segment(const Segment& segment,
+                       const at::Tensor& X,
+                       const PassOptions& options,
+                       int64_t first,
+                       int64_t end,
+                       LayerObservation* observations) {
+  const auto results =
+      options.recompute_sublayers > 0 ? recomputed(segment, X) : segment(X, /*again=*/false);
+  // The segment left each loss as it computed it; out of `recomputed` it comes with a gradient.
+  std::size_t next = 1;
+  for (int64_t i = first; i < end && observations != nullptr; ++i) {
+    if (auto& loss_sum = loss_of(observations[i / 2], i); loss_sum.defined()) {
+      loss_sum = results[next++];
     }
   }
-  return {rms_norm(stream_head_->forward(X_BSMD), norm_D_, config_.rms_norm_eps), X_BSMD};
+  return results[0];
+}
+
+}  // namespace
+
+// One sublayer of a segment: streams in results[0], losses behind them.
+void Transformer::add_sublayer(const Block& block,
+                               int64_t sublayer,
+                               const Tokens& tokens,
+                               const Geometry& geometry,
+                               const PassOptions& options,
+                               AttentionState* state,
+                               LayerObservation* observation,
+                               std::vector<at::Tensor>& results) const {
+  const auto output =
+      sublayer % 2 == 0
+          ? block.attend(results[0], geometry, options, state, observation)
+          : block.consult_experts(results[0], tokens, options, observation);
+  results[0] = output.X_BSMD;
+  if (output.loss_sum.defined()) {
+    results.push_back(output.loss_sum);
+  }
+  if (observation != nullptr) {
+    loss_of(*observation, sublayer) = output.loss_sum;
+  }
+}
+
+// Sublayers 2 l (attention) and 2 l + 1 (experts) of the layers, in segments.
+at::Tensor Transformer::run(const Tokens& tokens,
+                            const std::shared_ptr<const Geometry>& geometry,
+                            const PassOptions& options,
+                            DecodeState* state,
+                            Observations* observations) const {
+  const auto [B, S] = sizes<2>(tokens.ids_BS);
+  auto X_BSMD = embedded(tokens.ids_BS)
+                    .unsqueeze(2)
+                    .expand({B, S, config_.num_streams(), config_.hidden_size});
+  if (observations != nullptr) {
+    observations->layers.resize(layers_.size());
+  }
+  auto* observed = observations != nullptr ? observations->layers.data() : nullptr;
+  const int64_t count = 2 * config_.num_hidden_layers;
+  // A segment ends with its layer where the streams are kept.
+  const bool longer = options.recompute_sublayers > 0 && !options.keep_streams;
+  const int64_t length = longer ? options.recompute_sublayers : 2;
+  for (int64_t first = 0; first < count; first += length) {
+    const int64_t end = std::min(count, first + length);
+    const Segment segment = [=, this](const at::Tensor& X, bool again) {
+      std::vector<at::Tensor> results = {X};
+      for (int64_t i = first; i < end; ++i) {
+        add_sublayer(layers_[i / 2],
+                     i,
+                     tokens,
+                     *geometry,
+                     options,
+                     state != nullptr ? &state->layers[i / 2] : nullptr,
+                     observed != nullptr && !again ? &observed[i / 2] : nullptr,
+                     results);
+      }
+      return results;
+    };
+    X_BSMD = run_segment(segment, X_BSMD, options, first, end, observed);
+    if (options.keep_streams) {
+      observations->streams_BSMD.push_back(X_BSMD);
+    }
+  }
+  return X_BSMD;
 }
 
 at::Tensor Transformer::mtp_forward(const Tokens& tokens,
                                     const Hidden& hidden,
+                                    const PassOptions& options,
                                     Observations* observations) const {
   require(mtp_.has_value(), "[mtp] the model has no MTP block (num_nextn_predict_layers is 0)");
-  const auto geometry =
-      packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_));
-  const auto next_embedding_BSD = embedded(next_ids(tokens.ids_BS, tokens.documents_BS));
-  Routing routing;
-  auto result =
-      mtp_->forward(hidden.streams_BSMD, next_embedding_BSD, tokens.ids_BS, geometry, &routing);
-  if (observations != nullptr) {
-    observations->routing.push_back(routing);
-  }
-  return result;
+  auto* observed = observations != nullptr ? &observations->layers.emplace_back() : nullptr;
+  const Segment segment = [=, this, geometry = hidden.geometry](const at::Tensor& X, bool again) {
+    const auto next_embedding_BSD = embedded(next_ids(tokens.ids_BS, tokens.documents_BS));
+    std::vector<at::Tensor> results = {mtp_->entered(X, next_embedding_BSD)};
+    for (const int64_t i : {0, 1}) {
+      add_sublayer(mtp_->block(),
+                   i,
+                   tokens,
+                   *geometry,
+                   options,
+                   nullptr,
+                   again ? nullptr : observed,
+                   results);
+    }
+    return results;
+  };
+  return mtp_->left(run_segment(segment, hidden.streams_BSMD, options, 0, 2, observed));
 }
 
 at::Tensor Transformer::logits(const at::Tensor& hidden) const {
   return project(widened(hidden), head_VD_);
+}
+
+at::Tensor Transformer::cross_entropy_sum(const at::Tensor& hidden_BSD,
+                                          const at::Tensor& targets_BS) const {
+  return braid::cross_entropy_sum(hidden_BSD.flatten(0, 1), head_VD_, targets_BS.flatten());
+}
+
+at::Tensor Transformer::cross_entropy_each(const at::Tensor& hidden_BSD,
+                                           const at::Tensor& targets_BS) const {
+  return braid::cross_entropy_each(hidden_BSD.flatten(0, 1), head_VD_, targets_BS.flatten())
+      .view(targets_BS.sizes());
 }
 
 std::vector<at::Tensor> Transformer::routing_biases() const {
@@ -98,7 +199,7 @@ std::vector<at::Tensor> Transformer::routing_biases() const {
     biases.push_back(layer.ffn().router().bias());
   }
   if (mtp_) {
-    biases.push_back(mtp_->ffn().router().bias());
+    biases.push_back(mtp_->block().ffn().router().bias());
   }
   return biases;
 }

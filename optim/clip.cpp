@@ -18,17 +18,18 @@ double gradient_norm(const std::vector<at::Tensor>& gradients) {
   return std::sqrt(sum_of_squares);
 }
 
-double clip_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> max_norm) {
-  const double norm = gradient_norm(gradients);
-  if (max_norm && std::isfinite(norm) && norm > *max_norm) {
-    const at::NoGradGuard no_grad;
-    for (at::Tensor gradient : gradients) {
-      if (gradient.defined()) {
-        gradient.mul_(*max_norm / norm);
-      }
+void clip_gradients(const std::vector<at::Tensor>& gradients,
+                    double norm,
+                    std::optional<double> max_norm) {
+  if (!max_norm || !std::isfinite(norm) || norm <= *max_norm) {
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  for (at::Tensor gradient : gradients) {
+    if (gradient.defined()) {
+      gradient.mul_(*max_norm / norm);
     }
   }
-  return norm;
 }
 
 }  // namespace braid

@@ -11,8 +11,10 @@ namespace braid {
 /// sum).
 double gradient_norm(const std::vector<at::Tensor>& gradients);
 
-/// Scales the gradients in place to norm `max_norm` when they are longer. Returns the norm before.
-/// A non-finite norm leaves the gradients as they are: the caller skips the step.
-double clip_gradients(const std::vector<at::Tensor>& gradients, std::optional<double> max_norm);
+/// Scales gradients of global norm `norm` in place to `max_norm` when they are longer. A non-finite
+/// norm leaves them as they are: the caller skips the step.
+void clip_gradients(const std::vector<at::Tensor>& gradients,
+                    double norm,
+                    std::optional<double> max_norm);
 
 }  // namespace braid

@@ -122,30 +122,69 @@ struct OptimizerConfig {
   }
 };
 
-enum class ScheduleKind { kConstant, kCosine, kLinear };
+enum class ScheduleKind { kConstant, kCosine, kLinear, kSqrt };
 inline auto enum_names(ScheduleKind) {
   return std::array{EnumName{"constant", ScheduleKind::kConstant},
                     EnumName{"cosine", ScheduleKind::kCosine},
-                    EnumName{"linear", ScheduleKind::kLinear}};
+                    EnumName{"linear", ScheduleKind::kLinear},
+                    EnumName{"sqrt", ScheduleKind::kSqrt}};
 }
 
+/// A value that holds until a step.
+struct RampStage {
+  int64_t until_step = 0;
+  int64_t value = 0;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("until_step", &RampStage::until_step, "the first step with the next value", at_least(1));
+    v("value", &RampStage::value, "the value before that step", at_least(1));
+  }
+};
+
+/// All steps here are applied optimiser steps: one that was skipped does not count.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
   int64_t warmup_steps = 100;
   double decay_start = 0;
   double min_ratio = 0.1;
+  std::vector<RampStage> global_batch_size = {};
+  std::vector<RampStage> seq_len = {};
+  int64_t dense_steps = 0;
+  int64_t indexer_warmup_steps = 0;
+  std::optional<double> indexer_warmup_learning_rate = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {
     using C = ScheduleConfig;
-    v("kind", &C::kind, "shape of the decay");
+    v("kind", &C::kind, "shape of the decay; sqrt = 1 - the root of its progress");
     v("warmup_steps", &C::warmup_steps, "steps of linear warm-up to the peak", at_least(0));
     v("decay_start",
       &C::decay_start,
       "share of all steps before the decay (0 = after warm-up)",
       between(0, 1));
     v("min_ratio", &C::min_ratio, "learning rate at the end / peak", between(0, 1));
+    v("global_batch_size",
+      &C::global_batch_size,
+      "ramp: earlier values of train.global_batch_size, e.g. [{until_step: 100, value: 2}]");
+    v("seq_len", &C::seq_len, "ramp: earlier values of data.seq_len");
+    v("dense_steps",
+      &C::dense_steps,
+      "first steps in which CSA layers attend to all visible entries, not to a selection",
+      at_least(0));
+    v("indexer_warmup_steps",
+      &C::indexer_warmup_steps,
+      "steps after those that train nothing but the indexers, attention still dense",
+      at_least(0));
+    v("indexer_warmup_learning_rate",
+      &C::indexer_warmup_learning_rate,
+      "constant learning rate of these steps",
+      more_than(0),
+      absent_as("schedule"));
   }
+
+  /// Throws ConfigError for what single fields cannot tell.
+  void validate() const;
 };
 
 }  // namespace braid

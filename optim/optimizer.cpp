@@ -57,22 +57,29 @@ void Optimizer::add_muon(std::size_t parameter) {
   const auto same_shape = std::find_if(muon_.begin(), muon_.end(), [&](const MuonShape& shape) {
     const auto& first = parameters_[shape.members.front().parameter];
     const auto other = matrices_of(first, first.parameter.value);
-    return other.size(1) == matrices.size(1) && other.size(2) == matrices.size(2) &&
+    return shape.is_indexer == added.is_indexer && other.size(1) == matrices.size(1) && other.size(2) == matrices.size(2) &&
            other.options().type_equal(matrices.options()) && other.device() == matrices.device();
   });
   auto& shape = same_shape == muon_.end() ? muon_.emplace_back() : *same_shape;
+  shape.is_indexer = added.is_indexer;
   const int64_t begin = shape.members.empty() ? 0 : shape.members.back().end;
   shape.members.push_back({parameter, begin, begin + matrices.size(0)});
 }
 
-void Optimizer::step(double learning_rate) {
+void Optimizer::step(double learning_rate, TrainedPart part) {
   const at::NoGradGuard no_grad;
-  ++steps_;
+  ++steps_.all;
+  steps_.trunk += contains(part, /*is_indexer=*/false);
+  steps_.indexer += contains(part, /*is_indexer=*/true);
   for (const auto& shape : muon_) {
-    step_muon(shape, learning_rate);
+    if (contains(part, shape.is_indexer)) {
+      step_muon(shape, learning_rate);
+    }
   }
   for (const auto& member : adamw_) {
-    step_adamw(member, learning_rate);
+    if (contains(part, parameters_[member.parameter].is_indexer)) {
+      step_adamw(member, learning_rate);
+    }
   }
 }
 
@@ -120,7 +127,7 @@ void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
                gradient_of(value),
                member.exp_avg,
                member.exp_avg_sq,
-               steps_,
+               grouped.is_indexer ? steps_.indexer : steps_.trunk,
                learning_rate * grouped.learning_rate_scale,
                grouped.weight_decay,
                config_.adamw);

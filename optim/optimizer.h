@@ -10,6 +10,11 @@
 
 namespace braid {
 
+/// Steps taken so far. AdamW's bias correction counts those in which a parameter learned.
+struct OptimizerSteps {
+  int64_t all = 0, trunk = 0, indexer = 0;
+};
+
 /// Muon and AdamW over the parameters of one model. Weights, gradients and state are float32, or
 /// float64 for float64 parameters. Parameters must be contiguous and must not change their storage.
 class Optimizer {
@@ -21,20 +26,19 @@ class Optimizer {
             std::vector<GroupedParameter> parameters,
             int64_t batch_bytes = kBatchBytes);
 
-  /// Updates every weight in place from its grad(), at this learning rate times the group's scale.
-  /// An undefined gradient counts as zeros: momentum and weights decay as for any other. Parameters
-  /// of optimizer `none` are never touched. Equal matrices of all layers go through Newton-Schulz
+  /// Updates every weight of `part` in place from its grad(), at this learning rate times the
+  /// group's scale. An undefined gradient counts as zeros: momentum and weights decay as for any
+  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`. Equal matrices of all layers go through Newton-Schulz
   /// in batches, in the order of the parameters.
-  void step(double learning_rate);
+  void step(double learning_rate, TrainedPart part = TrainedPart::kAll);
 
   /// Optimizer state by name: "<parameter>/momentum" for Muon, "<parameter>/exp_avg" and
   /// "<parameter>/exp_avg_sq" for AdamW, in the parameter's shape. Copying into them restores a
   /// state, together with set_steps().
   std::vector<NamedTensor> state() const;
 
-  /// Steps taken so far: AdamW's bias correction.
-  int64_t steps() const { return steps_; }
-  void set_steps(int64_t steps) { steps_ = steps; }
+  const OptimizerSteps& steps() const { return steps_; }
+  void set_steps(const OptimizerSteps& steps) { steps_ = steps; }
 
   const std::vector<GroupedParameter>& parameters() const { return parameters_; }
 
@@ -45,6 +49,7 @@ class Optimizer {
     int64_t begin, end;
   };
   struct MuonShape {
+    bool is_indexer = false;
     std::vector<Member> members;
     at::Tensor momentum_Brc;
   };
@@ -62,7 +67,7 @@ class Optimizer {
   std::vector<MuonShape> muon_;
   std::vector<AdamWMember> adamw_;
   int64_t batch_bytes_;
-  int64_t steps_ = 0;
+  OptimizerSteps steps_;
 };
 
 }  // namespace braid

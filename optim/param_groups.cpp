@@ -86,7 +86,8 @@ class Grouper {
   }
 
   GroupedParameter grouped(const NamedTensor& parameter) {
-    GroupedParameter result{.parameter = parameter};
+    GroupedParameter result{.parameter = parameter,
+                            .is_indexer = matches_glob(kIndexer, parameter.name)};
     const bool is_vector = logical_dims(parameter) < 2;
     result.weight_decay = is_vector && !config_.decay_vectors ? 0 : config_.weight_decay;
     const Rule* rule = default_rule(parameter.name);
@@ -102,11 +103,11 @@ class Grouper {
               parameter.value.sizes(),
               " belongs to no optimizer group; add it to optimizer.groups");
       result.optimizer = rule->optimizer;
-      if (facts_.trained == TrainedPart::kAllButIndexer && matches_glob(kIndexer, parameter.name)) {
+      if (facts_.trained == TrainedPart::kAllButIndexer && result.is_indexer) {
         result.optimizer = OptimizerKind::kNone;
       }
     }
-    if (facts_.trained == TrainedPart::kIndexerOnly && !matches_glob(kIndexer, parameter.name)) {
+    if (facts_.trained == TrainedPart::kIndexerOnly && !result.is_indexer) {
       result.optimizer = OptimizerKind::kNone;
     }
     if (result.optimizer == OptimizerKind::kMuon) {
@@ -189,6 +190,10 @@ class Grouper {
 };
 
 }  // namespace
+
+bool contains(TrainedPart part, bool is_indexer) {
+  return part == TrainedPart::kAll || is_indexer == (part == TrainedPart::kIndexerOnly);
+}
 
 bool matches_glob(std::string_view pattern, std::string_view name) {
   std::size_t p = 0, n = 0, star = std::string_view::npos, resume = 0;

@@ -12,14 +12,16 @@
 
 namespace braid {
 
-/// Which parameters the losses reach: the indexer learns from its own loss only.
+/// Which parameters learn, in a whole run or in one step: the indexer has a loss of its own, and its
+/// warm-up trains nothing else.
 enum class TrainedPart { kAllButIndexer, kAll, kIndexerOnly };
+bool contains(TrainedPart part, bool is_indexer);
 
 /// What the names and shapes of parameters do not tell.
 struct GroupingFacts {
   int64_t num_heads = 1;          ///< row blocks of attn.wq_b
   int64_t num_output_groups = 1;  ///< row blocks of attn.wo_a
-  TrainedPart trained = TrainedPart::kAllButIndexer;
+  TrainedPart trained = TrainedPart::kAllButIndexer;  ///< at any step of the run
 };
 
 /// One parameter with everything the optimizer needs to know about it.
@@ -29,6 +31,12 @@ struct GroupedParameter {
   double learning_rate_scale = 1;
   double weight_decay = 0;
   int64_t row_blocks = 1;  ///< equal blocks of rows that are matrices of their own
+  bool is_indexer = false;
+
+  /// Whether a step that trains `part` moves it.
+  bool learns_in(TrainedPart part) const {
+    return optimizer != OptimizerKind::kNone && contains(part, is_indexer);
+  }
 };
 
 /// The group of every parameter, in order. Takes the trained parameters of a model (stacks of

@@ -14,6 +14,32 @@ int64_t decay_start_step(const ScheduleConfig& config, int64_t max_steps) {
   return std::min<int64_t>(max_steps, std::max<int64_t>(config.warmup_steps, wanted));
 }
 
+int64_t ramp_value(const std::vector<RampStage>& stages, int64_t final, int64_t step) {
+  for (const auto& stage : stages) {
+    if (step < stage.until_step) {
+      return stage.value;
+    }
+  }
+  return final;
+}
+
+void ScheduleConfig::validate() const {
+  const auto check = [](const std::string& key, const std::vector<RampStage>& stages) {
+    for (std::size_t i = 1; i < stages.size(); ++i) {
+      if (stages[i].until_step <= stages[i - 1].until_step) {
+        throw ConfigError(text(key, "[", i, "].until_step"),
+                          text("is ",
+                               stages[i].until_step,
+                               ", not after the stage before it (",
+                               stages[i - 1].until_step,
+                               "); stages stand in order"));
+      }
+    }
+  };
+  check("schedule.global_batch_size", global_batch_size);
+  check("schedule.seq_len", seq_len);
+}
+
 double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t max_steps) {
   if (step < config.warmup_steps) {
     return static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);
@@ -26,9 +52,20 @@ double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t 
       std::min(1.0,
                static_cast<double>(step - start) /
                    static_cast<double>(std::max<int64_t>(1, max_steps - start)));
-  const double remaining = config.kind == ScheduleKind::kLinear
-                               ? 1 - progress
-                               : 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  double remaining = 1;
+  switch (config.kind) {
+    case ScheduleKind::kConstant:
+      break;
+    case ScheduleKind::kCosine:
+      remaining = 0.5 * (1 + std::cos(std::numbers::pi * progress));
+      break;
+    case ScheduleKind::kLinear:
+      remaining = 1 - progress;
+      break;
+    case ScheduleKind::kSqrt:
+      remaining = 1 - std::sqrt(progress);
+      break;
+  }
   return config.min_ratio + (1 - config.min_ratio) * remaining;
 }
 

@@ -8,6 +8,9 @@ namespace braid {
 /// The step (0-based) from which the learning rate falls; max_steps for a constant schedule.
 int64_t decay_start_step(const ScheduleConfig& config, int64_t max_steps);
 
+/// The value at `step` (0-based) of a ramp that ends in `final`.
+int64_t ramp_value(const std::vector<RampStage>& stages, int64_t final, int64_t step);
+
 /// The learning rate of step `step` (0-based) as a fraction of the peak. Warm-up: (step + 1) / W.
 /// Then 1 until decay_start_step, then from 1 towards min_ratio, which step max_steps would have.
 double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t max_steps);

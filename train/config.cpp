@@ -18,6 +18,7 @@ at::ScalarType scalar_type(ComputeType type) {
 
 void RunConfig::validate() const {
   model.validate();
+  schedule.validate();
   const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
   if (model.vocab_size < vocabulary) {
     throw ConfigError("model.vocab_size",
@@ -46,6 +47,27 @@ void RunConfig::validate() const {
                              ", more than model.max_position_embeddings ",
                              model.max_position_embeddings));
     }
+  }
+  for (std::size_t i = 0; i < schedule.seq_len.size(); ++i) {
+    if (const int64_t value = schedule.seq_len[i].value;
+        value < 2 || value > model.max_position_embeddings) {
+      throw ConfigError(text("schedule.seq_len[", i, "].value"),
+                        text("is ",
+                             value,
+                             "; expected 2 to model.max_position_embeddings ",
+                             model.max_position_embeddings));
+    }
+  }
+  const bool indexer_learns =
+      loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
+  bool has_indexer = false;
+  for (int64_t i = 0; i < model.num_hidden_layers; ++i) {
+    has_indexer |= model.layer(i).attention == AttentionKind::kCsa;
+  }
+  if (indexer_learns && !has_indexer) {
+    throw ConfigError(loss.indexer_mode != IndexerMode::kOff ? "loss.indexer_mode"
+                                                             : "schedule.indexer_warmup_steps",
+                      "asks for the indexers' loss, but the model has no CSA layer");
   }
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
       run.name == "..") {

@@ -5,12 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/config.h"
 #include "model/config.h"
 #include "optim/config.h"
+#include "train/spike.h"
 
 namespace braid {
 
@@ -18,12 +20,16 @@ struct RunSection {
   std::string name = "run";
   std::string output_dir = "runs";
   int64_t seed = 1;
+  std::string init_from;
 
   template <class Visitor>
   static void fields(Visitor& v) {
     v("name", &RunSection::name, "folder of the run below output_dir");
     v("output_dir", &RunSection::output_dir, "where runs are kept");
     v("seed", &RunSection::seed, "of initial weights and of the order of the data", at_least(0));
+    v("init_from",
+      &RunSection::init_from,
+      "a run, checkpoint or model folder whose weights this run starts from; empty = random ones");
   }
 };
 
@@ -82,8 +88,8 @@ struct TrainSection {
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
   int64_t threads = 0;
+  std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
-  int64_t max_skipped_steps = 10;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -96,18 +102,29 @@ struct TrainSection {
       at_least(1));
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
     v("threads", &T::threads, "CPU threads; 0 = one per core", at_least(0));
+    v("recompute_sublayers",
+      &T::recompute_sublayers,
+      "activations kept only at every n-th sublayer and computed again in between; 2 = per layer",
+      at_least(1),
+      absent_as("off"));
     v("validate_every_steps", &T::validate_every_steps, "0 = only at the end", at_least(0));
-    v("max_skipped_steps",
-      &T::max_skipped_steps,
-      "non-finite steps in a row before the run stops",
-      at_least(0));
   }
 };
+
+enum class IndexerMode { kOff, kWarmup, kSparse };
+inline auto enum_names(IndexerMode) {
+  return std::array{EnumName{"off", IndexerMode::kOff},
+                    EnumName{"warmup", IndexerMode::kWarmup},
+                    EnumName{"sparse", IndexerMode::kSparse}};
+}
 
 struct LossSection {
   double mtp_weight = 0.3;
   double mtp_decay_weight = 0.1;
+  double balance_weight = 1e-4;
   double bias_update_speed = 0.001;
+  IndexerMode indexer_mode = IndexerMode::kOff;
+  double indexer_weight = 1;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -117,21 +134,36 @@ struct LossSection {
       &L::mtp_decay_weight,
       "the same once the learning rate decays",
       at_least(0));
+    v("balance_weight",
+      &L::balance_weight,
+      "weight of the routers' balance loss within each document",
+      at_least(0));
     v("bias_update_speed",
       &L::bias_update_speed,
       "step of the routing biases towards even expert load",
       at_least(0));
+    v("indexer_mode",
+      &L::indexer_mode,
+      "how CSA's indexers learn after schedule.dense_steps and indexer_warmup_steps: off = not, "
+      "sparse = from the entries they chose, warmup = alone, attention dense");
+    v("indexer_weight", &L::indexer_weight, "weight of their loss", more_than(0));
   }
 };
 
 struct CheckpointSection {
   int64_t every_steps = 500;
   int64_t keep_last = 2;
+  int64_t keep_every_steps = 0;
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("every_steps", &CheckpointSection::every_steps, "0 = only at the end", at_least(0));
-    v("keep_last", &CheckpointSection::keep_last, "older ones are removed", at_least(1));
+    using C = CheckpointSection;
+    v("every_steps", &C::every_steps, "0 = only at the end", at_least(0));
+    v("keep_last", &C::keep_last, "older ones are removed ...", at_least(1));
+    v("keep_every_steps",
+      &C::keep_every_steps,
+      "... except those of steps that this divides; 0 = no exception",
+      at_least(0));
   }
 };
 
@@ -156,6 +188,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   LossSection loss;
+  StabilitySection stability;
   CheckpointSection checkpoint;
   LoggingSection logging;
 
@@ -170,6 +203,7 @@ struct RunConfig {
     v("optimizer", &R::optimizer, "Muon and AdamW");
     v("schedule", &R::schedule, "the learning rate over the run");
     v("loss", &R::loss, "terms beside the cross-entropy");
+    v("stability", &R::stability, "what happens when the loss is not finite or jumps");
     v("checkpoint", &R::checkpoint, "saving");
     v("logging", &R::logging, "reporting");
   }

@@ -6,7 +6,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include "data/loader.h"
-#include "model/losses.h"
 
 namespace braid {
 
@@ -19,7 +18,7 @@ Evaluation evaluate(const Transformer& model,
   Evaluation result;
   for (const auto& batch : evaluation_batches(store, seq_len, rows)) {
     const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
-    nats += cross_entropy_sum(model.logits(hidden.final_BSD), batch.targets_BS).item<double>();
+    nats += model.cross_entropy_sum(hidden.final_BSD, batch.targets_BS).item<double>();
     result.tokens += batch.num_targets;
   }
   result.loss = nats / static_cast<double>(result.tokens);

@@ -10,6 +10,16 @@
 namespace braid {
 namespace {
 
+nlohmann::ordered_json json_number(double value) {
+  if (!std::isfinite(value)) {
+    return nullptr;
+  }
+  if (value == std::floor(value) && std::abs(value) < 1e15) {
+    return static_cast<int64_t>(value);
+  }
+  return value;
+}
+
 std::string lines_up_to(const std::filesystem::path& path, int64_t step) {
   std::string kept;
   std::ifstream file(path);
@@ -40,12 +50,10 @@ void Metrics::write(int64_t step, const std::string& split, const std::vector<Va
     record["split"] = split;
   }
   for (const auto& [name, value] : values) {
-    if (!std::isfinite(value)) {
-      record[name] = nullptr;
-    } else if (value == std::floor(value) && std::abs(value) < 1e15) {
-      record[name] = static_cast<int64_t>(value);
+    if (const auto* words = std::get_if<std::string>(&value)) {
+      record[name] = *words;
     } else {
-      record[name] = value;
+      record[name] = json_number(std::get<double>(value));
     }
   }
   file_ << record.dump() << '\n' << std::flush;

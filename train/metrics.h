@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace braid {
@@ -15,7 +16,7 @@ class Metrics {
   /// last one, are cut off, so that the history holds every step once.
   Metrics(const std::filesystem::path& path, int64_t step);
 
-  using Value = std::pair<std::string, double>;
+  using Value = std::pair<std::string, std::variant<double, std::string>>;
   /// Appends {"step": step, ["split": split,] values...} and flushes. Whole numbers are written as
   /// such; NaN and infinities as null. Throws Error when the disk is full.
   void write(int64_t step, const std::string& split, const std::vector<Value>& values);

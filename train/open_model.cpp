@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-OpenedModel open_safetensors_folder(const fs::path& folder, at::ScalarType compute) {
+StoredModel read_safetensors_folder(const fs::path& folder) {
   auto config = read_model_json(folder / "config.json");
   const SafetensorsFile file(folder);
   const auto renamed = release_tensors(file.views());
@@ -41,42 +41,48 @@ OpenedModel open_safetensors_folder(const fs::path& folder, at::ScalarType compu
   if (!has_mtp) {
     config.num_nextn_predict_layers = 0;  // Hugging Face drops the block but keeps the key
   }
-  OpenedModel opened;
-  opened.model = std::make_unique<Transformer>(config, compute, /*seed=*/0);
-  opened.model->parameters().load(renamed.tensors, folder.string());
-  opened.source = folder.string();
-  return opened;
+  return {std::move(config), renamed.tensors, std::nullopt, folder.string()};
 }
 
-OpenedModel open_checkpoint(const fs::path& folder, at::ScalarType compute) {
+StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint = load_checkpoint(folder);  // first: it checks config.yaml's digest too
   const auto config = load_run_config((folder / "config.yaml").string(), {});
-  std::vector<NamedTensor> weights;
-  for (const auto& [name, value] : checkpoint.tensors) {
-    if (name.starts_with("model/")) {
-      weights.push_back({name.substr(6), value});
-    }
-  }
-  OpenedModel opened;
-  opened.model = std::make_unique<Transformer>(config.model, compute, /*seed=*/0);
-  opened.model->parameters().load(weights, folder.string());
-  opened.tokenizer = make_tokenizer(config.tokenizer.kind);
-  opened.source = folder.string();
-  return opened;
+  return {config.model, weights_in(checkpoint), config.tokenizer.kind, folder.string()};
 }
 
 }  // namespace
 
+std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
+  constexpr std::string_view kPrefix = "model/";
+  std::vector<NamedTensor> weights;
+  for (const auto& [name, value] : checkpoint.tensors) {
+    if (name.starts_with(kPrefix)) {
+      weights.push_back({name.substr(kPrefix.size()), value});
+    }
+  }
+  return weights;
+}
+
 OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
+  const auto stored = read_model(path);
+  OpenedModel opened;
+  opened.model = std::make_unique<Transformer>(stored.config, compute, /*seed=*/0);
+  opened.model->parameters().load(stored.weights, stored.source);
+  opened.tokenizer = stored.tokenizer ? make_tokenizer(*stored.tokenizer) : nullptr;
+  opened.source = stored.source;
+  return opened;
+}
+
+StoredModel read_model(const fs::path& path) {
   require(fs::is_directory(path),
           path.string(),
           ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
   if (fs::exists(path / "config.json")) {
-    return open_safetensors_folder(path, compute);
+    return read_safetensors_folder(path);
   }
   if (fs::exists(path / "COMPLETE")) {
-    return open_checkpoint(path, compute);
+    return read_checkpoint(path);
   }
   if (fs::is_directory(path / "checkpoints")) {
     std::vector<std::string> skipped;
@@ -85,7 +91,7 @@ OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
             path.string(),
             ": the run has no complete checkpoint yet",
             skipped.empty() ? "" : " (" + skipped.front() + ")");
-    return open_checkpoint(*newest, compute);
+    return read_checkpoint(*newest);
   }
   fail(
       path.string(),

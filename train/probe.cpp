@@ -4,7 +4,8 @@
 
 #include "core/error.h"
 #include "kernels/precision.h"
-#include "model/losses.h"
+#include "core/ignored_target.h"
+#include "model/objective.h"
 
 namespace braid {
 namespace {
@@ -52,8 +53,10 @@ at::Tensor next_id_targets(const at::Tensor& ids_BS) {
   return targets;
 }
 
-at::Tensor mean_loss(const at::Tensor& logits_BSV, const at::Tensor& targets_BS) {
-  return cross_entropy_sum(logits_BSV, targets_BS) /
+at::Tensor mean_loss(const Transformer& model,
+                     const at::Tensor& hidden_BSD,
+                     const at::Tensor& targets_BS) {
+  return model.cross_entropy_sum(hidden_BSD, targets_BS) /
          std::max<int64_t>(1, counted_targets(targets_BS));
 }
 
@@ -93,24 +96,23 @@ std::vector<NamedTensor> probe(Transformer& model,
   const auto targets_BS = given_targets_BS.defined() ? given_targets_BS : next_id_targets(ids_BS);
   const auto tokens = whole_documents(ids_BS);
   Observations observations;
-  const auto hidden = model.forward(tokens, &observations);
+  const auto hidden = model.forward(tokens, {.keep_streams = options.streams}, &observations);
   const auto logits = model.logits(hidden.final_BSD);
-  const auto loss = mean_loss(logits, targets_BS);
+  const auto loss = mean_loss(model, hidden.final_BSD, targets_BS);
 
   std::vector<NamedTensor> results = {{"logits", logits.detach()}, {"loss", loss.detach()}};
   if (options.gradients) {
     add_gradients(model, loss, "grad.", results);
   }
-  if (options.streams) {
-    for (std::size_t layer = 0; layer < observations.streams_BSMD.size(); ++layer) {
-      results.push_back(
-          {text("streams.", layer), widened(observations.streams_BSMD[layer].detach())});
-    }
+  for (std::size_t layer = 0; layer < observations.streams_BSMD.size(); ++layer) {
+    results.push_back(
+        {text("streams.", layer), widened(observations.streams_BSMD[layer].detach())});
   }
   if (options.mtp) {
-    const auto mtp_logits = model.logits(model.mtp_forward(tokens, hidden));
-    const auto mtp_loss = mean_loss(mtp_logits, mtp_targets(targets_BS, tokens.documents_BS));
-    results.push_back({"mtp_logits", mtp_logits.detach()});
+    const auto mtp_BSD = model.mtp_forward(tokens, hidden);
+    const auto mtp_loss =
+        mean_loss(model, mtp_BSD, mtp_targets(targets_BS, tokens.documents_BS));
+    results.push_back({"mtp_logits", model.logits(mtp_BSD).detach()});
     results.push_back({"mtp_loss", mtp_loss.detach()});
     if (options.gradients) {
       add_gradients(model, mtp_loss, "mtp_grad.", results);

@@ -7,11 +7,26 @@
 #include "train/trainer.h"
 
 namespace braid {
+namespace {
+
+ResumeFrom resume_from(const std::string& argument) {
+  if (argument == "auto" || argument == "none") {
+    return {argument == "auto" ? ResumeFrom::Kind::kAuto : ResumeFrom::Kind::kNone, {}};
+  }
+  require(std::filesystem::is_directory(argument),
+          "--resume ",
+          argument,
+          ": no such folder; expected auto, none, or the folder of a checkpoint");
+  return {ResumeFrom::Kind::kPath, argument};
+}
+
+}  // namespace
 
 Command train_command(CLI::App& app) {
   struct Arguments {
     std::string config;
     std::vector<std::string> overrides;
+    std::string resume = "auto";
     bool help_config = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -20,6 +35,12 @@ Command train_command(CLI::App& app) {
   auto* config = command->add_option("config", arguments->config, "the run's YAML file");
   command->add_option("--set", arguments->overrides, "a.b=value, wins over the file; repeatable")
       ->allow_extra_args(false);
+  command
+      ->add_option("--resume",
+                   arguments->resume,
+                   "auto = from the run's newest checkpoint, none = start again (an earlier run is "
+                   "moved aside), or a checkpoint's folder")
+      ->capture_default_str();
   auto* help = command->add_flag(
       "--help-config", arguments->help_config, "print every key with default and meaning");
   command->footer(
@@ -38,7 +59,7 @@ Command train_command(CLI::App& app) {
     }
     const auto run_config = load_run_config(arguments->config, arguments->overrides);
     const InterruptGuard interrupt;
-    Trainer trainer(run_config);
+    Trainer trainer(run_config, resume_from(arguments->resume));
     if (trainer.step() >= run_config.train.max_steps) {
       std::cout << "The run is finished: step " << trainer.step() << " of "
                 << run_config.train.max_steps

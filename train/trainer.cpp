@@ -1,16 +1,14 @@
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <thread>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 
-#include "model/losses.h"
 #include "optim/clip.h"
-#include "optim/schedule.h"
+#include "train/memory.h"
+#include "train/parts.h"
 
 namespace braid {
 
@@ -19,13 +17,17 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     const auto start = std::chrono::steady_clock::now();
     const auto result = train_step();
     report(result, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&
+        spikes_.spiked(result.losses.cross_entropy) && rolled_back(result)) {
+      continue;
+    }
 
     const auto due = [this](int64_t every) { return every > 0 && step_ % every == 0; };
     if (validation_ &&
         (due(config_.train.validate_every_steps) || step_ == config_.train.max_steps)) {
       validate();
     }
-    if (due(config_.checkpoint.every_steps)) {
+    if (due(config_.checkpoint.every_steps) && saved_step_ != step_) {
       save();
     }
   }
@@ -37,169 +39,129 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
 
 // One optimiser step, start to end.
 Trainer::StepResult Trainer::train_step() {
-  // 1. The step's micro-batches, and how many targets they count together.
+  StepResult result;
+  const auto regime = regime_at(config_, optimizer_->steps().all);
+  freeze_all_but(regime.part);
+
+  // 1. The step's micro-batches, and what their losses are divided by.
   std::vector<Batch> batches;
-  int64_t targets = 0, mtp_count = 0;
-  for (int64_t rows = 0; rows < config_.train.global_batch_size;
-       rows += config_.train.micro_batch_size) {
-    batches.push_back(loader_->next(config_.train.micro_batch_size));
-    targets += batches.back().num_targets;
-    if (model_->has_mtp()) {
-      mtp_count +=
-          counted_targets(mtp_targets(batches.back().targets_BS, batches.back().documents_BS));
-    }
+  for (int64_t rows = 0; rows < regime.sequences; rows += batches.back().ids_BS.size(0)) {
+    batches.push_back(
+        loader_->next(std::min(config_.train.micro_batch_size, regime.sequences - rows)));
+    const auto& batch = batches.back();
+    result.counts.add(config_.model,
+                      {batch.ids_BS, batch.documents_BS, batch.positions_BS},
+                      batch.targets_BS);
   }
+
+  result.shape = {batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)};
+  result.learns_indexer = regime.weights.indexer > 0;
 
   // 2. Losses and gradients.
-  StepResult result;
-  for (const auto& parameter : model_->parameters().all()) {
-    parameter.value.mutable_grad().reset();
-  }
-  expert_load_E_.assign(model_->routing_biases().size(), {});
-  for (const auto& batch : batches) {
-    forward_backward(batch, targets, mtp_count, result);
-  }
+  forward_backward(batches, regime, result);
+  measure_gradients(regime.part, result);
 
-  // 3. Clip, and leave everything as it was when a gradient is not finite.
-  result.tokens = targets;
-  result.gradient_norm = clip_gradients(gradients(), config_.optimizer.max_grad_norm);
-  result.applied = std::isfinite(result.gradient_norm) && std::isfinite(result.loss);
-  result.learning_rate =
-      config_.optimizer.learning_rate *
-      learning_rate_factor(config_.schedule, optimizer_->steps(), config_.train.max_steps);
-
-  // 4. Update.
-  if (result.applied) {
-    optimizer_->step(result.learning_rate);
-    update_routing_biases();
+  // 3. Clip and update, unless a loss or gradient is not finite: then all stays as it was.
+  result.learning_rate = regime.learning_rate;
+  if (result.not_finite.empty()) {
+    clip_gradients(gradients(regime.part), result.gradient_norm, config_.optimizer.max_grad_norm);
+    const int64_t before = TensorMemory::now();
+    TensorMemory::take_peak();
+    optimizer_->step(regime.learning_rate, regime.part);
+    result.update_bytes = TensorMemory::take_peak() - before;
+    if (!regime.warms_up_indexer()) {
+      update_routing_biases(result.losses.load_E);
+    }
   }
   ++step_;
-  tokens_ += targets;
+  tokens_ += result.counts.targets;
   return result;
 }
 
-void Trainer::forward_backward(const Batch& batch,
-                               int64_t targets,
-                               int64_t mtp_count,
+void Trainer::forward_backward(const std::vector<Batch>& batches,
+                               const Regime& regime,
                                StepResult& result) {
-  const Tokens tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS};
-  Observations observations;
-  const auto hidden = model_->forward(tokens, &observations);
-  const auto mean = [](const at::Tensor& sum, int64_t count) {
-    return sum / std::max<int64_t>(1, count);
-  };
-  auto loss = mean(cross_entropy_sum(model_->logits(hidden.final_BSD), batch.targets_BS), targets);
-  result.loss += loss.item<double>();
-  if (model_->has_mtp()) {
-    const auto mtp_logits = model_->logits(model_->mtp_forward(tokens, hidden, &observations));
-    const auto mtp_loss =
-        mean(cross_entropy_sum(mtp_logits, mtp_targets(batch.targets_BS, batch.documents_BS)),
-             mtp_count);
-    result.mtp_loss += mtp_loss.item<double>();
-    loss = loss + mtp_weight() * mtp_loss;
+  for (const auto& parameter : model_->parameters().all()) {
+    parameter.value.mutable_grad().reset();
   }
-  loss.backward();
-
-  const auto real_T1 = (batch.documents_BS >= 0).flatten().unsqueeze(-1);
-  for (std::size_t i = 0; i < observations.routing.size(); ++i) {
-    const auto load =
-        expert_load(observations.routing[i].experts_TK, real_T1, config_.model.n_routed_experts);
-    expert_load_E_[i] = expert_load_E_[i].defined() ? expert_load_E_[i] + load : load;
-  }
-}
-
-void Trainer::update_routing_biases() {
-  const auto biases = model_->routing_biases();
-  for (std::size_t i = 0; i < biases.size(); ++i) {
-    if (biases[i].defined()) {
-      balance_bias(biases[i], expert_load_E_[i], config_.loss.bias_update_speed);
+  TensorMemory::take_peak();
+  const int64_t before = TensorMemory::now();
+  for (const auto& batch : batches) {
+    const auto losses = losses_of(*model_,
+                                  {batch.ids_BS, batch.documents_BS, batch.positions_BS},
+                                  batch.targets_BS,
+                                  result.counts,
+                                  regime.weights,
+                                  regime.options);
+    if (losses.total.requires_grad()) {
+      losses.total.backward();
     }
+    result.losses.add(losses);
   }
+  result.activation_bytes = TensorMemory::take_peak() - before;
 }
 
-double Trainer::mtp_weight() const {
-  const bool decaying =
-      optimizer_->steps() >= decay_start_step(config_.schedule, config_.train.max_steps);
-  return decaying ? config_.loss.mtp_decay_weight : config_.loss.mtp_weight;
-}
-
-std::vector<at::Tensor> Trainer::gradients() const {
+std::vector<at::Tensor> Trainer::gradients(TrainedPart part) const {
   std::vector<at::Tensor> result;
   for (const auto& grouped : optimizer_->parameters()) {
-    if (grouped.optimizer != OptimizerKind::kNone) {
+    if (grouped.learns_in(part)) {
       result.push_back(grouped.parameter.value.grad());
     }
   }
   return result;
 }
 
-void Trainer::validate() {
-  const auto result = evaluate(*model_, *validation_, config_.data.validation_seq_len, 4);
-  metrics_->write(step_,
-                  "validation",
-                  {{"loss", result.loss},
-                   {"perplexity", std::exp(result.loss)},
-                   {"bits_per_byte", result.bits_per_byte},
-                   {"tokens", static_cast<double>(result.tokens)}});
-  console_->line(text("step ",
-                      step_,
-                      " | validation loss ",
-                      result.loss,
-                      " | bits per byte ",
-                      result.bits_per_byte));
+// Norms of the whole and of each part, and where something is not finite.
+void Trainer::measure_gradients(TrainedPart part, StepResult& result) {
+  std::map<std::string_view, double> squares;
+  std::map<std::string_view, std::string> bad;  // part -> its first parameter that is not finite
+  double total = 0;
+  for (const auto& grouped : optimizer_->parameters()) {
+    if (!grouped.learns_in(part)) {
+      continue;
+    }
+    const auto& [name, value] = grouped.parameter;
+    const double norm = gradient_norm({value.grad()});
+    total += norm * norm;
+    squares[part_of(name)] += norm * norm;
+    if (!std::isfinite(norm)) {
+      bad.emplace(part_of(name), name);
+    }
+  }
+  result.gradient_norm = std::sqrt(total);
+  for (const auto& [model_part, square] : squares) {
+    result.part_norms[model_part] = std::sqrt(square);
+  }
+  const auto add = [&](const std::string& what) {
+    result.not_finite += (result.not_finite.empty() ? "" : ", ") + what;
+  };
+  const auto& losses = result.losses;
+  for (const auto& [name, loss] : {std::pair{"loss", losses.cross_entropy},
+                                   std::pair{"MTP loss", losses.mtp},
+                                   std::pair{"balance loss", losses.balance},
+                                   std::pair{"indexer loss", losses.indexer_kl}}) {
+    if (!std::isfinite(loss)) {
+      add(name);
+    }
+  }
+  for (const auto& [model_part, name] : bad) {
+    add(text("gradients of ", model_part, " (", name, ")"));
+  }
 }
 
-void Trainer::report(const StepResult& result, double seconds) {
-  // The first step pays for warming up and would mislead the estimate.
-  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
-  const double rate = static_cast<double>(result.tokens) / seconds;
-  std::vector<Metrics::Value> values = {{"tokens", static_cast<double>(tokens_)},
-                                        {"loss", result.loss},
-                                        {"learning_rate", result.learning_rate},
-                                        {"gradient_norm", result.gradient_norm},
-                                        {"tokens_per_second", rate},
-                                        {"step_seconds", seconds}};
-  if (model_->has_mtp()) {
-    values.emplace_back("mtp_loss", result.mtp_loss);
+void Trainer::update_routing_biases(const std::vector<at::Tensor>& load_E) {
+  const auto biases = model_->routing_biases();
+  for (std::size_t i = 0; i < biases.size(); ++i) {
+    if (biases[i].defined()) {
+      balance_bias(biases[i], load_E[i], config_.loss.bias_update_speed);
+    }
   }
-  if (!result.applied) {
-    values.emplace_back("skipped", 1);
-  }
-  metrics_->write(step_, "", values);
+}
 
-  char line[200];
-  std::snprintf(
-      line,
-      sizeof line,
-      "step %lld/%lld | loss %.4f | norm %.3f | lr %.2e | %.0f tokens/s | %s left",
-      static_cast<long long>(step_),
-      static_cast<long long>(config_.train.max_steps),
-      result.loss,
-      result.gradient_norm,
-      result.learning_rate,
-      rate,
-      duration_text(seconds_per_step_ * static_cast<double>(config_.train.max_steps - step_))
-          .c_str());
-  console_->progress(line,
-                     step_ % config_.logging.every_steps == 0 || step_ == config_.train.max_steps);
-
-  skipped_in_a_row_ = result.applied ? 0 : skipped_in_a_row_ + 1;
-  if (!result.applied) {
-    console_->line(text("step ",
-                        step_,
-                        ": loss ",
-                        result.loss,
-                        ", gradient norm ",
-                        result.gradient_norm,
-                        "; the step was skipped"));
-    require(skipped_in_a_row_ <= config_.train.max_skipped_steps,
-            "step ",
-            step_,
-            ": ",
-            skipped_in_a_row_,
-            " steps in a row were not finite (train.max_skipped_steps is ",
-            config_.train.max_skipped_steps,
-            "); try again with a lower optimizer.learning_rate");
+// What does not learn needs no gradient: autograd then leaves its share of the work out.
+void Trainer::freeze_all_but(TrainedPart part) {
+  for (const auto& grouped : optimizer_->parameters()) {
+    grouped.parameter.value.requires_grad_(grouped.learns_in(part));
   }
 }
 

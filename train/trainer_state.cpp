@@ -1,5 +1,7 @@
 // What a run keeps on disk: its folder, its data, and saving and resuming.
+#include <iostream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -14,7 +16,8 @@
 #include "checkpoint/store.h"
 #include "core/file.h"
 #include "data/token_store_build.h"
-#include "optim/group_table.h"
+#include "train/memory.h"
+#include "train/open_model.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -43,15 +46,28 @@ class Trainer::FolderLock {
 
 namespace {
 
-Checkpoint load_undamaged(const fs::path& folder) {
-  try {
-    return load_checkpoint(folder);
-  } catch (const Error& error) {
-    fail(error.what(),
-         ". Move ",
-         folder.string(),
-         " away, and the run continues from the checkpoint before it");
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, folder.string(), ": cannot be made: ", error.message());
+}
+
+// The lock and the token stores stay: they are no one's progress.
+void move_earlier_run_aside(const fs::path& folder) {
+  if (!fs::exists(folder / "metrics.jsonl") && !fs::exists(folder / "checkpoints")) {
+    return;
   }
+  fs::path name;
+  for (int i = 1; name.empty() || fs::exists(name); ++i) {
+    name = text(folder.string(), ".before-", i);
+  }
+  fs::create_directory(name);
+  for (const char* part : {"checkpoints", "metrics.jsonl", "config.yaml", "log.txt"}) {
+    if (fs::exists(folder / part)) {
+      fs::rename(folder / part, name / part);
+    }
+  }
+  std::cout << "the earlier run is now " << name.string() << std::endl;
 }
 
 template <class T>
@@ -91,15 +107,18 @@ std::vector<std::string> differences(const Config& before, const Config& now) {
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config) : config_(config) {
+Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
+    : config_(config), spikes_(config.stability) {
   const auto folder = config_.run_dir();
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require(!error, folder.string(), ": cannot be made: ", error.message());
+  make_folder(folder);
   lock_ = std::make_unique<FolderLock>(folder);
+  if (from.kind == ResumeFrom::Kind::kNone) {
+    move_earlier_run_aside(folder);
+  }
   console_ = std::make_unique<Console>(folder / "log.txt");
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   at::set_num_threads(static_cast<int>(config_.train.threads > 0 ? config_.train.threads : cores));
+  TensorMemory::watch();
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
   prepare_data();
@@ -112,18 +131,19 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
     }
   }
   const GroupingFacts facts{.num_heads = config_.model.num_attention_heads,
-                            .num_output_groups = config_.model.o_groups};
+                            .num_output_groups = config_.model.o_groups,
+                            .trained = ever_trained(config_)};
   optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
                                            group_parameters(trained, facts, config_.optimizer));
   loader_ = std::make_unique<Loader>(*training_,
                                      LoaderOptions{.seq_len = config_.data.seq_len,
                                                    .seed = static_cast<uint64_t>(config_.run.seed),
                                                    .pack_window = config_.data.pack_window});
-  const bool resumed = resume();
+  take_up(from);
   metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
   write_file_atomically(folder / "config.yaml", dump_config(config_));
   describe();
-  if (resumed) {
+  if (step_ > 0) {
     console_->line(text("continuing after step ", step_));
   }
 }
@@ -152,28 +172,6 @@ void Trainer::prepare_data() {
   }
 }
 
-void Trainer::describe() const {
-  int64_t parameters = 0;
-  for (const auto& parameter : model_->parameters().all()) {
-    parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
-  }
-  console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
-  console_->line(
-      text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
-  console_->line(text("data: ",
-                      training_->num_documents(),
-                      " documents, ",
-                      training_->num_tokens(),
-                      " tokens",
-                      validation_ ? text("; validation ",
-                                         validation_->num_documents(),
-                                         " documents, ",
-                                         validation_->text_bytes(),
-                                         " bytes")
-                                  : std::string("; no validation")));
-  console_->line(group_table(optimizer_->parameters()));
-}
-
 std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
   std::vector<NamedTensor> result;
   for (const auto& [name, value] : model_->parameters().tensors()) {
@@ -185,87 +183,174 @@ std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
   return result;
 }
 
-void Trainer::save() {
-  Checkpoint checkpoint;
-  checkpoint.tensors = checkpoint_tensors();
-  checkpoint.state = {{"step", step_},
-                      {"tokens", tokens_},
-                      {"samples", loader_->position()},
-                      {"optimizer_steps", optimizer_->steps()},
-                      {"skipped_in_a_row", skipped_in_a_row_},
-                      {"data_digest", training_->sources_digest()}};
-  const auto root = config_.run_dir() / "checkpoints";
-  fs::create_directories(root);
-  save_checkpoint(
-      root / checkpoint_folder_name(step_), checkpoint, {{"config.yaml", dump_config(config_)}});
-  prune_checkpoints(root, config_.checkpoint.keep_last);
-  saved_step_ = step_;
-  console_->line(
-      text("step ", step_, " | saved ", (root / checkpoint_folder_name(step_)).string()));
+Hdf5Attributes Trainer::state() const {
+  const auto& steps = optimizer_->steps();
+  const auto& spikes = spikes_.state();
+  return {{"step", step_},
+          {"tokens", tokens_},
+          {"samples", loader_->position()},
+          {"optimizer_steps", steps.all},
+          {"trunk_steps", steps.trunk},
+          {"indexer_steps", steps.indexer},
+          {"skipped", skipped_},
+          {"skipped_in_a_row", skipped_in_a_row_},
+          {"rollbacks", rollbacks_},
+          {"loss_mean", spikes.mean},
+          {"loss_variance", spikes.variance},
+          {"loss_steps", spikes.steps},
+          {"loss_steps_above", spikes.above},
+          {"data_digest", training_->sources_digest()}};
 }
 
-bool Trainer::resume() {
-  const auto root = config_.run_dir() / "checkpoints";
-  if (fs::exists(root)) {
-    remove_leftovers(root);  // also restores a checkpoint that was about to be replaced
+void Trainer::save() {
+  fs::create_directories(checkpoints());
+  const auto folder = checkpoints() / checkpoint_folder_name(step_);
+  save_checkpoint(
+      folder, {checkpoint_tensors(), state()}, {{"config.yaml", dump_config(config_)}});
+  prune_checkpoints(
+      checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every_steps);
+  saved_step_ = step_;
+  console_->line(text("step ", step_, " | saved ", folder.string()));
+}
+
+void Trainer::take_up(const ResumeFrom& from) {
+  if (fs::exists(checkpoints())) {
+    remove_leftovers(checkpoints());  // also restores a checkpoint that was about to be replaced
   }
-  std::vector<std::string> skipped;
-  const auto found = newest_complete_checkpoint(root, &skipped);
-  // Starting again would overwrite what the run has reached so far.
-  require(found || skipped.empty(),
-          root.string(),
-          ": no checkpoint is whole, so the run cannot continue: ",
-          skipped.empty() ? "" : skipped.front(),
-          ". Choose another run.name, or remove the folder to start again");
-  for (const auto& reason : skipped) {
+  if (from.kind == ResumeFrom::Kind::kPath) {
+    const auto checkpoint = load_checkpoint(from.path);
+    resume(from.path, checkpoint);
+    // The run goes on from here: what it had reached on another way must not be taken for newer.
+    for (const auto& folder : complete_checkpoints(checkpoints())) {
+      if (*checkpoint_step(folder) > step_) {
+        console_->line(text("set aside: ", set_aside(folder, "superseded").string()));
+      }
+    }
+    return;
+  }
+  std::vector<std::string> damaged;
+  const auto complete = complete_checkpoints(checkpoints(), &damaged);
+  for (const auto& reason : damaged) {
     console_->line("passing over a damaged checkpoint: " + reason);
   }
-  if (!found) {
-    return false;
-  }
-  const auto checkpoint = load_undamaged(*found);
-  const auto before = load_config<RunConfig>((*found / "config.yaml").string()).value;
-  const auto model_differences = differences(before.model, config_.model);
-  require(model_differences.empty(),
-          found->string(),
-          " holds another model than the configuration: ",
-          model_differences.empty() ? "" : model_differences.front(),
-          "; choose another run.name, or remove the folder to start again");
-  for (const auto& difference : differences(before, config_)) {
-    console_->line("note: the configuration changed since the checkpoint: " + difference);
-  }
-
-  std::vector<NamedTensor> weights;
-  std::map<std::string, at::Tensor> optimizer_state;
-  for (const auto& [name, value] : checkpoint.tensors) {
-    if (name.starts_with("model/")) {
-      weights.push_back({name.substr(6), value});
-    } else {
-      optimizer_state[name] = value;
+  for (const auto& folder : complete) {
+    std::optional<Checkpoint> checkpoint;
+    try {
+      checkpoint = load_checkpoint(folder);
+    } catch (const Error& error) {
+      damaged.push_back(error.what());
+      console_->line(text("passing over a damaged checkpoint: ",
+                          error.what(),
+                          "; it is now ",
+                          set_aside(folder, "damaged").string()));
+      continue;
     }
+    resume(folder, *checkpoint);
+    return;
   }
-  model_->parameters().load(weights, found->string());
+  // Starting again would overwrite what the run has reached so far.
+  require(damaged.empty(),
+          checkpoints().string(),
+          ": no checkpoint is whole, so the run cannot continue: ",
+          damaged.empty() ? "" : damaged.front(),
+          ". Start again with --resume none, or choose another run.name");
+  if (!config_.run.init_from.empty()) {
+    const auto stored = read_model(config_.run.init_from);
+    model_->parameters().load(stored.weights, stored.source);
+    console_->line("starting from the weights of " + stored.source);
+  }
+}
+
+// Everything but the position in the data.
+void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
+  model_->parameters().load(weights_in(checkpoint), folder.string());
+  std::map<std::string, at::Tensor> stored_tensors;
+  for (const auto& [name, value] : checkpoint.tensors) {
+    stored_tensors[name] = value;
+  }
   for (const auto& [name, value] : unstacked(optimizer_->state())) {
-    const auto stored = optimizer_state.find("optimizer/" + name);
-    require(stored != optimizer_state.end() && stored->second.sizes() == value.sizes(),
-            found->string(),
+    const auto stored = stored_tensors.find("optimizer/" + name);
+    require(stored != stored_tensors.end() && stored->second.sizes() == value.sizes(),
+            folder.string(),
             ": no optimiser state '",
             name,
             "' of shape ",
             value.sizes(),
-            "; optimizer.groups must stay as they were while a run continues");
+            "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
+            " while a run continues");
     value.copy_(stored->second);
   }
-  step_ = saved_step_ = state_value<int64_t>(checkpoint.state, "step", *found);
-  tokens_ = state_value<int64_t>(checkpoint.state, "tokens", *found);
-  skipped_in_a_row_ = state_value<int64_t>(checkpoint.state, "skipped_in_a_row", *found);
-  optimizer_->set_steps(state_value<int64_t>(checkpoint.state, "optimizer_steps", *found));
-  loader_->seek(state_value<int64_t>(checkpoint.state, "samples", *found));
-  if (state_value<std::string>(checkpoint.state, "data_digest", *found) !=
+  const auto number = [&](const char* key) {
+    return state_value<int64_t>(checkpoint.state, key, folder);
+  };
+  step_ = saved_step_ = number("step");
+  tokens_ = number("tokens");
+  skipped_ = number("skipped");
+  skipped_in_a_row_ = number("skipped_in_a_row");
+  rollbacks_ = number("rollbacks");
+  optimizer_->set_steps({.all = number("optimizer_steps"),
+                         .trunk = number("trunk_steps"),
+                         .indexer = number("indexer_steps")});
+  spikes_.restore({.mean = state_value<double>(checkpoint.state, "loss_mean", folder),
+                   .variance = state_value<double>(checkpoint.state, "loss_variance", folder),
+                   .steps = number("loss_steps"),
+                   .above = number("loss_steps_above")});
+}
+
+void Trainer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
+  const auto before = load_config<RunConfig>((folder / "config.yaml").string()).value;
+  const auto model_differences = differences(before.model, config_.model);
+  require(model_differences.empty(),
+          folder.string(),
+          " holds another model than the configuration: ",
+          model_differences.empty() ? "" : model_differences.front(),
+          "; choose another run.name, or start again with --resume none");
+  for (const auto& difference : differences(before, config_)) {
+    console_->line("note: the configuration changed since the checkpoint: " + difference);
+  }
+  restore(folder, checkpoint);
+  loader_->seek(state_value<int64_t>(checkpoint.state, "samples", folder));
+  if (state_value<std::string>(checkpoint.state, "data_digest", folder) !=
       training_->sources_digest()) {
     console_->line(
         "note: the training text changed since the checkpoint; the order of its documents is new");
   }
+}
+
+// Answers a spike as configured. A rollback goes to the newest checkpoint, while the data goes on:
+// what led into the spike is not seen again.
+bool Trainer::rolled_back(const StepResult& spike) {
+  const auto what = text("step ",
+                         step_,
+                         ": loss ",
+                         spike.losses.cross_entropy,
+                         " spikes above its running mean ",
+                         spikes_.mean(),
+                         " +- ",
+                         spikes_.deviation());
+  if (config_.stability.spike_action == SpikeAction::kLog) {
+    console_->line(what);
+    return false;
+  }
+  const auto newest = newest_complete_checkpoint(checkpoints());
+  if (!newest) {
+    console_->line(what + "; there is no checkpoint to go back to yet");
+    return false;
+  }
+  require(rollbacks_ < config_.stability.max_rollbacks,
+          what,
+          " after ",
+          rollbacks_,
+          " rollbacks (stability.max_rollbacks); try a lower optimizer.learning_rate");
+  const int64_t spiked_at = step_, rollbacks = rollbacks_ + 1;
+  const double loss = spike.losses.cross_entropy;
+  restore(*newest, load_checkpoint(*newest));
+  rollbacks_ = rollbacks;
+  metrics_ = std::make_unique<Metrics>(config_.run_dir() / "metrics.jsonl", step_);
+  metrics_->write(step_,
+                  "rollback",
+                  {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
+  console_->line(text(what, "; back to ", newest->string(), ", past the data that led here"));
   return true;
 }
 

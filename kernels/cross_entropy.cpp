@@ -1,0 +1,155 @@
+#include "kernels/cross_entropy.h"
+
+#include <algorithm>
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "core/sizes.h"
+#include "kernels/autograd.h"
+#include "kernels/cross_entropy_cpu.h"
+#include "kernels/precision.h"
+
+namespace braid {
+namespace {
+
+// Loss of every token, and the gradients of their sum where the tensors are defined. All counted.
+at::Tensor losses_in_chunks(const at::Tensor& hidden_TD,
+                            const at::Tensor& head_VD,
+                            const at::Tensor& targets_T,
+                            int64_t logit_bytes,
+                            const at::Tensor& dhidden_TD = {},
+                            const at::Tensor& dhead_VD = {}) {
+  const auto [T, D] = sizes<2>(hidden_TD);
+  const int64_t V = head_VD.size(0);
+  const bool gradients = dhidden_TD.defined() || dhead_VD.defined();
+  const int64_t chunk = std::clamp<int64_t>(
+      logit_bytes / (V * static_cast<int64_t>(head_VD.element_size())), 64, std::max<int64_t>(T, 64));
+  auto losses_T = at::empty({T}, head_VD.options().requires_grad(false));
+  auto buffer = at::empty({std::min(chunk, T), V}, losses_T.options());
+  for (int64_t first = 0; first < T; first += chunk) {
+    const int64_t rows = std::min(chunk, T - first);
+    const auto hidden = hidden_TD.narrow(0, first, rows);
+    auto logits = buffer.narrow(0, 0, rows);
+    at::mm_out(logits, hidden, head_VD.t());
+    with_wide_type(head_VD.scalar_type(), [&](auto zero) {
+      using Wide = decltype(zero);
+      parallel_rows(rows, V, [&](int64_t begin, int64_t end) {
+        BRAID_CPU(cross_entropy_rows<Wide>)
+        (logits.data_ptr<Wide>() + begin * V,
+         targets_T.data_ptr<int64_t>() + first + begin,
+         losses_T.data_ptr<Wide>() + first + begin,
+         end - begin,
+         V,
+         gradients);
+      });
+    });
+    if (dhidden_TD.defined()) {
+      auto dhidden = dhidden_TD.narrow(0, first, rows);
+      at::mm_out(dhidden, logits, head_VD);
+    }
+    if (dhead_VD.defined()) {
+      auto dhead = dhead_VD;
+      first == 0 ? at::mm_out(dhead, logits.t(), hidden) : dhead.addmm_(logits.t(), hidden);
+    }
+  }
+  return losses_T;
+}
+
+class CrossEntropyFunction : public Function<CrossEntropyFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given_hidden,
+                            const at::Tensor& given_head,
+                            const at::Tensor& targets,
+                            int64_t logit_bytes,
+                            bool gradients) {
+    const auto hidden = given_hidden.contiguous(), head = given_head.contiguous();
+    const auto like = [&](const at::Tensor& given, const at::Tensor& value) {
+      return gradients && given.requires_grad() ? at::zeros_like(value) : at::Tensor();
+    };
+    const auto dhidden = like(given_hidden, hidden), dhead = like(given_head, head);
+    const auto losses = losses_in_chunks(hidden, head, targets, logit_bytes, dhidden, dhead);
+    ctx->saved_data["dhidden"] = dhidden;
+    ctx->saved_data["dhead"] = dhead;
+    return losses.sum(at::kDouble).to(losses.scalar_type());
+  }
+
+  // Scales the gradients where they are: a second copy of the head's would be as large as the head.
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    require(ctx->saved_data.count("dhead") == 1,
+            "[cross_entropy] the backward pass ran a second time; its gradients are gone");
+    auto dhidden = ctx->saved_data["dhidden"].toTensor(), dhead = ctx->saved_data["dhead"].toTensor();
+    ctx->saved_data.clear();
+    for (auto* gradient : {&dhidden, &dhead}) {
+      if (gradient->defined()) {
+        gradient->mul_(gradients[0]);
+      }
+    }
+    return {dhidden, dhead, at::Tensor(), at::Tensor(), at::Tensor()};  // the others have none
+  }
+};
+
+struct Counted {
+  at::Tensor hidden_TD, targets_T, index_T;  // index_T: undefined when all are
+};
+
+// Tokens that are not counted cost nothing.
+Counted counted(const at::Tensor& hidden_TD, const at::Tensor& head_VD, const at::Tensor& targets_T) {
+  const auto [T, D] = sizes<2>(hidden_TD);
+  const auto [V, D1] = sizes<2>(head_VD);
+  require(D1 == D && targets_T.sizes() == at::IntArrayRef({T}) &&
+              targets_T.scalar_type() == at::kLong && head_VD.scalar_type() == wide_type(hidden_TD),
+          "[cross_entropy] shapes or types do not fit: hidden ",
+          hidden_TD.scalar_type(),
+          " ",
+          hidden_TD.sizes(),
+          ", head ",
+          head_VD.scalar_type(),
+          " ",
+          head_VD.sizes(),
+          ", targets ",
+          targets_T.scalar_type(),
+          " ",
+          targets_T.sizes());
+  const auto keep_T = targets_T != kIgnoredTarget;
+  const auto index_T = keep_T.nonzero().squeeze(-1);
+  const bool all = index_T.size(0) == T;
+  Counted result{all ? widened(hidden_TD) : widened(hidden_TD.index_select(0, index_T)),
+                 all ? targets_T.contiguous() : targets_T.index_select(0, index_T),
+                 all ? at::Tensor() : index_T};
+  const auto& targets = result.targets_T;
+  require(targets.numel() == 0 ||
+              (targets.min().item<int64_t>() >= 0 && targets.max().item<int64_t>() < V),
+          "[cross_entropy] targets must lie in [0, ",
+          V,
+          ") or be ",
+          kIgnoredTarget);
+  return result;
+}
+
+}  // namespace
+
+at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
+                             const at::Tensor& head_VD,
+                             const at::Tensor& targets_T,
+                             int64_t logit_bytes) {
+  const auto tokens = counted(hidden_TD, head_VD, targets_T);
+  return CrossEntropyFunction::apply(
+      tokens.hidden_TD, head_VD, tokens.targets_T, logit_bytes, at::GradMode::is_enabled());
+}
+
+at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
+                              const at::Tensor& head_VD,
+                              const at::Tensor& targets_T) {
+  const at::NoGradGuard no_grad;
+  const auto tokens = counted(hidden_TD, head_VD, targets_T);
+  const auto losses =
+      losses_in_chunks(tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, kLogitBytes);
+  if (!tokens.index_T.defined()) {
+    return losses;
+  }
+  return at::zeros({targets_T.size(0)}, losses.options()).index_copy(0, tokens.index_T, losses);
+}
+
+}  // namespace braid

@@ -1,0 +1,44 @@
+#pragma once
+// What one pass through the model is given and may report.
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace braid {
+
+/// The tokens of one pass.  All int64 [B, S].
+struct Tokens {
+  at::Tensor ids_BS;
+  at::Tensor documents_BS;  ///< document of its row; contiguous; -1 = padding
+  at::Tensor positions_BS;  ///< position in the document, 0-based
+};
+
+/// Rows that are one document each.
+Tokens whole_documents(const at::Tensor& ids_BS);
+
+struct PassOptions {
+  bool dense_attention = false;  ///< CSA layers attend to all visible entries, not to the indexer's
+  bool balance_loss = false;     ///< of the learned routers
+  bool indexer_loss = false;     ///< of the CSA layers' indexers, over the entries attended to
+  /// Sublayers (an attention or a MoE) whose inner results are computed again in the backward pass
+  /// instead of being kept; 0 = all are kept.
+  int64_t recompute_sublayers = 0;
+  bool keep_streams = false;  ///< see Observations::streams_BSMD
+};
+
+/// What one layer reports. Sums over the pass's tokens, padding not counted; undefined where the
+/// layer has no such part or the options did not ask.
+struct LayerObservation {
+  at::Tensor load_E;               ///< tokens per expert, float64
+  at::Tensor balance_sum;          ///< [] with gradient: see balance_loss_sum()
+  at::Tensor indexer_kl_sum;       ///< [] with gradient: see indexer_kl_sum()
+  at::Tensor indexer_recall_sum;   ///< [2]: see indexer_recall_sum(); dense attention only
+};
+
+struct Observations {
+  std::vector<LayerObservation> layers;  ///< decoder layers, then the MTP block
+  std::vector<at::Tensor> streams_BSMD;  ///< after each decoder layer, with keep_streams
+};
+
+}  // namespace braid

@@ -1,0 +1,25 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace braid {
+
+/// Bytes of all CPU tensors of the process, counted where LibTorch allocates them.
+class TensorMemory {
+ public:
+  /// Starts counting (once per process); tensors that exist already are not seen.
+  static void watch();
+  static int64_t now();
+  /// The largest now() since the last call, or since watch().
+  static int64_t take_peak();
+};
+
+/// The process's resident memory and its largest value so far, in bytes; 0 where the system does
+/// not tell.
+int64_t resident_bytes();
+int64_t peak_resident_bytes();
+
+/// "1.5 GB", "310 MB", "12 kB" (powers of 1000).
+std::string bytes_text(int64_t bytes);
+
+}  // namespace braid
