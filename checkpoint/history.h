@@ -14,8 +14,8 @@ std::string checkpoint_folder_name(int64_t step);
 /// The checkpoints that are complete, newest first: COMPLETE is sound and every file has its size
 /// (load_checkpoint() compares the digests). Empty when there are none, or no such folder. Each one
 /// that is not complete adds its reason to `skipped`.
-std::vector<std::filesystem::path> complete_checkpoints(const std::filesystem::path& root,
-                                                        std::vector<std::string>* skipped = nullptr);
+std::vector<std::filesystem::path> complete_checkpoints(
+    const std::filesystem::path& root, std::vector<std::string>* skipped = nullptr);
 
 /// The first of them.
 std::optional<std::filesystem::path> newest_complete_checkpoint(
@@ -24,9 +24,9 @@ std::optional<std::filesystem::path> newest_complete_checkpoint(
 /// The step in a checkpoint folder's name; nothing for other names.
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 
-/// Removes all but the newest `keep_last` complete checkpoints (at least 1), and those of steps that
-/// `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones are left for
-/// people to look at.
+/// Removes all but the newest `keep_last` complete checkpoints (at least 1), and those of steps
+/// that `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones are left
+/// for people to look at.
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
                                                      int64_t keep_last,
                                                      int64_t keep_every_steps = 0);

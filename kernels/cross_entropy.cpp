@@ -23,8 +23,10 @@ at::Tensor losses_in_chunks(const at::Tensor& hidden_TD,
   const auto [T, D] = sizes<2>(hidden_TD);
   const int64_t V = head_VD.size(0);
   const bool gradients = dhidden_TD.defined() || dhead_VD.defined();
-  const int64_t chunk = std::clamp<int64_t>(
-      logit_bytes / (V * static_cast<int64_t>(head_VD.element_size())), 64, std::max<int64_t>(T, 64));
+  const int64_t chunk =
+      std::clamp<int64_t>(logit_bytes / (V * static_cast<int64_t>(head_VD.element_size())),
+                          64,
+                          std::max<int64_t>(T, 64));
   auto losses_T = at::empty({T}, head_VD.options().requires_grad(false));
   auto buffer = at::empty({std::min(chunk, T), V}, losses_T.options());
   for (int64_t first = 0; first < T; first += chunk) {
@@ -79,7 +81,8 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     require(ctx->saved_data.count("dhead") == 1,
             "[cross_entropy] the backward pass ran a second time; its gradients are gone");
-    auto dhidden = ctx->saved_data["dhidden"].toTensor(), dhead = ctx->saved_data["dhead"].toTensor();
+    auto dhidden = ctx->saved_data["dhidden"].toTensor(),
+         dhead = ctx->saved_data["dhead"].toTensor();
     ctx->saved_data.clear();
     for (auto* gradient : {&dhidden, &dhead}) {
       if (gradient->defined()) {
@@ -95,7 +98,9 @@ struct Counted {
 };
 
 // Tokens that are not counted cost nothing.
-Counted counted(const at::Tensor& hidden_TD, const at::Tensor& head_VD, const at::Tensor& targets_T) {
+Counted counted(const at::Tensor& hidden_TD,
+                const at::Tensor& head_VD,
+                const at::Tensor& targets_T) {
   const auto [T, D] = sizes<2>(hidden_TD);
   const auto [V, D1] = sizes<2>(head_VD);
   require(D1 == D && targets_T.sizes() == at::IntArrayRef({T}) &&
@@ -144,8 +149,8 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
                               const at::Tensor& targets_T) {
   const at::NoGradGuard no_grad;
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
-  const auto losses =
-      losses_in_chunks(tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, kLogitBytes);
+  const auto losses = losses_in_chunks(
+      tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, kLogitBytes);
   if (!tokens.index_T.defined()) {
     return losses;
   }

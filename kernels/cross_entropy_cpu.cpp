@@ -59,8 +59,8 @@ void cross_entropy_rows(
   for (int64_t row = 0; row < rows; ++row, logits += V) {
     const T shift = largest_of(logits, V);
     const T target_logit = logits[targets[row]];
-    const double sum = gradients ? exponentials<true>(logits, V, shift)
-                                 : exponentials<false>(logits, V, shift);
+    const double sum =
+        gradients ? exponentials<true>(logits, V, shift) : exponentials<false>(logits, V, shift);
     losses[row] = static_cast<T>(std::log(sum) - static_cast<double>(target_logit - shift));
     if (gradients) {
       const T inverse = static_cast<T>(1 / sum);

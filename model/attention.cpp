@@ -100,8 +100,7 @@ bool Attention::needs_index(const at::Tensor& visible_BSC,
                             const PassOptions& options,
                             const AttentionState* state) const {
   const bool selects = topk_ && !options.dense_attention;
-  return options.indexer_loss ||
-         (selects && (state != nullptr || *topk_ < visible_BSC.size(-1)));
+  return options.indexer_loss || (selects && (state != nullptr || *topk_ < visible_BSC.size(-1)));
 }
 
 at::Tensor Attention::output(const at::Tensor& o_BSNH) const {

@@ -28,9 +28,8 @@ at::Tensor softmax_over(const at::Tensor& logits, const at::Tensor& set) {
 // Rows of raw keys that any query of the slice sees: a short stretch, for a window.
 std::pair<int64_t, int64_t> seen_rows(const at::Tensor& window_BsU) {
   const auto seen = window_BsU.flatten(0, 1).any(0).nonzero();
-  return seen.numel() == 0
-             ? std::pair<int64_t, int64_t>{0, 0}
-             : std::pair{seen.min().item<int64_t>(), seen.max().item<int64_t>() + 1};
+  return seen.numel() == 0 ? std::pair<int64_t, int64_t>{0, 0}
+                           : std::pair{seen.min().item<int64_t>(), seen.max().item<int64_t>() + 1};
 }
 
 }  // namespace
@@ -45,7 +44,8 @@ at::Tensor indexer_target(const at::Tensor& q_BSNH,
   const at::NoGradGuard teacher_is_constant;
   const auto [B, S, N, H] = sizes<4>(q_BSNH);
   const int64_t C = compressed_BCH.size(1);
-  const int64_t slice = std::clamp<int64_t>(kScoreElements / std::max<int64_t>(1, B * N * (C + 64)), 1, S);
+  const int64_t slice =
+      std::clamp<int64_t>(kScoreElements / std::max<int64_t>(1, B * N * (C + 64)), 1, S);
   std::vector<at::Tensor> targets;
   for (int64_t first = 0; first < S; first += slice) {
     const int64_t s = std::min(slice, S - first);
@@ -57,8 +57,8 @@ at::Tensor indexer_target(const at::Tensor& q_BSNH,
           .masked_fill(sees_BsX.unsqueeze(2).logical_not(), kNever);
     };
     const auto [begin, end] = seen_rows(window_BsU);
-    const auto raw = logits(kv_BUH.narrow(1, begin, end - begin),
-                            window_BsU.narrow(2, begin, end - begin));
+    const auto raw =
+        logits(kv_BUH.narrow(1, begin, end - begin), window_BsU.narrow(2, begin, end - begin));
     const auto entries = logits(compressed_BCH, set_BsC);
     const auto sink = sink_N.to(entries.scalar_type()).view({1, 1, N, 1}).expand({B, s, N, 1});
     const auto log_sum = at::cat({entries, raw, sink}, -1).logsumexp(-1, true);

@@ -18,7 +18,6 @@ class Mtp {
   /// The normed hidden state [B, S, D] that the shared head reads.
   at::Tensor left(const at::Tensor& X_BSMD) const;
 
-
  private:
   double eps_;
   at::Tensor e_proj_, h_proj_, enorm_, hnorm_, norm_;

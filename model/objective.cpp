@@ -19,9 +19,7 @@ int64_t counted_targets(const at::Tensor& targets_BS) {
   return (targets_BS != kIgnoredTarget).sum().item<int64_t>();
 }
 
-void LossCounts::add(const ModelConfig& config,
-                     const Tokens& given,
-                     const at::Tensor& targets_BS) {
+void LossCounts::add(const ModelConfig& config, const Tokens& given, const at::Tensor& targets_BS) {
   targets += counted_targets(targets_BS);
   if (config.num_nextn_predict_layers > 0) {
     mtp_targets += counted_targets(braid::mtp_targets(targets_BS, given.documents_BS));

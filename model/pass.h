@@ -30,10 +30,10 @@ struct PassOptions {
 /// What one layer reports. Sums over the pass's tokens, padding not counted; undefined where the
 /// layer has no such part or the options did not ask.
 struct LayerObservation {
-  at::Tensor load_E;               ///< tokens per expert, float64
-  at::Tensor balance_sum;          ///< [] with gradient: see balance_loss_sum()
-  at::Tensor indexer_kl_sum;       ///< [] with gradient: see indexer_kl_sum()
-  at::Tensor indexer_recall_sum;   ///< [2]: see indexer_recall_sum(); dense attention only
+  at::Tensor load_E;              ///< tokens per expert, float64
+  at::Tensor balance_sum;         ///< [] with gradient: see balance_loss_sum()
+  at::Tensor indexer_kl_sum;      ///< [] with gradient: see indexer_kl_sum()
+  at::Tensor indexer_recall_sum;  ///< [2]: see indexer_recall_sum(); dense attention only
 };
 
 struct Observations {

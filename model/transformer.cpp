@@ -99,10 +99,9 @@ void Transformer::add_sublayer(const Block& block,
                                AttentionState* state,
                                LayerObservation* observation,
                                std::vector<at::Tensor>& results) const {
-  const auto output =
-      sublayer % 2 == 0
-          ? block.attend(results[0], geometry, options, state, observation)
-          : block.consult_experts(results[0], tokens, options, observation);
+  const auto output = sublayer % 2 == 0
+                          ? block.attend(results[0], geometry, options, state, observation)
+                          : block.consult_experts(results[0], tokens, options, observation);
   results[0] = output.X_BSMD;
   if (output.loss_sum.defined()) {
     results.push_back(output.loss_sum);

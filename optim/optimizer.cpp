@@ -57,8 +57,9 @@ void Optimizer::add_muon(std::size_t parameter) {
   const auto same_shape = std::find_if(muon_.begin(), muon_.end(), [&](const MuonShape& shape) {
     const auto& first = parameters_[shape.members.front().parameter];
     const auto other = matrices_of(first, first.parameter.value);
-    return shape.is_indexer == added.is_indexer && other.size(1) == matrices.size(1) && other.size(2) == matrices.size(2) &&
-           other.options().type_equal(matrices.options()) && other.device() == matrices.device();
+    return shape.is_indexer == added.is_indexer && other.size(1) == matrices.size(1) &&
+           other.size(2) == matrices.size(2) && other.options().type_equal(matrices.options()) &&
+           other.device() == matrices.device();
   });
   auto& shape = same_shape == muon_.end() ? muon_.emplace_back() : *same_shape;
   shape.is_indexer = added.is_indexer;

@@ -13,6 +13,8 @@ namespace braid {
 /// Steps taken so far. AdamW's bias correction counts those in which a parameter learned.
 struct OptimizerSteps {
   int64_t all = 0, trunk = 0, indexer = 0;
+
+  bool operator==(const OptimizerSteps&) const = default;
 };
 
 /// Muon and AdamW over the parameters of one model. Weights, gradients and state are float32, or
@@ -28,8 +30,8 @@ class Optimizer {
 
   /// Updates every weight of `part` in place from its grad(), at this learning rate times the
   /// group's scale. An undefined gradient counts as zeros: momentum and weights decay as for any
-  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`. Equal matrices of all layers go through Newton-Schulz
-  /// in batches, in the order of the parameters.
+  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`. Equal
+  /// matrices of all layers go through Newton-Schulz in batches, in the order of the parameters.
   void step(double learning_rate, TrainedPart part = TrainedPart::kAll);
 
   /// Optimizer state by name: "<parameter>/momentum" for Muon, "<parameter>/exp_avg" and

@@ -12,15 +12,15 @@
 
 namespace braid {
 
-/// Which parameters learn, in a whole run or in one step: the indexer has a loss of its own, and its
-/// warm-up trains nothing else.
+/// Which parameters learn, in a whole run or in one step: the indexer has a loss of its own, and
+/// its warm-up trains nothing else.
 enum class TrainedPart { kAllButIndexer, kAll, kIndexerOnly };
 bool contains(TrainedPart part, bool is_indexer);
 
 /// What the names and shapes of parameters do not tell.
 struct GroupingFacts {
-  int64_t num_heads = 1;          ///< row blocks of attn.wq_b
-  int64_t num_output_groups = 1;  ///< row blocks of attn.wo_a
+  int64_t num_heads = 1;                              ///< row blocks of attn.wq_b
+  int64_t num_output_groups = 1;                      ///< row blocks of attn.wo_a
   TrainedPart trained = TrainedPart::kAllButIndexer;  ///< at any step of the run
 };
 

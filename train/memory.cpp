@@ -90,7 +90,8 @@ std::string bytes_text(int64_t bytes) {
     unit = larger;
   }
   char result[32];
-  std::snprintf(result, sizeof result, value < 10 && unit[0] != 'B' ? "%.1f %s" : "%.0f %s", value, unit);
+  std::snprintf(
+      result, sizeof result, value < 10 && unit[0] != 'B' ? "%.1f %s" : "%.0f %s", value, unit);
   return result;
 }
 

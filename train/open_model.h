@@ -14,9 +14,9 @@ namespace braid {
 /// What a MODEL folder holds, unopened.
 struct StoredModel {
   ModelConfig config;
-  std::vector<NamedTensor> weights;        ///< by release name
-  std::optional<std::string> tokenizer;    ///< its kind, where the folder tells
-  std::string source;                      ///< the folder the weights came from
+  std::vector<NamedTensor> weights;      ///< by release name
+  std::optional<std::string> tokenizer;  ///< its kind, where the folder tells
+  std::string source;                    ///< the folder the weights came from
 };
 
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with

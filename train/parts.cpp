@@ -9,7 +9,8 @@ std::string_view part_of(std::string_view parameter_name) {
   struct Rule {
     std::string_view match, part;
   };
-  static constexpr Rule kRules[] = {  // first match wins
+  static constexpr Rule kRules[] = {
+      // first match wins
       {"mtp.*", "mtp"},
       {"embed.*", "embedding"},
       {"head.*", "head"},

@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
-#include "kernels/precision.h"
 #include "core/ignored_target.h"
+#include "kernels/precision.h"
 #include "model/objective.h"
 
 namespace braid {
@@ -110,8 +110,7 @@ std::vector<NamedTensor> probe(Transformer& model,
   }
   if (options.mtp) {
     const auto mtp_BSD = model.mtp_forward(tokens, hidden);
-    const auto mtp_loss =
-        mean_loss(model, mtp_BSD, mtp_targets(targets_BS, tokens.documents_BS));
+    const auto mtp_loss = mean_loss(model, mtp_BSD, mtp_targets(targets_BS, tokens.documents_BS));
     results.push_back({"mtp_logits", model.logits(mtp_BSD).detach()});
     results.push_back({"mtp_loss", mtp_loss.detach()});
     if (options.gradients) {

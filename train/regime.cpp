@@ -10,8 +10,7 @@ Regime regime_at(const RunConfig& config, int64_t applied) {
   const int64_t warmup_start = schedule.dense_steps;
   const int64_t warmup_end = warmup_start + schedule.indexer_warmup_steps;
   const bool dense = applied < warmup_start;
-  const bool warmup =
-      !dense && (applied < warmup_end || loss.indexer_mode == IndexerMode::kWarmup);
+  const bool warmup = !dense && (applied < warmup_end || loss.indexer_mode == IndexerMode::kWarmup);
   const bool sparse_loss = !dense && !warmup && loss.indexer_mode == IndexerMode::kSparse;
 
   Regime regime;
@@ -29,8 +28,7 @@ Regime regime_at(const RunConfig& config, int64_t applied) {
   regime.learning_rate = config.optimizer.learning_rate *
                          learning_rate_factor(schedule, applied, config.train.max_steps);
   if (warmup) {
-    regime.learning_rate =
-        schedule.indexer_warmup_learning_rate.value_or(regime.learning_rate);
+    regime.learning_rate = schedule.indexer_warmup_learning_rate.value_or(regime.learning_rate);
   }
   regime.sequences =
       ramp_value(schedule.global_batch_size, config.train.global_batch_size, applied);
@@ -44,8 +42,8 @@ TrainedPart ever_trained(const RunConfig& config) {
   if (always_warmup) {
     return TrainedPart::kIndexerOnly;
   }
-  const bool trains_indexer = config.loss.indexer_mode != IndexerMode::kOff ||
-                              config.schedule.indexer_warmup_steps > 0;
+  const bool trains_indexer =
+      config.loss.indexer_mode != IndexerMode::kOff || config.schedule.indexer_warmup_steps > 0;
   return trains_indexer ? TrainedPart::kAll : TrainedPart::kAllButIndexer;
 }
 

@@ -49,9 +49,8 @@ Trainer::StepResult Trainer::train_step() {
     batches.push_back(
         loader_->next(std::min(config_.train.micro_batch_size, regime.sequences - rows)));
     const auto& batch = batches.back();
-    result.counts.add(config_.model,
-                      {batch.ids_BS, batch.documents_BS, batch.positions_BS},
-                      batch.targets_BS);
+    result.counts.add(
+        config_.model, {batch.ids_BS, batch.documents_BS, batch.positions_BS}, batch.targets_BS);
   }
 
   result.shape = {batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)};

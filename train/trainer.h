@@ -56,7 +56,7 @@ class Trainer {
     std::map<std::string_view, double> part_norms;  // by train/parts.h
     std::string not_finite;                         // which loss or parameters; empty = all is
     bool learns_indexer = false;
-    std::array<int64_t, 2> shape{};  // sequences at once, and their length
+    std::array<int64_t, 2> shape{};                  // sequences at once, and their length
     int64_t activation_bytes = 0, update_bytes = 0;  // at most, beside what was there before
   };
   StepResult train_step();
@@ -102,7 +102,7 @@ class Trainer {
   int64_t skipped_ = 0, skipped_in_a_row_ = 0;
   int64_t rollbacks_ = 0;
   int64_t saved_step_ = -1;
-  double seconds_per_step_ = 0;             // running mean
+  double seconds_per_step_ = 0;              // running mean
   std::array<int64_t, 2> measured_shape_{};  // whose memory was reported
 };
 

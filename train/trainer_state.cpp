@@ -205,8 +205,7 @@ Hdf5Attributes Trainer::state() const {
 void Trainer::save() {
   fs::create_directories(checkpoints());
   const auto folder = checkpoints() / checkpoint_folder_name(step_);
-  save_checkpoint(
-      folder, {checkpoint_tensors(), state()}, {{"config.yaml", dump_config(config_)}});
+  save_checkpoint(folder, {checkpoint_tensors(), state()}, {{"config.yaml", dump_config(config_)}});
   prune_checkpoints(
       checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every_steps);
   saved_step_ = step_;
@@ -270,14 +269,15 @@ void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
   }
   for (const auto& [name, value] : unstacked(optimizer_->state())) {
     const auto stored = stored_tensors.find("optimizer/" + name);
-    require(stored != stored_tensors.end() && stored->second.sizes() == value.sizes(),
-            folder.string(),
-            ": no optimiser state '",
-            name,
-            "' of shape ",
-            value.sizes(),
-            "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
-            " while a run continues");
+    require(
+        stored != stored_tensors.end() && stored->second.sizes() == value.sizes(),
+        folder.string(),
+        ": no optimiser state '",
+        name,
+        "' of shape ",
+        value.sizes(),
+        "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
+        " while a run continues");
     value.copy_(stored->second);
   }
   const auto number = [&](const char* key) {
@@ -347,9 +347,8 @@ bool Trainer::rolled_back(const StepResult& spike) {
   restore(*newest, load_checkpoint(*newest));
   rollbacks_ = rollbacks;
   metrics_ = std::make_unique<Metrics>(config_.run_dir() / "metrics.jsonl", step_);
-  metrics_->write(step_,
-                  "rollback",
-                  {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
+  metrics_->write(
+      step_, "rollback", {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
   console_->line(text(what, "; back to ", newest->string(), ", past the data that led here"));
   return true;
 }

@@ -5,8 +5,8 @@
 
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {

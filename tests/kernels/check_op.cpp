@@ -6,9 +6,9 @@
 
 #include "core/error.h"
 #include "kernels/precision.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid::testing {
 namespace {

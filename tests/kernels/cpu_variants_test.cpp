@@ -13,8 +13,8 @@
 #include "kernels/sinkhorn_cpu.h"
 #include "kernels/streams_cpu.h"
 #include "kernels/swiglu_cpu.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {

@@ -1,5 +1,6 @@
 // Single modules against the intermediate values of an independent implementation
 // (tests/data/README.md).
+#include <map>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -160,10 +161,12 @@ TEST_P(GoldenLayers, EveryPartOfALayerAgrees) {
     Routing routing;
     auto X = case_.streams_before(i);
     X = sublayer(".hc_attn", ".attn", *hc_attn, attn_norm, X, [&](const at::Tensor& h) {
-      return attention.forward(h, case_.geometry, nullptr);
+      return attention.forward(h, case_.geometry, {}).y_BSD;
     });
     X = sublayer(".hc_ffn", ".ffn", *hc_ffn, ffn_norm, X, [&](const at::Tensor& x) {
-      return moe.forward(x, case_.ids_BS, &routing);
+      auto consulted = moe.forward(x, case_.ids_BS);
+      routing = consulted.routing;
+      return consulted.y_BSD;
     });
     case_.check(prefix + ".streams", X);
     if (case_.has(prefix + ".router.dense_weights")) {  // the order of the choices means nothing
@@ -240,6 +243,51 @@ INSTANTIATE_TEST_SUITE_P(Runs,
                            return std::string(test.param.name) +
                                   (test.param.type == at::kDouble ? "_float64" : "_float32");
                          });
+
+// The indexer's loss, its teacher and its gradients, over all visible entries and over the top-k.
+TEST(GoldenIndexerLoss, AgreesForBothSetsAndTrainsTheIndexerOnly) {
+  const GoldenCase b_csa("b_csa", "golden_f64.safetensors", at::kDouble);
+  const SafetensorsFile want(golden("indexer_kl_f64.safetensors"));
+  const std::map<std::string, std::string> names = {
+      {"wq_b.weight", "q_b_proj.weight"},
+      {"weights_proj.weight", "scorer.weights_proj.weight"},
+      {"compressor.wkv.weight", "kv_proj.weight"},
+      {"compressor.wgate.weight", "gate_proj.weight"},
+      {"compressor.ape", "position_bias"},
+      {"compressor.norm.weight", "kv_norm.weight"}};
+  for (int64_t i = 0; i < b_csa.config.num_hidden_layers; ++i) {
+    const auto prefix = text("layers.", i, ".attn");
+    auto parameters = b_csa.parameters();
+    const Attention attention(Scope(parameters, prefix), b_csa.config, b_csa.config.layer(i));
+    load_part(parameters, b_csa.tensors);
+    const auto h = b_csa[prefix + ".in"].clone().requires_grad_(true);
+    for (const bool dense : {true, false}) {
+      const auto key =
+          text("layers.", i, dense ? ".dense" : ".selected", ".B_full_softmax_renormalised.");
+      const auto result =
+          attention.forward(h, b_csa.geometry, {.dense_attention = dense, .indexer_loss = true});
+      const auto loss = result.indexer_kl_sum / (45 - 3);
+      expect_close(key, loss, want.tensor(key + "loss"), {.relative = 1e-12});
+      for (const auto& parameter : parameters.all()) {
+        parameter.value.mutable_grad().reset();
+      }
+      loss.backward();
+      std::size_t compared = 0;
+      for (const auto& parameter : parameters.all()) {
+        const auto inside = prefix + ".indexer.";
+        if (parameter.name.starts_with(inside)) {
+          const auto name = key + "grad." + names.at(parameter.name.substr(inside.size()));
+          expect_close(name, parameter.value.grad(), want.tensor(name), {.relative = 1e-11});
+          ++compared;
+        } else {
+          EXPECT_FALSE(parameter.value.grad().defined()) << parameter.name;
+        }
+      }
+      EXPECT_EQ(compared, names.size());
+      EXPECT_FALSE(h.grad().defined());
+    }
+  }
+}
 
 }  // namespace
 }  // namespace braid

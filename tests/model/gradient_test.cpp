@@ -5,7 +5,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
-#include "model/losses.h"
+#include "core/ignored_target.h"
+#include "model/objective.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 
@@ -18,8 +19,8 @@ at::Tensor loss_of(const Transformer& model, const Tokens& tokens) {
   targets.narrow(1, 0, S - 1).copy_(tokens.ids_BS.narrow(1, 1, S - 1));
   const auto hidden = model.forward(tokens);
   const auto mtp = model.mtp_forward(tokens, hidden);
-  return cross_entropy_sum(model.logits(hidden.final_BSD), targets) / counted_targets(targets) +
-         0.3 * cross_entropy_sum(model.logits(mtp), mtp_targets(targets, tokens.documents_BS)) / S;
+  return model.cross_entropy_sum(hidden.final_BSD, targets) / counted_targets(targets) +
+         0.3 * model.cross_entropy_sum(mtp, mtp_targets(targets, tokens.documents_BS)) / S;
 }
 
 // A handful of elements of every parameter, against central differences.

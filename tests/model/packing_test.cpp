@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "model/losses.h"
+#include "core/ignored_target.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 
@@ -49,19 +49,18 @@ Packed packed(const at::Tensor& ids_BS) {
   return result;
 }
 
-struct Losses {
+struct Results {
   at::Tensor logits_BSV, mtp_hidden_BSD, main, mtp;
 };
 
-Losses losses_of(const Transformer& model, const Tokens& tokens, const at::Tensor& targets_BS) {
+Results results_of(const Transformer& model, const Tokens& tokens, const at::Tensor& targets_BS) {
   const auto hidden = model.forward(tokens);
   const auto logits = model.logits(hidden.final_BSD);
   const auto mtp_hidden = model.mtp_forward(tokens, hidden);
-  return {
-      logits,
-      mtp_hidden,
-      cross_entropy_sum(logits, targets_BS),
-      cross_entropy_sum(model.logits(mtp_hidden), mtp_targets(targets_BS, tokens.documents_BS))};
+  return {logits,
+          mtp_hidden,
+          model.cross_entropy_sum(hidden.final_BSD, targets_BS),
+          model.cross_entropy_sum(mtp_hidden, mtp_targets(targets_BS, tokens.documents_BS))};
 }
 
 std::map<std::string, at::Tensor> gradients(const Transformer& model) {
@@ -79,7 +78,7 @@ void expect_packing_changes_nothing(const std::string& name, ModelConfig config)
   const auto model = randomised(config);
   const auto ids = random_ids(kRows, kLength, config.vocab_size);
   const auto [tokens, targets] = packed(ids);
-  const auto together = losses_of(model, tokens, targets);
+  const auto together = results_of(model, tokens, targets);
   (together.main + 0.3 * together.mtp).backward();
   const auto want = gradients(model);
   testing::clear_gradients(model);
@@ -87,7 +86,7 @@ void expect_packing_changes_nothing(const std::string& name, ModelConfig config)
   auto main = at::zeros({}, at::kDouble), mtp = at::zeros({}, at::kDouble);
   for (const auto& [row, begin, length] : kDocuments) {
     const auto document = ids.narrow(0, row, 1).narrow(1, begin, length);
-    const auto alone = losses_of(model, whole_documents(document), next_targets(document));
+    const auto alone = results_of(model, whole_documents(document), next_targets(document));
     const auto place = text(name, ", document at ", row, ":", begin);
     expect_close(place,
                  together.logits_BSV.narrow(0, row, 1).narrow(1, begin, length),

@@ -7,8 +7,9 @@
 #include <gtest/gtest.h>
 
 #include "tests/model/support.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {
@@ -144,9 +145,37 @@ TEST(HashLayer, DoesNotDependOnTheOrderOfItsExperts) {
 
 TEST(ExpertLoad, CountsTheChoicesOfCountedTokens) {
   const auto experts = at::tensor({0, 1, 1, 3, 3, 1}, at::kLong).view({3, 2});
-  const auto counted = at::tensor({1, 0, 1}, at::kLong).to(at::kBool).unsqueeze(1);
+  const Routing routing{experts, {}, at::zeros({3, 5}, at::kDouble)};
+  const auto documents = at::tensor({0, -1, 1}, at::kLong).unsqueeze(0);
   EXPECT_TRUE(
-      expert_load(experts, counted, 5).equal(at::tensor({1.0, 2.0, 0.0, 1.0, 0.0}, at::kDouble)));
+      expert_load(routing, documents).equal(at::tensor({1.0, 2.0, 0.0, 1.0, 0.0}, at::kDouble)));
+}
+
+// Two documents and padding, by hand: f_e = E / (K n) counts, P_e mean share of the scores.
+TEST(BalanceLoss, IsTheSumOverDocumentsWeightedByTheirTokens) {
+  const auto experts = at::tensor({0, 1, 1, 2, 0, 2, 0, 1}, at::kLong).view({4, 2});
+  auto scores =
+      at::tensor({1.0, 2.0, 1.0, 3.0, 1.0, 0.0, 2.0, 2.0, 4.0, 9.0, 9.0, 9.0}, at::kDouble)
+          .view({4, 3})
+          .requires_grad_(true);
+  const auto documents = at::tensor({0, 0, 1, -1}, at::kLong).unsqueeze(0);
+  const auto loss = balance_loss_sum({experts, {}, scores}, documents);
+  // Document 0: counts 1, 2, 1 of n = 2; shares (.25 + .75) / 2, (.5 + .25) / 2, .25 / 2.
+  const double first = 2 * (3.0 / 4) * (1 * 0.5 + 2 * 0.375 + 1 * 0.125);
+  const double second = 1 * (3.0 / 2) * (0.25 + 0.5);  // experts 0 and 2
+  EXPECT_NEAR(loss.item<double>(), first + second, 1e-14);
+  testing::expect_gradients_match(
+      [&](const std::vector<at::Tensor>& in) {
+        return std::vector{balance_loss_sum({experts, {}, in[0]}, documents)};
+      },
+      {scores.detach()});
+}
+
+TEST(BalanceLoss, IsOnePerTokenForAnEvenLoad) {
+  const auto experts = at::arange(6, at::kLong).view({3, 2}).remainder(3);
+  const auto loss =
+      balance_loss_sum({experts, {}, at::ones({3, 3}, at::kDouble)}, at::zeros({1, 3}, at::kLong));
+  EXPECT_NEAR(loss.item<double>(), 3, 1e-14);
 }
 
 TEST(BalanceBias, StepsTowardsTheMeanLoad) {

@@ -5,7 +5,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "tests/optim/normal_tensor.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid::testing {
 

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {

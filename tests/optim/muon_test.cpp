@@ -7,8 +7,8 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/safetensors.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "optim/adamw.h"
 #include "optim/muon.h"
-#include "tests/optim/normal_tensor.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {

@@ -45,5 +45,21 @@ TEST(Schedule, ToleratesAWarmUpLongerThanTheRun) {
   EXPECT_DOUBLE_EQ(learning_rate_factor(config, 9, 10), 0.2);
 }
 
+TEST(Schedule, SqrtFallsSteeplyAtFirst) {
+  const ScheduleConfig config{.kind = ScheduleKind::kSqrt, .warmup_steps = 0, .min_ratio = 0};
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 25, 100), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 100, 100), 0);
+}
+
+TEST(Ramp, HoldsEachValueUntilItsStep) {
+  const std::vector<RampStage> stages = {{3, 2}, {5, 4}};
+  const int64_t want[] = {2, 2, 2, 4, 4, 8, 8};
+  for (int64_t step = 0; step < 7; ++step) {
+    EXPECT_EQ(ramp_value(stages, 8, step), want[step]) << step;
+  }
+  ScheduleConfig config{.seq_len = {{5, 2}, {5, 4}}};
+  EXPECT_THROW(config.validate(), ConfigError);
+}
+
 }  // namespace
 }  // namespace braid

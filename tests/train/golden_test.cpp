@@ -8,7 +8,6 @@
 
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
-#include "model/losses.h"
 #include "tests/support/compare.h"
 #include "train/open_model.h"
 #include "train/probe.h"

@@ -12,7 +12,7 @@ using MetricsTest = testing::CorpusTest;
 TEST_F(MetricsTest, WritesOneExactObjectALine) {
   const auto path = folder_ / "metrics.jsonl";
   Metrics metrics(path, 0);
-  metrics.write(1, "", {{"tokens", 12}, {"loss", 0.1}, {"gradient_norm", std::nan("")}});
+  metrics.write(1, "", {{"tokens", 12.0}, {"loss", 0.1}, {"gradient_norm", std::nan("")}});
   metrics.write(1, "validation", {{"loss", 1.0 / 3}});
   EXPECT_EQ(read_file(path),
             "{\"step\":1,\"tokens\":12,\"loss\":0.1,\"gradient_norm\":null}\n"

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "checkpoint/history.h"
+#include "tests/support/compare.h"
 #include "tests/train/tiny_run.h"
 
 namespace braid {
@@ -125,24 +126,75 @@ TEST_F(ResumeTest, AShortenedCheckpointIsPassedOverForTheOneBeforeIt) {
   expect_same_run(run, whole);
 }
 
-TEST_F(ResumeTest, AnAlteredCheckpointIsRefusedAndTheWayOutWorks) {
+TEST_F(ResumeTest, AnAlteredCheckpointIsSetAsideForTheOneBeforeIt) {
   auto whole = config("whole"), run = config("run");
   whole.checkpoint = run.checkpoint = {.every_steps = 2, .keep_last = 3};
   train(whole);
   train(run, 5);
-  const auto metrics = metrics_but_timings(run);
   const auto damaged = newest_checkpoint(run);
   std::fstream shard(damaged / "shard-00000-of-00001.h5",
                      std::ios::in | std::ios::out | std::ios::binary);
   shard.seekp(100000).put('\x5a');
   shard.close();
-  expect_mentions(error_of([&] { train(run); }),
-                  {"step-00000005/shard", "damaged", "Move", "before it"});
-  EXPECT_EQ(metrics_but_timings(run), metrics);
-
-  fs::rename(damaged, folder_ / "moved-away");
-  expect_mentions(train(run).output, {"continuing after step 4"});
+  expect_mentions(train(run).output,
+                  {"passing over a damaged checkpoint",
+                   "step-00000005/shard",
+                   "step-00000005.damaged",
+                   "continuing after step 4"});
+  EXPECT_TRUE(fs::exists(damaged.string() + ".damaged"));
   expect_same_run(run, whole);
+}
+
+TEST_F(ResumeTest, FromAnEarlierCheckpointSetsTheLaterOnesAside) {
+  auto whole = config("whole"), run = config("run");
+  whole.checkpoint = run.checkpoint = {.every_steps = 2, .keep_last = 3};
+  train(whole);
+  train(run);
+  const auto earlier = run.run_dir() / "checkpoints/step-00000002";
+  const auto again = train(run, 100, {ResumeFrom::Kind::kPath, earlier});
+  expect_mentions(again.output, {"continuing after step 2", "step-00000006.superseded"});
+  expect_same_run(run, whole);
+}
+
+TEST_F(ResumeTest, NoneStartsAgainAndKeepsTheEarlierRun) {
+  const auto run = config("run");
+  train(run);
+  const auto before = metrics_but_timings(run);
+  const auto again = train(run, 2, {ResumeFrom::Kind::kNone, {}});
+  expect_mentions(again.output, {"run.before-1"});
+  EXPECT_EQ(metrics_but_timings(run).size(), 2u + 1u);
+  auto earlier = run;
+  earlier.run.name = "run.before-1";
+  EXPECT_EQ(metrics_but_timings(earlier), before);
+  EXPECT_TRUE(fs::exists(earlier.run_dir() / "checkpoints/step-00000006/COMPLETE"));
+}
+
+TEST_F(ResumeTest, InitFromTakesTheWeightsAndNothingElse) {
+  auto first = config("first"), second = config("second");
+  train(first);
+  second.run.init_from = first.run_dir().string();
+  second.train.max_steps = 1;
+  second.schedule.warmup_steps = 1000000;  // a learning rate of almost nothing
+  expect_mentions(train(second).output, {"starting from the weights of"});
+  const auto want = load_checkpoint(newest_checkpoint(first)),
+             got = load_checkpoint(newest_checkpoint(second));
+  EXPECT_EQ(std::get<int64_t>(got.state.at("optimizer_steps")), 1);
+  for (std::size_t i = 0; i < got.tensors.size(); ++i) {
+    if (got.tensors[i].name == "model/layers.1.attn.wq_a.weight") {
+      expect_close("wq_a", got.tensors[i].value, want.tensors[i].value, {.absolute = 1e-7});
+    }
+  }
+}
+
+TEST_F(ResumeTest, EveryFewStepsACheckpointIsKeptForGood) {
+  auto run = config("run");
+  run.checkpoint = {.every_steps = 1, .keep_last = 1, .keep_every_steps = 2};
+  train(run, 5);
+  for (const auto& [step, kept] :
+       {std::pair{1, false}, {2, true}, {3, false}, {4, true}, {5, true}}) {
+    EXPECT_EQ(fs::exists(run.run_dir() / "checkpoints" / checkpoint_folder_name(step)), kept)
+        << step;
+  }
 }
 
 TEST_F(ResumeTest, WithoutAnyWholeCheckpointARunIsNotStartedAgain) {

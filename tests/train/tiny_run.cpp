@@ -87,9 +87,9 @@ RunConfig TinyRun::config(const std::string& name) const {
   return config;
 }
 
-Trained train(const RunConfig& config, int64_t steps) {
+Trained train(const RunConfig& config, int64_t steps, const ResumeFrom& from) {
   const CapturedOutput output;
-  Trainer trainer(config);
+  Trainer trainer(config, from);
   const auto end = trainer.run([&steps] { return steps-- <= 0; });
   return {end, output.text()};
 }

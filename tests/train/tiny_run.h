@@ -31,7 +31,9 @@ struct Trained {
   std::string output;  ///< what the run told on standard output
 };
 /// What one process does: opens the run, trains at most `steps` steps and saves.
-Trained train(const RunConfig& config, int64_t steps = std::numeric_limits<int64_t>::max());
+Trained train(const RunConfig& config,
+              int64_t steps = std::numeric_limits<int64_t>::max(),
+              const ResumeFrom& from = {});
 
 /// metrics.jsonl without the two timings of a step, the only numbers that may differ.
 std::vector<nlohmann::json> metrics_but_timings(const RunConfig& config);

@@ -72,14 +72,14 @@ TEST_F(TrainingTest, RoutingBiasesMoveTowardsEvenLoad) {
   const Tokens tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS};
   Observations observations;
   const at::NoGradGuard no_grad;
-  initial.mtp_forward(tokens, initial.forward(tokens, &observations), &observations);
+  initial.mtp_forward(tokens, initial.forward(tokens, {}, &observations), {}, &observations);
 
   const auto checkpoint = load_checkpoint(newest_checkpoint(run));
-  const auto counted = batch.documents_BS.flatten() >= 0;
+  const auto counted = (batch.documents_BS >= 0).sum().item<double>();
   const std::vector<std::string> routers = {"layers.0", "layers.1", "layers.2", "mtp.0"};
   for (std::size_t i = 1; i < routers.size(); ++i) {
-    const auto chosen = observations.routing[i].experts_TK.index({counted}).flatten();
-    const auto load = at::bincount(chosen, {}, run.model.n_routed_experts).to(at::kDouble);
+    const auto& load = observations.layers[i].load_E;
+    EXPECT_EQ(load.sum().item<double>(), counted * run.model.num_experts_per_tok);
     expect_close(routers[i],
                  tensor_of(checkpoint, "model/" + routers[i] + ".ffn.gate.bias"),
                  0.25 * (load.mean() - load).sign(),
@@ -93,7 +93,7 @@ class SkippedStepTest : public TinyRun {
   /// A run of three steps whose final norm then got a NaN.
   RunConfig poisoned() const {
     auto run = config("run");
-    run.train.max_skipped_steps = 2;
+    run.stability.max_skipped_steps = 2;
     train(run, 3);
     const auto path = newest_checkpoint(run);
     auto checkpoint = load_checkpoint(path);
@@ -108,7 +108,7 @@ TEST_F(SkippedStepTest, MovesNothingButTheData) {
   const auto run = poisoned();
   const auto before = load_checkpoint(newest_checkpoint(run));
   const auto trained = train(run, 2);
-  expect_mentions(trained.output, {"step 4", "the step was skipped"});
+  expect_mentions(trained.output, {"step 4", "was skipped: not finite: loss, gradients of"});
   const auto after = load_checkpoint(newest_checkpoint(run));
   for (std::size_t i = 0; i < before.tensors.size(); ++i) {
     expect_bitwise_equal(before.tensors[i].name, after.tensors[i].value, before.tensors[i].value);
@@ -117,7 +117,9 @@ TEST_F(SkippedStepTest, MovesNothingButTheData) {
   EXPECT_EQ(after.state.at("optimizer_steps"), before.state.at("optimizer_steps"));
   EXPECT_EQ(std::get<int64_t>(after.state.at("samples")),
             std::get<int64_t>(before.state.at("samples")) + 2 * run.train.global_batch_size);
-  EXPECT_EQ(metrics_of_step(run, 5).at("skipped"), 1);
+  EXPECT_EQ(metrics_of_step(run, 5).at("skipped_total"), 2);
+  expect_mentions(metrics_of_step(run, 5).at("skipped"),
+                  {"loss", "gradients of attention (layers."});
   EXPECT_TRUE(metrics_of_step(run, 5).at("loss").is_null());
   EXPECT_EQ(metrics_of_step(run, 5).at("learning_rate"),
             metrics_of_step(run, 4).at("learning_rate"));
@@ -126,7 +128,7 @@ TEST_F(SkippedStepTest, MovesNothingButTheData) {
 TEST_F(SkippedStepTest, TooManyInARowEndTheRun) {
   const auto run = poisoned();
   expect_mentions(error_of([&] { train(run); }),
-                  {"step 6", "3 steps in a row", "train.max_skipped_steps"});
+                  {"step 6", "3 steps in a row", "stability.max_skipped_steps"});
 }
 
 TEST_F(SkippedStepTest, StepsInARowAreCountedAcrossAStop) {
