@@ -131,6 +131,9 @@ TokenStore::TokenStore(const std::filesystem::path& path, const Tokenizer& token
             ", but the vocabulary has ",
             vocab_size);
   }
+  for (int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    byte_lengths_.push_back(tokenizer.byte_length(id));
+  }
 }
 
 std::string TokenStore::sources_digest() const {

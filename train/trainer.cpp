@@ -21,7 +21,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     report(result, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 
     const auto due = [this](int64_t every) { return every > 0 && step_ % every == 0; };
-    if (validation_ &&
+    if (data_.validation &&
         (due(config_.train.validate_every_steps) || step_ == config_.train.max_steps)) {
       validate();
     }
@@ -42,7 +42,7 @@ Trainer::StepResult Trainer::train_step() {
   int64_t targets = 0, mtp_count = 0;
   for (int64_t rows = 0; rows < config_.train.global_batch_size;
        rows += config_.train.micro_batch_size) {
-    batches.push_back(loader_->next(config_.train.micro_batch_size));
+    batches.push_back(loader_->next({config_.train.micro_batch_size, config_.data.seq_len}));
     targets += batches.back().num_targets;
     if (model_->has_mtp()) {
       mtp_count +=
@@ -134,7 +134,7 @@ std::vector<at::Tensor> Trainer::gradients() const {
 }
 
 void Trainer::validate() {
-  const auto result = evaluate(*model_, *validation_, config_.data.validation_seq_len, 4);
+  const auto result = evaluate(*model_, *data_.validation, config_.data.validation_seq_len, 4);
   metrics_->write(step_,
                   "validation",
                   {{"loss", result.loss},

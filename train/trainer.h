@@ -2,7 +2,8 @@
 #include <functional>
 #include <memory>
 
-#include "data/loader.h"
+#include "data/background_loader.h"
+#include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -12,6 +13,8 @@
 #include "train/metrics.h"
 
 namespace braid {
+
+struct Checkpoint;
 
 /// How a training run ended.
 enum class TrainingEnd { kFinished, kInterrupted };
@@ -44,12 +47,12 @@ class Trainer {
                         StepResult& result);
   void update_routing_biases();
 
-  void prepare_data();
   void describe() const;
   void report(const StepResult& result, double seconds);
   void validate();
   void save();
   bool resume();
+  void resume_data(const Checkpoint& checkpoint, const std::filesystem::path& path);
   std::vector<NamedTensor> checkpoint_tensors() const;
   std::vector<at::Tensor> gradients() const;
   double mtp_weight() const;
@@ -60,10 +63,10 @@ class Trainer {
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<TokenStore> training_, validation_;
+  PreparedData data_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<BackgroundLoader> loader_;
   std::unique_ptr<Metrics> metrics_;
 
   int64_t step_ = 0;    // finished steps, skipped ones included

@@ -13,7 +13,6 @@
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
 #include "core/file.h"
-#include "data/token_store_build.h"
 #include "optim/group_table.h"
 #include "train/trainer.h"
 
@@ -102,7 +101,7 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
   at::set_num_threads(static_cast<int>(config_.train.threads > 0 ? config_.train.threads : cores));
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
-  prepare_data();
+  data_ = prepare_data(config_.data, *tokenizer_, folder);
   model_ = std::make_unique<Transformer>(
       config_.model, scalar_type(config_.train.dtype), static_cast<uint64_t>(config_.run.seed));
   std::vector<NamedTensor> trained;
@@ -115,10 +114,9 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
                             .num_output_groups = config_.model.o_groups};
   optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
                                            group_parameters(trained, facts, config_.optimizer));
-  loader_ = std::make_unique<Loader>(*training_,
-                                     LoaderOptions{.seq_len = config_.data.seq_len,
-                                                   .seed = static_cast<uint64_t>(config_.run.seed),
-                                                   .pack_window = config_.data.pack_window});
+  const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
+                            .pack_window = config_.data.pack_window};
+  loader_ = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
   const bool resumed = resume();
   metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
   write_file_atomically(folder / "config.yaml", dump_config(config_));
@@ -130,28 +128,6 @@ Trainer::Trainer(const RunConfig& config) : config_(config) {
 
 Trainer::~Trainer() = default;
 
-void Trainer::prepare_data() {
-  if (config_.data.train.empty()) {
-    throw ConfigError("data.train", "names no text; expected files or folders of *.txt");
-  }
-  const auto folder = config_.run_dir() / "data";
-  fs::create_directories(folder);
-  Corpus corpus;
-  corpus.training = {{config_.data.train.begin(), config_.data.train.end()},
-                     config_.data.document_separator};
-  corpus.validation = {{config_.data.validation.begin(), config_.data.validation.end()},
-                       config_.data.document_separator};
-  corpus.validation_fraction =
-      config_.data.validation.empty() ? config_.data.validation_fraction : 0;
-  const CorpusFiles files{
-      folder / "train.tokens", folder / "validation.tokens", config_.run_dir() / "validation.txt"};
-  build_token_stores(corpus, *tokenizer_, files);
-  training_ = std::make_unique<TokenStore>(files.training, *tokenizer_);
-  if (corpus.validation_fraction > 0 || !config_.data.validation.empty()) {
-    validation_ = std::make_unique<TokenStore>(files.validation, *tokenizer_);
-  }
-}
-
 void Trainer::describe() const {
   int64_t parameters = 0;
   for (const auto& parameter : model_->parameters().all()) {
@@ -160,17 +136,25 @@ void Trainer::describe() const {
   console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
   console_->line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
-  console_->line(text("data: ",
-                      training_->num_documents(),
-                      " documents, ",
-                      training_->num_tokens(),
-                      " tokens",
-                      validation_ ? text("; validation ",
-                                         validation_->num_documents(),
+  for (std::size_t i = 0; i < data_.training.size(); ++i) {
+    const auto& [name, weight, store] = data_.training[i];
+    console_->line(text("data: ",
+                        name,
+                        ": ",
+                        store->num_documents(),
+                        " documents, ",
+                        store->num_tokens(),
+                        " tokens, weight ",
+                        weight,
+                        ", epochs so far ",
+                        loader_->progress().epochs[i]));
+  }
+  console_->line(data_.validation ? text("validation: ",
+                                         data_.validation->num_documents(),
                                          " documents, ",
-                                         validation_->text_bytes(),
+                                         data_.validation->text_bytes(),
                                          " bytes")
-                                  : std::string("; no validation")));
+                                  : std::string("validation: none"));
   console_->line(group_table(optimizer_->parameters()));
 }
 
@@ -190,10 +174,12 @@ void Trainer::save() {
   checkpoint.tensors = checkpoint_tensors();
   checkpoint.state = {{"step", step_},
                       {"tokens", tokens_},
-                      {"samples", loader_->position()},
+                      {"samples", loader_->progress().samples},
+                      {"text_bytes", loader_->progress().bytes},
+                      {"data_position", dump_config(loader_->state())},
+                      {"data_texts", to_yaml(data_.texts)},
                       {"optimizer_steps", optimizer_->steps()},
-                      {"skipped_in_a_row", skipped_in_a_row_},
-                      {"data_digest", training_->sources_digest()}};
+                      {"skipped_in_a_row", skipped_in_a_row_}};
   const auto root = config_.run_dir() / "checkpoints";
   fs::create_directories(root);
   save_checkpoint(
@@ -260,13 +246,26 @@ bool Trainer::resume() {
   tokens_ = state_value<int64_t>(checkpoint.state, "tokens", *found);
   skipped_in_a_row_ = state_value<int64_t>(checkpoint.state, "skipped_in_a_row", *found);
   optimizer_->set_steps(state_value<int64_t>(checkpoint.state, "optimizer_steps", *found));
-  loader_->seek(state_value<int64_t>(checkpoint.state, "samples", *found));
-  if (state_value<std::string>(checkpoint.state, "data_digest", *found) !=
-      training_->sources_digest()) {
-    console_->line(
-        "note: the training text changed since the checkpoint; the order of its documents is new");
-  }
+  resume_data(checkpoint, *found);
   return true;
+}
+
+void Trainer::resume_data(const Checkpoint& checkpoint, const fs::path& path) {
+  const auto yaml_of = [&](const char* key) {
+    return state_value<std::string>(checkpoint.state, key, path);
+  };
+  const auto texts = text_digests_of(yaml_of("data_texts"), path.string() + ": data_texts");
+  for (const auto& change : changes_of_texts(texts, data_.texts)) {
+    console_->line("note: " + change);
+  }
+  const auto anew = loader_->restore(
+      parse_config<LoaderState>(yaml_of("data_position"), path.string() + ": data_position"));
+  for (const std::size_t source : anew) {
+    console_->line(text("note: ",
+                        data_.training[source].name,
+                        ": the order of the documents is new; it begins with epoch ",
+                        loader_->state().sources[source].stream.epoch));
+  }
 }
 
 }  // namespace braid
