@@ -68,8 +68,11 @@ TEST_P(ByteStreamTest, RefusesAnyShorterLengthAndNamesTheByte) {
 TEST_P(ByteStreamTest, RefusesWhatIsNotCompressed) {
   const std::string bytes = compress("one");
   expect_mentions(error_after("plain text, and quite a lot of it"), {"file", "corrupt", "byte"});
-  expect_mentions(error_after(bytes + "plain text, and quite a lot of it"),
-                  {"file", "corrupt", "byte 2"});
+  const std::string message = error_after(bytes + "plain text, and quite a lot of it");
+  expect_mentions(message, {"file", "corrupt"});
+  const std::size_t byte = std::stoul(message.substr(message.find("at byte ") + 8));
+  EXPECT_GE(byte, bytes.size());
+  EXPECT_LE(byte, bytes.size() + 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats,

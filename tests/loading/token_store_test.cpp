@@ -83,7 +83,7 @@ TEST_F(TokenStoreTest, SaysWhatIsWrong) {
 }
 
 TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
-  const std::size_t documents = 128 - 24, tokens = 128 - 32;  // from the end
+  const std::size_t documents = 128 - 24, tokens = 128 - 32, text_bytes = 128 - 40;  // from the end
   expect_mentions(error_after([&](std::string& bytes) {
                     bytes[bytes.size() - documents] = 3;
                     sign(bytes);
@@ -105,6 +105,16 @@ TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
                     sign(bytes);
                   }),
                   {"inconsistent", "token 0", "320"});
+  expect_mentions(error_after([](std::string& bytes) {
+                    bytes[8] = 2;  // the first token: padding
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "token 0", "no text"});
+  expect_mentions(error_after([&](std::string& bytes) {
+                    bytes[bytes.size() - text_bytes] = 8;
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "7 bytes of text, not 8"});
 }
 
 TEST_F(TokenStoreTest, RefusesAnotherTokenizersStore) {
