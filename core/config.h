@@ -34,6 +34,8 @@ struct EnumName {
   const char* name;
   E value;
 };
+template <class E>
+EnumName(const char*, E) -> EnumName<E>;  // clang before 17 does not deduce it
 
 /// Where each value of a configuration was written.
 class ConfigPlaces {
@@ -187,7 +189,7 @@ struct Writer {
 
   template <class Owner, class T, class... Rules>
   void operator()(const char* key, T Owner::*member, const char*, const Rules&... rules) {
-    entries.emplace_back(key, node_of(object.*member, rules_of(rules...)));
+    entries.push_back({key, node_of(object.*member, rules_of(rules...))});
   }
 };
 

@@ -294,6 +294,9 @@ TEST_F(Config, RefusesABadBase) {
   EXPECT_EQ(load_error("base: nowhere.yaml\n"),
             "base (x.yaml:1): no such file: nowhere.yaml (paths are relative to the file that "
             "names them)");
+  const std::string longest(300, 'a');  // more than a file name may have
+  EXPECT_EQ(load_error("base: " + longest + "\n").substr(0, 36),
+            "base (x.yaml:1): no such file: aaaaa");
   write("y.yaml", "base: ./x.yaml\n");
   EXPECT_EQ(load_error("base: y.yaml\n"),
             "base (y.yaml:1): x.yaml is being read already; files cannot inherit in a circle");

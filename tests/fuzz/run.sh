@@ -19,10 +19,12 @@ cmake --preset debug -B "$build" -DCMAKE_CXX_COMPILER=clang++ -DBRAID_FUZZ=ON \
   die "the configuration failed; see $build/configure.log"
 ninja -C "$build" "${targets[@]/%/_fuzz}"
 
+status=0
 for target in "${targets[@]}"; do
   step "Fuzzing $target for $seconds s"
   mkdir -p "$build/corpus/$target"
   "$build/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -max_len=4096 -timeout=20 \
-    -artifact_prefix="$build/$target-" -print_final_stats=1 -verbosity=0 \
-    "$build/corpus/$target" "tests/fuzz/corpus/$target"
+    -artifact_prefix="$build/$target-" -print_final_stats=1 -print_funcs=0 \
+    -verbosity=0 "$build/corpus/$target" "tests/fuzz/corpus/$target" || status=1
 done
+exit "$status"
