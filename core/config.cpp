@@ -37,4 +37,22 @@ std::string aligned(const std::vector<FieldDescription>& fields) {
   return result;
 }
 
+namespace config_detail {
+
+ConfigNode from_scalar(const ConfigNode& scalar, const char* key) {
+  auto mapping = ConfigNode::mapping({{key, scalar}});
+  mapping.place = scalar.place;
+  return mapping;
+}
+
+ConfigNode as_scalar(ConfigNode mapping, const ConfigNode& defaults, const char* key) {
+  for (const auto& [name, value] : mapping.entries) {
+    if (name != key && inline_yaml_text(value) != inline_yaml_text(*defaults.find(name))) {
+      return mapping;
+    }
+  }
+  return *mapping.find(key);
+}
+
+}  // namespace config_detail
 }  // namespace braid

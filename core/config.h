@@ -12,7 +12,9 @@
 //
 // That table is what reading, checking, dumping and --help-config use. Members may be int64_t,
 // double, bool, std::string, enums with an enum_names(E) beside them, structs with fields(),
-// std::vector of these, and std::optional of the scalar ones.
+// std::vector of these, and std::optional of the scalar ones. A struct may name the key that a bare
+// scalar stands for, `static constexpr const char* kScalarKey = "path";`: then `a.txt` is read as
+// `{path: a.txt}`, and written so when every other key has its default.
 
 #include <map>
 #include <optional>
@@ -32,6 +34,8 @@ struct EnumName {
   const char* name;
   E value;
 };
+template <class E>
+EnumName(const char*, E) -> EnumName<E>;  // clang before 17 does not deduce it
 
 /// Where each value of a configuration was written.
 class ConfigPlaces {
@@ -70,6 +74,10 @@ struct IsOptional<std::optional<T>> : std::true_type {};
 template <class T>
 inline constexpr bool is_struct = std::is_class_v<T> && !std::is_same_v<T, std::string> &&
                                   !IsVector<T>::value && !IsOptional<T>::value;
+template <class T>
+concept HasScalarKey = requires {
+  T::kScalarKey;
+};
 
 inline std::string join_path(const std::string& path, const std::string& key) {
   return path.empty() ? key : path + "." + key;
@@ -90,6 +98,10 @@ std::vector<std::string> names_of() {
   }
   return names;
 }
+
+/// The scalar as the mapping {key: scalar}, and back where all else equals the defaults.
+ConfigNode from_scalar(const ConfigNode& scalar, const char* key);
+ConfigNode as_scalar(ConfigNode mapping, const ConfigNode& defaults, const char* key);
 
 template <class T>
 void read_value(const ConfigNode& node,
@@ -153,6 +165,12 @@ void read_value(const ConfigNode& node,
       read_value(node.items[i], text(path, "[", i, "]"), rules, places, into.emplace_back());
     }
   } else {
+    if constexpr (HasScalarKey<T>) {
+      if (node.kind == ConfigNode::Kind::kScalar) {
+        read_value(from_scalar(node, T::kScalarKey), path, rules, places, into);
+        return;
+      }
+    }
     KeyCollector known;
     T::fields(known);
     require_known_keys(node, path, known.keys);
@@ -171,7 +189,7 @@ struct Writer {
 
   template <class Owner, class T, class... Rules>
   void operator()(const char* key, T Owner::*member, const char*, const Rules&... rules) {
-    entries.emplace_back(key, node_of(object.*member, rules_of(rules...)));
+    entries.push_back({key, node_of(object.*member, rules_of(rules...))});
   }
 };
 
@@ -203,7 +221,14 @@ ConfigNode node_of(const T& value, const FieldRules& rules) {
   } else {
     Writer<T> writer{value, {}};
     T::fields(writer);
-    return ConfigNode::mapping(std::move(writer.entries));
+    auto node = ConfigNode::mapping(std::move(writer.entries));
+    if constexpr (HasScalarKey<T>) {
+      const T plain{};
+      Writer<T> defaults{plain, {}};
+      T::fields(defaults);
+      return as_scalar(std::move(node), ConfigNode::mapping(defaults.entries), T::kScalarKey);
+    }
+    return node;
   }
 }
 
@@ -224,7 +249,7 @@ std::string kind_of(const FieldRules& rules) {
   } else if constexpr (IsVector<T>::value) {
     return "[" + kind_of<typename T::value_type>(rules) + ", ...]";
   } else {
-    return "mapping";
+    return HasScalarKey<T> ? "text | mapping" : "mapping";
   }
 }
 
@@ -271,6 +296,15 @@ LoadedConfig<Root> load_config(const std::string& path,
   LoadedConfig<Root> loaded;
   config_detail::read_value(tree, "", {}, loaded, loaded.value);
   return loaded;
+}
+
+/// The same from YAML text without `base:`; `source` stands for the file in messages.
+template <class Root>
+Root parse_config(const std::string& yaml, const std::string& source) {
+  ConfigPlaces places;
+  Root value;
+  config_detail::read_value(parse_yaml(yaml, source), "", {}, places, value);
+  return value;
 }
 
 /// Every key with its value, as YAML that loads to an equal struct.

@@ -20,12 +20,12 @@ void merge(ConfigNode& into, ConfigNode from) {
   }
   into.place = from.place;
   for (auto& [key, value] : from.entries) {
-    const auto same_key = [&key = key](const auto& entry) { return entry.first == key; };
+    const auto same_key = [&key = key](const auto& entry) { return entry.key == key; };
     const auto found = std::find_if(into.entries.begin(), into.entries.end(), same_key);
     if (found == into.entries.end()) {
-      into.entries.emplace_back(key, std::move(value));
+      into.entries.push_back({key, std::move(value)});
     } else {
-      merge(found->second, std::move(value));
+      merge(found->value, std::move(value));
     }
   }
 }
@@ -42,12 +42,12 @@ ConfigNode read_tree(const fs::path& path, std::vector<fs::path>& open) {
           ": expected a mapping ('key: value' lines), got ",
           described(tree));
   const auto base = std::find_if(tree.entries.begin(), tree.entries.end(), [](const auto& entry) {
-    return entry.first == "base";
+    return entry.key == "base";
   });
   if (base == tree.entries.end()) {
     return tree;
   }
-  const ConfigNode node = base->second;
+  const ConfigNode node = base->value;
   tree.entries.erase(base);
   require(node.kind == ConfigNode::Kind::kScalar && !node.scalar.empty(),
           "base (",
@@ -55,7 +55,8 @@ ConfigNode read_tree(const fs::path& path, std::vector<fs::path>& open) {
           "): expected the path of another YAML file, got ",
           described(node));
   const auto base_path = (path.parent_path() / node.scalar).lexically_normal();
-  require(fs::exists(base_path),
+  std::error_code unreadable;  // such as a name that is too long
+  require(fs::exists(base_path, unreadable),
           "base (",
           node.place,
           "): no such file: ",
@@ -80,7 +81,7 @@ void set_places(ConfigNode& node, const std::string& place) {
     set_places(item, place);
   }
   for (auto& entry : node.entries) {
-    set_places(entry.second, place);
+    set_places(entry.value, place);
   }
 }
 

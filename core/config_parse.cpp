@@ -129,7 +129,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.kind == ConfigNode::Kind::kSequence) {
       parent.items.push_back(std::move(node));
     } else if (has_key) {
-      auto& value = parent.entries.back().second;
+      auto& value = parent.entries.back().value;
       node.place = value.place;
       value = std::move(node);
       has_key = false;
@@ -153,7 +153,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     ConfigNode value;
     value.place = key.place;
-    parent.entries.emplace_back(key.scalar, std::move(value));
+    parent.entries.push_back({key.scalar, std::move(value)});
   }
 
   std::string_view yaml_;

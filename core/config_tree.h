@@ -4,14 +4,13 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace braid {
 
 struct ConfigNode {
   enum class Kind { kNull, kScalar, kSequence, kMapping };
-  using Entry = std::pair<std::string, ConfigNode>;
+  struct Entry;
 
   Kind kind = Kind::kNull;
   std::string place;              // "configs/x.yaml:12", or "--set"; a mapping entry's is its key's
@@ -26,6 +25,11 @@ struct ConfigNode {
   static ConfigNode text(std::string scalar);
   static ConfigNode sequence(std::vector<ConfigNode> items);
   static ConfigNode mapping(std::vector<Entry> entries);
+};
+
+struct ConfigNode::Entry {
+  std::string key;
+  ConfigNode value;
 };
 
 /// For messages: "a list", "a mapping", "nothing" or the scalar in quotes.

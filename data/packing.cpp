@@ -7,13 +7,10 @@
 
 namespace braid {
 
-void append_chunks(int64_t document,
-                   int64_t num_tokens,
-                   int64_t seq_len,
-                   std::vector<Chunk>& chunks) {
-  const int64_t num_inputs = 1 + num_tokens;
-  for (int64_t begin = 0; begin < num_inputs; begin += seq_len) {
-    chunks.push_back({document, begin, std::min(seq_len, num_inputs - begin)});
+void append_chunks(const Chunk& stretch, int64_t seq_len, std::vector<Chunk>& chunks) {
+  const int64_t end = stretch.begin + stretch.length;
+  for (int64_t begin = stretch.begin; begin < end; begin += seq_len) {
+    chunks.push_back({stretch.document, begin, std::min(seq_len, end - begin)});
   }
 }
 
@@ -38,6 +35,22 @@ std::vector<PackedRow> pack_best_fit(std::vector<Chunk> chunks, int64_t seq_len)
     }
   }
   return rows;
+}
+
+std::vector<Chunk> joined_stretches(std::vector<Chunk> chunks) {
+  std::sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) {
+    return std::pair(a.document, a.begin) < std::pair(b.document, b.begin);
+  });
+  std::vector<Chunk> stretches;
+  for (const Chunk& chunk : chunks) {
+    if (!stretches.empty() && stretches.back().document == chunk.document &&
+        stretches.back().begin + stretches.back().length == chunk.begin) {
+      stretches.back().length += chunk.length;
+    } else {
+      stretches.push_back(chunk);
+    }
+  }
+  return stretches;
 }
 
 }  // namespace braid

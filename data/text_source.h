@@ -7,21 +7,30 @@
 
 namespace braid {
 
-/// Where plain text comes from.
+/// Where documents come from. Formats go by the name of the file: *.jsonl holds a JSON object a
+/// line; anything else is plain text; both may be compressed (*.gz, *.zst).
 struct TextSource {
-  /// Files of any name, and folders, of which every *.txt at any depth is read in path order.
+  /// Files, and folders, of which every *.txt and *.jsonl (compressed or not) at any depth is read
+  /// in path order.
   std::vector<std::filesystem::path> paths;
-  /// A line that consists of exactly this text parts two documents and belongs to neither; empty =
-  /// each file is one document.
-  std::string document_separator;
+  /// Plain text: a line that consists of exactly this parts two documents and belongs to neither;
+  /// empty = each file is one document.
+  std::string document_separator = {};
+  /// JSONL: the key that holds a line's document.
+  std::string text_key = "text";
 };
 
-/// The files of a source, in order. Throws Error for a path that does not exist or cannot be read,
-/// a folder without *.txt and a source without paths.
-std::vector<std::filesystem::path> text_files(const TextSource& source);
+/// The source's paths, for messages.
+std::string name_of(const TextSource& source);
+
+/// The files of one of a source's paths, in order. Throws Error for a path that does not exist or
+/// cannot be read, and for a folder without text.
+std::vector<std::filesystem::path> text_files(const std::filesystem::path& path);
 
 /// Calls `visit` with the exact bytes of every document, in order; documents of nothing but white
-/// space are left out. The view is valid during the call only.
+/// space are left out. The view is valid during the call only. One document is held in memory at a
+/// time, however large the files. Throws Error with the file for what text_files() refuses,
+/// damaged compression and lines that are no JSONL.
 void for_each_document(const TextSource& source,
                        const std::function<void(std::string_view)>& visit);
 

@@ -120,17 +120,28 @@ TokenStore::TokenStore(const std::filesystem::path& path, const Tokenizer& token
             " but begins at ",
             offsets_[i]);
   }
+  for (int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    byte_lengths_.push_back(tokenizer.byte_length(id));
+  }
+  uint64_t bytes = 0;
   for (uint64_t i = 0; i < tokens; ++i) {
     const int64_t id = token(0, static_cast<int64_t>(i));
-    require(id < tokenizer.vocab_size(),
+    require(id < tokenizer.vocab_size() && byte_length(id) > 0,
             path.string(),
             ": inconsistent token store: token ",
             i,
             " has id ",
             id,
-            ", but the vocabulary has ",
+            ", which stands for no text in a vocabulary of ",
             vocab_size);
+    bytes += static_cast<uint64_t>(byte_length(id));
   }
+  require(bytes == text_bytes,
+          path.string(),
+          ": inconsistent token store: its tokens stand for ",
+          bytes,
+          " bytes of text, not ",
+          text_bytes);
 }
 
 std::string TokenStore::sources_digest() const {

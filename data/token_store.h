@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/file.h"
 #include "data/tokenizer.h"
@@ -46,6 +47,8 @@ class TokenStore {
   int64_t begin_id() const { return begin_id_; }
   int64_t end_id() const { return end_id_; }
   int64_t pad_id() const { return pad_id_; }
+  /// Bytes of text the id stands for. Not checked.
+  int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
 
   int64_t num_tokens(int64_t document) const {
     return static_cast<int64_t>(offsets_[document + 1] - offsets_[document]);
@@ -63,6 +66,7 @@ class TokenStore {
   const std::byte* tokens_ = nullptr;
   const uint64_t* offsets_ = nullptr;
   int64_t begin_id_, end_id_, pad_id_;
+  std::vector<int64_t> byte_lengths_;  // by id
 };
 
 }  // namespace braid

@@ -1,120 +1,91 @@
 #include "data/token_store_build.h"
 
-#include <cstring>
-#include <iomanip>
-#include <limits>
-#include <string>
-#include <vector>
+#include <memory>
+#include <optional>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "data/token_store.h"
+#include "data/token_store_writer.h"
 
 namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
 
-class TokenStoreWriter {
- public:
-  TokenStoreWriter(const fs::path& path,
-                   const Tokenizer& tokenizer,
-                   const std::string& sources_digest)
-      : file_(path), tokenizer_(tokenizer) {
-    const std::string name = tokenizer.name();
-    require(name.size() <= trailer_.tokenizer.size(),
-            "tokenizer name '",
-            name,
-            "' is longer than ",
-            trailer_.tokenizer.size(),
-            " bytes");
-    trailer_.version = TokenStore::kVersion;
-    trailer_.token_bytes = tokenizer.vocab_size() <= int64_t{1} << 16 ? 2 : 4;
-    trailer_.vocab_size = static_cast<uint64_t>(tokenizer.vocab_size());
-    std::memcpy(trailer_.tokenizer.data(), name.data(), name.size());
-    std::memcpy(
-        trailer_.sources_digest.data(), sources_digest.data(), trailer_.sources_digest.size());
-    std::memcpy(trailer_.magic.data(), TokenStore::kMagic.data(), trailer_.magic.size());
-    XXH3_64bits_reset(&digest_);
-    append(TokenStore::kMagic.data(), TokenStore::kMagic.size());
-  }
-
-  void add(std::string_view document) {
-    const std::vector<int64_t> ids = tokenizer_.encode(document);
-    for (const int64_t id : ids) {
-      append(&id, trailer_.token_bytes);  // the low bytes: little-endian
-    }
-    offsets_.push_back(offsets_.back() + ids.size());
-    trailer_.text_bytes += document.size();
-  }
-
-  uint64_t num_documents() const { return offsets_.size() - 1; }
-
-  void commit() {
-    trailer_.num_documents = num_documents();
-    trailer_.num_tokens = offsets_.back();
-    constexpr uint64_t kZero = 0;
-    append(&kZero, (8 - trailer_.num_tokens * trailer_.token_bytes % 8) % 8);
-    append(offsets_.data(), offsets_.size() * sizeof(uint64_t));
-    append(&trailer_, offsetof(TokenStore::Trailer, digest));
-    flush();
-    trailer_.digest = XXH3_64bits_digest(&digest_);
-    file_.write(&trailer_.digest, sizeof(trailer_) - offsetof(TokenStore::Trailer, digest));
-    file_.commit();
-  }
-
- private:
-  void append(const void* bytes, std::size_t size) {
-    buffer_.append(static_cast<const char*>(bytes), size);
-    if (buffer_.size() >= std::size_t{1} << 20) {
-      flush();
-    }
-  }
-
-  void flush() {
-    XXH3_64bits_update(&digest_, buffer_.data(), buffer_.size());
-    file_.write(buffer_);
-    buffer_.clear();
-  }
-
-  AtomicFile file_;
-  const Tokenizer& tokenizer_;
-  TokenStore::Trailer trailer_{};
-  std::vector<uint64_t> offsets_ = {0};
-  std::string buffer_;
-  XXH3_state_t digest_;
-};
-
 bool has_validation(const Corpus& corpus) {
   return !corpus.validation.paths.empty() || corpus.validation_fraction > 0;
 }
 
-/// Changes whenever the stores would.
-std::string digest_of(const Corpus& corpus, const Tokenizer& tokenizer, const CorpusFiles& files) {
-  std::ostringstream manifest;
-  manifest << TokenStore::kVersion << ' ' << tokenizer.name() << ' ' << tokenizer.vocab_size()
-           << ' ' << std::setprecision(std::numeric_limits<double>::max_digits10)
-           << corpus.validation_fraction << '\n';
-  const auto add = [&](const TextSource& source) {
-    manifest << source.document_separator << '\n';
-    for (const fs::path& file : text_files(source)) {
-      for (const fs::path& output : {files.training, files.validation, files.validation_text}) {
-        require(fs::weakly_canonical(file) != fs::weakly_canonical(output),
-                output.string(),
-                ": would overwrite a text the corpus is made of; keep the corpus in a folder of "
-                "its own");
-      }
-      manifest << xxh3_128_of_file(file) << '\n';
-    }
-  };
-  add(corpus.training);
-  if (!corpus.validation.paths.empty()) {
-    add(corpus.validation);
+void require_not_an_output(const fs::path& file, const CorpusFiles& files) {
+  std::vector<fs::path> outputs = files.training;
+  outputs.insert(outputs.end(), {files.validation, files.validation_text});
+  for (const fs::path& output : outputs) {
+    require(fs::weakly_canonical(file) != fs::weakly_canonical(output),
+            output.string(),
+            ": would overwrite a text the corpus is made of; keep the corpus in a folder of its "
+            "own");
   }
-  return xxh3_128(manifest.str());
+}
+
+std::vector<TextDigest> digests_of(const TextSource& source, const CorpusFiles& outputs) {
+  std::vector<TextDigest> result;
+  for (const fs::path& path : source.paths) {
+    TextDigest of_path;
+    of_path.path = path.string();
+    std::vector<std::string> of_files;
+    for (const fs::path& file : text_files(path)) {
+      require_not_an_output(file, outputs);
+      of_files.push_back(xxh3_128_of_file(file));
+      of_path.bytes += static_cast<int64_t>(fs::file_size(file));
+    }
+    of_path.digest =
+        fs::is_directory(path) ? xxh3_128(joined(of_files, "\n") + "\n") : of_files.front();
+    result.push_back(of_path);
+  }
+  return result;
+}
+
+/// What the documents of a source are a function of.
+std::string manifest_of(const TextSource& source, const std::vector<TextDigest>& digests) {
+  std::string manifest = text(source.document_separator, '\n', source.text_key, '\n');
+  for (const TextDigest& of_path : digests) {
+    manifest += of_path.digest + "\n";
+  }
+  return manifest;
+}
+
+/// The digests that the stores must carry to be current.
+struct StoreDigests {
+  std::vector<std::string> training;
+  std::string validation;
+};
+
+StoreDigests store_digests(const Corpus& corpus,
+                           const Tokenizer& tokenizer,
+                           const CorpusFiles& files,
+                           std::vector<TextDigest>& training) {
+  const std::string options = text(TokenStore::kVersion,
+                                   ' ',
+                                   tokenizer.name(),
+                                   ' ',
+                                   tokenizer.vocab_size(),
+                                   ' ',
+                                   real_text(corpus.validation_fraction),
+                                   '\n');
+  StoreDigests result;
+  std::string all = options;
+  for (const TextSource& source : corpus.training) {
+    const auto digests = digests_of(source, files);
+    const std::string manifest = manifest_of(source, digests);
+    result.training.push_back(xxh3_128(options + manifest));
+    all += manifest;
+    training.insert(training.end(), digests.begin(), digests.end());
+  }
+  all += manifest_of(corpus.validation, digests_of(corpus.validation, files));
+  result.validation = xxh3_128(all);
+  return result;
 }
 
 bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::string& digest) {
@@ -135,49 +106,76 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
   }
 }
 
+[[noreturn]] void fail_split(const std::string& sources,
+                             double fraction,
+                             int64_t validation,
+                             int64_t found) {
+  fail(sources,
+       ": a validation fraction of ",
+       fraction,
+       " puts ",
+       validation,
+       " of the ",
+       found,
+       found == 1 ? " document" : " documents",
+       " into validation, and neither side may be empty: change the fraction, give a document "
+       "separator, or name validation files");
+}
+
+/// Puts each document of a training source where it belongs. Returns how many there are.
+int64_t write_source(const TextSource& source,
+                     double validation_fraction,
+                     TokenStoreWriter& training,
+                     TokenStoreWriter* validation) {
+  int64_t found = 0;
+  for_each_document(source, [&](std::string_view document) {
+    const bool validates =
+        validation != nullptr && is_validation_document(document, validation_fraction);
+    (validates ? *validation : training).add(document);
+    ++found;
+  });
+  require(found > 0, name_of(source), ": the training corpus is empty (nothing but white space)");
+  if (training.num_documents() == 0) {
+    fail_split(name_of(source), validation_fraction, found, found);
+  }
+  return found;
+}
+
 void write_stores(const Corpus& corpus,
                   const Tokenizer& tokenizer,
                   const CorpusFiles& files,
-                  const std::string& digest) {
-  TokenStoreWriter training(files.training, tokenizer, digest);
-  if (!has_validation(corpus)) {
-    for_each_document(corpus.training, [&](std::string_view document) { training.add(document); });
-    require(training.num_documents() > 0,
-            corpus.training.paths[0].string(),
-            ": the training corpus is empty (nothing but white space)");
-    training.commit();
-    return;
+                  const StoreDigests& digests) {
+  const double fraction = corpus.validation_fraction;
+  std::optional<TokenStoreWriter> validation;
+  if (has_validation(corpus)) {
+    validation.emplace(files.validation, tokenizer, digests.validation);
   }
-  TokenStoreWriter validation(files.validation, tokenizer, digest);
-  for_each_document(corpus.training, [&](std::string_view document) {
-    (is_validation_document(document, corpus.validation_fraction) ? validation : training)
-        .add(document);
-  });
-  const uint64_t found = training.num_documents() + validation.num_documents();
-  require(found > 0,
-          corpus.training.paths[0].string(),
-          ": the training corpus is empty (nothing but white space)");
+  std::vector<std::unique_ptr<TokenStoreWriter>> training;
+  int64_t found = 0;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < corpus.training.size(); ++i) {
+    names.push_back(name_of(corpus.training[i]));
+    training.push_back(
+        std::make_unique<TokenStoreWriter>(files.training[i], tokenizer, digests.training[i]));
+    found += write_source(
+        corpus.training[i], fraction, *training[i], validation ? &*validation : nullptr);
+  }
+  if (fraction > 0 && validation->num_documents() == 0) {
+    fail_split(joined(names), fraction, 0, found);
+  }
   if (!corpus.validation.paths.empty()) {
     for_each_document(corpus.validation,
-                      [&](std::string_view document) { validation.add(document); });
-    require(validation.num_documents() > 0,
-            corpus.validation.paths[0].string(),
+                      [&](std::string_view document) { validation->add(document); });
+    require(validation->num_documents() > 0,
+            name_of(corpus.validation),
             ": the validation corpus is empty (nothing but white space)");
   }
-  require(training.num_documents() > 0 && validation.num_documents() > 0,
-          corpus.training.paths[0].string(),
-          ": a validation fraction of ",
-          corpus.validation_fraction,
-          " puts ",
-          validation.num_documents(),
-          " of the ",
-          found,
-          found == 1 ? " document" : " documents",
-          " into validation, and neither side may be empty: change the fraction, give a document "
-          "separator, or "
-          "name validation files");
-  training.commit();
-  validation.commit();
+  for (const auto& writer : training) {
+    writer->commit();
+  }
+  if (validation) {
+    validation->commit();
+  }
 }
 
 void write_validation_text(const TokenStore& store,
@@ -199,9 +197,9 @@ void write_validation_text(const TokenStore& store,
 
 }  // namespace
 
-bool build_token_stores(const Corpus& corpus,
-                        const Tokenizer& tokenizer,
-                        const CorpusFiles& files) {
+CorpusBuild build_token_stores(const Corpus& corpus,
+                               const Tokenizer& tokenizer,
+                               const CorpusFiles& files) {
   const double fraction = corpus.validation_fraction;
   require(0 <= fraction && fraction < 1,
           "the validation fraction must be at least 0 and below 1, got ",
@@ -210,19 +208,28 @@ bool build_token_stores(const Corpus& corpus,
           "a validation fraction (",
           fraction,
           ") and validation files were both given; choose one");
-  const std::string digest = digest_of(corpus, tokenizer, files);
+  require(files.training.size() == corpus.training.size(),
+          "[build_token_stores] ",
+          corpus.training.size(),
+          " sources need as many stores, got ",
+          files.training.size());
+  CorpusBuild result;
+  const StoreDigests digests = store_digests(corpus, tokenizer, files, result.training);
   const bool validation = has_validation(corpus);
-  const bool training_is_current = is_current(files.training, tokenizer, digest);
-  const bool validation_is_current = !validation || is_current(files.validation, tokenizer, digest);
-  const bool current = training_is_current && validation_is_current;
+  bool current = !validation || is_current(files.validation, tokenizer, digests.validation);
+  for (std::size_t i = 0; i < files.training.size(); ++i) {
+    // Every file is looked at: one that is in the way must be reported before anything is written.
+    current = is_current(files.training[i], tokenizer, digests.training[i]) && current;
+  }
   if (!current) {
-    write_stores(corpus, tokenizer, files, digest);
+    write_stores(corpus, tokenizer, files, digests);
+    result.rebuilt = true;
   }
   if (validation) {
     write_validation_text(
         TokenStore(files.validation, tokenizer), tokenizer, files.validation_text);
   }
-  return !current;
+  return result;
 }
 
 }  // namespace braid

@@ -17,6 +17,8 @@ required=(
   "nlohmann-json3-dev: metrics and config.json cannot be written or read"
   "libcli11-dev: the command line cannot be parsed"
   "libxxhash-dev: files cannot be verified"
+  "zlib1g-dev: gzip-compressed text cannot be read"
+  "libzstd-dev: Zstandard-compressed text cannot be read"
   "libgtest-dev: the tests cannot be built"
   "python3: LibTorch cannot be downloaded, no corpus prepared"
   "xz-utils: the quickstart cannot compare with xz"

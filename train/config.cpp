@@ -19,6 +19,7 @@ at::ScalarType scalar_type(ComputeType type) {
 void RunConfig::validate() const {
   model.validate();
   schedule.validate();
+  data.validate();
   const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
   if (model.vocab_size < vocabulary) {
     throw ConfigError("model.vocab_size",

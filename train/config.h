@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data/config.h"
 #include "model/config.h"
 #include "optim/config.h"
 #include "train/spike.h"
@@ -39,38 +40,6 @@ struct TokenizerSection {
   template <class Visitor>
   static void fields(Visitor& v) {
     v("kind", &TokenizerSection::kind, "bytes = one id per byte (vocabulary 320)");
-  }
-};
-
-struct DataSection {
-  std::vector<std::string> train;
-  std::vector<std::string> validation;
-  double validation_fraction = 0.02;
-  std::string document_separator;
-  int64_t seq_len = 256;
-  int64_t validation_seq_len = 1024;
-  int64_t pack_window = 256;
-
-  template <class Visitor>
-  static void fields(Visitor& v) {
-    using D = DataSection;
-    v("train", &D::train, "text files, or folders of *.txt");
-    v("validation",
-      &D::validation,
-      "the same for validation; empty = a fraction of the training documents");
-    v("validation_fraction",
-      &D::validation_fraction,
-      "share of documents, chosen by a hash of their content",
-      between(0, 0.5));
-    v("document_separator",
-      &D::document_separator,
-      "a line of exactly this parts documents; empty = one per file");
-    v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
-    v("validation_seq_len",
-      &D::validation_seq_len,
-      "the same in validation: longest context a byte is judged with",
-      at_least(2));
-    v("pack_window", &D::pack_window, "documents considered together when packing", at_least(1));
   }
 };
 

@@ -23,7 +23,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     }
 
     const auto due = [this](int64_t every) { return every > 0 && step_ % every == 0; };
-    if (validation_ &&
+    if (data_.validation &&
         (due(config_.train.validate_every_steps) || step_ == config_.train.max_steps)) {
       validate();
     }
@@ -47,7 +47,7 @@ Trainer::StepResult Trainer::train_step() {
   std::vector<Batch> batches;
   for (int64_t rows = 0; rows < regime.sequences; rows += batches.back().ids_BS.size(0)) {
     batches.push_back(
-        loader_->next(std::min(config_.train.micro_batch_size, regime.sequences - rows)));
+        loader_->next({std::min(config_.train.micro_batch_size, regime.sequences - rows), regime.seq_len}));
     const auto& batch = batches.back();
     result.counts.add(
         config_.model, {batch.ids_BS, batch.documents_BS, batch.positions_BS}, batch.targets_BS);

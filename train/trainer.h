@@ -6,7 +6,8 @@
 #include <string_view>
 
 #include "checkpoint/store.h"
-#include "data/loader.h"
+#include "data/background_loader.h"
+#include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -18,6 +19,8 @@
 #include "train/spike.h"
 
 namespace braid {
+
+struct Checkpoint;
 
 /// How a training run ended.
 enum class TrainingEnd { kFinished, kInterrupted };
@@ -74,12 +77,12 @@ class Trainer {
   void validate();
 
   // trainer_state.cpp
-  void prepare_data();
   void save();
   void take_up(const ResumeFrom& from);
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   void restore(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   bool rolled_back(const StepResult& spike);
+  void resume_data(const Checkpoint& checkpoint, const std::filesystem::path& path);
   Hdf5Attributes state() const;
   std::vector<NamedTensor> checkpoint_tensors() const;
   std::filesystem::path checkpoints() const { return config_.run_dir() / "checkpoints"; }
@@ -90,10 +93,10 @@ class Trainer {
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<TokenStore> training_, validation_;
+  PreparedData data_;
   std::unique_ptr<Transformer> model_;
   std::unique_ptr<Optimizer> optimizer_;
-  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<BackgroundLoader> loader_;
   std::unique_ptr<Metrics> metrics_;
   SpikeDetector spikes_;
 

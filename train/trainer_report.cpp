@@ -39,17 +39,25 @@ void Trainer::describe() const {
   console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
   console_->line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
-  console_->line(text("data: ",
-                      training_->num_documents(),
-                      " documents, ",
-                      training_->num_tokens(),
-                      " tokens",
-                      validation_ ? text("; validation ",
-                                         validation_->num_documents(),
+  for (std::size_t i = 0; i < data_.training.size(); ++i) {
+    const auto& [name, weight, store] = data_.training[i];
+    console_->line(text("data: ",
+                        name,
+                        ": ",
+                        store->num_documents(),
+                        " documents, ",
+                        store->num_tokens(),
+                        " tokens, weight ",
+                        weight,
+                        ", epochs so far ",
+                        loader_->progress().epochs[i]));
+  }
+  console_->line(data_.validation ? text("validation: ",
+                                         data_.validation->num_documents(),
                                          " documents, ",
-                                         validation_->text_bytes(),
+                                         data_.validation->text_bytes(),
                                          " bytes")
-                                  : std::string("; no validation")));
+                                  : std::string("validation: none"));
   console_->line(group_table(optimizer_->parameters()));
   bool selects = false;
   for (int64_t i = 0; i < config_.model.num_hidden_layers; ++i) {
@@ -61,7 +69,7 @@ void Trainer::describe() const {
 }
 
 void Trainer::validate() {
-  const auto result = evaluate(*model_, *validation_, config_.data.validation_seq_len, 4);
+  const auto result = evaluate(*model_, *data_.validation, config_.data.validation_seq_len, 4);
   metrics_->write(step_,
                   "validation",
                   {{"loss", result.loss},

@@ -15,7 +15,6 @@
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
 #include "core/file.h"
-#include "data/token_store_build.h"
 #include "train/memory.h"
 #include "train/open_model.h"
 #include "train/trainer.h"
@@ -121,7 +120,7 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
   TensorMemory::watch();
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
-  prepare_data();
+  data_ = prepare_data(config_.data, *tokenizer_, folder);
   model_ = std::make_unique<Transformer>(
       config_.model, scalar_type(config_.train.dtype), static_cast<uint64_t>(config_.run.seed));
   std::vector<NamedTensor> trained;
@@ -135,10 +134,9 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
                             .trained = ever_trained(config_)};
   optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
                                            group_parameters(trained, facts, config_.optimizer));
-  loader_ = std::make_unique<Loader>(*training_,
-                                     LoaderOptions{.seq_len = config_.data.seq_len,
-                                                   .seed = static_cast<uint64_t>(config_.run.seed),
-                                                   .pack_window = config_.data.pack_window});
+  const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
+                            .pack_window = config_.data.pack_window};
+  loader_ = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
   take_up(from);
   metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
   write_file_atomically(folder / "config.yaml", dump_config(config_));
@@ -150,26 +148,6 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
 
 Trainer::~Trainer() = default;
 
-void Trainer::prepare_data() {
-  if (config_.data.train.empty()) {
-    throw ConfigError("data.train", "names no text; expected files or folders of *.txt");
-  }
-  const auto folder = config_.run_dir() / "data";
-  fs::create_directories(folder);
-  Corpus corpus;
-  corpus.training = {{config_.data.train.begin(), config_.data.train.end()},
-                     config_.data.document_separator};
-  corpus.validation = {{config_.data.validation.begin(), config_.data.validation.end()},
-                       config_.data.document_separator};
-  corpus.validation_fraction =
-      config_.data.validation.empty() ? config_.data.validation_fraction : 0;
-  const CorpusFiles files{
-      folder / "train.tokens", folder / "validation.tokens", config_.run_dir() / "validation.txt"};
-  build_token_stores(corpus, *tokenizer_, files);
-  training_ = std::make_unique<TokenStore>(files.training, *tokenizer_);
-  if (corpus.validation_fraction > 0 || !config_.data.validation.empty()) {
-    validation_ = std::make_unique<TokenStore>(files.validation, *tokenizer_);
-  }
 }
 
 std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
@@ -188,7 +166,10 @@ Hdf5Attributes Trainer::state() const {
   const auto& spikes = spikes_.state();
   return {{"step", step_},
           {"tokens", tokens_},
-          {"samples", loader_->position()},
+          {"samples", loader_->progress().samples},
+          {"text_bytes", loader_->progress().bytes},
+          {"data_position", dump_config(loader_->state())},
+          {"data_texts", to_yaml(data_.texts)},
           {"optimizer_steps", steps.all},
           {"trunk_steps", steps.trunk},
           {"indexer_steps", steps.indexer},
@@ -198,8 +179,7 @@ Hdf5Attributes Trainer::state() const {
           {"loss_mean", spikes.mean},
           {"loss_variance", spikes.variance},
           {"loss_steps", spikes.steps},
-          {"loss_steps_above", spikes.above},
-          {"data_digest", training_->sources_digest()}};
+          {"loss_steps_above", spikes.above}};
 }
 
 void Trainer::save() {
@@ -309,11 +289,24 @@ void Trainer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
     console_->line("note: the configuration changed since the checkpoint: " + difference);
   }
   restore(folder, checkpoint);
-  loader_->seek(state_value<int64_t>(checkpoint.state, "samples", folder));
-  if (state_value<std::string>(checkpoint.state, "data_digest", folder) !=
-      training_->sources_digest()) {
-    console_->line(
-        "note: the training text changed since the checkpoint; the order of its documents is new");
+  resume_data(checkpoint, folder);
+}
+
+void Trainer::resume_data(const Checkpoint& checkpoint, const fs::path& path) {
+  const auto yaml_of = [&](const char* key) {
+    return state_value<std::string>(checkpoint.state, key, path);
+  };
+  const auto texts = text_digests_of(yaml_of("data_texts"), path.string() + ": data_texts");
+  for (const auto& change : changes_of_texts(texts, data_.texts)) {
+    console_->line("note: " + change);
+  }
+  const auto anew = loader_->restore(
+      parse_config<LoaderState>(yaml_of("data_position"), path.string() + ": data_position"));
+  for (const std::size_t source : anew) {
+    console_->line(text("note: ",
+                        data_.training[source].name,
+                        ": the order of the documents is new; it begins with epoch ",
+                        loader_->state().sources[source].stream.epoch));
   }
 }
 

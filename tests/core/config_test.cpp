@@ -63,6 +63,29 @@ struct Root {
   }
 };
 
+struct Source {
+  static constexpr const char* kScalarKey = "path";
+  std::string path;
+  std::optional<double> weight;
+  bool operator==(const Source&) const = default;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("path", &Source::path, "where");
+    v("weight", &Source::weight, "share", more_than(0));
+  }
+};
+
+struct Sources {
+  std::vector<Source> sources;
+  bool operator==(const Sources&) const = default;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("sources", &Sources::sources, "of text");
+  }
+};
+
 class Config : public ::testing::Test {
  protected:
   Config() : folder_(std::filesystem::path(::testing::TempDir()) / unique_name()) {
@@ -271,6 +294,9 @@ TEST_F(Config, RefusesABadBase) {
   EXPECT_EQ(load_error("base: nowhere.yaml\n"),
             "base (x.yaml:1): no such file: nowhere.yaml (paths are relative to the file that "
             "names them)");
+  const std::string longest(300, 'a');  // more than a file name may have
+  EXPECT_EQ(load_error("base: " + longest + "\n").substr(0, 36),
+            "base (x.yaml:1): no such file: aaaaa");
   write("y.yaml", "base: ./x.yaml\n");
   EXPECT_EQ(load_error("base: y.yaml\n"),
             "base (y.yaml:1): x.yaml is being read already; files cannot inherit in a circle");
@@ -316,6 +342,47 @@ TEST_F(Config, DumpReloadsToAnEqualStruct) {
   config.model = {7, 0.1 + 0.2, true, Kind::kOff, {}, {Kind::kOff}, 9};
   config.groups = {{"layers.*", 1.0 / 3.0}, {"", 5e-324 * 4}, {"null", 1e300}, {"-1", 1}};
   EXPECT_EQ(load(dump_config(config)).value, config) << dump_config(config);
+}
+
+TEST_F(Config, AScalarFillsTheDeclaredKeyOfAStruct) {
+  const auto yaml = "sources:\n- a.txt\n- 7\n- {path: b, weight: 0.5}\n- {weight: 2}\n";
+  const auto config = load_config<Sources>(write("x.yaml", yaml));
+  const Sources want{{{"a.txt", {}}, {"7", {}}, {"b", 0.5}, {"", 2}}};
+  EXPECT_EQ(config.value, want);
+  EXPECT_EQ(config.where("sources[1]"), (folder_ / "x.yaml:3").string());
+  EXPECT_EQ(config.where("sources[1].path"), (folder_ / "x.yaml:3").string());
+  EXPECT_EQ(dump_config(want),
+            "sources:\n"
+            "  - a.txt\n"
+            "  - \"7\"\n"
+            "  - path: b\n"
+            "    weight: 0.5\n"
+            "  - path: \"\"\n"
+            "    weight: 2\n");
+  EXPECT_EQ(load_config<Sources>(write("y.yaml", dump_config(want))).value, want);
+  EXPECT_EQ(dump_config(Sources{{{"a", {}}, {"b", {}}}}), "sources: [a, b]\n");
+  EXPECT_EQ(load_config<Sources>(write("x.yaml", yaml), {"sources=[c]"}).value,
+            (Sources{{{"c", {}}}}));
+}
+
+TEST_F(Config, AListOrNothingFillsNoScalarKey) {
+  const auto error = [&](const std::string& item) {
+    return error_of([&] { load_config<Sources>(write("x.yaml", "sources: [" + item + "]\n")); });
+  };
+  const std::string expected =
+      "sources[0] (x.yaml:1): expected a mapping with keys from path, weight; got ";
+  EXPECT_EQ(error("[a]"), expected + "a list");
+  EXPECT_EQ(error("~"), expected + "nothing");
+  EXPECT_EQ(error("{file: a}"),
+            "sources[0].file (x.yaml:1): unknown key; known here: path, weight");
+  EXPECT_EQ(error("{path: a, weight: 0}"), "sources[0].weight (x.yaml:1): must be > 0, got 0");
+}
+
+TEST_F(Config, DescribesAStructThatAScalarFills) {
+  EXPECT_EQ(describe_config<Sources>(),
+            "sources          = []    [text | mapping, ...]  of text\n"
+            "sources[].path   = \"\"    text                   where\n"
+            "sources[].weight = none  number > 0 | none      share\n");
 }
 
 TEST_F(Config, DumpIsReadableYaml) {

@@ -12,6 +12,7 @@
 #include "data/byte_tokenizer.h"
 #include "data/token_store.h"
 #include "data/token_store_build.h"
+#include "data/token_store_writer.h"
 
 namespace braid::testing {
 
@@ -35,16 +36,17 @@ class CorpusTest : public ::testing::Test {
 
   /// A store of exactly these documents, in this order.
   std::unique_ptr<TokenStore> store_of(const std::vector<std::string>& documents) const {
-    Corpus corpus;
-    for (std::size_t i = 0; i < documents.size(); ++i) {
-      corpus.training.paths.push_back(write(text("documents/", i, ".txt"), documents[i]));
+    TokenStoreWriter writer(training_store(), tokenizer_, std::string(32, '0'));
+    for (const std::string& document : documents) {
+      writer.add(document);
     }
-    build_token_stores(corpus, tokenizer_, files());
-    return std::make_unique<TokenStore>(files().training, tokenizer_);
+    writer.commit();
+    return std::make_unique<TokenStore>(training_store(), tokenizer_);
   }
 
+  std::filesystem::path training_store() const { return folder_ / "training.tokens"; }
   CorpusFiles files() const {
-    return {folder_ / "training.tokens", folder_ / "validation.tokens", folder_ / "validation.out"};
+    return {{training_store()}, folder_ / "validation.tokens", folder_ / "validation.out"};
   }
 
   std::filesystem::path folder_;

@@ -12,7 +12,7 @@ namespace {
 TEST(Packing, CutsADocumentIntoConsecutiveChunksThatCoverItsInputsOnce) {
   for (int64_t num_tokens = 1; num_tokens <= 20; ++num_tokens) {
     std::vector<Chunk> chunks;
-    append_chunks(7, num_tokens, 5, chunks);
+    append_chunks({7, 0, 1 + num_tokens}, 5, chunks);
     int64_t next = 0;
     for (const Chunk& chunk : chunks) {
       EXPECT_EQ(chunk.document, 7);
@@ -25,13 +25,23 @@ TEST(Packing, CutsADocumentIntoConsecutiveChunksThatCoverItsInputsOnce) {
   }
 }
 
+TEST(Packing, CutsFromWhereAStretchBegins) {
+  std::vector<Chunk> chunks;
+  append_chunks({3, 7, 9}, 4, chunks);
+  EXPECT_EQ(chunks, (std::vector<Chunk>{{3, 7, 4}, {3, 11, 4}, {3, 15, 1}}));
+}
+
+TEST(Packing, JoinsTheStretchesThatAdjoin) {
+  EXPECT_EQ(joined_stretches({{2, 8, 4}, {1, 4, 4}, {2, 0, 4}, {1, 0, 4}, {2, 12, 1}}),
+            (std::vector<Chunk>{{1, 0, 8}, {2, 0, 4}, {2, 8, 5}}));
+  EXPECT_TRUE(joined_stretches({}).empty());
+}
+
 TEST(Packing, EveryChunkIsInExactlyOneRowAndNoRowOverflows) {
   std::vector<Chunk> chunks;
   for (int64_t document = 0; document < 500; ++document) {
-    append_chunks(document,
-                  1 + static_cast<int64_t>(random_bits(1, static_cast<uint64_t>(document)) % 90),
-                  32,
-                  chunks);
+    const uint64_t bits = random_bits(1, static_cast<uint64_t>(document));
+    append_chunks({document, 0, 2 + static_cast<int64_t>(bits % 90)}, 32, chunks);
   }
   std::map<std::pair<int64_t, int64_t>, int> seen;
   int64_t inputs = 0;

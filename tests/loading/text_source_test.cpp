@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/loading/compress.h"
 #include "tests/loading/corpus.h"
 
 namespace braid::testing {
@@ -40,19 +41,38 @@ TEST_F(TextSourceTest, FoldersAreReadRecursivelyInPathOrder) {
   EXPECT_EQ(documents_of({{folder_ / "in"}, ""}), (Strings{"z", "a", "b"}));
 }
 
+TEST_F(TextSourceTest, TheNameTellsTheFormat) {
+  write("in/a.txt", "one\n%\ntwo");
+  write("in/b.jsonl", "{\"text\": \"three\\n%\\n\"}\n{\"text\": \" \"}\n");
+  write("in/c.txt.gz", gzipped("four\n%\nfi") + gzipped("ve"));
+  write("in/d/e.jsonl.zst",
+        zstandard("{\"text\": \"six\"}\n{\"text\": ") + zstandard("\"seven\"}"));
+  write("in/f.jsonl.gz", gzipped("{\"text\": \"eight\"}"));
+  write("in/g.txt.zst", zstandard("nine"));
+  write("in/h.md.gz", "not text");
+  EXPECT_EQ(
+      documents_of({{folder_ / "in"}, "%"}),
+      (Strings{"one\n", "two", "three\n%\n", "four\n", "five", "six", "seven", "eight", "nine"}));
+  EXPECT_EQ(documents_of({{write("other.md.gz", gzipped("a\n%\nb"))}}), Strings{"a\n%\nb"});
+}
+
+TEST_F(TextSourceTest, ErrorsInCompressedTextNameTheFile) {
+  const auto cut = write("a.txt.gz", gzipped("a text").substr(0, 15));
+  expect_mentions(error_of([&] { documents_of({{cut}}); }), {"a.txt.gz", "cut short", "byte 15"});
+  const auto bad = write("b.jsonl.zst", zstandard("{\"text\": \"one\"}\n{}\n"));
+  expect_mentions(error_of([&] { documents_of({{bad}}); }), {"b.jsonl.zst:2:", "no key 'text'"});
+}
+
 TEST_F(TextSourceTest, BlankDocumentsAreLeftOut) {
   EXPECT_TRUE(
       documents_of({{write("empty.txt", ""), write("blank.txt", " \n\t\r\n")}, ""}).empty());
 }
 
 TEST_F(TextSourceTest, NamesMissingPathsAndFoldersWithoutText) {
-  expect_mentions(error_of([&] {
-                    text_files({{folder_ / "absent.txt"}, ""});
-                  }),
+  expect_mentions(error_of([&] { text_files(folder_ / "absent.txt"); }),
                   {"absent.txt", "no such file"});
   write("in/notes.md", "not text");
-  expect_mentions(error_of([&] { text_files({{folder_ / "in"}, ""}); }), {"/in", "*.txt"});
-  expect_mentions(error_of([&] { text_files({{}, ""}); }), {"at least one file"});
+  expect_mentions(error_of([&] { text_files(folder_ / "in"); }), {"/in", "*.txt", "*.jsonl"});
 }
 
 TEST_F(TextSourceTest, NamesUnreadableFiles) {

@@ -16,9 +16,11 @@ class BuildTest : public CorpusTest {
     for (int i = 0; i < 400; ++i) {
       contents += text("document number ", i, "\n%\n");
     }
-    return {{{write("in/all.txt", contents)}, "%"}, {}, 0.1};
+    return {{{{write("in/all.txt", contents)}, "%"}}, {}, 0.1};
   }
-  bool build(const Corpus& corpus) const { return build_token_stores(corpus, tokenizer_, files()); }
+  bool build(const Corpus& corpus) const {
+    return build_token_stores(corpus, tokenizer_, files()).rebuilt;
+  }
 };
 
 TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
@@ -26,7 +28,7 @@ TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
   EXPECT_TRUE(build(all));
   std::string validation;
   int64_t num_validation = 0;
-  for_each_document(all.training, [&](std::string_view document) {
+  for_each_document(all.training[0], [&](std::string_view document) {
     if (is_validation_document(document, 0.1)) {
       validation += document;
       ++num_validation;
@@ -36,7 +38,7 @@ TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
   const TokenStore store(files().validation, tokenizer_);
   EXPECT_EQ(store.num_documents(), num_validation);
   EXPECT_EQ(store.text_bytes(), static_cast<int64_t>(validation.size()));
-  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 400 - num_validation);
+  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 400 - num_validation);
 }
 
 TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
@@ -46,7 +48,7 @@ TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
   all.validation_fraction = 0.2;
   EXPECT_TRUE(build(all));
   EXPECT_FALSE(build(all));
-  all.training.document_separator = "";
+  all.training[0].document_separator = "";
   all.validation_fraction = 0;
   EXPECT_TRUE(build(all));
   EXPECT_FALSE(build(all));
@@ -69,9 +71,9 @@ TEST_F(BuildTest, ReplacesDamagedStoresAndTexts) {
 
 TEST_F(BuildTest, TakesValidationFilesAsTheyAre) {
   const Corpus given = {
-      {{write("t.txt", "train one\n%\ntrain two\n")}, "%"}, {{write("v.txt", "valid\n")}, ""}, 0};
+      {{{write("t.txt", "train one\n%\ntrain two\n")}, "%"}}, {{write("v.txt", "valid\n")}}, 0};
   build(given);
-  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 2);
+  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 2);
   EXPECT_EQ(read_file(files().validation_text), "valid\n");
 }
 
@@ -79,7 +81,7 @@ TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
   Corpus all = corpus();
   all.validation_fraction = 0;
   build(all);
-  EXPECT_EQ(TokenStore(files().training, tokenizer_).num_documents(), 400);
+  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 400);
   EXPECT_FALSE(std::filesystem::exists(files().validation));
   EXPECT_FALSE(std::filesystem::exists(files().validation_text));
 }
@@ -87,28 +89,65 @@ TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
 TEST_F(BuildTest, RefusesAnEmptyCorpusAndLeavesNothing) {
   const auto file = write("blank.txt", " \n\n");
   for (const double fraction : {0.0, 0.1}) {
-    expect_mentions(error_of([&] { build({{{file}, ""}, {}, fraction}); }), {"blank.txt", "empty"});
+    expect_mentions(error_of([&] { build({{{{file}}}, {}, fraction}); }), {"blank.txt", "empty"});
   }
   expect_mentions(error_of([&] {
-                    build({{{write("a.txt", "a")}, ""}, {{file}, ""}, 0});
+                    build({{{{write("a.txt", "a")}}}, {{file}}, 0});
                   }),
                   {"blank.txt", "validation corpus is empty"});
-  EXPECT_FALSE(std::filesystem::exists(files().training));
-  EXPECT_FALSE(std::filesystem::exists(files().training.string() + ".tmp"));
+  EXPECT_FALSE(std::filesystem::exists(training_store()));
+  EXPECT_FALSE(std::filesystem::exists(training_store().string() + ".tmp"));
 }
 
 TEST_F(BuildTest, RefusesASplitThatLeavesASideEmpty) {
   expect_mentions(error_of([&] {
-                    build({{{write("a.txt", "a single document")}, ""}, {}, 0.02});
+                    build({{{{write("a.txt", "a single document")}}}, {}, 0.02});
                   }),
                   {"0.02", "of the 1 document ", "document separator"});
 }
 
 TEST_F(BuildTest, RefusesOptionsThatContradict) {
   const auto file = write("a.txt", "a");
-  expect_mentions(error_of([&] { build({{{file}, ""}, {{file}, ""}, 0.1}); }), {"choose one"});
-  expect_mentions(error_of([&] { build({{{file}, ""}, {}, 1}); }), {"below 1"});
-  expect_mentions(error_of([&] { build({{{file}, ""}, {}, -0.1}); }), {"at least 0"});
+  expect_mentions(error_of([&] { build({{{{file}}}, {{file}}, 0.1}); }), {"choose one"});
+  expect_mentions(error_of([&] { build({{{{file}}}, {}, 1}); }), {"below 1"});
+  expect_mentions(error_of([&] { build({{{{file}}}, {}, -0.1}); }), {"at least 0"});
+}
+
+TEST_F(BuildTest, SourcesHaveStoresOfTheirOwnAndShareTheValidation) {
+  const Corpus all{{{{write("a.txt", "one\n%\ntwo\n%\nthree")}, "%"},
+                    {{write("b.jsonl", R"({"text": "four"})")}}},
+                   {{write("v.txt", "five")}},
+                   0};
+  CorpusFiles two = files();
+  two.training = {folder_ / "a.tokens", folder_ / "b.tokens"};
+  const auto built = build_token_stores(all, tokenizer_, two);
+  EXPECT_EQ(TokenStore(two.training[0], tokenizer_).num_documents(), 3);
+  EXPECT_EQ(TokenStore(two.training[1], tokenizer_).text_bytes(), 4);
+  ASSERT_EQ(built.training.size(), 2u);
+  EXPECT_EQ(built.training[0],
+            (TextDigest{(folder_ / "a.txt").string(), xxh3_128_of_file(folder_ / "a.txt"), 17}));
+
+  const auto digest = [&](int i) {
+    return TokenStore(two.training[i], tokenizer_).sources_digest();
+  };
+  const std::string a = digest(0), b = digest(1);
+  write("b.jsonl", R"({"text": "other"})");
+  EXPECT_TRUE(build_token_stores(all, tokenizer_, two).rebuilt);
+  EXPECT_EQ(digest(0), a);
+  EXPECT_NE(digest(1), b);
+  expect_mentions(error_of([&] { build_token_stores(all, tokenizer_, files()); }),
+                  {"2 sources", "got 1"});
+}
+
+TEST_F(BuildTest, AFolderIsDigestedFileByFile) {
+  write("in/a.txt", "a");
+  write("in/b.txt", "bb");
+  const Corpus all{{{{folder_ / "in"}}}, {}, 0};
+  const auto before = build_token_stores(all, tokenizer_, files()).training;
+  ASSERT_EQ(before.size(), 1u);
+  EXPECT_EQ(before[0].bytes, 3);
+  write("in/b.txt", "bc");
+  EXPECT_NE(build_token_stores(all, tokenizer_, files()).training[0].digest, before[0].digest);
 }
 
 TEST_F(BuildTest, NeverOverwritesWhatItDidNotMake) {
@@ -119,7 +158,7 @@ TEST_F(BuildTest, NeverOverwritesWhatItDidNotMake) {
   std::filesystem::remove(files().validation);
 
   CorpusFiles inside = files();
-  inside.validation_text = all.training.paths[0];
+  inside.validation_text = all.training[0].paths[0];
   expect_mentions(error_of([&] { build_token_stores(all, tokenizer_, inside); }),
                   {"all.txt", "overwrite"});
 }

@@ -16,7 +16,7 @@ class TokenStoreTest : public CorpusTest {
   template <class Change>
   std::string error_after(Change change) const {
     store_of({"one", "two!"});
-    std::string bytes = read_file(files().training);
+    std::string bytes = read_file(training_store());
     change(bytes);
     const std::filesystem::path path = write("changed.tokens", bytes);
     const std::string message = error_of([&] { TokenStore(path, tokenizer_); });
@@ -53,7 +53,7 @@ TEST_F(TokenStoreTest, HoldsEveryTokenOfEveryDocument) {
 
 TEST_F(TokenStoreTest, RefusesAFileOfAnyShorterLength) {
   store_of({"one", "two!"});
-  const std::string bytes = read_file(files().training);
+  const std::string bytes = read_file(training_store());
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     const std::filesystem::path path = write("short.tokens", bytes.substr(0, size));
     expect_mentions(error_of([&] { TokenStore(path, tokenizer_); }),
@@ -63,7 +63,7 @@ TEST_F(TokenStoreTest, RefusesAFileOfAnyShorterLength) {
 
 TEST_F(TokenStoreTest, RefusesAFileWithAnyByteChanged) {
   store_of({"one", "two!"});
-  const std::string bytes = read_file(files().training);
+  const std::string bytes = read_file(training_store());
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     std::string changed = bytes;
     changed[i] = static_cast<char>(changed[i] ^ 1);
@@ -83,7 +83,7 @@ TEST_F(TokenStoreTest, SaysWhatIsWrong) {
 }
 
 TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
-  const std::size_t documents = 128 - 24, tokens = 128 - 32;  // from the end
+  const std::size_t documents = 128 - 24, tokens = 128 - 32, text_bytes = 128 - 40;  // from the end
   expect_mentions(error_after([&](std::string& bytes) {
                     bytes[bytes.size() - documents] = 3;
                     sign(bytes);
@@ -105,12 +105,22 @@ TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
                     sign(bytes);
                   }),
                   {"inconsistent", "token 0", "320"});
+  expect_mentions(error_after([](std::string& bytes) {
+                    bytes[8] = 2;  // the first token: padding
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "token 0", "no text"});
+  expect_mentions(error_after([&](std::string& bytes) {
+                    bytes[bytes.size() - text_bytes] = 8;
+                    sign(bytes);
+                  }),
+                  {"inconsistent", "7 bytes of text, not 8"});
 }
 
 TEST_F(TokenStoreTest, RefusesAnotherTokenizersStore) {
   store_of({"one"});
-  expect_mentions(error_of([&] { TokenStore(files().training, OtherTokenizer()); }),
-                  {files().training.string(), "'bytes'", "'other'"});
+  expect_mentions(error_of([&] { TokenStore(training_store(), OtherTokenizer()); }),
+                  {training_store().string(), "'bytes'", "'other'"});
 }
 
 TEST_F(TokenStoreTest, NamesAMissingFile) {

@@ -103,7 +103,36 @@ TEST_F(ResumeTest, NotesAChangedText) {
   auto run = config("run");
   train(run, 1);
   std::ofstream(corpus_, std::ios::app) << "one more document\n";
-  expect_mentions(train(run).output, {"the training text changed"});
+  expect_mentions(train(run).output,
+                  {"note: " + corpus_.string() + " changed since the checkpoint (digest ",
+                   "order of the documents is new; it begins with epoch 1"});
+}
+
+TEST_F(ResumeTest, MixedSourcesContinueWithTheSameBitsAndOnlyTheChangedOneBeginsAnew) {
+  const auto with_sources = [&](const std::string& name) {
+    auto run = config(name);
+    const auto other = write("other.jsonl",
+                             "{\"text\": \"she sells sea shells\"}\n"
+                             "{\"text\": \"by the sea shore\"}\n{\"text\": \"on Sundays\"}\n");
+    run.data.train = {{corpus_.string(), 0.75}, {other.string(), 0.25}};
+    return run;
+  };
+  const auto whole = with_sources("whole"), stopped = with_sources("stopped");
+  train(whole);
+  for (int step = 0; step < 6; ++step) {
+    train(stopped, 1);
+  }
+  expect_same_run(stopped, whole);
+
+  const auto run = with_sources("run");
+  train(run, 3);
+  write("other.jsonl", "{\"text\": \"one more document\"}\n{\"text\": \"and another\"}\n");
+  const auto output = train(run, 1).output;
+  expect_mentions(output,
+                  {"note: " + (folder_ / "other.jsonl").string() + " changed",
+                   (folder_ / "other.jsonl").string() + ": the order of the documents is new"});
+  EXPECT_EQ(output.find(corpus_.string() + " changed"), std::string::npos);
+  EXPECT_EQ(output.find(corpus_.string() + ": the order"), std::string::npos);
 }
 
 TEST_F(ResumeTest, RefusesASecondProcessInTheSameRun) {

@@ -66,8 +66,8 @@ TEST_F(TrainingTest, RoutingBiasesMoveTowardsEvenLoad) {
   train(run, 1);
 
   const TokenStore store(run.run_dir() / "data/train.tokens", tokenizer_);
-  Loader loader(store, {.seq_len = 32, .seed = 1, .pack_window = 16});
-  const auto batch = loader.next(run.train.global_batch_size);
+  Loader loader({{store}}, {.seed = 1, .pack_window = 16});
+  const auto batch = loader.next({run.train.global_batch_size, 32});
   const Transformer initial(run.model, at::kFloat, 1);
   const Tokens tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS};
   Observations observations;

@@ -1,0 +1,79 @@
+#include "data/batch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+
+namespace braid {
+
+void BatchShape::validate() const {
+  require(rows >= 1, "[loader] a batch has at least 1 row, asked for ", rows);
+  require(seq_len >= 2,
+          "[loader] seq_len must be at least 2, got ",
+          seq_len,
+          ": with fewer inputs a row no token would see the one before it");
+}
+
+Batch empty_batch(const TokenStore& store, BatchShape shape) {
+  const auto filled = [&](int64_t value) {
+    const at::Tensor tensor = at::empty({shape.rows, shape.seq_len}, at::kLong);
+    // Not at::full: batches are made in short-lived threads, which must not each start a team.
+    std::fill_n(tensor.mutable_data_ptr<int64_t>(), tensor.numel(), value);
+    return tensor;
+  };
+  return {filled(store.pad_id()), filled(kIgnoredTarget), filled(-1), filled(0), 0};
+}
+
+int64_t write_row(const TokenStore& store,
+                  const PackedRow& row,
+                  bool count_end_targets,
+                  int64_t b,
+                  Batch& batch) {
+  const int64_t S = batch.ids_BS.size(1);
+  int64_t* ids = batch.ids_BS.mutable_data_ptr<int64_t>() + b * S;
+  int64_t* targets = batch.targets_BS.mutable_data_ptr<int64_t>() + b * S;
+  int64_t* documents = batch.documents_BS.mutable_data_ptr<int64_t>() + b * S;
+  int64_t* positions = batch.positions_BS.mutable_data_ptr<int64_t>() + b * S;
+  int64_t s = 0, bytes = 0;
+  for (std::size_t context = 0; context < row.size(); ++context) {
+    const Chunk& chunk = row[context];
+    const int64_t num_tokens = store.num_tokens(chunk.document);
+    for (int64_t i = 0; i < chunk.length; ++i, ++s) {
+      const int64_t input = chunk.begin + i;  // 0 is the begin token, then the document's tokens
+      ids[s] = input == 0 ? store.begin_id() : store.token(chunk.document, input - 1);
+      documents[s] = static_cast<int64_t>(context);
+      positions[s] = i;
+      if (input < num_tokens) {
+        targets[s] = store.token(chunk.document, input);
+        bytes += store.byte_length(targets[s]);
+      } else if (count_end_targets) {
+        targets[s] = store.end_id();
+      }
+      batch.num_targets += targets[s] != kIgnoredTarget;
+    }
+  }
+  return bytes;
+}
+
+std::vector<Batch> evaluation_batches(const TokenStore& store, int64_t seq_len, int64_t rows) {
+  BatchShape{rows, seq_len}.validate();
+  std::vector<Chunk> chunks;
+  for (int64_t document = 0; document < store.num_documents(); ++document) {
+    append_chunks({document, 0, 1 + store.num_tokens(document)}, seq_len, chunks);
+  }
+  const std::vector<PackedRow> packed = pack_best_fit(std::move(chunks), seq_len);
+  std::vector<Batch> batches;
+  for (std::size_t first = 0; first < packed.size(); first += static_cast<std::size_t>(rows)) {
+    const int64_t B = std::min(rows, static_cast<int64_t>(packed.size() - first));
+    batches.push_back(empty_batch(store, {B, seq_len}));
+    for (int64_t b = 0; b < B; ++b) {
+      write_row(store, packed[first + static_cast<std::size_t>(b)], false, b, batches.back());
+    }
+  }
+  return batches;
+}
+
+}  // namespace braid

@@ -1,0 +1,72 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/config.h"
+
+namespace braid {
+
+/// Text to train on; in YAML its path alone, or {path: corpus/a, weight: 0.3}.
+struct DataSource {
+  static constexpr const char* kScalarKey = "path";
+  std::string path;
+  std::optional<double> weight;
+
+  DataSource() = default;
+  DataSource(std::string its_path, std::optional<double> its_weight = {})  // NOLINT: a path is one
+      : path(std::move(its_path)), weight(its_weight) {}
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("path", &DataSource::path, "a file, or a folder of *.txt and *.jsonl (.gz, .zst)");
+    v("weight",
+      &DataSource::weight,
+      "share of the samples, relative to the others; all sources have one, or none",
+      more_than(0));
+  }
+};
+
+struct DataSection {
+  std::vector<DataSource> train;
+  std::vector<std::string> validation;
+  double validation_fraction = 0.02;
+  std::string document_separator;
+  std::string text_key = "text";
+  int64_t seq_len = 256;
+  int64_t validation_seq_len = 1024;
+  int64_t pack_window = 256;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using D = DataSection;
+    v("train",
+      &D::train,
+      "text and JSONL; without weights all documents are shuffled together, with them the samples "
+      "of each source are mixed by its weight");
+    v("validation",
+      &D::validation,
+      "paths to validate on; empty = a fraction of the training documents");
+    v("validation_fraction",
+      &D::validation_fraction,
+      "share of documents, chosen by a hash of their content",
+      between(0, 0.5));
+    v("document_separator",
+      &D::document_separator,
+      "plain text: a line of exactly this parts documents; empty = one per file");
+    v("text_key", &D::text_key, "JSONL: the key that holds a line's document");
+    v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
+    v("validation_seq_len",
+      &D::validation_seq_len,
+      "the same in validation: longest context a byte is judged with",
+      at_least(2));
+    v("pack_window", &D::pack_window, "documents considered together when packing", at_least(1));
+  }
+
+  /// Throws ConfigError where only some sources have a weight.
+  void validate() const;
+};
+
+}  // namespace braid

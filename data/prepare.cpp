@@ -1,0 +1,104 @@
+#include "data/prepare.h"
+
+#include "core/error.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+// One source of all paths, or with weights one for each.
+Corpus corpus_of(const DataSection& config) {
+  const auto source = [&] { return TextSource{{}, config.document_separator, config.text_key}; };
+  Corpus corpus;
+  for (const DataSource& entry : config.train) {
+    if (corpus.training.empty() || entry.weight) {
+      corpus.training.push_back(source());
+    }
+    corpus.training.back().paths.emplace_back(entry.path);
+  }
+  corpus.validation = source();
+  corpus.validation.paths.assign(config.validation.begin(), config.validation.end());
+  corpus.validation_fraction = config.validation.empty() ? config.validation_fraction : 0;
+  return corpus;
+}
+
+struct TextDigests {
+  std::vector<TextDigest> texts;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("texts", &TextDigests::texts, "what each path of data.train held");
+  }
+};
+
+}  // namespace
+
+std::vector<LoaderSource> PreparedData::sources() const {
+  std::vector<LoaderSource> result;
+  for (const TrainingData& data : training) {
+    result.push_back({*data.store, data.weight});
+  }
+  return result;
+}
+
+PreparedData prepare_data(const DataSection& config,
+                          const Tokenizer& tokenizer,
+                          const fs::path& run_dir) {
+  if (config.train.empty()) {
+    throw ConfigError("data.train",
+                      "names no text; expected files, or folders of *.txt and *.jsonl");
+  }
+  const fs::path folder = run_dir / "data";
+  fs::create_directories(folder);
+  const Corpus corpus = corpus_of(config);
+  CorpusFiles files{{}, folder / "validation.tokens", run_dir / "validation.txt"};
+  for (std::size_t i = 0; i < corpus.training.size(); ++i) {
+    files.training.push_back(
+        folder / (corpus.training.size() == 1 ? "train.tokens" : text("train-", i, ".tokens")));
+  }
+  PreparedData data;
+  data.texts = build_token_stores(corpus, tokenizer, files).training;
+  for (std::size_t i = 0; i < corpus.training.size(); ++i) {
+    data.training.push_back({name_of(corpus.training[i]),
+                             config.train[i].weight.value_or(1),
+                             std::make_unique<TokenStore>(files.training[i], tokenizer)});
+  }
+  if (corpus.validation_fraction > 0 || !config.validation.empty()) {
+    data.validation = std::make_unique<TokenStore>(files.validation, tokenizer);
+  }
+  return data;
+}
+
+std::vector<std::string> changes_of_texts(const std::vector<TextDigest>& before,
+                                          const std::vector<TextDigest>& now) {
+  std::vector<std::string> result;
+  for (const TextDigest& is : now) {
+    for (const TextDigest& was : before) {
+      if (was.path == is.path && was.digest != is.digest) {
+        result.push_back(text(is.path,
+                              " changed since the checkpoint (digest ",
+                              was.digest,
+                              ", ",
+                              was.bytes,
+                              " bytes; now ",
+                              is.digest,
+                              ", ",
+                              is.bytes,
+                              " bytes)"));
+        break;
+      }
+    }
+  }
+  return result;
+}
+
+std::string to_yaml(const std::vector<TextDigest>& texts) {
+  return dump_config(TextDigests{texts});
+}
+
+std::vector<TextDigest> text_digests_of(const std::string& yaml, const std::string& source) {
+  return parse_config<TextDigests>(yaml, source).texts;
+}
+
+}  // namespace braid

@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/loader_state.h"
+#include "data/packing.h"
+#include "data/token_store.h"
+
+namespace braid {
+
+struct StreamOptions {
+  uint64_t seed = 0;          ///< of the order
+  int64_t pack_window = 256;  ///< consecutive documents that may share rows
+  bool shuffle = true;        ///< a new order of documents and rows each epoch
+};
+
+/// An endless stream of packed rows ("samples") over the documents of one store.
+///
+/// A document is the begin token, its tokens and the end token, which is only ever a target. One
+/// that has more inputs than a row is cut into contexts of its own whose last target is the next
+/// one's first token: in every epoch each token after the begin token is a target exactly once.
+/// Documents are taken in windows of `pack_window`, never across epochs. When the row length
+/// changes inside a window, what is left of its documents is cut and packed again. So the stream is
+/// a pure function of the store, the options and the row lengths asked for.
+class SampleStream {
+ public:
+  /// `store` must outlive the stream.
+  SampleStream(const TokenStore& store, StreamOptions options);
+
+  /// Writes the next sample into row `b` of an empty batch.
+  void next(Batch& batch, int64_t b);
+
+  const TokenStore& store() const { return *store_; }
+  const StreamState& state() const { return state_; }
+  /// Continues where `state` was taken, and plans that window anew: about a microsecond a document.
+  /// A state of another order (the text, the seed or the window changed) starts the next epoch;
+  /// then returns false. Throws Error for a state that no stream of this order can have.
+  bool restore(const StreamState& state);
+  /// Passes over the documents, with the fraction of the present one.
+  double epochs() const;
+
+ private:
+  int64_t window_end() const;
+  void begin_window();
+  void next_window();
+  void plan(int64_t seq_len);
+  void keep_what_is_left();
+  int64_t inputs_left() const;
+
+  const TokenStore* store_;
+  StreamOptions options_;
+  StreamState state_;
+  int64_t inputs_ = 0;            // of the window
+  std::vector<Chunk> stretches_;  // what the present plan was made from
+  std::vector<PackedRow> rows_;   // the present plan
+  int64_t seq_len_ = 0;           // of the plan; 0 = there is none yet
+  int64_t row_ = 0;               // next row of the plan
+};
+
+}  // namespace braid

@@ -1,0 +1,19 @@
+#pragma once
+#include <string_view>
+
+namespace braid::testing {
+
+// Each gives arbitrary bytes to a reader and returns whether it accepted them. A reader may refuse
+// them with Error; whatever else escapes, and any contradiction in what was accepted
+// (std::logic_error), is a bug.
+
+/// Byte 0 chooses the compression, the longest line and the size of the pieces; the rest is JSONL.
+bool read_jsonl(std::string_view bytes);
+
+/// A configuration file, its base file and overrides, parted by NUL bytes.
+bool read_yaml(std::string_view bytes);
+
+/// A token store. Its magics and its digest are made right first.
+bool read_token_store(std::string_view bytes);
+
+}  // namespace braid::testing
