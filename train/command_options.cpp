@@ -13,17 +13,16 @@ void add_model(CLI::App& command, std::string& path) {
 
 void add_dtype(CLI::App& command, at::ScalarType& dtype) {
   std::map<std::string, at::ScalarType> types;
-  std::string names, default_name;
+  std::string default_name;
   for (const auto& [name, value] : enum_names(ComputeType{})) {
     types[name] = scalar_type(value);
-    names += (names.empty() ? "" : " | ") + std::string(name);
     default_name = scalar_type(value) == dtype ? name : default_name;
   }
   command
       .add_option_function<std::string>(
           "--dtype",
           [types, &dtype](const std::string& name) { dtype = types.at(name); },
-          "of the computation: " + names)
+          "of the computation")
       ->check(CLI::IsMember(types))
       ->default_str(default_name);
 }

@@ -10,6 +10,7 @@ using Command = std::function<int()>;
 Command train_command(CLI::App& app);
 Command generate_command(CLI::App& app);
 Command evaluate_command(CLI::App& app);
+Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
 
 }  // namespace braid

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
       {"train", braid::train_command(app)},
       {"generate", braid::generate_command(app)},
       {"evaluate", braid::evaluate_command(app)},
+      {"inspect", braid::inspect_command(app)},
       {"probe", braid::probe_command(app)},
   };
   try {
