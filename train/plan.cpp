@@ -1,11 +1,9 @@
 #include "train/plan.h"
 
 #include <algorithm>
-#include <set>
 
 #include <ATen/ATen.h>
 
-#include "kernels/precision.h"
 #include "model/transformer.h"
 #include "optim/group_table.h"
 #include "train/flops.h"
@@ -76,88 +74,6 @@ std::vector<PartPlan> planned_parts(const Transformer& model, int64_t seq_len) {
   return parts;
 }
 
-double layer_activation_bytes(const ModelConfig& config,
-                              const LayerConfig& layer,
-                              double element,
-                              double wide) {
-  const auto D = static_cast<double>(config.hidden_size),
-             M = static_cast<double>(config.num_streams()),
-             L = static_cast<double>(config.q_lora_rank), H = static_cast<double>(config.head_dim),
-             NH = static_cast<double>(config.num_attention_heads) * H,
-             GO = static_cast<double>(config.o_groups * config.o_lora_rank),
-             K = static_cast<double>(config.num_experts_per_tok),
-             E = static_cast<double>(config.n_routed_experts),
-             F = static_cast<double>(config.moe_intermediate_size),
-             shared = static_cast<double>(config.n_shared_experts);
-  const double compressor = layer.attention == AttentionKind::kCsa   ? 2 * H
-                            : layer.attention == AttentionKind::kHca ? H
-                                                                     : 0;
-  return element * (2 * (M * D + 3 * D) + 2 * L + 4 * NH + 2 * H + GO + K * (D + 3 * F) +
-                    3 * F * shared) +
-         wide * (2 * compressor + 6 * E);
-}
-
-// Bytes per token of the masks that say who sees whom.
-double mask_bytes(const ModelConfig& config, int64_t seq_len) {
-  auto bytes = static_cast<double>(seq_len);
-  std::set<int64_t> ratios;
-  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    const auto layer = config.layer(i);
-    if (layer.compresses()) {
-      const int64_t entries = seq_len / layer.ratio;
-      const bool selects = layer.attention == AttentionKind::kCsa && config.index_topk &&
-                           *config.index_topk < entries;
-      const int64_t masks = ratios.insert(layer.ratio).second + selects;
-      bytes += static_cast<double>(masks * entries);
-    }
-  }
-  return bytes;
-}
-
-double activation_bytes(const RunConfig& config) {
-  const auto& model = config.model;
-  const auto type = scalar_type(config.train.dtype);
-  const auto element = static_cast<double>(c10::elementSize(type)),
-             wide = static_cast<double>(c10::elementSize(wide_type(type))),
-             D = static_cast<double>(model.hidden_size),
-             M = static_cast<double>(model.num_streams());
-  double per_token = mask_bytes(model, config.data.seq_len) + element * (M * D + 2 * D);
-  for (int64_t i = 0; i < model.num_hidden_layers; ++i) {
-    per_token += layer_activation_bytes(model, model.layer(i), element, wide);
-  }
-  if (model.num_nextn_predict_layers > 0) {
-    per_token += layer_activation_bytes(model, model.mtp_layer(), element, wide) +
-                 element * (2 * M * D + 5 * D);
-  }
-  return per_token * static_cast<double>(config.train.micro_batch_size * config.data.seq_len);
-}
-
-MemoryPlan planned_memory(const RunConfig& config,
-                          const Transformer& model,
-                          const std::vector<GroupedParameter>& groups) {
-  MemoryPlan memory;
-  for (const auto& parameter : model.parameters().all()) {
-    memory.weights_bytes += static_cast<double>(parameter.value.nbytes());
-  }
-  for (const auto& grouped : groups) {
-    const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
-    switch (grouped.optimizer) {
-      case OptimizerKind::kNone:
-        break;
-      case OptimizerKind::kMuon:
-        memory.gradients_bytes += bytes;
-        memory.optimizer_bytes += bytes;
-        break;
-      case OptimizerKind::kAdamW:
-        memory.gradients_bytes += bytes;
-        memory.optimizer_bytes += 2 * bytes;
-        break;
-    }
-  }
-  memory.activations_bytes = activation_bytes(config);
-  return memory;
-}
-
 }  // namespace
 
 PartPlan Plan::total() const {
@@ -194,7 +110,7 @@ Plan plan_training(const RunConfig& config) {
   plan.steps = config.train.max_steps;
   plan.tokens_per_step = config.train.global_batch_size * config.data.seq_len;
   plan.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon);
-  plan.memory = planned_memory(config, model, groups);
+  plan.memory = planned_memory(config, model.parameters(), groups);
   plan.groups = group_table(groups);
   return plan;
 }

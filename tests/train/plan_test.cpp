@@ -94,6 +94,15 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
   const double compressors = 4 * (2 * 8 + 2 * 4), masks = 8 + 2 + 1, after = 4 * (16 + 16);
   EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + masks + after));
 
+  auto narrow = small_run();
+  narrow.train.dtype = ComputeType::kBfloat16;
+  // Wide copies that were shared, in the layers (two of which compress) and after them; what is
+  // narrow takes half.
+  const double copies = 3 * (4 * (2 * 2 * 16 + 8)) + 4 * (2 * 2 * 8) + 4 * 16;
+  const double narrow_elements = 3 * (16 + 6 + 8 + 6 + 46 + 5) + 8;
+  EXPECT_EQ(plan_training(narrow).memory.activations_bytes,
+            memory.activations_bytes + 16 * (copies - 2 * narrow_elements));
+
   auto wide = small_run();
   wide.train.dtype = ComputeType::kFloat64;
   EXPECT_EQ(plan_training(wide).memory.gradients_bytes, 2 * memory.gradients_bytes);
