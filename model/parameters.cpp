@@ -1,6 +1,7 @@
 #include "model/parameters.h"
 
 #include <map>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -10,6 +11,8 @@
 
 namespace braid {
 namespace {
+
+thread_local bool without_values = false;
 
 void fill(at::Tensor tensor, const Initializer& value) {
   const auto fill_as = [&](auto* data) {
@@ -37,49 +40,59 @@ std::string listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
-at::Tensor Parameters::add(const std::string& name, at::Tensor value, bool trained) {
-  if (trained) {
-    value.set_requires_grad(true);
+WithoutValues::WithoutValues() : before_(std::exchange(without_values, true)) {}
+
+WithoutValues::~WithoutValues() {
+  without_values = before_;
+}
+
+at::Tensor Parameters::add(const std::string& name,
+                           at::IntArrayRef shape,
+                           at::ScalarType dtype,
+                           bool trained,
+                           const std::function<void(at::Tensor&)>& fill) {
+  auto value = at::empty(shape, at::device(without_values ? at::kMeta : at::kCPU).dtype(dtype));
+  if (!without_values) {
+    fill(value);
   }
+  value.set_requires_grad(trained);
   parameters_.push_back({name, value, trained});
   return value;
 }
 
 at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
-  auto value = at::empty(shape, dtype_);
-  for (const auto& slice : unstacked({{name, value}})) {
-    const uint64_t key = random_key(seed_, slice.name);
-    fill(slice.value, [&](int64_t i) { return initializer_range_ * random_normal(key, i); });
-  }
-  return add(name, value, true);
+  return add(name, shape, dtype_, true, [&](at::Tensor& value) {
+    for (const auto& slice : unstacked({{name, value}})) {
+      const uint64_t key = random_key(seed_, slice.name);
+      fill(slice.value, [&](int64_t i) { return initializer_range_ * random_normal(key, i); });
+    }
+  });
 }
 
-at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, double value) {
-  return add(name, at::full(shape, value, dtype_), true);
+at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, double constant) {
+  return add(name, shape, dtype_, true, [&](at::Tensor& value) { value.fill_(constant); });
 }
 
 at::Tensor Parameters::filled(const std::string& name,
                               at::IntArrayRef shape,
-                              const Initializer& value) {
-  auto tensor = at::empty(shape, dtype_);
-  fill(tensor, value);
-  return add(name, tensor, true);
+                              const Initializer& initializer) {
+  return add(name, shape, dtype_, true, [&](at::Tensor& value) { fill(value, initializer); });
 }
 
 at::Tensor Parameters::untrained_constant(const std::string& name,
                                           at::IntArrayRef shape,
-                                          double value) {
-  return add(name, at::full(shape, value, dtype_), false);
+                                          double constant) {
+  return add(name, shape, dtype_, false, [&](at::Tensor& value) { value.fill_(constant); });
 }
 
 at::Tensor Parameters::untrained_table(const std::string& name,
                                        at::IntArrayRef shape,
-                                       const std::function<int64_t(int64_t)>& value) {
-  auto tensor = at::empty(shape, at::kLong);
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
-    tensor.data_ptr<int64_t>()[i] = value(i);
-  }
-  return add(name, tensor, false);
+                                       const std::function<int64_t(int64_t)>& entry) {
+  return add(name, shape, at::kLong, false, [&](at::Tensor& value) {
+    for (int64_t i = 0; i < value.numel(); ++i) {
+      value.data_ptr<int64_t>()[i] = entry(i);
+    }
+  });
 }
 
 std::vector<NamedTensor> Parameters::tensors() const {

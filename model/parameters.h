@@ -21,6 +21,19 @@ struct Parameter {
   bool trained = true;  ///< false: not moved by gradients (gate.bias, tid2eid)
 };
 
+/// While it lives, models built by this thread have parameters with names and shapes but without
+/// values (LibTorch's meta device), so that a model of any size takes no memory.
+class WithoutValues {
+ public:
+  WithoutValues();
+  ~WithoutValues();
+  WithoutValues(const WithoutValues&) = delete;
+  WithoutValues& operator=(const WithoutValues&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Collects the parameters while a model is built.
 class Parameters {
  public:
@@ -48,7 +61,12 @@ class Parameters {
   void load(const std::vector<NamedTensor>& values, const std::string& source);
 
  private:
-  at::Tensor add(const std::string& name, at::Tensor value, bool trained);
+  /// Declares a parameter; `fill` receives it unless values are left out.
+  at::Tensor add(const std::string& name,
+                 at::IntArrayRef shape,
+                 at::ScalarType dtype,
+                 bool trained,
+                 const std::function<void(at::Tensor&)>& fill);
 
   at::ScalarType dtype_;
   uint64_t seed_;

@@ -9,6 +9,8 @@ namespace braid {
 using Command = std::function<int()>;
 Command train_command(CLI::App& app);
 Command generate_command(CLI::App& app);
+Command evaluate_command(CLI::App& app);
+Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
 
 }  // namespace braid

@@ -1,25 +1,67 @@
 #include "train/evaluate.h"
 
+#include <algorithm>
 #include <numbers>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "core/ignored_target.h"
 #include "data/loader.h"
 
 namespace braid {
+namespace {
+
+std::vector<PositionBucket> position_buckets(int64_t seq_len) {
+  std::vector<PositionBucket> buckets;
+  for (int64_t begin = 0, end = 16; begin < seq_len; begin = end, end *= 4) {
+    buckets.push_back({begin, std::min(end, seq_len)});
+  }
+  return buckets;
+}
+
+// Adds the batch's sums of nats to the buckets' losses.
+void add_batch(const Batch& batch,
+               const at::Tensor& nats_BS,
+               std::vector<PositionBucket>& buckets) {
+  const auto wide_nats_BS = nats_BS.to(at::kDouble).contiguous();
+  const double* nats = wide_nats_BS.const_data_ptr<double>();
+  const int64_t* positions = batch.positions_BS.const_data_ptr<int64_t>();
+  const int64_t* targets = batch.targets_BS.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < wide_nats_BS.numel(); ++i) {
+    if (targets[i] != kIgnoredTarget) {
+      auto bucket = buckets.begin();
+      while (positions[i] >= bucket->end) {
+        ++bucket;
+      }
+      bucket->loss += nats[i];
+      ++bucket->tokens;
+    }
+  }
+}
+
+}  // namespace
 
 Evaluation evaluate(const Transformer& model,
                     const TokenStore& store,
                     int64_t seq_len,
-                    int64_t rows) {
+                    int64_t rows,
+                    const std::function<void(int64_t, int64_t)>& progress) {
   const at::NoGradGuard no_grad;
-  double nats = 0;
   Evaluation result;
+  result.positions = position_buckets(seq_len);
   for (const auto& batch : evaluation_batches(store, seq_len, rows)) {
     const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
-    nats += model.cross_entropy_sum(hidden.final_BSD, batch.targets_BS).item<double>();
+    add_batch(batch,
+              model.cross_entropy_each(hidden.final_BSD, batch.targets_BS),
+              result.positions);
     result.tokens += batch.num_targets;
+    progress(result.tokens, store.num_tokens());
+  }
+  double nats = 0;
+  for (auto& bucket : result.positions) {
+    nats += bucket.loss;
+    bucket.loss /= static_cast<double>(bucket.tokens);
   }
   result.loss = nats / static_cast<double>(result.tokens);
   result.bits_per_byte = nats / std::numbers::ln2 / static_cast<double>(store.text_bytes());

@@ -37,6 +37,8 @@ int main(int argc, char** argv) {
   const std::vector<std::pair<std::string, braid::Command>> commands = {
       {"train", braid::train_command(app)},
       {"generate", braid::generate_command(app)},
+      {"evaluate", braid::evaluate_command(app)},
+      {"inspect", braid::inspect_command(app)},
       {"probe", braid::probe_command(app)},
   };
   try {
@@ -53,7 +55,9 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     return fail_with(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
-    return fail_with("out of memory; try a smaller train.micro_batch_size or data.seq_len");
+    return fail_with(
+        "out of memory; try smaller batches (train.micro_batch_size, --batch-size) or shorter "
+        "sequences (data.seq_len, --seq-len)");
   } catch (const std::exception& error) {
     return fail_with(error.what());
   }

@@ -4,6 +4,8 @@
 
 #include "train/commands.h"
 #include "train/interrupt.h"
+#include "train/plan.h"
+#include "train/report.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -27,7 +29,7 @@ Command train_command(CLI::App& app) {
     std::string config;
     std::vector<std::string> overrides;
     std::string resume = "auto";
-    bool help_config = false;
+    bool help_config = false, dry_run = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command =
@@ -43,8 +45,12 @@ Command train_command(CLI::App& app) {
       ->capture_default_str();
   auto* help = command->add_flag(
       "--help-config", arguments->help_config, "print every key with default and meaning");
+  command->add_flag("--dry-run",
+                    arguments->dry_run,
+                    "show what would run: parameters, tokens, operations, memory, groups");
   command->footer(
-      "Example:\n  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n\n"
+      "Example:\n  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n  braid "
+      "train configs/quickstart.yaml --dry-run\n\n"
       "Ctrl-C saves and exits with status 130; the same command continues.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
@@ -58,6 +64,11 @@ Command train_command(CLI::App& app) {
       return 0;
     }
     const auto run_config = load_run_config(arguments->config, arguments->overrides);
+    if (arguments->dry_run) {
+      const auto plan = plan_training(run_config);
+      std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;
+      return 0;
+    }
     const InterruptGuard interrupt;
     Trainer trainer(run_config, resume_from(arguments->resume));
     if (trainer.step() >= run_config.train.max_steps) {

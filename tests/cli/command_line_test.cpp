@@ -9,7 +9,7 @@ using CommandLine = testing::CliTest;
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   const auto help = braid({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const std::string command : {"train", "generate", "probe"}) {
+  for (const std::string command : {"train", "generate", "evaluate", "inspect", "probe"}) {
     testing::expect_mentions(help.out, {command});
     const auto of_command = braid({command, "--help"});
     EXPECT_EQ(of_command.status, 0);
@@ -42,7 +42,20 @@ TEST_F(CommandLine, AWrongOneEndsWithStatusTwoAndTheReason) {
       {{"train", "run.yaml", "more.yaml"}, "more.yaml"},
       {{"generate"}, "model"},
       {{"generate", "runs/run", "--temperature", "-1"}, "--temperature"},
+      {{"generate", "runs/run", "--temperature", "1e-9"}, "--temperature"},
+      {{"generate", "runs/run", "--top-p", "1.1"}, "--top-p"},
+      {{"generate", "runs/run", "--top-k", "-1"}, "--top-k"},
+      {{"generate", "runs/run", "--stop", ""}, "--stop"},
+      {{"generate", "runs/run", "--num-samples", "0"}, "--num-samples"},
       {{"generate", "runs/run", "--max-tokens", "many"}, "--max-tokens"},
+      {{"evaluate", "runs/run"}, "--data"},
+      {{"evaluate", "--data", "corpus.txt"}, "model"},
+      {{"evaluate", "runs/run", "--data", "corpus.txt", "--seq-len", "1"}, "--seq-len"},
+      {{"evaluate", "runs/run", "--data", "corpus.txt", "--batch-size", "0"}, "--batch-size"},
+      {{"evaluate", "runs/run", "--data", "corpus.txt", "--dtype", "int8"}, "int8"},
+      {{"inspect"}, "path"},
+      {{"inspect", "runs/run", "--verfiy"}, "--verfiy"},
+      {{"train", "--dry-run"}, "config"},
       {{"probe", "runs/run", "--inputs", "x"}, "--outputs"},
       {{"probe", "runs/run", "--inputs", "x", "--outputs", "y", "--dtype", "int8"}, "int8"},
   };

@@ -72,6 +72,26 @@ TEST(InitialValues, OfNormsAreOneAndOfSinksAndBiasesZero) {
   }
 }
 
+TEST(Parameters, WithoutValuesHaveTheSameNamesShapesAndTypesAndNoMemory) {
+  const auto config = testing::tiny_config();
+  const Transformer model(config, at::kFloat, 5);
+  {
+    const WithoutValues without_values;
+    const Transformer shell(config, at::kFloat, 5);
+    ASSERT_EQ(shell.parameters().all().size(), model.parameters().all().size());
+    for (std::size_t i = 0; i < model.parameters().all().size(); ++i) {
+      const auto &got = shell.parameters().all()[i], &want = model.parameters().all()[i];
+      EXPECT_EQ(got.name, want.name);
+      EXPECT_EQ(got.trained, want.trained) << got.name;
+      EXPECT_EQ(got.value.sizes(), want.value.sizes()) << got.name;
+      EXPECT_EQ(got.value.scalar_type(), want.value.scalar_type()) << got.name;
+      EXPECT_EQ(got.value.requires_grad(), want.value.requires_grad()) << got.name;
+      EXPECT_TRUE(got.value.is_meta()) << got.name;
+    }
+  }
+  EXPECT_FALSE(Transformer(config, at::kFloat, 5).parameters().all()[0].value.is_meta());
+}
+
 TEST(Parameters, LoadGivesTheValuesBackByReleaseName) {
   const auto config = testing::tiny_config();
   const auto source = testing::randomised(config);

@@ -1,0 +1,148 @@
+#include "train/plan.h"
+
+#include <map>
+
+#include "tests/train/tiny_run.h"
+
+namespace braid {
+namespace {
+
+using namespace testing;
+
+const std::string kModels = std::string(BRAID_TEST_DATA) + "/../../configs/models/";
+
+std::map<std::string, PartPlan> by_part(const Plan& plan) {
+  std::map<std::string, PartPlan> result;
+  for (const auto& part : plan.parts) {
+    result[part.part] = part;
+  }
+  return result;
+}
+
+// One layer each of window, CSA and HCA, small enough to count by hand.
+RunConfig small_run() {
+  RunConfig config;
+  auto& model = config.model;
+  model.vocab_size = 10;
+  model.hidden_size = 8;
+  model.num_hidden_layers = 3;
+  model.num_attention_heads = 2;
+  model.head_dim = 4;
+  model.qk_rope_head_dim = 2;
+  model.q_lora_rank = 6;
+  model.o_groups = 2;
+  model.o_lora_rank = 3;
+  model.sliding_window = 4;
+  model.compress_ratios = {0, 4, 8};
+  model.index_n_heads = 2;
+  model.index_head_dim = 4;
+  model.index_topk = 2;
+  model.n_routed_experts = 4;
+  model.num_experts_per_tok = 2;
+  model.moe_intermediate_size = 5;
+  model.num_hash_layers = 1;
+  model.hc_mult = 2;
+  config.data.seq_len = 8;
+  config.train.max_steps = 10;
+  config.train.global_batch_size = 6;
+  config.train.micro_batch_size = 2;
+  return config;
+}
+
+TEST(Plan, CountsParametersAndOperationsByPart) {
+  const auto plan = plan_training(small_run());
+  struct Want {
+    int64_t parameters, active;
+    double forward, backward;
+  };
+  const std::map<std::string, Want> want = {
+      {"embedding", {80, 8, 0, 0}},
+      {"attention", {606, 606, 1200, 2400}},
+      {"attention scores", {0, 0, 340, 680}},
+      {"norms", {86, 86, 0, 0}},
+      {"compressor", {264, 264, 384, 768}},
+      {"indexer", {228, 228, 396, 0}},
+      {"router", {104, 104, 192, 384}},
+      {"routed experts", {1440, 720, 1440, 2880}},
+      {"shared experts", {360, 360, 720, 1440}},
+      {"residual streams", {869, 869, 2368, 4736}},
+      {"head", {80, 80, 160, 320}},
+  };
+  const auto parts = by_part(plan);
+  ASSERT_EQ(parts.size(), want.size());
+  for (const auto& [name, numbers] : want) {
+    ASSERT_TRUE(parts.contains(name)) << name;
+    const auto& got = parts.at(name);
+    EXPECT_EQ(got.parameters, numbers.parameters) << name;
+    EXPECT_EQ(got.active, numbers.active) << name;
+    EXPECT_EQ(got.forward_flops, numbers.forward) << name;
+    EXPECT_EQ(got.backward_flops, numbers.backward) << name;
+  }
+  EXPECT_EQ(plan.total().parameters, 4117);
+  EXPECT_EQ(plan.total().active, 3325);
+  EXPECT_EQ(plan.steps, 10);
+  EXPECT_EQ(plan.tokens_per_step, 48);
+  EXPECT_EQ(plan.flops_per_step(), 48.0 * (7200 + 13608) + plan.newton_schulz_flops);
+}
+
+TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
+  const auto memory = plan_training(small_run()).memory;
+  EXPECT_EQ(memory.weights_bytes, 4 * 4117 + 8 * 10 * 2);         // and one hash table
+  EXPECT_EQ(memory.gradients_bytes, 4 * (4117 - 8 - 228));        // no routing bias, no indexer
+  EXPECT_EQ(memory.optimizer_bytes, 4 * (4117 - 8 - 228 + 393));  // 393 elements on AdamW
+  const double layer = 4 * (2 * (16 + 24) + 2 * 6 + 4 * 8 + 2 * 4 + 6 + 2 * (8 + 15) + 15 + 6 * 4);
+  const double compressors = 4 * (2 * 8 + 2 * 4), masks = 8 + 2 + 1, after = 4 * (16 + 16);
+  EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + masks + after));
+
+  auto narrow = small_run();
+  narrow.train.dtype = ComputeType::kBfloat16;
+  // Wide copies that were shared, in the layers (two of which compress) and after them; what is
+  // narrow takes half.
+  const double copies = 3 * (4 * (2 * 2 * 16 + 8)) + 4 * (2 * 2 * 8) + 4 * 16;
+  const double narrow_elements = 3 * (16 + 6 + 8 + 6 + 46 + 5) + 8;
+  EXPECT_EQ(plan_training(narrow).memory.activations_bytes,
+            memory.activations_bytes + 16 * (copies - 2 * narrow_elements));
+
+  auto wide = small_run();
+  wide.train.dtype = ComputeType::kFloat64;
+  EXPECT_EQ(plan_training(wide).memory.gradients_bytes, 2 * memory.gradients_bytes);
+}
+
+TEST(Plan, OfTheReleasedModelsHasThePublishedSizes) {
+  const auto flash = plan_training(load_run_config(kModels + "flash.yaml", {}));
+  const auto flash_mtp = by_part(flash).at("MTP block");
+  EXPECT_EQ(flash.total().parameters, 290'942'289'362);
+  EXPECT_EQ(flash_mtp.parameters, 6'610'048'891);
+  EXPECT_NEAR(static_cast<double>(flash.total().active - flash_mtp.active), 13.27e9, 0.005e9);
+
+  const auto pro = plan_training(load_run_config(kModels + "pro.yaml", {}));
+  const auto pro_mtp = by_part(pro).at("MTP block");
+  EXPECT_EQ(pro.total().parameters, 1'598'837'347'742);
+  EXPECT_EQ(pro_mtp.parameters, 25'840'145'979);
+  EXPECT_NEAR(static_cast<double>(pro.total().active - pro_mtp.active), 48.85e9, 0.005e9);
+}
+
+TEST(Plan, LeavesOutPartsThatTheModelLacks) {
+  auto config = small_run();
+  config.model.layer_types = {AttentionKind::kFull, AttentionKind::kFull, AttentionKind::kFull};
+  config.model.residual = ResidualKind::kPlain;
+  config.model.n_shared_experts = 0;
+  const auto parts = by_part(plan_training(config));
+  for (const auto* name :
+       {"compressor", "indexer", "residual streams", "shared experts", "MTP block"}) {
+    EXPECT_FALSE(parts.contains(name)) << name;
+  }
+}
+
+TEST(Plan, HasTheGroupsOfTheTraining) {
+  auto config = small_run();
+  config.optimizer.groups = {
+      {.match = "layers.*.attn.wkv.weight", .optimizer = OptimizerKind::kNone}};
+  expect_mentions(plan_training(config).groups,
+                  {"layers.{0-2}.attn.wkv.weight", "none", "embed.weight", "adamw", "muon"});
+  config.optimizer.groups = {{.match = "nothing.like.that"}};
+  expect_mentions(error_of([&] { plan_training(config); }), {"optimizer.groups[0].match"});
+}
+
+}  // namespace
+}  // namespace braid

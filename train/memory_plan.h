@@ -1,0 +1,36 @@
+#pragma once
+#include <vector>
+
+#include "model/parameters.h"
+#include "optim/param_groups.h"
+#include "train/config.h"
+
+namespace braid {
+
+/// Bytes while training, estimated.
+struct MemoryPlan {
+  double weights_bytes = 0;  ///< with the tables of hash routers
+  double gradients_bytes = 0;
+  double optimizer_bytes = 0;
+  double activations_bytes = 0;
+
+  double total_bytes() const {
+    return weights_bytes + gradients_bytes + optimizer_bytes + activations_bytes;
+  }
+};
+
+/// Parameters need no values. Activations are what autograd keeps of one micro-batch for the
+/// backward pass, without working tensors. A layer keeps of each token, in the compute type
+///   2 D + L + N H + G O + K (D + 3 F) + F s                     inputs of matrix products
+/// and in the wide type
+///   2 (c M D + 2 D) + L + 3 N H + 2 H + 2 X + 2 F s + 6 E       inputs of everything else
+/// with X the width of its compressor, s the shared experts and c = 1. Where the compute type is
+/// narrower than the wide one each operation keeps a wide copy of its own: c = 3, and D more, 3 D
+/// in a layer that compresses. Collapsing the streams at the end keeps M D + 2 D (c: twice M D).
+/// Masks take a byte for each raw key and for each entry of each ratio, and in a CSA layer that
+/// selects for each entry once more. Logits exist in chunks only and are not counted.
+MemoryPlan planned_memory(const RunConfig& config,
+                          const Parameters& parameters,
+                          const std::vector<GroupedParameter>& groups);
+
+}  // namespace braid

@@ -1,0 +1,34 @@
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+namespace braid {
+
+/// A list of tensors for people: equal tensors of all experts of a layer share a line.
+class TensorTable {
+ public:
+  void add(const std::string& name, at::ScalarType dtype, at::IntArrayRef shape);
+
+  /// Objects with name, count, dtype, shape and bytes; layers in the order of their numbers.
+  nlohmann::ordered_json rows() const;
+  /// Tensors, elements and bytes of all whose names begin with `prefix`.
+  nlohmann::ordered_json totals(const std::string& prefix) const;
+
+ private:
+  struct Row {
+    std::string name;
+    at::ScalarType dtype;
+    std::vector<int64_t> shape;
+    int64_t count = 0, elements = 0, bytes = 0;  // of all
+  };
+  std::map<std::string, Row> rows_;  // by what they are sorted by
+};
+
+/// Throws Error that names the tensor when a float of 16 bits or more is NaN or infinite.
+void require_finite(const std::string& name, const at::Tensor& value);
+
+}  // namespace braid
