@@ -76,7 +76,7 @@ class Trainer {
   // trainer_state.cpp
   void prepare_data();
   void save();
-  void take_up(const ResumeFrom& from);
+  bool take_up(const ResumeFrom& from);
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   void restore(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   bool rolled_back(const StepResult& spike);
