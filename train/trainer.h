@@ -78,7 +78,7 @@ class Trainer {
 
   // trainer_state.cpp
   void save();
-  void take_up(const ResumeFrom& from);
+  bool take_up(const ResumeFrom& from);
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   void restore(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   bool rolled_back(const StepResult& spike);

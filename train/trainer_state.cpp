@@ -137,11 +137,11 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
                             .pack_window = config_.data.pack_window};
   loader_ = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
-  take_up(from);
+  const bool resumed = take_up(from);
   metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
   write_file_atomically(folder / "config.yaml", dump_config(config_));
   describe();
-  if (step_ > 0) {
+  if (resumed) {
     console_->line(text("continuing after step ", step_));
   }
 }
@@ -192,7 +192,7 @@ void Trainer::save() {
   console_->line(text("step ", step_, " | saved ", folder.string()));
 }
 
-void Trainer::take_up(const ResumeFrom& from) {
+bool Trainer::take_up(const ResumeFrom& from) {
   if (fs::exists(checkpoints())) {
     remove_leftovers(checkpoints());  // also restores a checkpoint that was about to be replaced
   }
@@ -205,9 +205,10 @@ void Trainer::take_up(const ResumeFrom& from) {
         console_->line(text("set aside: ", set_aside(folder, "superseded").string()));
       }
     }
-    return;
+    return true;
   }
   std::vector<std::string> damaged;
+  std::vector<fs::path> altered;
   const auto complete = complete_checkpoints(checkpoints(), &damaged);
   for (const auto& reason : damaged) {
     console_->line("passing over a damaged checkpoint: " + reason);
@@ -218,14 +219,15 @@ void Trainer::take_up(const ResumeFrom& from) {
       checkpoint = load_checkpoint(folder);
     } catch (const Error& error) {
       damaged.push_back(error.what());
-      console_->line(text("passing over a damaged checkpoint: ",
-                          error.what(),
-                          "; it is now ",
-                          set_aside(folder, "damaged").string()));
+      altered.push_back(folder);
+      console_->line(text("passing over a damaged checkpoint: ", error.what()));
       continue;
     }
     resume(folder, *checkpoint);
-    return;
+    for (const auto& bad : altered) {  // not before there is a way on without it
+      console_->line(text("set aside: ", set_aside(bad, "damaged").string()));
+    }
+    return true;
   }
   // Starting again would overwrite what the run has reached so far.
   require(damaged.empty(),
@@ -238,6 +240,7 @@ void Trainer::take_up(const ResumeFrom& from) {
     model_->parameters().load(stored.weights, stored.source);
     console_->line("starting from the weights of " + stored.source);
   }
+  return false;
 }
 
 // Everything but the position in the data.

@@ -244,6 +244,19 @@ INSTANTIATE_TEST_SUITE_P(Runs,
                                   (test.param.type == at::kDouble ? "_float64" : "_float32");
                          });
 
+// What layer i's attention reads, from the stored streams of the layer before.
+at::Tensor attention_input(const GoldenCase& golden_case, int64_t i) {
+  const at::NoGradGuard no_grad;
+  auto parameters = golden_case.parameters();
+  const Scope scope(parameters, text("layers.", i));
+  const auto residual = make_residual(scope, "hc_attn", golden_case.config, 2 * i);
+  const auto norm = scope.constant("attn_norm.weight", {golden_case.config.hidden_size}, 1);
+  load_part(parameters, golden_case.tensors);
+  const auto X = golden_case.streams_before(i);
+  return rms_norm(
+      residual->collapse(X, residual->mixing(X)), norm, golden_case.config.rms_norm_eps);
+}
+
 // The indexer's loss, its teacher and its gradients, over all visible entries and over the top-k.
 TEST(GoldenIndexerLoss, AgreesForBothSetsAndTrainsTheIndexerOnly) {
   const GoldenCase b_csa("b_csa", "golden_f64.safetensors", at::kDouble);
@@ -260,7 +273,7 @@ TEST(GoldenIndexerLoss, AgreesForBothSetsAndTrainsTheIndexerOnly) {
     auto parameters = b_csa.parameters();
     const Attention attention(Scope(parameters, prefix), b_csa.config, b_csa.config.layer(i));
     load_part(parameters, b_csa.tensors);
-    const auto h = b_csa[prefix + ".in"].clone().requires_grad_(true);
+    const auto h = attention_input(b_csa, i).requires_grad_(true);
     for (const bool dense : {true, false}) {
       const auto key =
           text("layers.", i, dense ? ".dense" : ".selected", ".B_full_softmax_renormalised.");
