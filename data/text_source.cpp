@@ -115,6 +115,11 @@ std::vector<fs::path> text_files(const fs::path& path) {
   }
 }
 
+std::string format_name(const fs::path& file) {
+  return (format_extension(file) == ".jsonl" ? "jsonl" : "text") +
+         (compression_of(file) == Compression::kNone ? "" : file.extension().string());
+}
+
 void for_each_document(const TextSource& source, const Visit& visit) {
   require(source.document_separator.find('\n') == std::string::npos,
           "the document separator must be a single line without a line break");

@@ -27,6 +27,9 @@ std::string name_of(const TextSource& source);
 /// cannot be read, and for a folder without text.
 std::vector<std::filesystem::path> text_files(const std::filesystem::path& path);
 
+/// How a file of this name is read: "text", "jsonl", "text.gz", ...
+std::string format_name(const std::filesystem::path& file);
+
 /// Calls `visit` with the exact bytes of every document, in order; documents of nothing but white
 /// space are left out. The view is valid during the call only. One document is held in memory at a
 /// time, however large the files. Throws Error with the file for what text_files() refuses,

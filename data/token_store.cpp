@@ -110,30 +110,34 @@ TokenStore::TokenStore(const std::filesystem::path& path, const Tokenizer& token
   require(offsets_[0] == 0 && offsets_[documents] == tokens,
           path.string(),
           ": inconsistent token store: its documents do not span its tokens");
+  // if, not require(): these loops are long, and its arguments would be made every time.
   for (uint64_t i = 0; i < documents; ++i) {
-    require(offsets_[i] < offsets_[i + 1],
-            path.string(),
-            ": inconsistent token store: document ",
-            i,
-            " ends at token ",
-            offsets_[i + 1],
-            " but begins at ",
-            offsets_[i]);
+    if (offsets_[i] >= offsets_[i + 1]) {
+      fail(path.string(),
+           ": inconsistent token store: document ",
+           i,
+           " ends at token ",
+           offsets_[i + 1],
+           " but begins at ",
+           offsets_[i]);
+    }
   }
   for (int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
     byte_lengths_.push_back(tokenizer.byte_length(id));
   }
+  const auto num_ids = static_cast<int64_t>(byte_lengths_.size());
   uint64_t bytes = 0;
   for (uint64_t i = 0; i < tokens; ++i) {
     const int64_t id = token(0, static_cast<int64_t>(i));
-    require(id < tokenizer.vocab_size() && byte_length(id) > 0,
-            path.string(),
-            ": inconsistent token store: token ",
-            i,
-            " has id ",
-            id,
-            ", which stands for no text in a vocabulary of ",
-            vocab_size);
+    if (id >= num_ids || byte_length(id) == 0) {
+      fail(path.string(),
+           ": inconsistent token store: token ",
+           i,
+           " has id ",
+           id,
+           ", which stands for no text in a vocabulary of ",
+           vocab_size);
+    }
     bytes += static_cast<uint64_t>(byte_length(id));
   }
   require(bytes == text_bytes,

@@ -29,8 +29,14 @@ void require_not_an_output(const fs::path& file, const CorpusFiles& files) {
   }
 }
 
-std::vector<TextDigest> digests_of(const TextSource& source, const CorpusFiles& outputs) {
-  std::vector<TextDigest> result;
+struct SourceDigests {
+  std::vector<TextDigest> paths;
+  std::string manifest;  // what the source's documents are a function of
+};
+
+SourceDigests digests_of(const TextSource& source, const CorpusFiles& outputs) {
+  SourceDigests result;
+  result.manifest = text(source.document_separator, '\n', source.text_key, '\n');
   for (const fs::path& path : source.paths) {
     TextDigest of_path;
     of_path.path = path.string();
@@ -39,21 +45,13 @@ std::vector<TextDigest> digests_of(const TextSource& source, const CorpusFiles& 
       require_not_an_output(file, outputs);
       of_files.push_back(xxh3_128_of_file(file));
       of_path.bytes += static_cast<int64_t>(fs::file_size(file));
+      result.manifest += of_files.back() + " " + format_name(file) + "\n";
     }
     of_path.digest =
         fs::is_directory(path) ? xxh3_128(joined(of_files, "\n") + "\n") : of_files.front();
-    result.push_back(of_path);
+    result.paths.push_back(of_path);
   }
   return result;
-}
-
-/// What the documents of a source are a function of.
-std::string manifest_of(const TextSource& source, const std::vector<TextDigest>& digests) {
-  std::string manifest = text(source.document_separator, '\n', source.text_key, '\n');
-  for (const TextDigest& of_path : digests) {
-    manifest += of_path.digest + "\n";
-  }
-  return manifest;
 }
 
 /// The digests that the stores must carry to be current.
@@ -77,14 +75,12 @@ StoreDigests store_digests(const Corpus& corpus,
   StoreDigests result;
   std::string all = options;
   for (const TextSource& source : corpus.training) {
-    const auto digests = digests_of(source, files);
-    const std::string manifest = manifest_of(source, digests);
+    const auto [paths, manifest] = digests_of(source, files);
     result.training.push_back(xxh3_128(options + manifest));
     all += manifest;
-    training.insert(training.end(), digests.begin(), digests.end());
+    training.insert(training.end(), paths.begin(), paths.end());
   }
-  all += manifest_of(corpus.validation, digests_of(corpus.validation, files));
-  result.validation = xxh3_128(all);
+  result.validation = xxh3_128(all + digests_of(corpus.validation, files).manifest);
   return result;
 }
 

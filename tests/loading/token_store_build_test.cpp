@@ -139,6 +139,14 @@ TEST_F(BuildTest, SourcesHaveStoresOfTheirOwnAndShareTheValidation) {
                   {"2 sources", "got 1"});
 }
 
+TEST_F(BuildTest, ANameThatMeansAnotherFormatBuildsAgain) {
+  const std::string contents = R"({"text": "one"})";
+  EXPECT_TRUE(build({{{{write("a.txt", contents)}}}, {}, 0}));
+  EXPECT_FALSE(build({{{{write("b.txt", contents)}}}, {}, 0}));
+  EXPECT_TRUE(build({{{{write("a.jsonl", contents)}}}, {}, 0}));
+  EXPECT_EQ(TokenStore(training_store(), tokenizer_).text_bytes(), 3);
+}
+
 TEST_F(BuildTest, AFolderIsDigestedFileByFile) {
   write("in/a.txt", "a");
   write("in/b.txt", "bb");
