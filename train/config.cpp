@@ -59,9 +59,6 @@ void RunConfig::validate() const {
                              model.max_position_embeddings));
     }
   }
-  if (!schedule.seq_len.empty()) {
-    throw ConfigError("schedule.seq_len", "is not supported yet; use data.seq_len alone");
-  }
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
   bool has_indexer = false;
