@@ -52,9 +52,8 @@ Evaluation evaluate(const Transformer& model,
   result.positions = position_buckets(seq_len);
   for (const auto& batch : evaluation_batches(store, seq_len, rows)) {
     const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
-    add_batch(batch,
-              model.cross_entropy_each(hidden.final_BSD, batch.targets_BS),
-              result.positions);
+    add_batch(
+        batch, model.cross_entropy_each(hidden.final_BSD, batch.targets_BS), result.positions);
     result.tokens += batch.num_targets;
     progress(result.tokens, store.num_tokens());
   }

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string model, document_separator;
+  std::string model, document_separator, text_key = "text";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
@@ -56,11 +56,10 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
   {
     const InterruptGuard guard;
     const TemporaryFolder folder;
-    const CorpusFiles files{.training = folder.path() / "data.tokens",
-                            .validation = folder.path() / "unused.tokens",
-                            .validation_text = folder.path() / "unused.txt"};
-    build_token_stores({.training = source, .validation = {}}, tokenizer, files);
-    store = std::make_unique<TokenStore>(files.training, tokenizer);
+    const auto file = folder.path() / "data.tokens";
+    build_token_stores(
+        {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+    store = std::make_unique<TokenStore>(file, tokenizer);
     signal = guard.signal();
   }
   if (signal != 0) {
@@ -98,9 +97,10 @@ int run(const Arguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store =
-      tokenized({{arguments.data.begin(), arguments.data.end()}, arguments.document_separator},
-                *opened.tokenizer);
+  const auto store = tokenized({{arguments.data.begin(), arguments.data.end()},
+                                arguments.document_separator,
+                                arguments.text_key},
+                               *opened.tokenizer);
   Evaluation evaluation;
   {
     Progress progress("evaluated tokens");
@@ -129,11 +129,14 @@ Command evaluate_command(CLI::App& app) {
   add_model(*command, arguments->model);
   command
       ->add_option(
-          "--data", arguments->data, "text files, or folders of them, as data.train takes them")
+          "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")
       ->required();
   command->add_option("--document-separator",
                       arguments->document_separator,
                       "a line of exactly this parts documents; empty = one per file");
+  command
+      ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
+      ->capture_default_str();
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
       ->capture_default_str();

@@ -46,6 +46,7 @@ double stream_head_products(const ModelConfig& config) {
 void add_attention(const ModelConfig& config,
                    const LayerConfig& layer,
                    int64_t seq_len,
+                   bool dense,
                    ForwardProducts& products) {
   const auto wide = [](int64_t size) { return static_cast<double>(size); };
   const double S = wide(seq_len), D = wide(config.hidden_size), L = wide(config.q_lora_rank),
@@ -63,10 +64,11 @@ void add_attention(const ModelConfig& config,
     const double entries = entry_pairs(seq_len, layer.ratio);
     products.compressor += S * 2 * D * 2 * H;
     products.indexer +=
-        S * (2 * D * 2 * indexer_H + L * all_heads + wide(config.index_n_heads) * D) +
-        all_heads * entries;
-    pairs +=
-        config.index_topk ? chosen_entry_pairs(seq_len, layer.ratio, *config.index_topk) : entries;
+        S * (2 * D * 2 * indexer_H + L * all_heads + wide(config.index_n_heads) * D);
+    products.indexer_scores += all_heads * entries;
+    pairs += config.index_topk && !dense
+                 ? chosen_entry_pairs(seq_len, layer.ratio, *config.index_topk)
+                 : entries;
   }
   products.attention_scores += 2 * NH * pairs;
 }
@@ -74,8 +76,9 @@ void add_attention(const ModelConfig& config,
 void add_layer(const ModelConfig& config,
                const LayerConfig& layer,
                int64_t seq_len,
+               bool dense,
                ForwardProducts& products) {
-  add_attention(config, layer, seq_len, products);
+  add_attention(config, layer, seq_len, dense, products);
   const auto S = static_cast<double>(seq_len), D = static_cast<double>(config.hidden_size),
              expert = 3 * D * static_cast<double>(config.moe_intermediate_size);
   products.router += S * D * static_cast<double>(config.n_routed_experts);
@@ -86,17 +89,17 @@ void add_layer(const ModelConfig& config,
 
 }  // namespace
 
-ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len) {
+ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len, bool dense_attention) {
   const auto S = static_cast<double>(seq_len), D = static_cast<double>(config.hidden_size);
   ForwardProducts products;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    add_layer(config, config.layer(i), seq_len, products);
+    add_layer(config, config.layer(i), seq_len, dense_attention, products);
   }
   products.mhc += S * stream_head_products(config);
   products.head = S * D * static_cast<double>(config.vocab_size);
   if (config.num_nextn_predict_layers > 0) {
     ForwardProducts block;
-    add_layer(config, config.mtp_layer(), seq_len, block);
+    add_layer(config, config.mtp_layer(), seq_len, dense_attention, block);
     const double projections = (1 + static_cast<double>(config.num_streams())) * D * D;
     products.mtp = block.attention + block.attention_scores + block.router + block.routed_experts +
                    block.shared_experts + block.mhc + S * stream_head_products(config) +
@@ -106,10 +109,11 @@ ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len) {
 }
 
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
-                           const MuonConfig& config) {
+                           const MuonConfig& config,
+                           TrainedPart part) {
   double per_iteration = 0;
   for (const auto& grouped : parameters) {
-    if (grouped.optimizer == OptimizerKind::kMuon) {
+    if (grouped.optimizer == OptimizerKind::kMuon && grouped.learns_in(part)) {
       const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
       const auto rows = static_cast<double>(matrices_Brc.size(1)),
                  cols = static_cast<double>(matrices_Brc.size(2)), n = std::min(rows, cols),

@@ -7,8 +7,7 @@
 // the same size. Scores and weighted sums of attention count for the pairs that are visible in a
 // sequence that is one document, an upper bound for packed ones: a window layer sees w tokens, a
 // CSA layer also its k chosen entries (its indexer scores all visible ones), an HCA layer also all
-// entries. The indexer has a forward pass only: the language-model loss does not reach it.
-// Source: architecture.md 6.
+// entries; with dense attention a CSA layer sees all entries too.
 #include <cstdint>
 
 #include "model/config.h"
@@ -22,7 +21,8 @@ struct ForwardProducts {
   double attention = 0;         ///< projections
   double attention_scores = 0;  ///< query times key and weight times value
   double compressor = 0;
-  double indexer = 0;
+  double indexer = 0;         ///< projections
+  double indexer_scores = 0;  ///< query times key
   double router = 0;
   double routed_experts = 0;
   double shared_experts = 0;
@@ -30,11 +30,14 @@ struct ForwardProducts {
   double head = 0;
   double mtp = 0;
 };
-ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len);
+ForwardProducts forward_products(const ModelConfig& config,
+                                 int64_t seq_len,
+                                 bool dense_attention = false);
 
 /// Operations of Muon's Newton-Schulz iterations in one optimiser step: 2 (2 n^2 m + n^3) per
-/// iteration for each matrix with short side n and long side m.
+/// iteration for each matrix with short side n and long side m that a step of `part` moves.
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
-                           const MuonConfig& config);
+                           const MuonConfig& config,
+                           TrainedPart part);
 
 }  // namespace braid

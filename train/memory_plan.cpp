@@ -1,5 +1,7 @@
 #include "train/memory_plan.h"
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -77,49 +79,66 @@ double mask_bytes(const ModelConfig& config, int64_t seq_len) {
   return bytes;
 }
 
-double activation_bytes(const RunConfig& config) {
+// Of all layers, or with recomputation of one segment beside the streams of all.
+Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool mixed) {
+  Kept all, largest;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = kept_by_layer(config, config.layer(i), mixed);
+    all += layer;
+    largest = layer.wide > largest.wide ? layer : largest;
+  }
+  if (recompute_sublayers == 0) {
+    return all;
+  }
+  const auto sublayers = static_cast<double>(2 * config.num_hidden_layers),
+             segment = std::min(static_cast<double>(recompute_sublayers), sublayers),
+             streams = static_cast<double>(config.num_streams() * config.hidden_size);
+  return {.narrow = largest.narrow * segment / 2,
+          .wide = largest.wide * segment / 2 + std::ceil(sublayers / segment) * streams};
+}
+
+double activation_bytes(const RunConfig& config, const Regime& regime) {
   const auto& model = config.model;
   const auto type = scalar_type(config.train.dtype);
   const auto narrow_bytes = static_cast<double>(c10::elementSize(type)),
              wide_bytes = static_cast<double>(c10::elementSize(wide_type(type)));
   const bool mixed = narrow_bytes < wide_bytes;
   Kept kept = kept_by_stream_head(model, mixed);
-  for (int64_t i = 0; i < model.num_hidden_layers; ++i) {
-    kept += kept_by_layer(model, model.layer(i), mixed);
-  }
+  kept += kept_by_layers(model, regime.options.recompute_sublayers, mixed);
   if (model.num_nextn_predict_layers > 0) {
     kept += kept_by_mtp(model, mixed);
   }
   const double per_token =
-      kept.narrow * narrow_bytes + kept.wide * wide_bytes + mask_bytes(model, config.data.seq_len);
-  return per_token * static_cast<double>(config.train.micro_batch_size * config.data.seq_len);
+      kept.narrow * narrow_bytes + kept.wide * wide_bytes + mask_bytes(model, regime.seq_len);
+  const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences);
+  return per_token * static_cast<double>(rows * regime.seq_len);
 }
 
 }  // namespace
 
 MemoryPlan planned_memory(const RunConfig& config,
                           const Parameters& parameters,
-                          const std::vector<GroupedParameter>& groups) {
+                          const std::vector<GroupedParameter>& groups,
+                          const Regime& regime) {
   MemoryPlan memory;
   for (const auto& parameter : parameters.all()) {
     memory.weights_bytes += static_cast<double>(parameter.value.nbytes());
   }
   for (const auto& grouped : groups) {
     const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
+    memory.gradients_bytes += grouped.learns_in(regime.part) ? bytes : 0;
     switch (grouped.optimizer) {
       case OptimizerKind::kNone:
         break;
       case OptimizerKind::kMuon:
-        memory.gradients_bytes += bytes;
         memory.optimizer_bytes += bytes;
         break;
       case OptimizerKind::kAdamW:
-        memory.gradients_bytes += bytes;
         memory.optimizer_bytes += 2 * bytes;
         break;
     }
   }
-  memory.activations_bytes = activation_bytes(config);
+  memory.activations_bytes = activation_bytes(config, regime);
   return memory;
 }
 

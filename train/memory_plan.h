@@ -4,6 +4,7 @@
 #include "model/parameters.h"
 #include "optim/param_groups.h"
 #include "train/config.h"
+#include "train/regime.h"
 
 namespace braid {
 
@@ -28,9 +29,12 @@ struct MemoryPlan {
 /// narrower than the wide one each operation keeps a wide copy of its own: c = 3, and D more, 3 D
 /// in a layer that compresses. Collapsing the streams at the end keeps M D + 2 D (c: twice M D).
 /// Masks take a byte for each raw key and for each entry of each ratio, and in a CSA layer that
-/// selects for each entry once more. Logits exist in chunks only and are not counted.
+/// selects for each entry once more. Logits exist in chunks only and are not counted. With
+/// recomputation each segment of n sublayers keeps its M D streams, and one segment at a time, n /
+/// 2 layers, what layers keep. `regime` is the step's whose memory this is.
 MemoryPlan planned_memory(const RunConfig& config,
                           const Parameters& parameters,
-                          const std::vector<GroupedParameter>& groups);
+                          const std::vector<GroupedParameter>& groups,
+                          const Regime& regime);
 
 }  // namespace braid

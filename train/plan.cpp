@@ -7,39 +7,40 @@
 #include "model/transformer.h"
 #include "optim/group_table.h"
 #include "train/flops.h"
+#include "train/parts.h"
 
 namespace braid {
 namespace {
 
-struct PartRule {
-  const char* name;
-  const char* match;  // of release names; the last part that matches has the parameter
-  double ForwardProducts::*products;
-  bool has_backward = true;
+// Multiply-adds of one token, by part, and how many times as many the backward pass has.
+struct PartProducts {
+  std::string_view part;
+  double products = 0, backward = 0;
 };
 
-// Parts without parameters match nothing, those without matrix products have none.
-constexpr PartRule kParts[] = {
-    {"embedding", "embed.weight", nullptr},
-    {"attention", "*.attn.*", &ForwardProducts::attention},
-    {"attention scores", "", &ForwardProducts::attention_scores},
-    {"norms", "*norm.weight", nullptr},
-    {"compressor", "*.attn.compressor.*", &ForwardProducts::compressor},
-    {"indexer", "*.attn.indexer.*", &ForwardProducts::indexer, /*has_backward=*/false},
-    {"router", "*.ffn.gate.*", &ForwardProducts::router},
-    {"routed experts", "*.ffn.experts.*", &ForwardProducts::routed_experts},
-    {"shared experts", "*.ffn.shared_experts.*", &ForwardProducts::shared_experts},
-    {"residual streams", "*hc_*", &ForwardProducts::mhc},
-    {"head", "head.weight", &ForwardProducts::head},
-    {"MTP block", "mtp.*", &ForwardProducts::mtp},
-};
-
-std::size_t part_of(const std::string& name) {
-  const auto found = std::find_if(std::rbegin(kParts), std::rend(kParts), [&](const auto& part) {
-    return matches_glob(part.match, name);
-  });
-  require(found != std::rend(kParts), "parameter ", name, " belongs to no part of the model");
-  return static_cast<std::size_t>(std::rend(kParts) - found) - 1;
+std::vector<PartProducts> products_by_part(const ModelConfig& config, const Regime& regime) {
+  const auto dense = regime.options.dense_attention;
+  const auto p = forward_products(config, regime.seq_len, dense);
+  const double trunk = contains(regime.part, /*is_indexer=*/false) ? 2 : 0;
+  const bool learns = contains(regime.part, /*is_indexer=*/true);
+  const double runs = learns || !dense ? 1 : 0;  // nothing asks it where all entries are seen
+  std::vector<PartProducts> result = {
+      {"attention", p.attention, trunk},
+      {"attention_scores", p.attention_scores, trunk},
+      {"compressor", p.compressor, trunk},
+      {"indexer", runs * p.indexer, learns ? 1.0 : 0},  // its inputs take no gradient
+      {"indexer_scores", runs * p.indexer_scores, learns ? 2.0 : 0},
+      {"router", p.router, trunk},
+      {"experts", p.routed_experts, trunk},
+      {"shared_experts", p.shared_experts, trunk},
+      {"residual", p.mhc, trunk},
+      {"head", p.head, trunk},
+      {"mtp", p.mtp, trunk},
+  };
+  for (auto& part : result) {
+    part.products /= static_cast<double>(regime.seq_len);
+  }
+  return result;
 }
 
 int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
@@ -52,26 +53,55 @@ int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
              : elements;
 }
 
-std::vector<PartPlan> planned_parts(const Transformer& model, int64_t seq_len) {
-  const auto products = forward_products(model.config(), seq_len);
+std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regime) {
   std::vector<PartPlan> parts;
-  for (const auto& rule : kParts) {
-    const double forward =
-        rule.products ? 2 * products.*rule.products / static_cast<double>(seq_len) : 0;
-    parts.push_back({.part = rule.name,
-                     .forward_flops = forward,
-                     .backward_flops = rule.has_backward ? 2 * forward : 0});
+  const auto part = [&parts](std::string_view name) -> PartPlan& {
+    const auto found = std::ranges::find(parts, name, &PartPlan::part);
+    return found != parts.end() ? *found : parts.emplace_back(PartPlan{.part = std::string(name)});
+  };
+  part("embedding");  // the first of the table
+  for (const auto& [name, products, backward] : products_by_part(model.config(), regime)) {
+    part(name).forward_flops = 2 * products;
+    part(name).backward_flops = 2 * products * backward;
   }
   for (const auto& parameter : model.parameters().all()) {
     if (parameter.value.is_floating_point()) {
-      auto& part = parts[part_of(parameter.name)];
-      part.parameters += parameter.value.numel();
-      part.active += active_elements(parameter, model.config());
+      auto& its_part = part(part_of(parameter.name));
+      its_part.parameters += parameter.value.numel();
+      its_part.active += active_elements(parameter, model.config());
     }
   }
-  std::erase_if(
-      parts, [](const PartPlan& part) { return part.parameters == 0 && part.forward_flops == 0; });
+  std::erase_if(parts, [](const PartPlan& p) { return p.parameters == 0 && p.forward_flops == 0; });
   return parts;
+}
+
+bool same_kind(const Regime& a, const Regime& b) {
+  return a.part == b.part && a.options.dense_attention == b.options.dense_attention &&
+         a.sequences == b.sequences && a.seq_len == b.seq_len;
+}
+
+std::vector<StagePlan> planned_stages(const RunConfig& config,
+                                      const std::vector<GroupedParameter>& groups) {
+  std::vector<StagePlan> stages;
+  for (int64_t step = 0; step < config.train.max_steps; ++step) {
+    const auto regime = regime_at(config, step);
+    if (stages.empty() || !same_kind(stages.back().regime, regime)) {
+      auto& stage = stages.emplace_back(StagePlan{.regime = regime});
+      for (const auto& [part, products, backward] : products_by_part(config.model, regime)) {
+        stage.forward_backward_flops += 2 * products * (1 + backward);
+      }
+      stage.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon, regime.part);
+    }
+    ++stages.back().steps;
+  }
+  return stages;
+}
+
+std::string_view text_of(const Regime& regime) {
+  return regime.warms_up_indexer()          ? "dense, indexers alone"
+         : regime.options.dense_attention   ? "dense"
+         : regime.part == TrainedPart::kAll ? "sparse, with indexers"
+                                            : "sparse";
 }
 
 }  // namespace
@@ -87,12 +117,6 @@ PartPlan Plan::total() const {
   return sum;
 }
 
-double Plan::flops_per_step() const {
-  const auto sum = total();
-  return (sum.forward_flops + sum.backward_flops) * static_cast<double>(tokens_per_step) +
-         newton_schulz_flops;
-}
-
 Plan plan_training(const RunConfig& config) {
   const WithoutValues without_values;
   const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
@@ -103,14 +127,13 @@ Plan plan_training(const RunConfig& config) {
     }
   }
   const GroupingFacts facts{.num_heads = config.model.num_attention_heads,
-                            .num_output_groups = config.model.o_groups};
+                            .num_output_groups = config.model.o_groups,
+                            .trained = ever_trained(config)};
   const auto groups = group_parameters(trained, facts, config.optimizer);
   Plan plan;
-  plan.parts = planned_parts(model, config.data.seq_len);
-  plan.steps = config.train.max_steps;
-  plan.tokens_per_step = config.train.global_batch_size * config.data.seq_len;
-  plan.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon);
-  plan.memory = planned_memory(config, model.parameters(), groups);
+  plan.stages = planned_stages(config, groups);
+  plan.parts = planned_parts(model, plan.stages.back().regime);
+  plan.memory = planned_memory(config, model.parameters(), groups, plan.stages.back().regime);
   plan.groups = group_table(groups);
   return plan;
 }
@@ -126,18 +149,25 @@ nlohmann::ordered_json report(const Plan& plan) {
                      {"forward_flops", forward_flops},
                      {"backward_flops", backward_flops}});
   }
-  const auto total = plan.total();
-  const double flops = plan.flops_per_step();
+  auto stages = nlohmann::ordered_json::array();
+  int64_t first = 1, tokens = 0;
+  double flops = 0;
+  for (const auto& stage : plan.stages) {
+    stages.push_back({{"from_step", first},
+                      {"steps", stage.steps},
+                      {"attention", text_of(stage.regime)},
+                      {"sequences", stage.regime.sequences},
+                      {"seq_len", stage.regime.seq_len},
+                      {"per_token_flops", stage.forward_backward_flops},
+                      {"newton_schulz_per_step_flops", stage.newton_schulz_flops}});
+    first += stage.steps;
+    tokens += stage.tokens();
+    flops += stage.flops();
+  }
   const auto& memory = plan.memory;
   return {{"model, and operations per token", parts},
-          {"run",
-           {{"steps", plan.steps},
-            {"tokens_per_step", plan.tokens_per_step},
-            {"tokens", plan.steps * plan.tokens_per_step},
-            {"per_token_flops", total.forward_flops + total.backward_flops},
-            {"newton_schulz_per_step_flops", plan.newton_schulz_flops},
-            {"per_step_flops", flops},
-            {"run_flops", flops * static_cast<double>(plan.steps)}}},
+          {"stages", stages},
+          {"run", {{"steps", first - 1}, {"tokens", tokens}, {"flops", flops}}},
           {"memory, estimated",
            {{"weights_bytes", memory.weights_bytes},
             {"gradients_bytes", memory.gradients_bytes},

@@ -6,30 +6,42 @@
 
 #include "train/config.h"
 #include "train/memory_plan.h"
+#include "train/regime.h"
 
 namespace braid {
 
-/// What one part of the model is and costs.
+/// What one part of the model is, and what it costs in a step like the run's last.
 struct PartPlan {
-  std::string part;
+  std::string part;           ///< of train/parts.h; attention and indexer scores by themselves
   int64_t parameters = 0;     ///< floating-point ones, as published sizes count them
   int64_t active = 0;         ///< of them, those a token uses: one row of the embedding, K experts
   double forward_flops = 0;   ///< per token, as train/flops.h counts
-  double backward_flops = 0;  ///< per token
+  double backward_flops = 0;  ///< per token; 0 for what does not learn
+};
+
+/// Consecutive steps of one kind.
+struct StagePlan {
+  Regime regime;  ///< of its first step
+  int64_t steps = 0;
+  double forward_backward_flops = 0;  ///< per token
+  double newton_schulz_flops = 0;     ///< per step
+
+  int64_t tokens() const { return steps * regime.sequences * regime.seq_len; }
+  double flops() const {
+    return forward_backward_flops * static_cast<double>(tokens()) +
+           newton_schulz_flops * static_cast<double>(steps);
+  }
 };
 
 /// What a run would do, known without data, memory for weights or a step of training.
 struct Plan {
+  std::vector<StagePlan> stages;
   std::vector<PartPlan> parts;
-  int64_t steps = 0, tokens_per_step = 0;
-  double newton_schulz_flops = 0;  ///< per step
   MemoryPlan memory;
   std::string groups;  ///< group_table()
 
   /// Sums over the parts; part is "total".
   PartPlan total() const;
-  /// Forward and backward of all tokens, and Newton-Schulz.
-  double flops_per_step() const;
 };
 
 /// Throws what training would: ConfigError for groups that cannot be.

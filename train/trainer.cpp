@@ -46,8 +46,8 @@ Trainer::StepResult Trainer::train_step() {
   // 1. The step's micro-batches, and what their losses are divided by.
   std::vector<Batch> batches;
   for (int64_t rows = 0; rows < regime.sequences; rows += batches.back().ids_BS.size(0)) {
-    batches.push_back(
-        loader_->next({std::min(config_.train.micro_batch_size, regime.sequences - rows), regime.seq_len}));
+    batches.push_back(loader_->next(
+        {std::min(config_.train.micro_batch_size, regime.sequences - rows), regime.seq_len}));
     const auto& batch = batches.back();
     result.counts.add(
         config_.model, {batch.ids_BS, batch.documents_BS, batch.positions_BS}, batch.targets_BS);

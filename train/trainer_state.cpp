@@ -148,8 +148,6 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
 
 Trainer::~Trainer() = default;
 
-}
-
 std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
   std::vector<NamedTensor> result;
   for (const auto& [name, value] : model_->parameters().tensors()) {

@@ -148,9 +148,9 @@ TEST_F(ModelCommands, EvaluateGivesWhatTheLibraryComputesAndLeavesNothingBehind)
   at::set_num_threads(1);
   const auto opened = open_model(config("run").run_dir(), at::kDouble);
   Corpus corpus;
-  corpus.training = {{corpus_}, "%"};
+  corpus.training = {{.paths = {corpus_}, .document_separator = "%"}};
   build_token_stores(corpus, tokenizer_, files());
-  const TokenStore store(files().training, tokenizer_);
+  const TokenStore store(files().training[0], tokenizer_);
   const auto want = evaluate(*opened.model, store, 32, 4);
   EXPECT_EQ(got.at("loss"), want.loss);
   EXPECT_EQ(got.at("bits_per_byte"), want.bits_per_byte);

@@ -62,7 +62,8 @@ TEST(Flops, OfTheReleasedModelsAreThePublishedOnesForTraining) {
     const auto p = forward_products(load_run_config(kModels + name + ".yaml", {}).model, seq_len);
     const double trained = p.attention + p.attention_scores + p.compressor + p.router +
                            p.routed_experts + p.shared_experts + p.mhc + p.head;
-    const double flops = (6 * trained + 2 * p.indexer) / static_cast<double>(seq_len);
+    const double flops =
+        (6 * trained + 2 * (p.indexer + p.indexer_scores)) / static_cast<double>(seq_len);
     EXPECT_NEAR(flops / 1e9, want, 0.05) << name << " at " << seq_len;
   }
 }
@@ -96,9 +97,10 @@ TEST(Flops, NewtonSchulzCountsEveryMatrixAndIteration) {
   // Four of 6 x 10 and two of 4 x 12.
   const double per_iteration =
       4 * 2 * (2 * 6 * 6 * 10 + 6 * 6 * 6) + 2 * 2 * (2 * 4 * 4 * 12 + 4 * 4 * 4);
-  EXPECT_EQ(newton_schulz_flops(groups, {}), 10 * per_iteration);
-  EXPECT_EQ(newton_schulz_flops(groups, {.newton_schulz_steps = 3, .newton_schulz_final_steps = 0}),
-            3 * per_iteration);
+  EXPECT_EQ(newton_schulz_flops(groups, {}, TrainedPart::kAll), 10 * per_iteration);
+  const MuonConfig three{.newton_schulz_steps = 3, .newton_schulz_final_steps = 0};
+  EXPECT_EQ(newton_schulz_flops(groups, three, TrainedPart::kAll), 3 * per_iteration);
+  EXPECT_EQ(newton_schulz_flops(groups, three, TrainedPart::kIndexerOnly), 0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "train/plan.h"
 
 #include <map>
+#include <tuple>
 
 #include "tests/train/tiny_run.h"
 
@@ -58,14 +59,15 @@ TEST(Plan, CountsParametersAndOperationsByPart) {
   const std::map<std::string, Want> want = {
       {"embedding", {80, 8, 0, 0}},
       {"attention", {606, 606, 1200, 2400}},
-      {"attention scores", {0, 0, 340, 680}},
+      {"attention_scores", {0, 0, 340, 680}},
       {"norms", {86, 86, 0, 0}},
       {"compressor", {264, 264, 384, 768}},
-      {"indexer", {228, 228, 396, 0}},
+      {"indexer", {228, 228, 384, 0}},
+      {"indexer_scores", {0, 0, 12, 0}},
       {"router", {104, 104, 192, 384}},
-      {"routed experts", {1440, 720, 1440, 2880}},
-      {"shared experts", {360, 360, 720, 1440}},
-      {"residual streams", {869, 869, 2368, 4736}},
+      {"experts", {1440, 720, 1440, 2880}},
+      {"shared_experts", {360, 360, 720, 1440}},
+      {"residual", {869, 869, 2368, 4736}},
       {"head", {80, 80, 160, 320}},
   };
   const auto parts = by_part(plan);
@@ -80,9 +82,54 @@ TEST(Plan, CountsParametersAndOperationsByPart) {
   }
   EXPECT_EQ(plan.total().parameters, 4117);
   EXPECT_EQ(plan.total().active, 3325);
-  EXPECT_EQ(plan.steps, 10);
-  EXPECT_EQ(plan.tokens_per_step, 48);
-  EXPECT_EQ(plan.flops_per_step(), 48.0 * (7200 + 13608) + plan.newton_schulz_flops);
+  ASSERT_EQ(plan.stages.size(), 1u);
+  const auto& stage = plan.stages[0];
+  EXPECT_EQ(stage.steps, 10);
+  EXPECT_EQ(stage.tokens(), 480);
+  EXPECT_EQ(stage.flops(), 480.0 * (7200 + 13608) + 10 * stage.newton_schulz_flops);
+}
+
+TEST(Plan, FollowsRampsAndTheStagesOfAttention) {
+  auto config = small_run();
+  config.data.seq_len = 16;
+  config.loss.indexer_mode = IndexerMode::kSparse;
+  config.schedule.dense_steps = 3;
+  config.schedule.indexer_warmup_steps = 2;
+  config.schedule.global_batch_size = {{.until_step = 7, .value = 2}};
+  const auto plan = plan_training(config);
+  ASSERT_EQ(plan.stages.size(), 4u);
+  const auto& [dense, warmup, small, whole] =
+      std::tie(plan.stages[0], plan.stages[1], plan.stages[2], plan.stages[3]);
+  EXPECT_EQ(dense.tokens(), 3 * 2 * 16);
+  EXPECT_EQ(warmup.tokens(), 2 * 2 * 16);
+  EXPECT_EQ(small.tokens(), 2 * 2 * 16);
+  EXPECT_EQ(whole.tokens(), 3 * 6 * 16);
+  EXPECT_EQ(small.forward_backward_flops, whole.forward_backward_flops);
+  // The warm-up runs all forward and only the indexer backward, on matrices of its own.
+  EXPECT_LT(warmup.forward_backward_flops, dense.forward_backward_flops);
+  EXPECT_GT(warmup.newton_schulz_flops, 0);
+  EXPECT_NEAR(warmup.newton_schulz_flops + dense.newton_schulz_flops,
+              whole.newton_schulz_flops,
+              1e-9 * whole.newton_schulz_flops);
+  // One product backward for each indexer projection, whose input takes no gradient; two for
+  // scores.
+  const auto parts = by_part(plan);
+  EXPECT_EQ(parts.at("indexer").backward_flops, parts.at("indexer").forward_flops);
+  EXPECT_EQ(parts.at("indexer_scores").backward_flops,
+            2 * parts.at("indexer_scores").forward_flops);
+}
+
+TEST(Plan, RecomputationKeepsStreamsAndOneSegment) {
+  auto config = small_run();
+  config.model.num_hidden_layers = 8;
+  config.model.compress_ratios = {0};
+  config.model.num_hash_layers = 0;
+  const double kept = plan_training(config).memory.activations_bytes;
+  config.train.recompute_sublayers = 4;
+  const double after = 4 * (16 + 16), masks = 8;
+  const double layers = kept - 16 * (masks + after);
+  EXPECT_DOUBLE_EQ(plan_training(config).memory.activations_bytes,
+                   16 * (masks + after) + layers * 2 / 8 + 16 * 4 * (4 * 16.0));
 }
 
 TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
@@ -110,13 +157,13 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
 
 TEST(Plan, OfTheReleasedModelsHasThePublishedSizes) {
   const auto flash = plan_training(load_run_config(kModels + "flash.yaml", {}));
-  const auto flash_mtp = by_part(flash).at("MTP block");
+  const auto flash_mtp = by_part(flash).at("mtp");
   EXPECT_EQ(flash.total().parameters, 290'942'289'362);
   EXPECT_EQ(flash_mtp.parameters, 6'610'048'891);
   EXPECT_NEAR(static_cast<double>(flash.total().active - flash_mtp.active), 13.27e9, 0.005e9);
 
   const auto pro = plan_training(load_run_config(kModels + "pro.yaml", {}));
-  const auto pro_mtp = by_part(pro).at("MTP block");
+  const auto pro_mtp = by_part(pro).at("mtp");
   EXPECT_EQ(pro.total().parameters, 1'598'837'347'742);
   EXPECT_EQ(pro_mtp.parameters, 25'840'145'979);
   EXPECT_NEAR(static_cast<double>(pro.total().active - pro_mtp.active), 48.85e9, 0.005e9);
@@ -128,8 +175,7 @@ TEST(Plan, LeavesOutPartsThatTheModelLacks) {
   config.model.residual = ResidualKind::kPlain;
   config.model.n_shared_experts = 0;
   const auto parts = by_part(plan_training(config));
-  for (const auto* name :
-       {"compressor", "indexer", "residual streams", "shared experts", "MTP block"}) {
+  for (const auto* name : {"compressor", "indexer", "residual", "shared_experts", "mtp"}) {
     EXPECT_FALSE(parts.contains(name)) << name;
   }
 }
