@@ -287,12 +287,14 @@ struct Describer {
 
 }  // namespace config_detail
 
-/// Reads `path` with its `base:` files, then the overrides ("a.b=value"). Later wins. Throws Error
-/// with the key path, file and line for unknown, duplicate, ill-typed and out-of-range keys.
+/// Reads `path` with its `base:` files, then the overlays, which are files like it, then the
+/// overrides ("a.b=value"). Later wins. Throws Error with the key path, file and line for unknown,
+/// duplicate, ill-typed and out-of-range keys.
 template <class Root>
 LoadedConfig<Root> load_config(const std::string& path,
-                               const std::vector<std::string>& overrides = {}) {
-  const auto tree = read_config_tree(path, overrides);
+                               const std::vector<std::string>& overrides = {},
+                               const std::vector<std::string>& overlays = {}) {
+  const auto tree = read_config_tree(path, overrides, overlays);
   LoadedConfig<Root> loaded;
   config_detail::read_value(tree, "", {}, loaded, loaded.value);
   return loaded;
@@ -311,6 +313,12 @@ Root parse_config(const std::string& yaml, const std::string& source) {
 template <class Root>
 std::string dump_config(const Root& config) {
   return yaml_text(config_detail::node_of(config, {}));
+}
+
+/// "a.b was 1, is 2" for every key in which two configurations differ.
+template <class Root>
+std::vector<std::string> config_differences(const Root& before, const Root& now) {
+  return differences(config_detail::node_of(before, {}), config_detail::node_of(now, {}));
 }
 
 /// One aligned line per key: path, default, what it accepts, help.

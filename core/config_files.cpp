@@ -113,9 +113,14 @@ ConfigNode override_tree(const std::string& assignment) {
 
 }  // namespace
 
-ConfigNode read_config_tree(const std::string& path, const std::vector<std::string>& overrides) {
+ConfigNode read_config_tree(const std::string& path,
+                            const std::vector<std::string>& overrides,
+                            const std::vector<std::string>& overlays) {
   std::vector<fs::path> open;
   auto tree = read_tree(path, open);
+  for (const auto& overlay : overlays) {
+    merge(tree, read_tree(overlay, open));
+  }
   for (const auto& assignment : overrides) {
     merge(tree, override_tree(assignment));
   }

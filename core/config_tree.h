@@ -41,12 +41,18 @@ std::string described(const ConfigNode& node);
 ConfigNode parse_yaml(std::string_view yaml, const std::string& source);
 
 /// Reads a configuration file, the files its `base:` keys name (relative to the file that names
-/// them; later keys win, lists replace whole), then the overrides ("a.b=value", the value read as
-/// YAML).
-ConfigNode read_config_tree(const std::string& path, const std::vector<std::string>& overrides);
+/// them; later keys win, lists replace whole), then the overlays in the same way, then the
+/// overrides
+/// ("a.b=value", the value read as YAML).
+ConfigNode read_config_tree(const std::string& path,
+                            const std::vector<std::string>& overrides,
+                            const std::vector<std::string>& overlays = {});
 
 /// The node on one line, in YAML's flow style.
 std::string inline_yaml_text(const ConfigNode& node);
+
+/// "a.b was 1, is 2" for every key in which two trees differ; lists are compared whole.
+std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now);
 
 /// YAML text, one key a line, that parse_yaml reads back to the same tree.
 std::string yaml_text(const ConfigNode& node);

@@ -24,8 +24,14 @@ export BRAID_PREFIX
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Passes every choice each time, so that none of an earlier run lingers in CMake's cache.
+# Where CMakePresets.json puts a preset's build.
+build_folder() { if [[ $1 == release ]]; then echo build; else echo "build-$1"; fi; }
+
+# configure [PRESET]: passes every choice each time, so that none of an earlier run lingers in
+# CMake's cache.
 configure() {
-  step "Configuring the release build in build/"
-  cmake --preset release -DBRAID_TESTS=ON -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}"
+  local preset=${1:-release}
+  step "Configuring the $preset build in $(build_folder "$preset")/"
+  cmake --preset "$preset" -DBRAID_TESTS=ON -DBRAID_BENCH=ON \
+    -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}"
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes a training corpus of English text out of Debian packages, without root and without installing
-# them:
+# Makes a training corpus: English text out of Debian packages, without root and without installing
+# them, or a synthetic one.
 #
 #   scripts/prepare_corpus.sh fortunes FOLDER   14 000 sayings, quotations and jokes, 2.4 MB
 #   scripts/prepare_corpus.sh prose FOLDER      1 800 pages of technical prose, 13.7 MB
+#   scripts/prepare_corpus.sh repeats FOLDER    lists of random words, each list repeated, 3.1 MB: what
+#                                               follows can be known from 48 to 80 bytes before only
 #
 # FOLDER/NAME.txt holds the documents, parted by lines "%"; FOLDER/SOURCES says which packages, in
 # which versions and under which licences. Nothing is done when both are there. Equal packages give
@@ -37,12 +39,25 @@ exim4-doc-html usr/share/doc/exim4-doc-html/spec_html GPL-2+
 developers-reference usr/share/developers-reference GPL-2+
 debian-reference-en usr/share/debian-reference GPL-2+"
     ;;
-  *) die "unknown corpus '$name': there are 'fortunes' and 'prose'" ;;
+  repeats) ;;
+  *) die "unknown corpus '$name': there are 'fortunes', 'prose' and 'repeats'" ;;
 esac
 
 text=$out/$name.txt
 if [[ -s $text && -s $out/SOURCES ]]; then
   step "$text is there: $(wc -c <"$text") bytes, $(($(grep -c '^%$' "$text") + 1)) documents"
+  exit 0
+fi
+
+if [[ $name == repeats ]]; then
+  command -v python3 >/dev/null || die "python3 is missing; scripts/setup.sh installs it"
+  mkdir -p "$out"
+  trap 'rm -f "$text.part"' EXIT
+  documents=$(python3 scripts/repeats_text.py "$text.part")
+  echo "$name.txt was made by scripts/repeats_text.py; nobody's rights are in it." >"$out/SOURCES"
+  sync "$out/SOURCES" "$text.part"
+  mv "$text.part" "$text"
+  step "$text: $(wc -c <"$text") bytes, $documents documents"
   exit 0
 fi
 

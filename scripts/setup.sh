@@ -20,6 +20,7 @@ required=(
   "zlib1g-dev: gzip-compressed text cannot be read"
   "libzstd-dev: Zstandard-compressed text cannot be read"
   "libgtest-dev: the tests cannot be built"
+  "libbenchmark-dev: the benchmarks cannot be built"
   "python3: LibTorch cannot be downloaded, no corpus prepared"
   "xz-utils: the quickstart cannot compare with xz"
 )

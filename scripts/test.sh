@@ -1,13 +1,26 @@
 #!/usr/bin/env bash
 # Sets up, builds everything and runs every test. Environment variables: see scripts/setup.sh.
+#
+#   scripts/test.sh             the release build, in build/
+#   scripts/test.sh --sanitize  the same tests under AddressSanitizer and UndefinedBehaviorSanitizer,
+#                               in build-asan/
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "$0")/lib.sh"
 
+preset=release
+case $* in
+  "") ;;
+  --sanitize) preset=asan ;;
+  *) die "unknown arguments '$*'; expected none, or --sanitize" ;;
+esac
+
 scripts/setup.sh
-configure
+configure "$preset"
+build=$(build_folder "$preset")
 step "Building everything"
-ninja -C build -j "$(nproc)"
+ninja -C "$build" -j "$(nproc)"
 step "Running all tests (built after $SECONDS s)"
 # Tests run side by side, so each gets one thread.
 export OMP_NUM_THREADS=1
-exec ctest --test-dir build --parallel "$(nproc)" --output-on-failure --no-tests=error
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
+exec ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error

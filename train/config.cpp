@@ -76,8 +76,16 @@ void RunConfig::validate() const {
   }
 }
 
-RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
-  const auto loaded = load_config<RunConfig>(path, overrides);
+RunConfig load_run_config(const std::string& path,
+                          const std::vector<std::string>& overrides,
+                          const std::vector<std::string>& overlays) {
+  auto loaded = load_config<RunConfig>(path, overrides, overlays);
+  const auto own = load_config<RunConfig>(path);
+  if (loaded.where("run.name") == own.where("run.name")) {
+    for (const auto& overlay : overlays) {
+      loaded.value.run.name += text('-', std::filesystem::path(overlay).stem().string());
+    }
+  }
   try {
     loaded.value.validate();
   } catch (const ConfigError& error) {

@@ -183,7 +183,10 @@ struct RunConfig {
   void validate() const;
 };
 
-/// load_config plus validate(), with the place of the key in every message.
-RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides);
+/// load_config plus validate(), with the place of the key in every message. A run with overlays has
+/// their names behind its own (quickstart-plain) unless they or the overrides say run.name.
+RunConfig load_run_config(const std::string& path,
+                          const std::vector<std::string>& overrides,
+                          const std::vector<std::string>& overlays = {});
 
 }  // namespace braid

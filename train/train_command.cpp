@@ -27,7 +27,7 @@ ResumeFrom resume_from(const std::string& argument) {
 Command train_command(CLI::App& app) {
   struct Arguments {
     std::string config;
-    std::vector<std::string> overrides;
+    std::vector<std::string> overlays, overrides;
     std::string resume = "auto";
     bool help_config = false, dry_run = false;
   };
@@ -35,7 +35,10 @@ Command train_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("train", "Train a model as a YAML file says; continues a run that exists");
   auto* config = command->add_option("config", arguments->config, "the run's YAML file");
-  command->add_option("--set", arguments->overrides, "a.b=value, wins over the file; repeatable")
+  command->add_option("overlays",
+                      arguments->overlays,
+                      "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
+  command->add_option("--set", arguments->overrides, "a.b=value, wins over the files; repeatable")
       ->allow_extra_args(false);
   command
       ->add_option("--resume",
@@ -49,8 +52,10 @@ Command train_command(CLI::App& app) {
                     arguments->dry_run,
                     "show what would run: parameters, tokens, operations, memory, groups");
   command->footer(
-      "Example:\n  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n  braid "
-      "train configs/quickstart.yaml --dry-run\n\n"
+      "Example:\n"
+      "  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n"
+      "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
+      "  braid train configs/quickstart.yaml --dry-run\n\n"
       "Ctrl-C saves and exits with status 130; the same command continues.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
@@ -63,7 +68,8 @@ Command train_command(CLI::App& app) {
       std::cout << describe_config<RunConfig>();
       return 0;
     }
-    const auto run_config = load_run_config(arguments->config, arguments->overrides);
+    const auto run_config =
+        load_run_config(arguments->config, arguments->overrides, arguments->overlays);
     if (arguments->dry_run) {
       const auto plan = plan_training(run_config);
       std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;

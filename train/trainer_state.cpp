@@ -2,7 +2,6 @@
 #include <iostream>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include <ATen/ATen.h>
@@ -78,30 +77,6 @@ T state_value(const Hdf5Attributes& state, const std::string& key, const fs::pat
           key,
           "'; it was not written by this version of braid train");
   return std::get<T>(found->second);
-}
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> result;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    result.push_back(line.substr(line.find_first_not_of(' ')));
-  }
-  return result;
-}
-
-// "was A, is B" for each line in which two resolved configurations differ.
-template <class Config>
-std::vector<std::string> differences(const Config& before, const Config& now) {
-  const auto old_lines = lines_of(dump_config(before)), new_lines = lines_of(dump_config(now));
-  std::vector<std::string> result;
-  for (std::size_t i = 0; i < std::max(old_lines.size(), new_lines.size()); ++i) {
-    const auto was = i < old_lines.size() ? old_lines[i] : "",
-               is = i < new_lines.size() ? new_lines[i] : "";
-    if (was != is) {
-      result.push_back(text("was '", was, "', is '", is, "'"));
-    }
-  }
-  return result;
 }
 
 }  // namespace
@@ -280,13 +255,13 @@ void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
 
 void Trainer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
   const auto before = load_config<RunConfig>((folder / "config.yaml").string()).value;
-  const auto model_differences = differences(before.model, config_.model);
+  const auto model_differences = config_differences(before.model, config_.model);
   require(model_differences.empty(),
           folder.string(),
-          " holds another model than the configuration: ",
+          " holds another model than the configuration: model.",
           model_differences.empty() ? "" : model_differences.front(),
           "; choose another run.name, or start again with --resume none");
-  for (const auto& difference : differences(before, config_)) {
+  for (const auto& difference : config_differences(before, config_)) {
     console_->line("note: the configuration changed since the checkpoint: " + difference);
   }
   restore(folder, checkpoint);

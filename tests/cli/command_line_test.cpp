@@ -39,7 +39,6 @@ TEST_F(CommandLine, AWrongOneEndsWithStatusTwoAndTheReason) {
       {{"trian", "run.yaml"}, "trian"},
       {{"train"}, "config"},
       {{"train", "run.yaml", "--sed", "1"}, "--sed"},
-      {{"train", "run.yaml", "more.yaml"}, "more.yaml"},
       {{"generate"}, "model"},
       {{"generate", "runs/run", "--temperature", "-1"}, "--temperature"},
       {{"generate", "runs/run", "--temperature", "1e-9"}, "--temperature"},
@@ -64,6 +63,24 @@ TEST_F(CommandLine, AWrongOneEndsWithStatusTwoAndTheReason) {
     EXPECT_EQ(outcome.status, 2) << outcome.err;
     testing::expect_mentions(outcome.err, {reason});
   }
+}
+
+TEST_F(CommandLine, OverlaysWinOverTheRunAndNameIt) {
+  write("plain.yaml", "model: {residual: plain}\n");
+  write("short.yaml", "train: {max_steps: 1}\n");
+  const auto outcome = braid({"train", "run.yaml", "plain.yaml", "short.yaml"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto config = load_run_config((folder_ / "runs/run-plain-short/config.yaml").string(), {});
+  EXPECT_EQ(config.model.residual, ResidualKind::kPlain);
+  EXPECT_EQ(config.train.max_steps, 1);
+
+  write("named.yaml", "run: {name: mine}\n");
+  EXPECT_EQ(braid({"train", "run.yaml", "short.yaml", "named.yaml"}).status, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "runs/mine/config.yaml"));
+
+  write("wrong.yaml", "model: {residul: plain}\n");
+  testing::expect_error(braid({"train", "run.yaml", "wrong.yaml"}),
+                        {"model.residul", "wrong.yaml:1", "residual"});
 }
 
 }  // namespace

@@ -64,14 +64,9 @@ TEST_F(Inspect, RefusesWhatItCannotRead) {
 TEST_F(DryRun, ShowsWhatWouldRunAndWritesNothing) {
   const auto outcome = braid({"train", "run.yaml", "--dry-run"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
-  testing::expect_mentions(outcome.out,
-                           {"routed experts",
-                            "MTP block",
-                            "tokens per step",
-                            "newton schulz",
-                            "activations",
-                            "embed.weight",
-                            "adamw"});
+  testing::expect_mentions(
+      outcome.out,
+      {"shared_experts", "mtp", "stages", "newton schulz", "activations", "embed.weight", "adamw"});
   EXPECT_FALSE(fs::exists(folder_ / "runs"));
 }
 

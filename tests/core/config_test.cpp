@@ -418,5 +418,16 @@ TEST_F(Config, DescribesEveryKey) {
             "groups[].scale    = 1       number > 0                factor\n");
 }
 
+TEST(Differences, NameTheKeyAndBothValues) {
+  const auto of = [](const char* before, const char* now) {
+    return differences(parse_yaml(before, "a"), parse_yaml(now, "b"));
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(of("{a: {b: 1, c: [1, 2]}, d: x}", "{d: x, a: {c: [1, 3], b: 1}}"),
+            Lines{"a.c was [1, 2], is [1, 3]"});
+  EXPECT_EQ(of("{a: {b: 1}}", "{a: {b: 2}, e: 3}").size(), 2u);
+  EXPECT_EQ(of("{a: 1}", "{a: 1}"), Lines{});
+}
+
 }  // namespace
 }  // namespace braid

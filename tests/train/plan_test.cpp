@@ -122,7 +122,7 @@ TEST(Plan, FollowsRampsAndTheStagesOfAttention) {
 TEST(Plan, RecomputationKeepsStreamsAndOneSegment) {
   auto config = small_run();
   config.model.num_hidden_layers = 8;
-  config.model.compress_ratios = {0};
+  config.model.compress_ratios = std::vector<int64_t>(8, 0);
   config.model.num_hash_layers = 0;
   const double kept = plan_training(config).memory.activations_bytes;
   config.train.recompute_sublayers = 4;

@@ -84,9 +84,8 @@ TEST_F(ResumeTest, RefusesAnotherModelAndNamesTheKey) {
   auto run = config("run");
   train(run, 1);
   run.model.moe_intermediate_size = 24;
-  expect_mentions(
-      error_of([&] { train(run); }),
-      {"step-00000001", "moe_intermediate_size: 16", "moe_intermediate_size: 24", "run.name"});
+  expect_mentions(error_of([&] { train(run); }),
+                  {"step-00000001", "model.moe_intermediate_size was 16, is 24", "run.name"});
 }
 
 TEST_F(ResumeTest, NotesOtherChangesAndGoesOn) {
@@ -96,7 +95,7 @@ TEST_F(ResumeTest, NotesOtherChangesAndGoesOn) {
   const auto continued = train(run);
   EXPECT_EQ(continued.end, TrainingEnd::kFinished);
   expect_mentions(continued.output,
-                  {"the configuration changed", "learning_rate: 0.002", "learning_rate: 0.003"});
+                  {"the configuration changed", "optimizer.learning_rate was 0.002, is 0.003"});
 }
 
 TEST_F(ResumeTest, NotesAChangedText) {
