@@ -61,7 +61,8 @@ Hdf5File::Hdf5File(const std::filesystem::path& path, bool create)
   H5Pset_file_locking(access, false, true);
   if (create) {
     use_remembering_driver(access, write_error_.get());
-    id_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), "create");
+    id_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, without_times(H5P_FILE_CREATE), access),
+                  "create");
   } else {
     id_ = checked(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), "open");
   }
@@ -93,14 +94,34 @@ void Hdf5File::close() {
   require_written();
 }
 
+// Those that exist stay.
+void Hdf5File::create_groups_above(const std::string& name) {
+  for (auto slash = name.find('/', 1); slash != std::string::npos;
+       slash = name.find('/', slash + 1)) {
+    const auto group = name.substr(0, slash);
+    if (H5Lexists(id_, group.c_str(), H5P_DEFAULT) <= 0) {
+      create_group(group);
+    }
+  }
+}
+
+Hdf5Handle Hdf5File::create_group(const std::string& name) {
+  return {
+      checked(
+          H5Gcreate2(id_, name.c_str(), H5P_DEFAULT, without_times(H5P_GROUP_CREATE), H5P_DEFAULT),
+          "create",
+          name),
+      H5Gclose};
+}
+
 Hdf5Handle Hdf5File::create_dataset(const std::string& name,
                                     const at::Tensor& tensor,
                                     hid_t properties) {
   const std::string dtype = dtype_name(tensor.scalar_type());
-  const Hdf5Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes()),
-                   links = link_properties();
+  const Hdf5Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes());
+  create_groups_above(name);
   Hdf5Handle dataset(
-      checked(H5Dcreate2(id_, name.c_str(), type, space, links, properties, H5P_DEFAULT),
+      checked(H5Dcreate2(id_, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT),
               "create",
               name),
       H5Dclose);
@@ -195,12 +216,8 @@ std::vector<std::string> Hdf5File::tensor_names() const {
 }
 
 void Hdf5File::write_attributes(const std::string& group_name, const Hdf5Attributes& attributes) {
-  const Hdf5Handle links = link_properties();
-  const Hdf5Handle group(
-      checked(H5Gcreate2(id_, group_name.c_str(), links, H5P_DEFAULT, H5P_DEFAULT),
-              "create",
-              group_name),
-      H5Gclose);
+  create_groups_above(group_name);
+  const auto group = create_group(group_name);
   const Hdf5Handle space = hdf5_space({});
   for (const auto& [name, value] : attributes) {
     herr_t result = 0;

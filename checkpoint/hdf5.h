@@ -58,6 +58,8 @@ class Hdf5File {
 
  private:
   Hdf5File(const std::filesystem::path& path, bool create);
+  void create_groups_above(const std::string& name);
+  Hdf5Handle create_group(const std::string& name);
   Hdf5Handle create_dataset(const std::string& name, const at::Tensor& tensor, hid_t properties);
   void require_written() const;
   template <class T>

@@ -58,14 +58,14 @@ Hdf5Handle hdf5_space(at::IntArrayRef shape) {
   return {H5Screate_simple(static_cast<int>(sizes.size()), sizes.data(), nullptr), H5Sclose};
 }
 
-Hdf5Handle link_properties() {
-  Hdf5Handle properties(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(properties, 1);
+Hdf5Handle without_times(hid_t properties_class) {
+  Hdf5Handle properties(H5Pcreate(properties_class), H5Pclose);
+  H5Pset_obj_track_times(properties, false);
   return properties;
 }
 
 Hdf5Handle dataset_properties(at::ScalarType dtype, hid_t type) {
-  Hdf5Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  auto properties = without_times(H5P_DATASET_CREATE);
   if (dtype == at::kDouble || dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16) {
     const auto nan = at::scalar_tensor(std::numeric_limits<double>::quiet_NaN(), dtype);
     H5Pset_fill_value(properties, type, nan.const_data_ptr());

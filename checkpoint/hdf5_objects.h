@@ -41,8 +41,8 @@ Hdf5Handle hdf5_type(at::ScalarType dtype);
 /// A scalar space for an empty shape.
 Hdf5Handle hdf5_space(at::IntArrayRef shape);
 
-/// Links make the groups they need.
-Hdf5Handle link_properties();
+/// Creation properties without times of access and change: equal contents are equal bytes.
+Hdf5Handle without_times(hid_t properties_class);
 
 /// NaN as fill value of floats.
 Hdf5Handle dataset_properties(at::ScalarType dtype, hid_t type);

@@ -1,7 +1,9 @@
 #include "checkpoint/store.h"
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <ATen/ATen.h>
 
@@ -48,6 +50,15 @@ TEST_F(Store, GivesBackEveryBitAndTheState) {
   expect_good(step(7), 7);
   EXPECT_EQ(read_file(step(7) / "config.yaml"), "model: {}\n");
   EXPECT_EQ(read_file(folder_ / "latest"), "step-00000007\n");
+}
+
+TEST_F(Store, EqualContentsAreEqualBytesWheneverTheyAreSaved) {
+  save_checkpoint(step(1), example(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HDF5's times are whole seconds
+  save_checkpoint(step(2), example(1));
+  for (const auto* file : {"shard-00000-of-00001.h5", "index.h5"}) {
+    EXPECT_EQ(read_file(step(1) / file), read_file(step(2) / file)) << file;
+  }
 }
 
 TEST_F(Store, TheIndexIsReadableWithoutBraidAndEqualsTheShard) {
