@@ -45,12 +45,26 @@ TEST_F(RunConfigTest, EveryKeyHasHelp) {
 TEST_F(RunConfigTest, EveryShippedConfigurationLoads) {
   int loaded = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(kConfigs)) {
-    if (entry.path().extension() == ".yaml") {
+    if (entry.path().extension() == ".yaml" &&
+        entry.path().parent_path().filename() != "ablations") {
       EXPECT_NO_THROW(load_run_config(entry.path().string(), {})) << entry.path();
       ++loaded;
     }
   }
   EXPECT_GE(loaded, 5);
+}
+
+TEST_F(RunConfigTest, EveryAblationChangesTheQuickstart) {
+  const auto quickstart = kConfigs + "/quickstart.yaml";
+  int loaded = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs + "/ablations")) {
+    const auto named = "run.name=quickstart";
+    const auto changed = load_run_config(quickstart, {named}, {entry.path().string()});
+    EXPECT_NE(dump_config(changed), dump_config(load_run_config(quickstart, {named})))
+        << entry.path();
+    ++loaded;
+  }
+  EXPECT_GE(loaded, 10);
 }
 
 TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
