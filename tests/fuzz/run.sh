@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the fuzzers of the readers and runs each for SECONDS (60 if not given), one after another,
+# Builds the fuzzers of the readers and runs each for SECONDS (60 if not given), all at once,
 # from the seeds in tests/fuzz/corpus. Needs clang. What is found stays in build-fuzz/NAME-*;
 # once it is mended, it belongs to the seeds.
 #
@@ -19,12 +19,21 @@ cmake --preset debug -B "$build" -DCMAKE_CXX_COMPILER=clang++ -DBRAID_FUZZ=ON \
   die "the configuration failed; see $build/configure.log"
 ninja -C "$build" "${targets[@]/%/_fuzz}"
 
-status=0
+step "Fuzzing ${targets[*]} for $seconds s"
+declare -A running
 for target in "${targets[@]}"; do
-  step "Fuzzing $target for $seconds s"
   mkdir -p "$build/corpus/$target"
   "$build/tests/fuzz/${target}_fuzz" -max_total_time="$seconds" -max_len=4096 -timeout=20 \
     -artifact_prefix="$build/$target-" -print_final_stats=1 -print_funcs=0 \
-    -verbosity=0 "$build/corpus/$target" "tests/fuzz/corpus/$target" || status=1
+    -verbosity=0 "$build/corpus/$target" "tests/fuzz/corpus/$target" \
+    >"$build/$target.log" 2>&1 &
+  running[$target]=$!
+done
+status=0
+for target in "${targets[@]}"; do
+  result="nothing found"
+  wait "${running[$target]}" || { status=1 && result="see $build/$target.log"; }
+  runs=$(awk '/number_of_executed_units/ { print $2 }' "$build/$target.log")
+  echo "$target: ${runs:-0} runs, $result"
 done
 exit "$status"
