@@ -106,4 +106,8 @@ Checkpoint load_checkpoint(const fs::path& path, LoadOptions options) {
   return checkpoint;
 }
 
+Hdf5Attributes checkpoint_state(const fs::path& path) {
+  return Hdf5File::open(path / kIndex).read_attributes(kState);
+}
+
 }  // namespace braid

@@ -38,4 +38,7 @@ struct LoadOptions {
 /// damaged or of another version.
 Checkpoint load_checkpoint(const std::filesystem::path& path, LoadOptions options = {});
 
+/// The state alone, of a checkpoint whose digests are not compared.
+Hdf5Attributes checkpoint_state(const std::filesystem::path& path);
+
 }  // namespace braid

@@ -2,6 +2,7 @@
 
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
+#include "kernels/weight.h"
 
 namespace braid {
 

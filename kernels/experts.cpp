@@ -1,6 +1,7 @@
 #include "kernels/experts.h"
 
 #include <ATen/ATen.h>
+#include <torch/custom_class.h>
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
@@ -10,18 +11,59 @@
 namespace braid {
 namespace {
 
-// out[rows of e] = a[rows of e] b[e] for every expert e; a [R, X], b [E, X, Y].
-at::Tensor grouped_product(const at::Tensor& a,
-                           const at::Tensor& b,
-                           const std::vector<int64_t>& first_E) {
-  auto out = at::empty({a.size(0), b.size(2)}, a.options());
-  for (int64_t e = 0; e < b.size(0); ++e) {
-    const int64_t first = first_E[e], rows = first_E[e + 1] - first;
-    if (rows > 0) {
-      auto slice = out.narrow(0, first, rows);
-      at::mm_out(slice, a.narrow(0, first, rows), b.select(0, e));
+// Calls f(e, first row, rows) for every expert that has rows.
+template <class F>
+void for_each_visited(const std::vector<int64_t>& first_E, const F& f) {
+  for (std::size_t e = 0; e + 1 < first_E.size(); ++e) {
+    if (first_E[e + 1] > first_E[e]) {
+      f(static_cast<int64_t>(e), first_E[e], first_E[e + 1] - first_E[e]);
     }
   }
+}
+
+// While one expert's matrix is decoded, the disk reads the next one's.
+void prefetch_after(int64_t e,
+                    const std::vector<Weight>& weights,
+                    const std::vector<int64_t>& first_E) {
+  for (auto next = static_cast<std::size_t>(e) + 1; next < weights.size(); ++next) {
+    if (first_E[next + 1] > first_E[next]) {
+      weights[next].prefetch();
+      return;
+    }
+  }
+}
+
+// out[rows of e] = a[rows of e] w[e]^T for every expert e.
+at::Tensor grouped_product(const at::Tensor& a,
+                           const ExpertWeights& w,
+                           const std::vector<int64_t>& first_E) {
+  auto out = at::empty({a.size(0), w.sizes()[1]}, a.options());
+  for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
+    auto slice = out.narrow(0, first, rows);
+    if (w.quantised()) {
+      prefetch_after(e, w.each(), first_E);
+      multiply_by_rows(a.narrow(0, first, rows), w.each()[e], 0, slice);
+    } else {
+      at::mm_out(slice, a.narrow(0, first, rows), w.stack().select(0, e).t());
+    }
+  });
+  return out;
+}
+
+// out[rows of e] = a[rows of e] w[e].
+at::Tensor grouped_product_back(const at::Tensor& a,
+                                const ExpertWeights& w,
+                                const std::vector<int64_t>& first_E) {
+  auto out = at::empty({a.size(0), w.sizes()[2]}, a.options());
+  for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
+    auto slice = out.narrow(0, first, rows);
+    if (w.quantised()) {
+      prefetch_after(e, w.each(), first_E);
+      multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, slice);
+    } else {
+      at::mm_out(slice, a.narrow(0, first, rows), w.stack().select(0, e));
+    }
+  });
   return out;
 }
 
@@ -32,13 +74,10 @@ at::Tensor grouped_gradient(const at::Tensor& a,
                             const std::vector<int64_t>& first_E) {
   const auto E = static_cast<int64_t>(first_E.size()) - 1;
   auto out = at::zeros({E, a.size(1), b.size(1)}, a.options());
-  for (int64_t e = 0; e < E; ++e) {
-    const int64_t first = first_E[e], rows = first_E[e + 1] - first;
-    if (rows > 0) {
-      auto slice = out.select(0, e);
-      at::mm_out(slice, a.narrow(0, first, rows).t(), b.narrow(0, first, rows));
-    }
-  }
+  for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
+    auto slice = out.select(0, e);
+    at::mm_out(slice, a.narrow(0, first, rows).t(), b.narrow(0, first, rows));
+  });
   return out;
 }
 
@@ -48,28 +87,50 @@ at::Tensor summed_per_token(const at::Tensor& rows_RD, const at::Tensor& row_TK,
   return widened(rows_RD.index_select(0, row_TK)).view({-1, K, rows_RD.size(1)}).sum(1);
 }
 
+// Stacks are inputs of the Function, so that they get gradients; quantised matrices are not.
+struct Matrices : torch::CustomClassHolder {
+  ExpertWeights w1, w2, w3;
+};
+
+std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType type) {
+  return weights.quantised() ? std::nullopt : std::optional(weights.stack().to(type));
+}
+
 class ExpertsFunction : public Function<ExpertsFunction> {
  public:
   static at::Tensor forward(AutogradContext* ctx,
                             const at::Tensor& x_TD,
                             const at::Tensor& experts_TK,
                             const at::Tensor& weights_TK,
-                            const at::Tensor& w1_EFD,
-                            const at::Tensor& w2_EDF,
-                            const at::Tensor& w3_EFD,
+                            const std::optional<at::Tensor>& stack1_EFD,
+                            const std::optional<at::Tensor>& stack2_EDF,
+                            const std::optional<at::Tensor>& stack3_EFD,
+                            const Matrices& quantised,
                             double limit) {
     const int64_t K = experts_TK.size(1);
-    const auto order = sorted_by_expert(experts_TK, w1_EFD.size(0));
+    const auto w1_EFD = chosen(stack1_EFD, quantised.w1), w2_EDF = chosen(stack2_EDF, quantised.w2),
+               w3_EFD = chosen(stack3_EFD, quantised.w3);
+    const auto order = sorted_by_expert(experts_TK, w1_EFD.sizes()[0]);
     const auto token_R = order.pair_R.div(K, "floor");
     const auto x_RD = x_TD.index_select(0, token_R);
-    const auto gate_RF = grouped_product(x_RD, w1_EFD.transpose(1, 2), order.first_E);
-    const auto up_RF = grouped_product(x_RD, w3_EFD.transpose(1, 2), order.first_E);
+    const auto gate_RF = grouped_product(x_RD, w1_EFD, order.first_E);
+    const auto up_RF = grouped_product(x_RD, w3_EFD, order.first_E);
     const auto weight_R = weights_TK.reshape(-1).index_select(0, order.pair_R);
     const auto h_RF =
         swiglu_rows(widened(gate_RF), widened(up_RF), weight_R, limit).to(x_TD.scalar_type());
-    const auto y_RD = grouped_product(h_RF, w2_EDF.transpose(1, 2), order.first_E);
-    ctx->save_for_backward(
-        {x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, order.row_TK, w1_EFD, w2_EDF, w3_EFD});
+    const auto y_RD = grouped_product(h_RF, w2_EDF, order.first_E);
+    ctx->save_for_backward({x_RD,
+                            gate_RF,
+                            up_RF,
+                            h_RF,
+                            weight_R,
+                            token_R,
+                            order.row_TK,
+                            w1_EFD.stack(),
+                            w2_EDF.stack(),
+                            w3_EFD.stack()});
+    ctx->saved_data["quantised"] =
+        at::IValue::make_capsule(c10::make_intrusive<Matrices>(quantised));
     ctx->saved_data["first_E"] = order.first_E;
     ctx->saved_data["limit"] = limit;
     ctx->saved_data["K"] = K;
@@ -79,24 +140,29 @@ class ExpertsFunction : public Function<ExpertsFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto &x_RD = saved[0], &gate_RF = saved[1], &up_RF = saved[2], &h_RF = saved[3],
-               &weight_R = saved[4];
-    const auto &token_R = saved[5], &row_TK = saved[6], &w1_EFD = saved[7], &w2_EDF = saved[8],
-               &w3_EFD = saved[9];
+               &weight_R = saved[4], &token_R = saved[5], &row_TK = saved[6];
+    const auto capsule = ctx->saved_data["quantised"].toCapsule();
+    const auto& quantised = static_cast<const Matrices&>(*capsule);
+    const auto w1_EFD = chosen(saved[7], quantised.w1), w2_EDF = chosen(saved[8], quantised.w2),
+               w3_EFD = chosen(saved[9], quantised.w3);
     const auto first_E = ctx->saved_data["first_E"].toIntVector();
     const double limit = ctx->saved_data["limit"].toDouble();
     const int64_t K = ctx->saved_data["K"].toInt();
+    const auto learns = [&](std::size_t stack) {
+      return !w1_EFD.quantised() && ctx->needs_input_grad(kFirstStack + stack);
+    };
 
     const auto dy_RD = gradients[0].to(x_RD.scalar_type()).index_select(0, token_R);
-    const auto dw2_EDF = grouped_gradient(dy_RD, h_RF, first_E);
-    const auto dh_RF = widened(grouped_product(dy_RD, w2_EDF, first_E));
+    const auto dh_RF = widened(grouped_product_back(dy_RD, w2_EDF, first_E));
     const auto inner =
         swiglu_rows_backward(widened(gate_RF), widened(up_RF), weight_R, dh_RF, limit);
     const auto dgate_RF = inner.dgate.to(x_RD.scalar_type()),
                dup_RF = inner.dup.to(x_RD.scalar_type());
-    const auto dw1_EFD = grouped_gradient(dgate_RF, x_RD, first_E);
-    const auto dw3_EFD = grouped_gradient(dup_RF, x_RD, first_E);
-    const auto dx_RD =
-        grouped_product(dgate_RF, w1_EFD, first_E).add_(grouped_product(dup_RF, w3_EFD, first_E));
+    const auto dw1_EFD = learns(0) ? grouped_gradient(dgate_RF, x_RD, first_E) : at::Tensor();
+    const auto dw2_EDF = learns(1) ? grouped_gradient(dy_RD, h_RF, first_E) : at::Tensor();
+    const auto dw3_EFD = learns(2) ? grouped_gradient(dup_RF, x_RD, first_E) : at::Tensor();
+    const auto dx_RD = grouped_product_back(dgate_RF, w1_EFD, first_E)
+                           .add_(grouped_product_back(dup_RF, w3_EFD, first_E));
     const auto dx_TD = summed_per_token(dx_RD, row_TK, K).to(x_RD.scalar_type());
     const auto dweights_TK = inner.dweight.index_select(0, row_TK).view({-1, K});
     return {dx_TD,
@@ -105,7 +171,15 @@ class ExpertsFunction : public Function<ExpertsFunction> {
             dw1_EFD,
             dw2_EDF,
             dw3_EFD,
-            at::Tensor()};  // ids and limit have none
+            at::Tensor(),
+            at::Tensor()};  // ids, quantised matrices and limit have none
+  }
+
+ private:
+  static constexpr std::size_t kFirstStack = 3;  // among the tensors given to forward()
+
+  static ExpertWeights chosen(const std::optional<at::Tensor>& stack, const ExpertWeights& other) {
+    return stack && stack->defined() ? ExpertWeights(*stack) : other;
   }
 };
 
@@ -114,14 +188,15 @@ class ExpertsFunction : public Function<ExpertsFunction> {
 at::Tensor routed_experts(const at::Tensor& x_TD,
                           const at::Tensor& experts_TK,
                           const at::Tensor& weights_TK,
-                          const at::Tensor& w1_EFD,
-                          const at::Tensor& w2_EDF,
-                          const at::Tensor& w3_EFD,
+                          const ExpertWeights& w1_EFD,
+                          const ExpertWeights& w2_EDF,
+                          const ExpertWeights& w3_EFD,
                           double limit) {
   const auto [T, D] = sizes<2>(x_TD);
-  const auto [E, F, D1] = sizes<3>(w1_EFD);
-  require(w3_EFD.sizes() == w1_EFD.sizes() && w2_EDF.sizes() == at::IntArrayRef({E, D, F}) &&
-              D1 == D && experts_TK.sizes() == weights_TK.sizes() && experts_TK.size(0) == T,
+  const auto sizes1 = w1_EFD.sizes();
+  require(sizes1.size() == 3 && w3_EFD.sizes() == sizes1 &&
+              w2_EDF.sizes() == std::vector<int64_t>{sizes1[0], D, sizes1[1]} && sizes1[2] == D &&
+              experts_TK.sizes() == weights_TK.sizes() && experts_TK.size(0) == T,
           "[routed_experts] shapes do not fit: x ",
           x_TD.sizes(),
           ", experts ",
@@ -129,14 +204,28 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
           ", weights ",
           weights_TK.sizes(),
           ", w1 ",
-          w1_EFD.sizes(),
+          at::IntArrayRef(sizes1),
           ", w2 ",
-          w2_EDF.sizes(),
+          at::IntArrayRef(w2_EDF.sizes()),
           ", w3 ",
-          w3_EFD.sizes());
+          at::IntArrayRef(w3_EFD.sizes()));
+  require(w1_EFD.quantised() == w2_EDF.quantised() && w1_EFD.quantised() == w3_EFD.quantised(),
+          "[routed_experts] w1, w2 and w3 must all be quantised, or none of them");
   const auto type = x_TD.scalar_type();
-  return ExpertsFunction::apply(
-      x_TD, experts_TK, weights_TK, w1_EFD.to(type), w2_EDF.to(type), w3_EFD.to(type), limit);
+  Matrices quantised;
+  if (w1_EFD.quantised()) {
+    quantised.w1 = w1_EFD;
+    quantised.w2 = w2_EDF;
+    quantised.w3 = w3_EFD;
+  }
+  return ExpertsFunction::apply(x_TD,
+                                experts_TK,
+                                weights_TK,
+                                stack_in(w1_EFD, type),
+                                stack_in(w2_EDF, type),
+                                stack_in(w3_EFD, type),
+                                quantised,
+                                limit);
 }
 
 }  // namespace braid

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/weight.h"
+
 namespace braid {
 
 /// The routed experts of an MoE layer, applied to the tokens routed to them:
@@ -11,24 +13,25 @@ namespace braid {
 ///   experts[t, k]
 ///
 /// x_TD any float type; experts_TK int64, distinct within a row; weights_TK wide; w1_EFD, w3_EFD,
-/// w2_EDF master weights (cast to x's type).  The sum over k is wide, in the order of k whatever
-/// the batch, and so is the result out_TD.  No token is ever dropped.  Gradients: x, weights, w1,
-/// w2, w3. Source: architecture.md 2.9, release code.
+/// w2_EDF stacks of master weights (cast to x's type) or quantised matrices, which only the experts
+/// that tokens visit are decoded from.  The sum over k is wide, in the order of k whatever the
+/// batch, and so is the result out_TD.  No token is ever dropped.  Gradients: x, weights, and the
+/// stacks that require one. Source: architecture.md 2.9, release code.
 at::Tensor routed_experts(const at::Tensor& x_TD,
                           const at::Tensor& experts_TK,
                           const at::Tensor& weights_TK,
-                          const at::Tensor& w1_EFD,
-                          const at::Tensor& w2_EDF,
-                          const at::Tensor& w3_EFD,
+                          const ExpertWeights& w1_EFD,
+                          const ExpertWeights& w2_EDF,
+                          const ExpertWeights& w3_EFD,
                           double limit);
 
 /// The same in plain LibTorch.
 at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const at::Tensor& experts_TK,
                                     const at::Tensor& weights_TK,
-                                    const at::Tensor& w1_EFD,
-                                    const at::Tensor& w2_EDF,
-                                    const at::Tensor& w3_EFD,
+                                    const ExpertWeights& w1_EFD,
+                                    const ExpertWeights& w2_EDF,
+                                    const ExpertWeights& w3_EFD,
                                     double limit);
 
 /// The (token, choice) pairs sorted by expert, pairs of one expert in token order.

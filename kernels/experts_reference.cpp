@@ -8,6 +8,17 @@
 #include "kernels/swiglu.h"
 
 namespace braid {
+namespace {
+
+std::vector<Weight> matrices_of(const ExpertWeights& weights) {
+  if (weights.quantised()) {
+    return weights.each();
+  }
+  const auto matrices = weights.stack().unbind(0);
+  return {matrices.begin(), matrices.end()};
+}
+
+}  // namespace
 
 ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) {
   const auto pairs = experts_TK.contiguous();
@@ -40,16 +51,16 @@ ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) 
 at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const at::Tensor& experts_TK,
                                     const at::Tensor& weights_TK,
-                                    const at::Tensor& w1_EFD,
-                                    const at::Tensor& w2_EDF,
-                                    const at::Tensor& w3_EFD,
+                                    const ExpertWeights& w1_EFD,
+                                    const ExpertWeights& w2_EDF,
+                                    const ExpertWeights& w3_EFD,
                                     double limit) {
   const auto [T, K] = sizes<2>(experts_TK);
-  const int64_t E = w1_EFD.size(0);
+  const int64_t E = w1_EFD.sizes()[0];
   const auto order = sorted_by_expert(experts_TK, E);
   const auto x_RD = x_TD.index_select(0, order.pair_R.div(K, "floor"));
   const auto weight_R1 = weights_TK.flatten().index_select(0, order.pair_R).unsqueeze(-1);
-  const auto w1 = w1_EFD.unbind(0), w2 = w2_EDF.unbind(0), w3 = w3_EFD.unbind(0);
+  const auto w1 = matrices_of(w1_EFD), w2 = matrices_of(w2_EDF), w3 = matrices_of(w3_EFD);
   std::vector<at::Tensor> y_RD;
   for (int64_t e = 0; e < E; ++e) {
     const int64_t first = order.first_E[e], rows = order.first_E[e + 1] - first;
@@ -57,9 +68,10 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
       continue;
     }
     const auto x = x_RD.narrow(0, first, rows);
-    const auto hidden = clamped_swiglu_reference(project(x, w1[e]), project(x, w3[e]), limit);
+    const auto hidden =
+        clamped_swiglu_reference(project_reference(x, w1[e]), project_reference(x, w3[e]), limit);
     const auto weighted = (widened(hidden) * weight_R1.narrow(0, first, rows)).to(x.scalar_type());
-    y_RD.push_back(project(weighted, w2[e]));
+    y_RD.push_back(project_reference(weighted, w2[e]));
   }
   if (y_RD.empty()) {
     return at::zeros_like(x_TD, x_TD.options().dtype(wide_type(x_TD)));

@@ -15,7 +15,4 @@ inline at::Tensor widened(const at::Tensor& x) {
   return x.to(wide_type(x));
 }
 
-/// y = x W^T with W [out, in] in x's type (master weights are wider in bfloat16 models).
-at::Tensor project(const at::Tensor& x, const at::Tensor& weight);
-
 }  // namespace braid

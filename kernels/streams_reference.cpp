@@ -2,6 +2,7 @@
 
 #include "kernels/precision.h"
 #include "kernels/streams.h"
+#include "kernels/weight.h"
 
 namespace braid {
 

@@ -11,6 +11,7 @@
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "kernels/weight.h"
 #include "model/indexer_loss.h"
 
 namespace braid {
@@ -25,13 +26,13 @@ Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerC
       eps_(config.rms_norm_eps) {
   const int64_t D = config.hidden_size, L = config.q_lora_rank, N = num_heads_, H = head_dim_;
   sink_ = scope.constant("attn_sink", {N}, 0);
-  wq_a_ = scope.normal("wq_a.weight", {L, D});
+  wq_a_ = scope.matrix("wq_a.weight", {L, D});
   q_norm_ = scope.constant("q_norm.weight", {L}, 1);
-  wq_b_ = scope.normal("wq_b.weight", {N * H, L});
-  wkv_ = scope.normal("wkv.weight", {H, D});
+  wq_b_ = scope.matrix("wq_b.weight", {N * H, L});
+  wkv_ = scope.matrix("wkv.weight", {H, D});
   kv_norm_ = scope.constant("kv_norm.weight", {H}, 1);
-  wo_a_ = scope.normal("wo_a.weight", {groups_ * config.o_lora_rank, N * H / groups_});
-  wo_b_ = scope.normal("wo_b.weight", {D, groups_ * config.o_lora_rank});
+  wo_a_ = scope.matrix("wo_a.weight", {groups_ * config.o_lora_rank, N * H / groups_});
+  wo_b_ = scope.matrix("wo_b.weight", {D, groups_ * config.o_lora_rank});
   if (layer.compresses()) {
     const bool overlap = layer.attention == AttentionKind::kCsa;
     compressor_.emplace(scope.inner("compressor"), D, H, layer.ratio, overlap, eps_);
@@ -107,9 +108,7 @@ at::Tensor Attention::output(const at::Tensor& o_BSNH) const {
   const auto [B, S, N, H] = sizes<4>(o_BSNH);
   // Each group of heads has its own projection: block-diagonal, then one matrix over all latents.
   const auto heads_GTX = o_BSNH.reshape({B * S, groups_, N * H / groups_}).transpose(0, 1);
-  const auto wo_a_GXO =
-      wo_a_.to(o_BSNH.scalar_type()).view({groups_, -1, N * H / groups_}).transpose(1, 2);
-  const auto latent_GTO = at::bmm(heads_GTX, wo_a_GXO);
+  const auto latent_GTO = grouped_project(heads_GTX, wo_a_);
   return project(latent_GTO.transpose(0, 1).reshape({B, S, -1}), wo_b_);
 }
 

@@ -44,7 +44,8 @@ class Attention {
   int64_t num_heads_, head_dim_, groups_, window_;
   std::optional<int64_t> topk_;
   double eps_;
-  at::Tensor sink_, wq_a_, q_norm_, wq_b_, wkv_, kv_norm_, wo_a_, wo_b_;
+  at::Tensor sink_, q_norm_, kv_norm_;
+  Weight wq_a_, wq_b_, wkv_, wo_a_, wo_b_;
   std::optional<Compressor> compressor_;
   std::optional<Indexer> indexer_;
 };

@@ -8,6 +8,7 @@
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
+#include "kernels/weight.h"
 
 namespace braid {
 namespace {

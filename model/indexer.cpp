@@ -8,13 +8,14 @@
 #include "core/sizes.h"
 #include "kernels/precision.h"
 #include "kernels/rope.h"
+#include "kernels/weight.h"
 
 namespace braid {
 
 Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
     : num_heads_(config.index_n_heads),
       head_dim_(config.index_head_dim),
-      wq_b_(scope.normal("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
+      wq_b_(scope.matrix("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
       weights_proj_(scope.normal("weights_proj.weight", {num_heads_, config.hidden_size})),
       compressor_(scope.inner("compressor"),
                   config.hidden_size,

@@ -21,7 +21,8 @@ class Indexer {
 
  private:
   int64_t num_heads_, head_dim_;
-  at::Tensor wq_b_, weights_proj_;
+  Weight wq_b_;
+  at::Tensor weights_proj_;
   Compressor compressor_;
 };
 

@@ -6,6 +6,7 @@
 #include "kernels/experts.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
+#include "kernels/weight.h"
 
 namespace braid {
 
@@ -13,13 +14,13 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind)
     : limit_(config.swiglu_limit), router_(scope.inner("gate"), config, kind) {
   const int64_t E = config.n_routed_experts, F = config.moe_intermediate_size,
                 D = config.hidden_size;
-  w1_EFD_ = scope.normal("experts.*.w1.weight", {E, F, D});
-  w2_EDF_ = scope.normal("experts.*.w2.weight", {E, D, F});
-  w3_EFD_ = scope.normal("experts.*.w3.weight", {E, F, D});
+  w1_EFD_ = scope.experts("experts.*.w1.weight", {E, F, D});
+  w2_EDF_ = scope.experts("experts.*.w2.weight", {E, D, F});
+  w3_EFD_ = scope.experts("experts.*.w3.weight", {E, F, D});
   if (config.n_shared_experts > 0) {
-    shared_w1_FD_ = scope.normal("shared_experts.w1.weight", {F, D});
-    shared_w2_DF_ = scope.normal("shared_experts.w2.weight", {D, F});
-    shared_w3_FD_ = scope.normal("shared_experts.w3.weight", {F, D});
+    shared_w1_FD_ = scope.matrix("shared_experts.w1.weight", {F, D});
+    shared_w2_DF_ = scope.matrix("shared_experts.w2.weight", {D, F});
+    shared_w3_FD_ = scope.matrix("shared_experts.w3.weight", {F, D});
   }
 }
 

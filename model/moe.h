@@ -23,8 +23,8 @@ class Moe {
  private:
   double limit_;
   Router router_;
-  at::Tensor w1_EFD_, w2_EDF_, w3_EFD_;
-  at::Tensor shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert
+  ExpertWeights w1_EFD_, w2_EDF_, w3_EFD_;
+  Weight shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert
 };
 
 }  // namespace braid

@@ -5,6 +5,7 @@
 #include "core/ignored_target.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
+#include "kernels/weight.h"
 
 namespace braid {
 namespace {
@@ -27,8 +28,8 @@ at::Tensor shifted_within_documents(const at::Tensor& values_BS,
 
 Mtp::Mtp(const Scope& scope, const ModelConfig& config)
     : eps_(config.rms_norm_eps),
-      e_proj_(scope.normal("e_proj.weight", {config.hidden_size, config.hidden_size})),
-      h_proj_(scope.normal("h_proj.weight", {config.hidden_size, config.hidden_size})),
+      e_proj_(scope.matrix("e_proj.weight", {config.hidden_size, config.hidden_size})),
+      h_proj_(scope.matrix("h_proj.weight", {config.hidden_size, config.hidden_size})),
       enorm_(scope.constant("enorm.weight", {config.hidden_size}, 1)),
       hnorm_(scope.constant("hnorm.weight", {config.hidden_size}, 1)),
       norm_(scope.constant("norm.weight", {config.hidden_size}, 1)),

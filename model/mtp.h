@@ -20,7 +20,8 @@ class Mtp {
 
  private:
   double eps_;
-  at::Tensor e_proj_, h_proj_, enorm_, hnorm_, norm_;
+  Weight e_proj_, h_proj_;
+  at::Tensor enorm_, hnorm_, norm_;
   Block block_;
   StreamHead head_;
 };

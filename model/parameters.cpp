@@ -1,6 +1,6 @@
 #include "model/parameters.h"
 
-#include <map>
+#include <set>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/codec.h"
 
 namespace braid {
 namespace {
@@ -26,6 +27,14 @@ void fill(at::Tensor tensor, const Initializer& value) {
     fill_as(tensor.data_ptr<double>());
   } else {
     fill_as(tensor.data_ptr<float>());
+  }
+}
+
+void copy_from(const Weight& stored, at::Tensor& target) {
+  if (stored.quantised()) {
+    decode_block({stored.values, stored.scales}, 0, 0, target);
+  } else {
+    target.copy_(stored.values);
   }
 }
 
@@ -52,12 +61,48 @@ at::Tensor Parameters::add(const std::string& name,
                            bool trained,
                            const std::function<void(at::Tensor&)>& fill) {
   auto value = at::empty(shape, at::device(without_values ? at::kMeta : at::kCPU).dtype(dtype));
-  if (!without_values) {
+  if (!without_values && source_ != nullptr) {
+    for (auto& slice : unstacked({{name, value}})) {
+      copy_from(source_->read(slice.name), slice.value);
+    }
+  } else if (!without_values) {
     fill(value);
   }
   value.set_requires_grad(trained);
-  parameters_.push_back({name, value, trained});
+  parameters_.push_back({name, value, trained, {}});
   return value;
+}
+
+std::vector<Weight> Parameters::add_quantised(const std::string& name, at::IntArrayRef shape) {
+  if (without_values || source_ == nullptr || !source_->keeps_codes(name)) {
+    return {};
+  }
+  const auto value = at::empty(shape, at::device(at::kMeta).dtype(dtype_));
+  std::vector<Weight> weights;
+  for (const auto& slice : unstacked({{name, value}})) {
+    weights.push_back(source_->read(slice.name));
+    if (!weights.back().quantised()) {
+      return {};
+    }
+  }
+  parameters_.push_back({name, value, /*trained=*/true, weights});
+  return weights;
+}
+
+Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
+  if (auto stored = add_quantised(name, shape); !stored.empty()) {
+    auto& weight = parameters_.back().quantised.front();
+    weight = Weight(weight.values.clone(), weight.scales.clone());
+    return weight;
+  }
+  return normal(name, shape);
+}
+
+ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape_EOI) {
+  if (auto stored = add_quantised(name, shape_EOI); !stored.empty()) {
+    return ExpertWeights(std::move(stored));
+  }
+  return normal(name, shape_EOI);
 }
 
 at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
@@ -98,37 +143,47 @@ at::Tensor Parameters::untrained_table(const std::string& name,
 std::vector<NamedTensor> Parameters::tensors() const {
   std::vector<NamedTensor> result;
   for (const auto& parameter : parameters_) {
-    result.push_back({parameter.name, parameter.value.detach()});
+    if (parameter.quantised.empty()) {
+      result.push_back({parameter.name, parameter.value.detach()});
+    }
   }
   return unstacked(result);
 }
 
 void Parameters::load(const std::vector<NamedTensor>& values, const std::string& source) {
   std::map<std::string, at::Tensor> given;
+  std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& [name, value] : values) {
     require(given.emplace(name, value).second, source, ": tensor ", name, " occurs twice");
+    shapes[name] = value.sizes().vec();
   }
-  std::vector<std::string> missing, misshapen;
-  const auto targets = tensors();
-  for (const auto& [name, target] : targets) {
-    const auto found = given.find(name);
-    if (found == given.end()) {
+  require_tensors_of(*this, shapes, source);
+  for (const auto& [name, target] : tensors()) {
+    target.copy_(given.at(name));
+  }
+}
+
+void require_tensors_of(const Parameters& parameters,
+                        const std::map<std::string, std::vector<int64_t>>& shapes,
+                        const std::string& source) {
+  std::vector<std::string> missing, unexpected, misshapen;
+  std::set<std::string> known;
+  for (const auto& [name, target] : parameters.tensors()) {
+    known.insert(name);
+    const auto found = shapes.find(name);
+    if (found == shapes.end()) {
       missing.push_back(name);
-    } else if (found->second.sizes() != target.sizes()) {
-      misshapen.push_back(
-          text(name, " is ", found->second.sizes(), ", the configuration says ", target.sizes()));
+    } else if (target.sizes() != at::IntArrayRef(found->second)) {
+      misshapen.push_back(text(name,
+                               " is ",
+                               at::IntArrayRef(found->second),
+                               ", the configuration says ",
+                               target.sizes()));
     }
   }
-  std::vector<std::string> unexpected;
-  if (given.size() + missing.size() != targets.size()) {
-    std::map<std::string, bool> known;
-    for (const auto& target : targets) {
-      known[target.name] = true;
-    }
-    for (const auto& [name, value] : given) {
-      if (!known.contains(name)) {
-        unexpected.push_back(name);
-      }
+  for (const auto& [name, shape] : shapes) {
+    if (!known.contains(name)) {
+      unexpected.push_back(name);
     }
   }
   require(missing.empty() && unexpected.empty() && misshapen.empty(),
@@ -138,9 +193,6 @@ void Parameters::load(const std::vector<NamedTensor>& values, const std::string&
           unexpected.empty() ? "" : " unexpected: " + listed(unexpected) + ";",
           misshapen.empty() ? "" : " of another shape: " + listed(misshapen) + ";",
           " check that weights and configuration belong together");
-  for (const auto& [name, target] : targets) {
-    target.copy_(given.at(name));
-  }
 }
 
 }  // namespace braid

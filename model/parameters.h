@@ -2,12 +2,14 @@
 // Every tensor of a model, once, under its release name. Layers hold handles to the same storage.
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
+#include "kernels/weight.h"
 
 namespace braid {
 
@@ -16,9 +18,18 @@ namespace braid {
 using Initializer = std::function<double(int64_t index)>;
 
 struct Parameter {
-  std::string name;  ///< release name; "*" runs over the experts (core/named_tensor.h)
-  at::Tensor value;
+  std::string name;     ///< release name; "*" runs over the experts (core/named_tensor.h)
+  at::Tensor value;     ///< shape and type only (meta device) where `quantised` has the values
   bool trained = true;  ///< false: not moved by gradients (gate.bias, tid2eid)
+  std::vector<Weight> quantised;  ///< frozen codes: one matrix, or one for each expert
+};
+
+/// Where the values of a model's parameters come from instead of being drawn.
+struct WeightSource {
+  /// The tensor of this release name.
+  std::function<Weight(const std::string& name)> read;
+  /// Whether this parameter ("*" for experts), where quantised, stays so and is frozen.
+  std::function<bool(const std::string& name)> keeps_codes;
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without
@@ -38,11 +49,20 @@ class WithoutValues {
 class Parameters {
  public:
   /// Floating-point parameters get `dtype`: float32 masters, or float64 in a float64 model.
-  Parameters(at::ScalarType dtype, uint64_t seed, double initializer_range)
-      : dtype_(dtype), seed_(seed), initializer_range_(initializer_range) {}
+  /// With a source, which must outlive the constructions, all values come from it, one tensor at a
+  /// time.
+  Parameters(at::ScalarType dtype,
+             uint64_t seed,
+             double initializer_range,
+             const WeightSource* source = nullptr)
+      : dtype_(dtype), seed_(seed), initializer_range_(initializer_range), source_(source) {}
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
   at::Tensor normal(const std::string& name, at::IntArrayRef shape);
+  /// The same; from a source they may stay quantised.  Experts, a name with "*", then stay where
+  /// the source has them (in a file mapping), other matrices are copied.
+  Weight matrix(const std::string& name, at::IntArrayRef shape);
+  ExpertWeights experts(const std::string& name, at::IntArrayRef shape_EOI);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
   at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value);
   /// Parameters that no gradient moves.
@@ -53,7 +73,7 @@ class Parameters {
 
   const std::vector<Parameter>& all() const { return parameters_; }
 
-  /// All tensors, experts apart: what a checkpoint holds.
+  /// All tensors but the quantised ones, experts apart: what a checkpoint of a run holds.
   std::vector<NamedTensor> tensors() const;
 
   /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen
@@ -68,9 +88,13 @@ class Parameters {
                  bool trained,
                  const std::function<void(at::Tensor&)>& fill);
 
+  /// The codes of a parameter that stays quantised, declared; empty for any other.
+  std::vector<Weight> add_quantised(const std::string& name, at::IntArrayRef shape);
+
   at::ScalarType dtype_;
   uint64_t seed_;
   double initializer_range_;
+  const WeightSource* source_;
   std::vector<Parameter> parameters_;
 };
 
@@ -83,6 +107,12 @@ class Scope {
   Scope inner(const std::string& name) const { return {parameters_, path(name)}; }
   at::Tensor normal(const std::string& name, at::IntArrayRef shape) const {
     return parameters_.normal(path(name), shape);
+  }
+  Weight matrix(const std::string& name, at::IntArrayRef shape) const {
+    return parameters_.matrix(path(name), shape);
+  }
+  ExpertWeights experts(const std::string& name, at::IntArrayRef shape) const {
+    return parameters_.experts(path(name), shape);
   }
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);
@@ -111,5 +141,11 @@ class Scope {
   Parameters& parameters_;
   std::string prefix_;
 };
+
+/// Throws Error listing missing, unexpected and misshapen tensors unless `shapes` (by release name)
+/// are exactly those of `parameters`.
+void require_tensors_of(const Parameters& parameters,
+                        const std::map<std::string, std::vector<int64_t>>& shapes,
+                        const std::string& source);
 
 }  // namespace braid

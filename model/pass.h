@@ -1,6 +1,7 @@
 #pragma once
 // What one pass through the model is given and may report.
 
+#include <functional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -37,8 +38,9 @@ struct LayerObservation {
 };
 
 struct Observations {
-  std::vector<LayerObservation> layers;  ///< decoder layers, then the MTP block
-  std::vector<at::Tensor> streams_BSMD;  ///< after each decoder layer, with keep_streams
+  std::vector<LayerObservation> layers;         ///< decoder layers, then the MTP block
+  std::vector<at::Tensor> streams_BSMD;         ///< after each decoder layer, with keep_streams
+  std::function<void(int64_t layer)> on_layer;  ///< called after each decoder layer, if set
 };
 
 }  // namespace braid

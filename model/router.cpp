@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "kernels/precision.h"
+#include "kernels/weight.h"
 
 namespace braid {
 

@@ -6,6 +6,7 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
+#include "kernels/weight.h"
 #include "model/recompute.h"
 
 namespace braid {
@@ -18,10 +19,13 @@ Tokens whole_documents(const at::Tensor& ids_BS) {
   return {ids_BS, at::zeros_like(ids_BS), at::arange(ids_BS.size(1), at::kLong).expand_as(ids_BS)};
 }
 
-Transformer::Transformer(const ModelConfig& config, at::ScalarType compute, uint64_t seed)
+Transformer::Transformer(const ModelConfig& config,
+                         at::ScalarType compute,
+                         uint64_t seed,
+                         const WeightSource* source)
     : config_(config),
       compute_(compute),
-      parameters_(parameter_type(compute), seed, config.initializer_range) {
+      parameters_(parameter_type(compute), seed, config.initializer_range, source) {
   config.validate();
   const Scope root(parameters_, "");
   embed_VD_ = root.normal("embed.weight", {config.vocab_size, config.hidden_size});
@@ -146,6 +150,9 @@ at::Tensor Transformer::run(const Tokens& tokens,
       return results;
     };
     X_BSMD = run_segment(segment, X_BSMD, options, first, end, observed);
+    if (observations != nullptr && observations->on_layer) {
+      observations->on_layer(end / 2 - 1);
+    }
     if (options.keep_streams) {
       observations->streams_BSMD.push_back(X_BSMD);
     }

@@ -29,8 +29,11 @@ struct Hidden {
 /// A model of the DeepSeek-V4 design (architecture.md 2.0).
 class Transformer {
  public:
-  /// Initial values are a pure function of (seed, release name, element).
-  Transformer(const ModelConfig& config, at::ScalarType compute, uint64_t seed);
+  /// Initial values are a pure function of (seed, release name, element), or come from a source.
+  Transformer(const ModelConfig& config,
+              at::ScalarType compute,
+              uint64_t seed,
+              const WeightSource* source = nullptr);
 
   Hidden forward(const Tokens& tokens,
                  const PassOptions& options = {},

@@ -1,5 +1,7 @@
 #include "train/open_model.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "checkpoint/history.h"
@@ -26,28 +28,29 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           "' has no place in a DeepSeek-V4 model (",
           renamed.unknown.size(),
           " such names)");
-  bool has_mtp = false;
-  for (const auto& [name, value] : renamed.tensors) {
-    has_mtp = has_mtp || name.starts_with("mtp.");
-    require(value.is_floating_point() || value.scalar_type() == at::kLong ||
-                value.scalar_type() == at::kInt,
-            folder.string(),
-            ": tensor ",
-            name,
-            " is stored as ",
-            value.scalar_type(),
-            "; quantised checkpoints cannot be read yet");
-  }
+  const bool has_mtp = std::ranges::any_of(
+      renamed.tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
   if (!has_mtp) {
     config.num_nextn_predict_layers = 0;  // Hugging Face drops the block but keeps the key
   }
-  return {std::move(config), renamed.tensors, std::nullopt, folder.string()};
+  return {std::move(config),
+          stored_weights(renamed.tensors, /*mapped=*/true, folder.string()),
+          std::nullopt,
+          folder.string()};
 }
 
 StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint = load_checkpoint(folder);  // first: it checks config.yaml's digest too
   const auto config = load_run_config((folder / "config.yaml").string(), {});
-  return {config.model, weights_in(checkpoint), config.tokenizer.kind, folder.string()};
+  StoredWeights weights;
+  if (const auto base = base_of(checkpoint, folder); !base.empty()) {
+    weights = read_model(base).weights;
+  }
+  for (auto& [name, weight] :
+       stored_weights(weights_in(checkpoint), /*mapped=*/false, folder.string())) {
+    weights[name] = std::move(weight);
+  }
+  return {config.model, std::move(weights), config.tokenizer.kind, folder.string()};
 }
 
 }  // namespace
@@ -63,11 +66,45 @@ std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
   return weights;
 }
 
-OpenedModel open_model(const fs::path& path, at::ScalarType compute) {
+std::string base_of(const Checkpoint& checkpoint, const fs::path& folder) {
+  const auto found = checkpoint.state.find("base_model");
+  if (found == checkpoint.state.end()) {
+    return {};
+  }
+  const auto& base = std::get<std::string>(found->second);
+  require(fs::is_directory(base),
+          folder.string(),
+          ": its frozen weights are in ",
+          base,
+          ", which is no folder; put the base model back there");
+  return base;
+}
+
+std::unique_ptr<Transformer> model_of(const StoredModel& stored,
+                                      at::ScalarType compute,
+                                      uint64_t seed,
+                                      const std::function<bool(const std::string&)>& keeps_codes) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, weight] : stored.weights) {
+    shapes[name] = weight.quantised() ? std::vector{weight.rows(), weight.columns()}
+                                      : weight.values.sizes().vec();
+  }
+  {
+    const WithoutValues without_values;
+    require_tensors_of(
+        Transformer(stored.config, compute, seed).parameters(), shapes, stored.source);
+  }
+  const WeightSource source{
+      .read = [&](const std::string& name) { return stored.weights.at(name); },
+      .keeps_codes = keeps_codes};
+  return std::make_unique<Transformer>(stored.config, compute, seed, &source);
+}
+
+OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
   const auto stored = read_model(path);
   OpenedModel opened;
-  opened.model = std::make_unique<Transformer>(stored.config, compute, /*seed=*/0);
-  opened.model->parameters().load(stored.weights, stored.source);
+  opened.model =
+      model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });
   opened.tokenizer = stored.tokenizer ? make_tokenizer(*stored.tokenizer) : nullptr;
   opened.source = stored.source;
   return opened;

@@ -1,11 +1,13 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/store.h"
+#include "checkpoint/stored_weights.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
 
@@ -14,18 +16,31 @@ namespace braid {
 /// What a MODEL folder holds, unopened.
 struct StoredModel {
   ModelConfig config;
-  std::vector<NamedTensor> weights;      ///< by release name
+  StoredWeights weights;                 ///< by release name; views of files where there are files
   std::optional<std::string> tokenizer;  ///< its kind, where the folder tells
   std::string source;                    ///< the folder the weights came from
 };
 
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with
-/// config.json and safetensors under Hugging Face or release names.  Throws Error that says what
-/// was looked for.
+/// config.json and safetensors under Hugging Face or release names, quantised or not.  A checkpoint
+/// of a run on a quantised base is completed from that base.  Throws Error that says what was
+/// looked for.
 StoredModel read_model(const std::filesystem::path& path);
 
 /// The weights in a training checkpoint, by release name.
 std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint);
+
+/// The folder of the quantised base model that a checkpoint's run left its frozen weights in; empty
+/// where the checkpoint holds them all.  Throws Error when it is gone.
+std::string base_of(const Checkpoint& checkpoint, const std::filesystem::path& folder);
+
+/// A model with the stored weights: each tensor is read once, straight into its parameter.
+/// `keeps_codes` tells which parameters ("*" for experts) stay quantised, and so frozen, where the
+/// file has them so.  Throws Error listing tensors that are missing, unexpected or misshapen.
+std::unique_ptr<Transformer> model_of(const StoredModel& stored,
+                                      at::ScalarType compute,
+                                      uint64_t seed,
+                                      const std::function<bool(const std::string&)>& keeps_codes);
 
 /// A MODEL as every command takes it.
 struct OpenedModel {
@@ -34,6 +49,9 @@ struct OpenedModel {
   std::string source;                    ///< the folder the weights came from
 };
 
-OpenedModel open_model(const std::filesystem::path& path, at::ScalarType compute);
+/// For use without training: quantised weights stay quantised, unless `trainable`.
+OpenedModel open_model(const std::filesystem::path& path,
+                       at::ScalarType compute,
+                       bool trainable = false);
 
 }  // namespace braid

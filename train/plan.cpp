@@ -7,6 +7,7 @@
 #include "model/transformer.h"
 #include "optim/group_table.h"
 #include "train/flops.h"
+#include "train/groups.h"
 #include "train/parts.h"
 
 namespace braid {
@@ -120,16 +121,7 @@ PartPlan Plan::total() const {
 Plan plan_training(const RunConfig& config) {
   const WithoutValues without_values;
   const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
-  std::vector<NamedTensor> trained;
-  for (const auto& parameter : model.parameters().all()) {
-    if (parameter.trained) {
-      trained.push_back({parameter.name, parameter.value});
-    }
-  }
-  const GroupingFacts facts{.num_heads = config.model.num_attention_heads,
-                            .num_output_groups = config.model.o_groups,
-                            .trained = ever_trained(config)};
-  const auto groups = group_parameters(trained, facts, config.optimizer);
+  const auto groups = parameter_groups(model, config);
   Plan plan;
   plan.stages = planned_stages(config, groups);
   plan.parts = planned_parts(model, plan.stages.back().regime);

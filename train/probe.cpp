@@ -95,7 +95,8 @@ std::vector<NamedTensor> probe(Transformer& model,
   require(!options.mtp || model.has_mtp(), "[probe] --mtp: the model has no MTP block");
   const auto targets_BS = given_targets_BS.defined() ? given_targets_BS : next_id_targets(ids_BS);
   const auto tokens = whole_documents(ids_BS);
-  Observations observations;
+  const at::AutoGradMode with_gradients(options.gradients);
+  Observations observations{.layers = {}, .streams_BSMD = {}, .on_layer = options.on_layer};
   const auto hidden = model.forward(tokens, {.keep_streams = options.streams}, &observations);
   const auto logits = model.logits(hidden.final_BSD);
   const auto loss = mean_loss(model, hidden.final_BSD, targets_BS);

@@ -1,13 +1,33 @@
+#include <chrono>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 
 #include "checkpoint/safetensors.h"
+#include "kernels/weight.h"
 #include "train/command_options.h"
 #include "train/commands.h"
+#include "train/memory.h"
 #include "train/open_model.h"
 #include "train/probe.h"
 
 namespace braid {
+namespace {
+
+// Where time and memory went.
+void print_usage(double seconds) {
+  const auto& times = product_times();
+  std::cout << std::fixed << std::setprecision(1) << "time: " << seconds << " s";
+  if (times.decoding > 0) {
+    std::cout << ", of which products with quantised weights: multiplying " << times.multiplying
+              << " s, decoding " << times.decoding << " s, waiting for the disk " << times.waiting
+              << " s";
+  }
+  std::cout << "\nmemory: at most " << bytes_text(peak_resident_bytes()) << " resident, "
+            << bytes_text(TensorMemory::take_peak()) << " in tensors of its own" << std::endl;
+}
+
+}  // namespace
 
 Command probe_command(CLI::App& app) {
   struct Arguments {
@@ -36,14 +56,23 @@ Command probe_command(CLI::App& app) {
       "--dtype float64 --gradients");
 
   return [arguments] {
+    TensorMemory::watch();
     const SafetensorsFile inputs(arguments->inputs);
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
-    const auto opened = open_model(arguments->model, arguments->dtype);
+    const auto opened =
+        open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
-    const auto results =
-        probe(*opened.model, inputs.tensor("input_ids"), labels, arguments->options);
+    auto options = arguments->options;
+    options.on_layer = [count = opened.model->config().num_hidden_layers](int64_t layer) {
+      std::cerr << "\rlayer " << layer + 1 << "/" << count << (layer + 1 == count ? "\n" : "")
+                << std::flush;
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    const auto results = probe(*opened.model, inputs.tensor("input_ids"), labels, options);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     write_safetensors(arguments->outputs, results);
     std::cout << arguments->outputs << ": " << results.size() << " tensors" << std::endl;
+    print_usage(seconds.count());
     return 0;
   };
 }

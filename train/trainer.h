@@ -77,6 +77,7 @@ class Trainer {
   void validate();
 
   // trainer_state.cpp
+  std::unique_ptr<Transformer> initial_model(const ResumeFrom& from) const;
   void save();
   bool take_up(const ResumeFrom& from);
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);

@@ -163,7 +163,12 @@ void Trainer::report_memory(const StepResult& result) {
     return;
   }
   measured_shape_ = result.shape;
-  const int64_t weights = bytes_of(model_->parameters().tensors());
+  int64_t weights = bytes_of(model_->parameters().tensors());
+  for (const auto& parameter : model_->parameters().all()) {
+    for (const auto& weight : parameter.quantised) {
+      weights += weight.mapped ? 0 : weight.nbytes();
+    }
+  }
   const int64_t state = bytes_of(optimizer_->state());
   int64_t gradients = 0;
   for (const auto& parameter : model_->parameters().all()) {

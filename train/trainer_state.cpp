@@ -1,4 +1,5 @@
 // What a run keeps on disk: its folder, its data, and saving and resuming.
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <optional>
@@ -14,10 +15,10 @@
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
 #include "core/file.h"
+#include "train/groups.h"
 #include "train/memory.h"
 #include "train/open_model.h"
 #include "train/trainer.h"
-
 namespace braid {
 
 namespace fs = std::filesystem;
@@ -96,19 +97,8 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
   data_ = prepare_data(config_.data, *tokenizer_, folder);
-  model_ = std::make_unique<Transformer>(
-      config_.model, scalar_type(config_.train.dtype), static_cast<uint64_t>(config_.run.seed));
-  std::vector<NamedTensor> trained;
-  for (const auto& parameter : model_->parameters().all()) {
-    if (parameter.trained) {
-      trained.push_back({parameter.name, parameter.value});
-    }
-  }
-  const GroupingFacts facts{.num_heads = config_.model.num_attention_heads,
-                            .num_output_groups = config_.model.o_groups,
-                            .trained = ever_trained(config_)};
-  optimizer_ = std::make_unique<Optimizer>(config_.optimizer,
-                                           group_parameters(trained, facts, config_.optimizer));
+  model_ = initial_model(from);
+  optimizer_ = std::make_unique<Optimizer>(config_.optimizer, parameter_groups(*model_, config_));
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
                             .pack_window = config_.data.pack_window};
   loader_ = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
@@ -122,6 +112,28 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
 }
 
 Trainer::~Trainer() = default;
+
+// Weights of another model where the run begins, or again where its checkpoints leave frozen ones
+// there.
+std::unique_ptr<Transformer> Trainer::initial_model(const ResumeFrom& from) const {
+  const auto dtype = scalar_type(config_.train.dtype);
+  const auto seed = static_cast<uint64_t>(config_.run.seed);
+  const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
+                              ? std::optional(from.path)
+                              : newest_complete_checkpoint(checkpoints());
+  auto source = config_.run.init_from;
+  if (checkpoint) {
+    source = base_of({{}, checkpoint_state(*checkpoint)}, *checkpoint);
+  }
+  if (source.empty()) {
+    return std::make_unique<Transformer>(config_.model, dtype, seed);
+  }
+  auto stored = read_model(source);
+  stored.config = config_.model;
+  console_->line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
+                 stored.source);
+  return model_of(stored, dtype, seed, frozen_parameters(config_));
+}
 
 std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
   std::vector<NamedTensor> result;
@@ -137,22 +149,29 @@ std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
 Hdf5Attributes Trainer::state() const {
   const auto& steps = optimizer_->steps();
   const auto& spikes = spikes_.state();
-  return {{"step", step_},
-          {"tokens", tokens_},
-          {"samples", loader_->progress().samples},
-          {"text_bytes", loader_->progress().bytes},
-          {"data_position", dump_config(loader_->state())},
-          {"data_texts", to_yaml(data_.texts)},
-          {"optimizer_steps", steps.all},
-          {"trunk_steps", steps.trunk},
-          {"indexer_steps", steps.indexer},
-          {"skipped", skipped_},
-          {"skipped_in_a_row", skipped_in_a_row_},
-          {"rollbacks", rollbacks_},
-          {"loss_mean", spikes.mean},
-          {"loss_variance", spikes.variance},
-          {"loss_steps", spikes.steps},
-          {"loss_steps_above", spikes.above}};
+  Hdf5Attributes state = {{"step", step_},
+                          {"tokens", tokens_},
+                          {"samples", loader_->progress().samples},
+                          {"text_bytes", loader_->progress().bytes},
+                          {"data_position", dump_config(loader_->state())},
+                          {"data_texts", to_yaml(data_.texts)},
+                          {"optimizer_steps", steps.all},
+                          {"trunk_steps", steps.trunk},
+                          {"indexer_steps", steps.indexer},
+                          {"skipped", skipped_},
+                          {"skipped_in_a_row", skipped_in_a_row_},
+                          {"rollbacks", rollbacks_},
+                          {"loss_mean", spikes.mean},
+                          {"loss_variance", spikes.variance},
+                          {"loss_steps", spikes.steps},
+                          {"loss_steps_above", spikes.above}};
+  const bool has_base = std::ranges::any_of(model_->parameters().all(), [](const auto& parameter) {
+    return !parameter.quantised.empty();
+  });
+  if (has_base) {
+    state["base_model"] = fs::absolute(config_.run.init_from).string();
+  }
+  return state;
 }
 
 void Trainer::save() {
@@ -208,11 +227,6 @@ bool Trainer::take_up(const ResumeFrom& from) {
           ": no checkpoint is whole, so the run cannot continue: ",
           damaged.empty() ? "" : damaged.front(),
           ". Start again with --resume none, or choose another run.name");
-  if (!config_.run.init_from.empty()) {
-    const auto stored = read_model(config_.run.init_from);
-    model_->parameters().load(stored.weights, stored.source);
-    console_->line("starting from the weights of " + stored.source);
-  }
   return false;
 }
 

@@ -11,6 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
+#include "kernels/weight.h"
 #include "model/attention.h"
 #include "model/residual.h"
 #include "model/transformer.h"

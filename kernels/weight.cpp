@@ -1,0 +1,190 @@
+#include "kernels/weight.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "core/pages.h"
+#include "kernels/autograd.h"
+#include "kernels/codec.h"
+
+namespace braid {
+namespace {
+
+// A decoded block is used at once, while it lies in the cache.
+constexpr int64_t kBlockBytes = 2 << 20;
+constexpr int64_t kTile = 128;  // blocks begin where scales do
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// The pages of mapped codes, present while it lives.
+class MappedCodes {
+ public:
+  explicit MappedCodes(const Weight& weight) : weight_(weight) {
+    if (weight_.mapped) {
+      const Stopwatch waiting(product_times().waiting);
+      read_pages(weight_.values.const_data_ptr(), weight_.values.nbytes());
+    }
+  }
+  ~MappedCodes() {
+    if (weight_.mapped) {
+      release_mapped_pages(weight_.values.const_data_ptr(), weight_.values.nbytes());
+    }
+  }
+  MappedCodes(const MappedCodes&) = delete;
+  MappedCodes& operator=(const MappedCodes&) = delete;
+
+ private:
+  const Weight& weight_;
+};
+
+int64_t block_length(int64_t other_length, const at::Tensor& like) {
+  const int64_t fitting = kBlockBytes / (other_length * static_cast<int64_t>(like.element_size()));
+  return std::max(kTile, fitting / kTile * kTile);
+}
+
+at::Tensor decoded(const Weight& weight,
+                   int64_t first_row,
+                   int64_t first_column,
+                   int64_t rows,
+                   int64_t columns,
+                   at::Tensor& scratch) {
+  const Stopwatch decoding(product_times().decoding);
+  auto block = scratch.narrow(0, 0, rows * columns).view({rows, columns});
+  decode_block({weight.values, weight.scales}, first_row, first_column, block);
+  return block;
+}
+
+// x W^T with W the rows [first_row, first_row + rows) of quantised weights.
+class QuantisedProduct : public Function<QuantisedProduct> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& x_TI,
+                            const Weight& weight,
+                            int64_t first_row,
+                            int64_t rows) {
+    ctx->saved_data["values"] = weight.values;
+    ctx->saved_data["scales"] = weight.scales;
+    ctx->saved_data["mapped"] = weight.mapped;
+    ctx->saved_data["first_row"] = first_row;
+    auto out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
+    multiply_by_rows(x_TI.contiguous(), weight, first_row, out_TO);
+    return out_TO;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const Weight weight(ctx->saved_data["values"].toTensor(),
+                        ctx->saved_data["scales"].toTensor(),
+                        ctx->saved_data["mapped"].toBool());
+    const auto dy_TO = gradients[0].contiguous();
+    auto dx_TI = at::empty({dy_TO.size(0), weight.columns()}, dy_TO.options());
+    multiply_by_columns(dy_TO, weight, ctx->saved_data["first_row"].toInt(), dx_TI);
+    return {dx_TI, at::Tensor(), at::Tensor(), at::Tensor()};  // the weight is frozen
+  }
+};
+
+}  // namespace
+
+int64_t Weight::columns() const {
+  return values.size(1) * (quantised() && values.scalar_type() != at::kFloat8_e4m3fn ? 2 : 1);
+}
+
+int64_t Weight::nbytes() const {
+  return static_cast<int64_t>(values.nbytes() + (quantised() ? scales.nbytes() : 0));
+}
+
+void Weight::prefetch() const {
+  if (mapped) {
+    prefetch_pages(values.const_data_ptr(), values.nbytes());
+  }
+}
+
+std::vector<int64_t> ExpertWeights::sizes() const {
+  return quantised() ? std::vector{static_cast<int64_t>(each_.size()),
+                                   each_.front().rows(),
+                                   each_.front().columns()}
+                     : stack_.sizes().vec();
+}
+
+ProductTimes& product_times() {
+  static thread_local ProductTimes times;
+  return times;
+}
+
+void multiply_by_rows(const at::Tensor& x_TI,
+                      const Weight& weight,
+                      int64_t first_row,
+                      at::Tensor& out_TO) {
+  const MappedCodes present(weight);
+  const int64_t in = weight.columns(), rows = out_TO.size(1);
+  const int64_t length = std::min(rows, block_length(in, x_TI));
+  auto scratch = at::empty({length * in}, x_TI.options());
+  for (int64_t row = 0; row < rows; row += length) {
+    const int64_t count = std::min(length, rows - row);
+    const auto block_OI = decoded(weight, first_row + row, 0, count, in, scratch);
+    const Stopwatch multiplying(product_times().multiplying);
+    auto columns = out_TO.narrow(1, row, count);
+    at::mm_out(columns, x_TI, block_OI.t());
+  }
+}
+
+// Blocks of columns: no partial sums, so bfloat16 results are rounded once.
+void multiply_by_columns(const at::Tensor& dy_TO,
+                         const Weight& weight,
+                         int64_t first_row,
+                         at::Tensor& out_TI) {
+  const MappedCodes present(weight);
+  const int64_t in = weight.columns(), rows = dy_TO.size(1);
+  const int64_t length = std::min(in, block_length(rows, dy_TO));
+  auto scratch = at::empty({rows * length}, dy_TO.options());
+  for (int64_t column = 0; column < in; column += length) {
+    const int64_t count = std::min(length, in - column);
+    const auto block_OC = decoded(weight, first_row, column, rows, count, scratch);
+    const Stopwatch multiplying(product_times().multiplying);
+    auto columns = out_TI.narrow(1, column, count);
+    at::mm_out(columns, dy_TO, block_OC);
+  }
+}
+
+at::Tensor project(const at::Tensor& x, const Weight& weight) {
+  if (!weight.quantised()) {
+    return at::linear(x, weight.values.to(x.scalar_type()));
+  }
+  require(x.size(-1) == weight.columns(),
+          "[project] x has ",
+          x.size(-1),
+          " channels, the weight ",
+          weight.columns());
+  auto sizes = x.sizes().vec();
+  sizes.back() = weight.rows();
+  return QuantisedProduct::apply(x.reshape({-1, x.size(-1)}), weight, 0, weight.rows()).view(sizes);
+}
+
+at::Tensor grouped_project(const at::Tensor& x_GTI, const Weight& weight) {
+  const int64_t G = x_GTI.size(0), rows = weight.rows() / G;
+  if (!weight.quantised()) {
+    const auto weight_GOI = weight.values.to(x_GTI.scalar_type()).view({G, rows, weight.columns()});
+    return at::bmm(x_GTI, weight_GOI.transpose(1, 2));
+  }
+  std::vector<at::Tensor> groups;
+  for (int64_t group = 0; group < G; ++group) {
+    groups.push_back(QuantisedProduct::apply(x_GTI[group], weight, group * rows, rows));
+  }
+  return at::stack(groups);
+}
+
+}  // namespace braid

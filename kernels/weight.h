@@ -1,0 +1,76 @@
+#pragma once
+// Matrices as a model holds them, and the products that read them.
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace braid {
+
+/// A matrix W [out, in]: floating-point values, or the codes and scales of a published checkpoint
+/// (kernels/codec.h).  Codes are frozen: products decode them block by block, never whole.
+struct Weight {
+  at::Tensor values;  ///< floating [out, in]; F8_E4M3 [out, in]; I8 or U8 [out, in / 2]
+  at::Tensor scales;  ///< of codes; undefined beside floating values
+  /// The codes lie in a file mapping: their pages are read ahead of a product and let go after it,
+  /// so that a model larger than the memory takes part.
+  bool mapped = false;
+
+  Weight() = default;
+  Weight(at::Tensor floating) : values(std::move(floating)) {}  // NOLINT: a tensor is a weight
+  Weight(at::Tensor codes, at::Tensor its_scales, bool is_mapped = false)
+      : values(std::move(codes)), scales(std::move(its_scales)), mapped(is_mapped) {}
+
+  bool defined() const { return values.defined(); }
+  bool quantised() const { return scales.defined(); }
+  int64_t rows() const { return values.size(0); }
+  int64_t columns() const;
+  int64_t nbytes() const;
+  void prefetch() const;  ///< where mapped: asks for the pages
+};
+
+/// The matrices of an MoE layer's experts, all of one shape: one trainable stack [E, out, in], or
+/// each expert's own, quantised.
+class ExpertWeights {
+ public:
+  ExpertWeights() = default;
+  ExpertWeights(at::Tensor stack_EOI) : stack_(std::move(stack_EOI)) {}  // NOLINT
+  explicit ExpertWeights(std::vector<Weight> each) : each_(std::move(each)) {}
+
+  bool quantised() const { return !each_.empty(); }
+  const at::Tensor& stack() const { return stack_; }  ///< undefined when quantised
+  const std::vector<Weight>& each() const { return each_; }
+  /// {E, out, in}
+  std::vector<int64_t> sizes() const;
+
+ private:
+  at::Tensor stack_;
+  std::vector<Weight> each_;
+};
+
+/// y = x W^T.  x [..., in] of any floating type; floating values are cast to it, codes decoded to
+/// it.  Gradients: x, and floating values.
+at::Tensor project(const at::Tensor& x, const Weight& weight);
+/// The same in plain LibTorch, with the matrix decoded whole.
+at::Tensor project_reference(const at::Tensor& x, const Weight& weight);
+
+/// y_g = x_g W_g^T for G groups of rows of W: x_GTI [G, T, in], W [G * O, in] -> [G, T, O].
+at::Tensor grouped_project(const at::Tensor& x_GTI, const Weight& weight);
+
+/// The products alone, without autograd, into `out`; x [T, in] contiguous.
+/// out [T, rows] = x W[first_row : first_row + rows]^T.
+void multiply_by_rows(const at::Tensor& x_TI, const Weight&, int64_t first_row, at::Tensor& out_TO);
+/// out [T, in] = dy W[first_row : first_row + dy.size(1)].
+void multiply_by_columns(const at::Tensor& dy_TO,
+                         const Weight&,
+                         int64_t first_row,
+                         at::Tensor& out_TI);
+
+/// Where the time of products with quantised weights went on this thread, in seconds.
+struct ProductTimes {
+  double multiplying = 0;
+  double decoding = 0;
+  double waiting = 0;  ///< for pages of mapped weights
+};
+ProductTimes& product_times();
+
+}  // namespace braid

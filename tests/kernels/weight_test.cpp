@@ -1,0 +1,145 @@
+#include "kernels/weight.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/codec.h"
+#include "kernels/experts.h"
+#include "tests/kernels/check_op.h"
+
+namespace braid {
+namespace {
+
+Weight quantised(const Codes& codes) {
+  return {codes.values, codes.scales};
+}
+
+struct Case {
+  const char* name;
+  Weight weight;
+};
+
+// Ragged tiles, more than one block of rows and of columns.
+std::vector<Case> cases() {
+  at::manual_seed(3);
+  const auto normal = [](int64_t rows, int64_t columns) {
+    return at::randn({rows, columns}) * at::rand({rows, 1});
+  };
+  return {{"FP8, E8M0 scales", quantised(encode_fp8(normal(300, 200), at::kFloat8_e8m0fnu))},
+          {"FP8, F32 scales", quantised(encode_fp8(normal(130, 129), at::kFloat))},
+          {"FP8, many blocks", quantised(encode_fp8(normal(1100, 1200), at::kFloat8_e8m0fnu))},
+          {"FP4", quantised(encode_fp4(normal(70, 96)))},
+          {"FP4, many blocks", quantised(encode_fp4(normal(1100, 1216)))}};
+}
+
+double relative_error(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
+}
+
+TEST(QuantisedProduct, EqualsTheProductWithTheWholeMatrixInValueAndGradient) {
+  for (const auto& [name, weight] : cases()) {
+    for (const auto& [type, tolerance] :
+         {std::pair{at::kDouble, 1e-14}, {at::kFloat, 2e-6}, {at::kBFloat16, 4e-3}}) {
+      SCOPED_TRACE(text(name, ", ", type));
+      const auto values = at::randn({2, 5, weight.columns()}).to(type);
+      const auto x = values.clone().requires_grad_(true);
+      const auto expected_x = values.clone().requires_grad_(true);
+      const auto y = project(x, weight), expected = project_reference(expected_x, weight);
+      ASSERT_EQ(y.sizes(), expected.sizes());
+      EXPECT_LT(relative_error(y.detach(), expected.detach()), tolerance);
+      const auto dy = at::randn(y.sizes()).to(type);
+      y.backward(dy);
+      expected.backward(dy);
+      EXPECT_LT(relative_error(x.grad(), expected_x.grad()), tolerance);
+    }
+  }
+}
+
+TEST(QuantisedProduct, OfGroupsOfRowsEqualsTheProductOfEachGroup) {
+  const auto codes = encode_fp8(at::randn({3 * 40, 64}), at::kFloat8_e8m0fnu);
+  const auto values_GOI = decode(codes).to(at::kDouble).view({3, 40, 64});
+  const auto x_GTI = at::randn({3, 7, 64}, at::kDouble);
+  EXPECT_LT(relative_error(grouped_project(x_GTI, quantised(codes)),
+                           at::bmm(x_GTI, values_GOI.transpose(1, 2))),
+            1e-14);
+}
+
+TEST(QuantisedProduct, TellsWhereItsTimeWent) {
+  const auto before = product_times();
+  project(at::randn({64, 1216}), quantised(encode_fp4(at::randn({1100, 1216}))));
+  EXPECT_GT(product_times().decoding, before.decoding);
+  EXPECT_GT(product_times().multiplying, before.multiplying);
+  EXPECT_EQ(product_times().waiting, before.waiting);
+}
+
+TEST(QuantisedProduct, RefusesAnInputOfAnotherWidth) {
+  const auto weight = quantised(encode_fp4(at::randn({8, 64})));
+  const auto message = testing::error_of([&] { project(at::randn({2, 32}), weight); });
+  EXPECT_EQ(message, "[project] x has 32 channels, the weight 64");
+}
+
+class QuantisedExperts : public ::testing::Test {
+ protected:
+  static constexpr int64_t kE = 4, kF = 64, kD = 96, kT = 9, kK = 2;
+
+  static ExpertWeights experts(int64_t out, int64_t in) {
+    std::vector<Weight> each;
+    for (int64_t e = 0; e < kE; ++e) {
+      each.push_back(quantised(encode_fp4(at::randn({out, in}) * 0.1)));
+    }
+    return ExpertWeights(std::move(each));
+  }
+
+  static at::Tensor stack(const ExpertWeights& weights, at::ScalarType type) {
+    std::vector<at::Tensor> matrices;
+    for (const auto& weight : weights.each()) {
+      matrices.push_back(decode({weight.values, weight.scales}, type));
+    }
+    return at::stack(matrices);
+  }
+
+  ExpertWeights w1 = experts(kF, kD), w2 = experts(kD, kF), w3 = experts(kF, kD);
+  at::Tensor experts_TK = at::stack({at::arange(kT) % 3, (at::arange(kT) + 1) % 3}, 1);
+};
+
+TEST_F(QuantisedExperts, EqualExpertsThatWereDecodedInValueAndGradient) {
+  for (const auto& [type, tolerance] : {std::pair{at::kDouble, 1e-13}, {at::kFloat, 3e-6}}) {
+    SCOPED_TRACE(type);
+    const auto x_values = at::randn({kT, kD}).to(type), mix = at::rand({kT, kK}).to(type);
+    const auto x = x_values.clone().requires_grad_(true), m = mix.clone().requires_grad_(true);
+    const auto x2 = x_values.clone().requires_grad_(true), m2 = mix.clone().requires_grad_(true);
+    const auto y = routed_experts(x, experts_TK, m, w1, w2, w3, 2.0);
+    const auto expected =
+        routed_experts(x2, experts_TK, m2, stack(w1, type), stack(w2, type), stack(w3, type), 2.0);
+    const auto reference = routed_experts_reference(x2, experts_TK, m2, w1, w2, w3, 2.0);
+    EXPECT_LT(relative_error(y.detach(), expected.detach()), tolerance);
+    EXPECT_LT(relative_error(y.detach(), reference.detach()), tolerance);
+    const auto dy = at::randn(y.sizes()).to(type);
+    y.backward(dy);
+    expected.backward(dy);
+    EXPECT_LT(relative_error(x.grad(), x2.grad()), tolerance);
+    EXPECT_LT(relative_error(m.grad(), m2.grad()), tolerance);
+  }
+}
+
+TEST_F(QuantisedExperts, MayNotBeMixedWithTrainedStacks) {
+  const auto message = testing::error_of([&] {
+    routed_experts(
+        at::randn({kT, kD}), experts_TK, at::rand({kT, kK}), w1, stack(w2, at::kFloat), w3, 2.0);
+  });
+  EXPECT_NE(message.find("must all be quantised"), std::string::npos) << message;
+}
+
+TEST(FrozenStacks, GetNoGradientAndCostNone) {
+  const auto w = at::randn({2, 8, 8}, at::kDouble);
+  const auto x = at::randn({3, 8}, at::kDouble).requires_grad_(true);
+  const auto ids = at::zeros({3, 1}, at::kLong);
+  const auto trained = w.clone().requires_grad_(true);
+  routed_experts(x, ids, at::ones({3, 1}, at::kDouble), w, trained, w, 5.0).sum().backward();
+  EXPECT_FALSE(w.grad().defined());
+  EXPECT_TRUE(trained.grad().defined());
+}
+
+}  // namespace
+}  // namespace braid
