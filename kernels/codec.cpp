@@ -1,6 +1,7 @@
 #include "kernels/codec.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -59,9 +60,18 @@ const uint8_t* bytes_of(const at::Tensor& tensor) {
   return static_cast<const uint8_t*>(tensor.const_data_ptr());
 }
 
-// 2^(byte - 127); the smallest is a subnormal float.
-double e8m0_value(uint8_t byte) {
-  return byte == 255 ? std::numeric_limits<double>::quiet_NaN() : std::ldexp(1.0, byte - 127);
+// 2^(byte - 127) of every byte; the smallest is a subnormal float.
+template <class T>
+const std::array<T, 256>& e8m0_values() {
+  static const auto values = [] {
+    std::array<T, 256> result;
+    for (int byte = 0; byte < 255; ++byte) {
+      result[byte] = std::ldexp(T{1}, byte - 127);
+    }
+    result[255] = std::numeric_limits<T>::quiet_NaN();
+    return result;
+  }();
+  return values;
 }
 
 /// count scales of one row of scales.
@@ -72,9 +82,9 @@ void widen_scales(const at::Tensor& scales, int64_t row, int64_t first, int64_t 
     std::copy_n(scales.const_data_ptr<float>() + begin, count, out);
     return;
   }
-  for (int64_t i = 0; i < count; ++i) {
-    out[i] = static_cast<T>(e8m0_value(bytes_of(scales)[begin + i]));
-  }
+  const auto& values = e8m0_values<T>();
+  const uint8_t* bytes = bytes_of(scales) + begin;
+  std::transform(bytes, bytes + count, out, [&](uint8_t byte) { return values[byte]; });
 }
 
 template <class T, class Out>
@@ -153,7 +163,7 @@ void write_scale(at::Tensor& scales, int64_t index, int exponent) {
 
 double read_scale(const at::Tensor& scales, int64_t index) {
   return scales.scalar_type() == at::kFloat ? scales.const_data_ptr<float>()[index]
-                                            : e8m0_value(bytes_of(scales)[index]);
+                                            : e8m0_values<double>()[bytes_of(scales)[index]];
 }
 
 // Codes of `w` with the scales that are there, or with scales of its own.

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "kernels/attention_cpu.h"
+#include "kernels/codec_cpu.h"
 #include "kernels/cpu_isa.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
@@ -270,6 +271,35 @@ TYPED_TEST(CpuVariants, OfMatrixLoopsAgree) {
       return std::vector{out};
     });
   }
+}
+
+// All codes, and a length that is no multiple of a register's.
+TYPED_TEST(CpuVariants, OfDecodingAreTheSameBits) {
+  using T = TypeParam;
+  const auto codes = at::arange(256).to(at::kByte).repeat({4}).narrow(0, 0, 992);
+  const uint8_t* bytes = codes.const_data_ptr<uint8_t>();
+  const auto scales = this->input("scales", {992 / 32});
+  const auto expect_same = [&](const auto& variants, int64_t columns) {
+    std::vector<uint8_t> want;
+    for (const auto& variant : variants) {
+      if (variant.isa <= cpu_isa()) {
+        auto out = this->output({columns});
+        variant.function(bytes, this->data(scales), this->data(out), columns);
+        const auto* first = reinterpret_cast<const uint8_t*>(this->data(out));
+        const std::vector<uint8_t> got(first, first + out.nbytes());
+        want = want.empty() ? got : want;
+        EXPECT_EQ(got, want) << variant.name;
+      }
+    }
+  };
+  expect_same(std::array{Variant{"baseline", CpuIsa::kBaseline, &baseline::decode_fp8_row<T, T>},
+                         Variant{"avx2", CpuIsa::kAvx2, &avx2::decode_fp8_row<T, T>},
+                         Variant{"avx512", CpuIsa::kAvx512, &avx512::decode_fp8_row<T, T>}},
+              992 - 19);
+  expect_same(std::array{Variant{"baseline", CpuIsa::kBaseline, &baseline::decode_fp4_row<T, T>},
+                         Variant{"avx2", CpuIsa::kAvx2, &avx2::decode_fp4_row<T, T>},
+                         Variant{"avx512", CpuIsa::kAvx512, &avx512::decode_fp4_row<T, T>}},
+              992);
 }
 
 }  // namespace
