@@ -6,8 +6,8 @@
 
 #include <ATen/ATen.h>
 
-#include "checkpoint/dtype.h"
 #include "checkpoint/safetensors_header.h"
+#include "checkpoint/safetensors_plan.h"
 #include "checkpoint/strict_json.h"
 #include "core/error.h"
 
@@ -125,40 +125,17 @@ std::vector<NamedTensor> SafetensorsFile::views() const {
 void write_safetensors(const fs::path& path,
                        const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::vector<const NamedTensor*> order;
-  for (const auto& tensor : tensors) {
-    order.push_back(&tensor);
+  std::map<std::string, at::Tensor> values;
+  std::vector<StoredTensor> stored;
+  for (const auto& [name, value] : tensors) {
+    values[name] = value;
+    stored.push_back({name, value.scalar_type(), value.sizes().vec()});
   }
-  std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    return a->value.element_size() > b->value.element_size();
-  });
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) {
-    header["__metadata__"] = metadata;
-  }
-  std::set<std::string> names = {"__metadata__"};
-  std::size_t position = 0;
-  for (const NamedTensor* tensor : order) {
-    require(names.insert(tensor->name).second,
-            "cannot write ",
-            path.string(),
-            ": tensor name '",
-            tensor->name,
-            "' is taken or reserved");
-    const std::size_t end = position + tensor->value.nbytes();
-    header[tensor->name] = {{"dtype", dtype_name(tensor->value.scalar_type())},
-                            {"shape", tensor->value.sizes().vec()},
-                            {"data_offsets", {position, end}}};
-    position = end;
-  }
-  std::string bytes = header.dump();
-  bytes.append((8 - bytes.size() % 8) % 8, ' ');
-  const uint64_t length = bytes.size();
+  const auto plan = plan_file(path.string(), std::move(stored), metadata);
   AtomicFile file(path);
-  file.write(&length, sizeof(length));
-  file.write(bytes);
-  for (const NamedTensor* tensor : order) {
-    const auto contiguous = tensor->value.detach().cpu().contiguous();
+  file.write(plan.header);
+  for (const auto& entry : plan.entries) {
+    const auto contiguous = values.at(entry.name).detach().cpu().contiguous();
     file.write(contiguous.const_data_ptr(), contiguous.nbytes());
   }
   file.commit();

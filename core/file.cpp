@@ -115,6 +115,13 @@ void AtomicFile::write(const void* data, std::size_t size) {
   }
 }
 
+void AtomicFile::skip(std::size_t size) {
+  const off_t end = ::lseek(descriptor_, static_cast<off_t>(size), SEEK_CUR);
+  if (end < 0 || ::ftruncate(descriptor_, end) != 0) {
+    fail_with_errno("extend", path_);
+  }
+}
+
 void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) {
     fail_with_errno("write to disk", path_);

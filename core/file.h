@@ -27,6 +27,9 @@ class AtomicFile {
   void write(const void* data, std::size_t size);
   void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
 
+  /// Leaves a hole: `size` zero bytes that take no room where the file system can do that.
+  void skip(std::size_t size);
+
   /// Forces the contents to the disk, renames the temporary, forces the folder to the disk.
   void commit();
 

@@ -38,9 +38,9 @@ struct LayerObservation {
 };
 
 struct Observations {
-  std::vector<LayerObservation> layers;         ///< decoder layers, then the MTP block
-  std::vector<at::Tensor> streams_BSMD;         ///< after each decoder layer, with keep_streams
-  std::function<void(int64_t layer)> on_layer;  ///< called after each decoder layer, if set
+  std::vector<LayerObservation> layers;  ///< decoder layers, then the MTP block
+  std::vector<at::Tensor> streams_BSMD;  ///< after each decoder layer, with keep_streams
+  std::function<void(int64_t layer)> on_layer = {};  ///< called after each decoder layer, if set
 };
 
 }  // namespace braid

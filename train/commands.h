@@ -12,5 +12,6 @@ Command generate_command(CLI::App& app);
 Command evaluate_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
+Command synthesize_command(CLI::App& app);
 
 }  // namespace braid

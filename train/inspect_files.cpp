@@ -11,6 +11,7 @@
 #include "data/token_store.h"
 #include "train/inspect_kinds.h"
 #include "train/model_json.h"
+#include "train/release_tensors.h"
 #include "train/tensor_table.h"
 
 namespace braid {
@@ -71,6 +72,24 @@ ModelFiles model_files(const fs::path& path) {
   return files;
 }
 
+// Whether a quantised checkpoint is complete, by its headers.
+void add_release_facts(const std::vector<StoredTensor>& expected,
+                       ReleaseLayout layout,
+                       const SafetensorsFile& file,
+                       nlohmann::ordered_json& facts) {
+  facts["layout"] = layout == ReleaseLayout::kInstruct ? "release, FP4 experts (instruct)"
+                                                       : "release, FP8 experts (base)";
+  facts["expected_tensors"] = expected.size();
+  constexpr std::size_t kShown = 5;
+  auto differences = differences_from(expected, file);
+  if (const auto count = differences.size(); count > kShown) {
+    differences.resize(kShown);
+    differences.push_back(text("and ", count - kShown, " more"));
+  }
+  facts["differences"] =
+      differences.empty() ? nlohmann::ordered_json("none") : nlohmann::ordered_json(differences);
+}
+
 }  // namespace
 
 nlohmann::ordered_json token_store_facts(const fs::path& path) {
@@ -103,6 +122,9 @@ nlohmann::ordered_json safetensors_facts(const fs::path& path) {
                                      [](const auto& name) { return name.starts_with("mtp."); });
     config.num_nextn_predict_layers *= has_mtp;  // files may lack the block that config.json names
     facts["model"] = summary(config);
+    if (const auto layout = release_layout_of(file)) {
+      add_release_facts(release_tensors_of(config, *layout), *layout, file, facts);
+    }
   }
   auto files = nlohmann::ordered_json::array();
   for (const auto& shard : model_files(path).shards) {

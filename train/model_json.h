@@ -1,6 +1,9 @@
 #pragma once
 #include <filesystem>
+#include <optional>
+#include <string>
 
+#include "checkpoint/release_layout.h"
 #include "model/config.h"
 
 namespace braid {
@@ -10,5 +13,13 @@ namespace braid {
 /// rope_parameters).  Keys that do not describe the architecture are passed over.  Throws Error
 /// with file and key for a missing or ill-typed value, or one that asks for another architecture.
 ModelConfig read_model_json(const std::filesystem::path& path);
+
+/// The text of config.json in the release's spelling, which Hugging Face's loader takes too.
+/// `quantised`: the layout of the weights beside it.  Keys of the file `base` (may be empty) that
+/// do not describe the architecture stay as they are.  Throws Error for an architecture that the
+/// format cannot express.
+std::string model_json(const ModelConfig& config,
+                       std::optional<ReleaseLayout> quantised,
+                       const std::filesystem::path& base);
 
 }  // namespace braid

@@ -13,7 +13,7 @@ struct ProbeOptions {
   bool gradients = false;
   bool streams = false;
   bool mtp = false;
-  std::function<void(int64_t layer)> on_layer;  ///< called after each decoder layer, if set
+  std::function<void(int64_t layer)> on_layer = {};  ///< called after each decoder layer, if set
 };
 
 /// The exact numbers of one pass, for comparison with any other implementation; names and shapes

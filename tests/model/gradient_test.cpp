@@ -103,7 +103,7 @@ TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
   EXPECT_LT(of_weights, 0.05);
   testing::expect_close("logits", logits, want, {.relative = 2 * of_weights});
   logits.square().mean().backward();
-  for (const auto& [name, value, trained] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
     if (value.is_floating_point()) {
       EXPECT_EQ(value.scalar_type(), at::kFloat) << name;
     }

@@ -59,7 +59,7 @@ std::vector<NamedLayers> layer_mixes() {
 Transformer randomised(const ModelConfig& config, at::ScalarType compute) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   Transformer model(config, compute, /*seed=*/7);
-  for (const auto& [name, value, trained] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
     if (value.is_floating_point()) {
       value.detach().add_(normal_tensor("noise of " + name, value.sizes(), value.scalar_type()),
                           0.3);
