@@ -30,7 +30,7 @@ void expect_gradient_is_numeric(const std::string& name, const ModelConfig& conf
   loss_of(model, tokens).backward();
   const at::NoGradGuard no_grad;
   constexpr double kStep = 1e-6;
-  for (const auto& [parameter, value, trained] : model.parameters().all()) {
+  for (const auto& [parameter, value, trained, quantised] : model.parameters().all()) {
     if (!trained) {
       continue;
     }
