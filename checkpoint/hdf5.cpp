@@ -18,6 +18,8 @@ std::recursive_mutex& process_wide_lock() {
   return mutex;
 }
 
+constexpr hsize_t kAlignment = 64;  // bytes
+
 std::string innermost_message() {
   std::string message = "unknown reason";
   const auto take_first = [](unsigned number, const H5E_error2_t* error, void* target) -> herr_t {
@@ -60,6 +62,7 @@ Hdf5File::Hdf5File(const std::filesystem::path& path, bool create)
   // Some network file systems have no locks; a checkpoint is renamed into place when finished.
   H5Pset_file_locking(access, false, true);
   if (create) {
+    H5Pset_alignment(access, /*threshold=*/512, kAlignment);  // for view_tensor()
     use_remembering_driver(access, write_error_.get());
     id_ = checked(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, without_times(H5P_FILE_CREATE), access),
                   "create");
@@ -106,12 +109,11 @@ void Hdf5File::create_groups_above(const std::string& name) {
 }
 
 Hdf5Handle Hdf5File::create_group(const std::string& name) {
-  return {
-      checked(
-          H5Gcreate2(id_, name.c_str(), H5P_DEFAULT, without_times(H5P_GROUP_CREATE), H5P_DEFAULT),
-          "create",
-          name),
-      H5Gclose};
+  return {checked(H5Gcreate2(
+                      id_, name.c_str(), H5P_DEFAULT, without_times(H5P_GROUP_CREATE), H5P_DEFAULT),
+                  "create",
+                  name),
+          H5Gclose};
 }
 
 Hdf5Handle Hdf5File::create_dataset(const std::string& name,
@@ -165,9 +167,11 @@ void Hdf5File::write_virtual(const std::string& name,
   require_written();
 }
 
-at::Tensor Hdf5File::read_tensor(const std::string& name) const {
-  const Hdf5Handle dataset(checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name),
-                           H5Dclose);
+Hdf5Handle Hdf5File::open_dataset(const std::string& name) const {
+  return {checked(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), "open", name), H5Dclose};
+}
+
+at::Tensor Hdf5File::described(hid_t dataset, const std::string& name) const {
   const Hdf5Handle attribute(
       checked(H5Aopen(dataset, "dtype", H5P_DEFAULT), "find the dtype of", name), H5Aclose);
   const std::string spelling = read_string_attribute(attribute).value_or("");
@@ -193,13 +197,50 @@ at::Tensor Hdf5File::read_tensor(const std::string& name) const {
           "' is not stored as its dtype ",
           spelling,
           " says");
-  auto tensor = at::empty(std::vector<int64_t>(sizes.begin(), sizes.end()), *dtype);
+  return at::empty(std::vector<int64_t>(sizes.begin(), sizes.end()),
+                   at::device(at::kMeta).dtype(*dtype));
+}
+
+at::Tensor Hdf5File::describe_tensor(const std::string& name) const {
+  return described(open_dataset(name), name);
+}
+
+at::Tensor Hdf5File::read_tensor(const std::string& name) const {
+  const auto dataset = open_dataset(name);
+  const auto shape = described(dataset, name);
+  auto tensor = at::empty(shape.sizes(), shape.scalar_type());
   if (tensor.numel() > 0) {
+    const auto type = hdf5_type(tensor.scalar_type());
     checked(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.mutable_data_ptr()),
             "read",
             name);
   }
   return tensor;
+}
+
+at::Tensor Hdf5File::view_tensor(const std::string& name,
+                                 const std::shared_ptr<const MappedFile>& mapped) const {
+  const auto dataset = open_dataset(name);
+  const auto shape = described(dataset, name);
+  const haddr_t offset = shape.numel() > 0 ? H5Dget_offset(dataset) : 0;
+  require(offset != HADDR_UNDEF,
+          path_.string(),
+          ": '",
+          name,
+          "' is not stored in one piece, as Braid writes tensors");
+  if (offset % shape.element_size() != 0) {
+    return read_tensor(name);
+  }
+  require(offset <= mapped->size() && shape.nbytes() <= mapped->size() - offset,
+          path_.string(),
+          ": '",
+          name,
+          "' reaches beyond the end of the file");
+  return at::from_blob(
+      const_cast<std::byte*>(mapped->data() + offset),
+      shape.sizes(),
+      [mapped](void*) {},
+      at::dtype(shape.scalar_type()));
 }
 
 std::vector<std::string> Hdf5File::tensor_names() const {

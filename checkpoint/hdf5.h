@@ -12,6 +12,8 @@
 #include <ATen/core/Tensor.h>
 #include <hdf5.h>
 
+#include "core/file.h"
+
 namespace braid {
 
 class Hdf5Handle;
@@ -46,6 +48,15 @@ class Hdf5File {
 
   at::Tensor read_tensor(const std::string& name) const;
 
+  /// The tensor as a view of this file's bytes in `mapped`, which it keeps open; it must not be
+  /// written to.  In memory of its own where those bytes are not aligned to its elements.  Throws
+  /// Error when they are not in one piece.
+  at::Tensor view_tensor(const std::string& name,
+                         const std::shared_ptr<const MappedFile>& mapped) const;
+
+  /// Dtype and shape, on LibTorch's meta device.
+  at::Tensor describe_tensor(const std::string& name) const;
+
   /// The names of all datasets, sorted within each group.
   std::vector<std::string> tensor_names() const;
 
@@ -60,6 +71,8 @@ class Hdf5File {
   Hdf5File(const std::filesystem::path& path, bool create);
   void create_groups_above(const std::string& name);
   Hdf5Handle create_group(const std::string& name);
+  Hdf5Handle open_dataset(const std::string& name) const;
+  at::Tensor described(hid_t dataset, const std::string& name) const;
   Hdf5Handle create_dataset(const std::string& name, const at::Tensor& tensor, hid_t properties);
   void require_written() const;
   template <class T>

@@ -159,22 +159,67 @@ std::string stacked_layer(const std::string& key) {
   return !index.empty() && (rest == kGateUp || rest == kDown) ? "layers." + index : std::string();
 }
 
+/// Release -> Hugging Face.
+Names inverted(const Names& names) {
+  Names result;
+  for (const auto& [hf, release] : names) {
+    result.emplace(release, hf);
+  }
+  return result;
+}
+
+const Names kHfTopNames = {
+    {"embed.weight", "model.embed_tokens.weight"},
+    {"head.weight", "lm_head.weight"},
+    {"norm.weight", "model.norm.weight"},
+    {"hc_head_fn", "model.hc_head.hc_fn"},
+    {"hc_head_base", "model.hc_head.hc_base"},
+    {"hc_head_scale", "model.hc_head.hc_scale"},
+};
+
 }  // namespace
+
+std::optional<HfPlace> hf_place(const std::string& release_name) {
+  static const Names layer_names = inverted(kLayerNames);
+  std::string_view rest = release_name;
+  if (!drop_prefix(rest, "layers.")) {
+    const auto name = found_in(kHfTopNames, rest);
+    return name ? std::optional(HfPlace{.name = *name}) : std::nullopt;
+  }
+  const std::string layer = "model.layers." + std::string(take_index(rest));
+  if (layer.back() != '.') {
+    return std::nullopt;
+  }
+  if (!is_expert(rest)) {
+    const auto name = found_in(layer_names, rest);
+    return name ? std::optional(HfPlace{.name = layer + *name}) : std::nullopt;
+  }
+  drop_prefix(rest, "ffn.experts.");
+  const auto index = std::stoll(std::string(take_index(rest)));
+  const bool down = rest == "w2.weight";
+  return HfPlace{.name = layer + std::string(down ? kDown : kGateUp),
+                 .expert = index,
+                 .half = rest == "w3.weight" ? 1 : 0,
+                 .in_half = !down};
+}
 
 std::optional<std::string> release_name(const std::string& key) {
   if (auto name = exact_name(key)) {
     return name;
   }
-  // Quantised releases keep the scales of "X.weight" in "X.scale".
-  constexpr std::string_view kScale = ".scale", kWeight = ".weight";
-  if (!ends_with(key, kScale)) {
-    return std::nullopt;
+  // Quantised releases keep the scales of "X.weight" in "X.scale"; files of earlier DeepSeek
+  // models, and of those who quantise as they did, say "X.weight_scale_inv".
+  constexpr std::string_view kWeight = ".weight";
+  for (const std::string_view scale : {".scale", ".weight_scale_inv"}) {
+    if (!ends_with(key, scale)) {
+      continue;
+    }
+    auto name = exact_name(key.substr(0, key.size() - scale.size()) + std::string(kWeight));
+    if (name && ends_with(*name, kWeight)) {
+      return name->replace(name->size() - kWeight.size(), kWeight.size(), ".scale");
+    }
   }
-  auto name = exact_name(key.substr(0, key.size() - kScale.size()) + std::string(kWeight));
-  if (name) {
-    name->replace(name->size() - kWeight.size(), kWeight.size(), kScale);
-  }
-  return name;
+  return std::nullopt;
 }
 
 ReleaseTensors release_tensors(const std::vector<NamedTensor>& tensors) {

@@ -28,4 +28,16 @@ struct ReleaseTensors {
 /// "...w2.weight". Throws Error when two keys mean the same tensor or a stack has another shape.
 ReleaseTensors release_tensors(const std::vector<NamedTensor>& tensors);
 
+/// Where Hugging Face keeps a tensor in memory.
+struct HfPlace {
+  std::string name;      ///< "model.layers.3.self_attn.sinks", "...mlp.experts.gate_up_proj"
+  int64_t expert = -1;   ///< its index in a stack [E, rows, columns]; -1: not in a stack
+  int64_t half = 0;      ///< gate_up_proj: 0 = the first half of an expert's rows (w1), 1 = w3
+  bool in_half = false;  ///< gate_up_proj
+};
+
+/// The place of a parameter with this release name (no scales); nothing for mtp.*, which Hugging
+/// Face has not, and for names that no model has.
+std::optional<HfPlace> hf_place(const std::string& release_name);
+
 }  // namespace braid

@@ -1,5 +1,9 @@
 #include "checkpoint/store.h"
 
+#include <algorithm>
+#include <cstdio>
+#include <iterator>
+#include <memory>
 #include <utility>
 
 #include "checkpoint/history.h"
@@ -12,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kShard = "shard-00000-of-00001.h5";
 constexpr const char* kIndex = "index.h5";
 constexpr const char* kState = "state";
 
@@ -35,34 +38,71 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-void write_shard(const fs::path& folder, const Checkpoint& checkpoint) {
-  auto shard = Hdf5File::create(folder / kShard);
-  for (const auto& [name, value] : checkpoint.tensors) {
-    shard.write_tensor(name, value);
-  }
-  shard.close();
-  fsync_path(folder / kShard);
-}
-
-void write_index(const fs::path& folder, const Checkpoint& checkpoint) {
-  auto index = Hdf5File::create(folder / kIndex);
-  for (const auto& [name, value] : checkpoint.tensors) {
-    index.write_virtual(name, value, kShard);
-  }
-  index.write_attributes(kState, checkpoint.state);
-  index.close();
-  fsync_path(folder / kIndex);
-}
-
 void require_file_name(const std::string& name) {
   require(!name.empty() && name[0] != '.' && name.find_first_of("/ \t\n") == std::string::npos &&
-              name != kShard && name != kIndex && name != "COMPLETE",
+              !name.ends_with(".h5") && name != "COMPLETE",
           "'",
           name,
           "' cannot be the name of a file in a checkpoint");
 }
 
+std::vector<NamedTensor> views_of_shard(const fs::path& path) {
+  const auto shard = Hdf5File::open(path);
+  const auto mapped = std::make_shared<const MappedFile>(path);
+  std::vector<NamedTensor> tensors;
+  for (const auto& name : shard.tensor_names()) {
+    tensors.push_back({name, shard.view_tensor(name, mapped)});
+  }
+  return tensors;
+}
+
 }  // namespace
+
+std::string shard_name(std::size_t shard, std::size_t shards) {
+  char name[64];
+  std::snprintf(name, sizeof name, "shard-%05zu-of-%05zu.h5", shard, shards);
+  return name;
+}
+
+void write_shard(const fs::path& file,
+                 const std::vector<NamedTensor>& tensors,
+                 const std::function<void(const NamedTensor&)>& after_each) {
+  const fs::path temporary = file.string() + ".tmp";
+  auto shard = Hdf5File::create(temporary);
+  for (const auto& tensor : tensors) {
+    shard.write_tensor(tensor.name, tensor.value);
+    if (after_each) {
+      after_each(tensor);
+    }
+  }
+  shard.close();
+  fsync_path(temporary);
+  fs::rename(temporary, file);
+}
+
+void complete_checkpoint(const fs::path& folder,
+                         const std::vector<std::vector<NamedTensor>>& shards,
+                         const Hdf5Attributes& state,
+                         const std::map<std::string, std::string>& files) {
+  std::vector<std::string> names;
+  auto index = Hdf5File::create(folder / kIndex);
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    names.push_back(shard_name(i, shards.size()));
+    for (const auto& [name, value] : shards[i]) {
+      index.write_virtual(name, value, names.back());
+    }
+  }
+  index.write_attributes(kState, state);
+  index.close();
+  fsync_path(folder / kIndex);
+  names.push_back(kIndex);
+  for (const auto& [name, contents] : files) {
+    require_file_name(name);
+    write_file_atomically(folder / name, contents);
+    names.push_back(name);
+  }
+  write_manifest(folder, names);
+}
 
 void save_checkpoint(const fs::path& path,
                      const Checkpoint& checkpoint,
@@ -73,15 +113,8 @@ void save_checkpoint(const fs::path& path,
     fs::create_directories(root);
     remove_leftovers(root);
     const TemporaryFolder folder(path.string() + ".tmp");
-    write_shard(folder.path(), checkpoint);
-    write_index(folder.path(), checkpoint);
-    std::vector<std::string> names = {kShard, kIndex};
-    for (const auto& [name, contents] : files) {
-      require_file_name(name);
-      write_file_atomically(folder.path() / name, contents);
-      names.push_back(name);
-    }
-    write_manifest(folder.path(), names);
+    write_shard(folder.path() / shard_name(0, 1), checkpoint.tensors);
+    complete_checkpoint(folder.path(), {checkpoint.tensors}, checkpoint.state, files);
     put_in_place(folder.path(), path);
     write_file_atomically(root / "latest", path.filename().string() + "\n");
   } catch (const std::exception& error) {
@@ -96,13 +129,16 @@ void save_checkpoint(const fs::path& path,
 }
 
 Checkpoint load_checkpoint(const fs::path& path, LoadOptions options) {
-  check_manifest(path, options.verify ? Check::kDigests : Check::kSizes);
-  const auto index = Hdf5File::open(path / kIndex);
+  const auto records = check_manifest(path, options.verify ? Check::kDigests : Check::kSizes);
   Checkpoint checkpoint;
-  for (const auto& name : index.tensor_names()) {
-    checkpoint.tensors.push_back({name, index.read_tensor(name)});
+  for (const auto& record : records) {
+    if (record.name.starts_with("shard-")) {
+      auto tensors = views_of_shard(path / record.name);
+      std::ranges::move(tensors, std::back_inserter(checkpoint.tensors));
+    }
   }
-  checkpoint.state = index.read_attributes(kState);
+  std::ranges::sort(checkpoint.tensors, {}, &NamedTensor::name);
+  checkpoint.state = checkpoint_state(path);
   return checkpoint;
 }
 

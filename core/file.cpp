@@ -122,6 +122,28 @@ void AtomicFile::skip(std::size_t size) {
   }
 }
 
+void AtomicFile::resize(std::size_t size) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) {
+    fail_with_errno("extend", path_);
+  }
+}
+
+void AtomicFile::write_at(std::size_t position, const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t count = ::pwrite(descriptor_, bytes, size, static_cast<off_t>(position));
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail_with_errno("write", path_);
+    }
+    bytes += count;
+    position += static_cast<std::size_t>(count);
+    size -= static_cast<std::size_t>(count);
+  }
+}
+
 void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) {
     fail_with_errno("write to disk", path_);

@@ -30,6 +30,10 @@ class AtomicFile {
   /// Leaves a hole: `size` zero bytes that take no room where the file system can do that.
   void skip(std::size_t size);
 
+  /// Makes the file this long, the new bytes a hole; write_at() then fills it in any order.
+  void resize(std::size_t size);
+  void write_at(std::size_t position, const void* data, std::size_t size);
+
   /// Forces the contents to the disk, renames the temporary, forces the folder to the disk.
   void commit();
 

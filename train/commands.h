@@ -13,5 +13,6 @@ Command evaluate_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
+Command convert_command(CLI::App& app);
 
 }  // namespace braid

@@ -10,6 +10,8 @@
 #include "core/file.h"
 #include "model/transformer.h"
 #include "train/inspect_kinds.h"
+#include "train/model_json.h"
+#include "train/open_model.h"
 #include "train/tensor_table.h"
 
 namespace braid {
@@ -19,6 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kIndex = "index.h5";
 constexpr const char* kConfig = "config.yaml";
+constexpr const char* kJson = "config.json";
 
 nlohmann::ordered_json state_facts(const Hdf5Attributes& state) {
   nlohmann::ordered_json result;
@@ -64,25 +67,25 @@ void require_index_of_shards(const fs::path& folder,
           "'");
 }
 
-// The model is the one that config.yaml describes; where it has a quantised base, that one holds
-// what is missing.
+// The model is the one that config.yaml or config.json describes; where it has a quantised base,
+// that one holds what is missing.
 void require_tensors_of_model(const ModelConfig& config,
                               bool has_base,
-                              const std::map<std::string, at::Tensor>& tensors) {
+                              const std::map<std::string, std::vector<int64_t>>& shapes) {
   const WithoutValues without_values;
   const Transformer model(config, at::kFloat, /*seed=*/0);
   for (const auto& [name, value] : model.parameters().tensors()) {
-    const auto found = tensors.find("model/" + name);
-    if (found == tensors.end() && has_base) {
+    const auto found = shapes.find(name);
+    if (found == shapes.end() && has_base) {
       continue;
     }
-    require(found != tensors.end(), "lacks '", name, "' of the model that config.yaml describes");
-    require(found->second.sizes() == value.sizes(),
+    require(found != shapes.end(), "lacks '", name, "' of the model that it describes");
+    require(at::IntArrayRef(found->second) == value.sizes(),
             "'",
             name,
             "' has shape ",
-            found->second.sizes(),
-            ", config.yaml says ",
+            at::IntArrayRef(found->second),
+            ", its configuration says ",
             value.sizes());
   }
 }
@@ -91,13 +94,17 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
   const auto index = Hdf5File::open(folder / kIndex);
   const auto names = index.tensor_names();
   require_index_of_shards(folder, records, names);
-  std::map<std::string, at::Tensor> shapes;
+  Checkpoint described;  // without values
   for (const auto& name : names) {
     const auto value = index.read_tensor(name);
     require_finite(name, value);
-    shapes[name] = value.to(at::kMeta);
+    described.tensors.push_back({name, value.to(at::kMeta)});
   }
-  if (fs::exists(folder / kConfig)) {
+  const auto shapes =
+      shapes_of(stored_weights(weights_in(described), /*mapped=*/false, folder.string()));
+  if (fs::exists(folder / kJson)) {
+    require_tensors_of_model(read_model_json(folder / kJson), /*has_base=*/false, shapes);
+  } else if (fs::exists(folder / kConfig)) {
     require_tensors_of_model(load_run_config((folder / kConfig).string(), {}).model,
                              index.read_attributes("state").contains("base_model"),
                              shapes);
@@ -122,7 +129,7 @@ nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
   facts["files"] = files;
   TensorTable table;
   for (const auto& name : index.tensor_names()) {
-    const auto value = index.read_tensor(name);
+    const auto value = index.describe_tensor(name);
     table.add(name, value.scalar_type(), value.sizes());
   }
   facts["tensors"] = table.rows();

@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
       {"probe", braid::probe_command(app)},
+      {"convert", braid::convert_command(app)},
       {"synthesize", braid::synthesize_command(app)},
   };
   try {

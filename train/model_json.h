@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include <c10/core/ScalarType.h>
+
 #include "checkpoint/release_layout.h"
 #include "model/config.h"
 
@@ -15,11 +17,13 @@ namespace braid {
 ModelConfig read_model_json(const std::filesystem::path& path);
 
 /// The text of config.json in the release's spelling, which Hugging Face's loader takes too.
-/// `quantised`: the layout of the weights beside it.  Keys of the file `base` (may be empty) that
-/// do not describe the architecture stay as they are.  Throws Error for an architecture that the
-/// format cannot express.
+/// `quantised`: the layout of the weights beside it; `dtype`: that of those that are not quantised,
+/// in which Hugging Face's loader then opens the model.  Keys of the file `base` (may be empty)
+/// that do not describe the architecture stay as they are.  Throws Error for an architecture that
+/// the format cannot express.
 std::string model_json(const ModelConfig& config,
                        std::optional<ReleaseLayout> quantised,
-                       const std::filesystem::path& base);
+                       const std::filesystem::path& base,
+                       at::ScalarType dtype = at::kBFloat16);
 
 }  // namespace braid

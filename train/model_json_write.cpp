@@ -86,7 +86,8 @@ void add_layers(const ModelConfig& config, Json& json) {
 
 std::string model_json(const ModelConfig& config,
                        std::optional<ReleaseLayout> quantised,
-                       const std::filesystem::path& base) {
+                       const std::filesystem::path& base,
+                       at::ScalarType dtype) {
   require(config.residual == ResidualKind::kMhc,
           "config.json can only describe models with model.residual: mhc");
   require(config.index_topk.has_value(), "config.json needs model.index_topk");
@@ -102,7 +103,6 @@ std::string model_json(const ModelConfig& config,
                {"scoring_func", "sqrtsoftplus"},
                {"tie_word_embeddings", false},
                {"topk_method", "noaux_tc"},
-               {"torch_dtype", "bfloat16"},
                {"use_cache", true}};
   if (!base.empty()) {
     std::ifstream file(base);
@@ -118,9 +118,14 @@ std::string model_json(const ModelConfig& config,
                           "partial_rotary_factor",
                           "rope_scaling",
                           "expert_dtype",
-                          "quantization_config"}) {
+                          "quantization_config",
+                          "dtype",
+                          "torch_dtype"}) {
     json.erase(key);
   }
+  json["torch_dtype"] = dtype == at::kBFloat16 ? "bfloat16"
+                        : dtype == at::kDouble ? "float64"
+                                               : "float32";
   json["vocab_size"] = config.vocab_size;
   json["hidden_size"] = config.hidden_size;
   json["moe_intermediate_size"] = config.moe_intermediate_size;

@@ -17,8 +17,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-StoredModel read_safetensors_folder(const fs::path& folder) {
+// Hugging Face drops the MTP block but keeps the key.
+ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
   auto config = read_model_json(folder / "config.json");
+  const bool has_mtp = std::ranges::any_of(
+      tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
+  if (!has_mtp) {
+    config.num_nextn_predict_layers = 0;
+  }
+  return config;
+}
+
+StoredModel read_safetensors_folder(const fs::path& folder) {
   const SafetensorsFile file(folder);
   const auto renamed = release_tensors(file.views());
   require(renamed.unknown.empty(),
@@ -28,29 +38,29 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           "' has no place in a DeepSeek-V4 model (",
           renamed.unknown.size(),
           " such names)");
-  const bool has_mtp = std::ranges::any_of(
-      renamed.tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
-  if (!has_mtp) {
-    config.num_nextn_predict_layers = 0;  // Hugging Face drops the block but keeps the key
-  }
-  return {std::move(config),
+  return {model_json_for(folder, renamed.tensors),
           stored_weights(renamed.tensors, /*mapped=*/true, folder.string()),
           std::nullopt,
-          folder.string()};
+          folder.string(),
+          folder};
 }
 
 StoredModel read_checkpoint(const fs::path& folder) {
-  const auto checkpoint = load_checkpoint(folder);  // first: it checks config.yaml's digest too
+  const auto checkpoint = load_checkpoint(folder);  // first: it checks the configuration's digest
+  const auto tensors = weights_in(checkpoint);
+  auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
+  if (fs::exists(folder / "config.json")) {
+    return {
+        model_json_for(folder, tensors), std::move(weights), std::nullopt, folder.string(), folder};
+  }
   const auto config = load_run_config((folder / "config.yaml").string(), {});
-  StoredWeights weights;
+  fs::path published;
   if (const auto base = base_of(checkpoint, folder); !base.empty()) {
-    weights = read_model(base).weights;
+    auto stored = read_model(base);
+    weights.merge(stored.weights);  // those that the checkpoint has not
+    published = stored.published;
   }
-  for (auto& [name, weight] :
-       stored_weights(weights_in(checkpoint), /*mapped=*/false, folder.string())) {
-    weights[name] = std::move(weight);
-  }
-  return {config.model, std::move(weights), config.tokenizer.kind, folder.string()};
+  return {config.model, std::move(weights), config.tokenizer.kind, folder.string(), published};
 }
 
 }  // namespace
@@ -80,19 +90,24 @@ std::string base_of(const Checkpoint& checkpoint, const fs::path& folder) {
   return base;
 }
 
+std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, weight] : weights) {
+    shapes[name] = weight.quantised() ? std::vector{weight.rows(), weight.columns()}
+                                      : weight.values.sizes().vec();
+  }
+  return shapes;
+}
+
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& keeps_codes) {
-  std::map<std::string, std::vector<int64_t>> shapes;
-  for (const auto& [name, weight] : stored.weights) {
-    shapes[name] = weight.quantised() ? std::vector{weight.rows(), weight.columns()}
-                                      : weight.values.sizes().vec();
-  }
   {
     const WithoutValues without_values;
-    require_tensors_of(
-        Transformer(stored.config, compute, seed).parameters(), shapes, stored.source);
+    require_tensors_of(Transformer(stored.config, compute, seed).parameters(),
+                       shapes_of(stored.weights),
+                       stored.source);
   }
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
@@ -115,11 +130,11 @@ StoredModel read_model(const fs::path& path) {
           path.string(),
           ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
-  if (fs::exists(path / "config.json")) {
-    return read_safetensors_folder(path);
-  }
   if (fs::exists(path / "COMPLETE")) {
     return read_checkpoint(path);
+  }
+  if (fs::exists(path / "config.json")) {
+    return read_safetensors_folder(path);
   }
   if (fs::is_directory(path / "checkpoints")) {
     std::vector<std::string> skipped;

@@ -19,15 +19,21 @@ struct StoredModel {
   StoredWeights weights;                 ///< by release name; views of files where there are files
   std::optional<std::string> tokenizer;  ///< its kind, where the folder tells
   std::string source;                    ///< the folder the weights came from
+  /// Where config.json and the tokenizer's files of the published model are, if there are such.
+  std::filesystem::path published;
 };
 
-/// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint, or a folder with
-/// config.json and safetensors under Hugging Face or release names, quantised or not.  A checkpoint
+/// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint (of a run, or converted),
+/// or a folder with config.json and safetensors under Hugging Face or release names, quantised or
+/// not.  A checkpoint
 /// of a run on a quantised base is completed from that base.  Throws Error that says what was
 /// looked for.
 StoredModel read_model(const std::filesystem::path& path);
 
-/// The weights in a training checkpoint, by release name.
+/// The shapes of the matrices that weights stand for, by release name.
+std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights);
+
+/// The weights in a checkpoint, by release name.
 std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint);
 
 /// The folder of the quantised base model that a checkpoint's run left its frozen weights in; empty

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "checkpoint/store.h"
+#include "core/folder_lock.h"
 #include "data/background_loader.h"
 #include "data/prepare.h"
 #include "data/tokenizer.h"
@@ -87,8 +88,6 @@ class Trainer {
   Hdf5Attributes state() const;
   std::vector<NamedTensor> checkpoint_tensors() const;
   std::filesystem::path checkpoints() const { return config_.run_dir() / "checkpoints"; }
-
-  class FolderLock;
 
   RunConfig config_;
   std::unique_ptr<FolderLock> lock_;

@@ -8,9 +8,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
@@ -22,26 +19,6 @@
 namespace braid {
 
 namespace fs = std::filesystem;
-
-// One training process per folder: two would overwrite each other's checkpoints.
-class Trainer::FolderLock {
- public:
-  explicit FolderLock(const fs::path& folder)
-      : descriptor_(open((folder / ".lock").c_str(), O_CREAT | O_RDWR, 0644)) {
-    require(descriptor_ >= 0, folder.string(), ": cannot be written");
-    if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-      close(descriptor_);
-      fail(folder.string(),
-           ": another process is training in this run; wait for it or choose another run.name");
-    }
-  }
-  ~FolderLock() { close(descriptor_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
 
 namespace {
 
@@ -86,7 +63,9 @@ Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
     : config_(config), spikes_(config.stability) {
   const auto folder = config_.run_dir();
   make_folder(folder);
-  lock_ = std::make_unique<FolderLock>(folder);
+  // Two processes would overwrite each other's checkpoints.
+  lock_ = std::make_unique<FolderLock>(
+      folder, "another process is training in this run; wait for it or choose another run.name");
   if (from.kind == ResumeFrom::Kind::kNone) {
     move_earlier_run_aside(folder);
   }

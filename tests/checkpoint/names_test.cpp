@@ -87,6 +87,37 @@ TEST(ReleaseName, KnowsNoOtherNames) {
   }
 }
 
+TEST(ReleaseName, KnowsTheScalesOfEarlierModels) {
+  EXPECT_EQ(release_name("model.layers.2.self_attn.kv_proj.weight_scale_inv"),
+            "layers.2.attn.wkv.scale");
+  EXPECT_EQ(release_name("layers.2.attn.attn_sink_scale_inv"), std::nullopt);
+}
+
+TEST(HfPlace, IsTheInverseOfReleaseName) {
+  const auto names = hf_to_release();
+  for (const auto& [hf, release] : names.items()) {
+    if (release.is_string()) {
+      const auto place = hf_place(release);
+      ASSERT_TRUE(place) << release;
+      EXPECT_EQ(place->name, hf);
+      EXPECT_EQ(place->expert, -1);
+      continue;
+    }
+    for (const auto& part : release) {
+      const auto place = hf_place(part[0]);
+      ASSERT_TRUE(place) << part[0];
+      EXPECT_EQ(place->name, hf);
+      EXPECT_EQ(place->expert, part[1].get<int64_t>());
+      EXPECT_EQ(place->half, part[2].get<int64_t>() > 0 ? 1 : 0);
+      EXPECT_EQ(place->in_half, hf.ends_with("gate_up_proj"));
+    }
+  }
+  for (const char* name :
+       {"mtp.0.e_proj.weight", "layers.0.attn.wq_a.scale", "layers.attn.wq_a", ""}) {
+    EXPECT_FALSE(hf_place(name)) << name;
+  }
+}
+
 TEST(ReleaseTensors, TakesStackedExpertsApart) {
   std::vector<NamedTensor> tensors;
   std::map<std::string, at::Tensor> expected;

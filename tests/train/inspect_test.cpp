@@ -144,6 +144,7 @@ TEST_F(InspectRun, FindsWeightsThatAreNotFinite) {
   auto saved = load_checkpoint(checkpoint_);
   for (auto& [name, value] : saved.tensors) {
     if (name == "model/layers.1.attn.wkv.weight") {
+      value = value.clone();
       value.select(0, 1).select(0, 2).fill_(std::numeric_limits<float>::infinity());
     }
   }

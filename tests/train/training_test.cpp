@@ -97,7 +97,12 @@ class SkippedStepTest : public TinyRun {
     train(run, 3);
     const auto path = newest_checkpoint(run);
     auto checkpoint = load_checkpoint(path);
-    tensor_of(checkpoint, "model/norm.weight")[0] = std::nan("");
+    for (auto& [name, value] : checkpoint.tensors) {
+      if (name == "model/norm.weight") {
+        value = value.clone();
+        value[0] = std::nan("");
+      }
+    }
     const std::string yaml = read_file(path / "config.yaml");
     save_checkpoint(path, checkpoint, {{"config.yaml", yaml}});
     return run;
