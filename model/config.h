@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "kernels/fake_quant.h"
 
 namespace braid {
 
@@ -46,6 +47,12 @@ enum class MhcInit { kIdentity, kUniform };
 inline auto enum_names(MhcInit) {
   return std::array{EnumName{"identity", MhcInit::kIdentity},
                     EnumName{"uniform", MhcInit::kUniform}};
+}
+
+inline auto enum_names(QuantFormat) {
+  return std::array{EnumName{"off", QuantFormat::kOff},
+                    EnumName{"fp8", QuantFormat::kFp8},
+                    EnumName{"fp4", QuantFormat::kFp4}};
 }
 
 /// YaRN (arXiv 2309.00071) for the layers that compress; factor 1 leaves the frequencies as they
@@ -124,6 +131,8 @@ struct ModelConfig {
   RopeScaling rope_scaling;
   int64_t max_position_embeddings = 1048576;
   double initializer_range = 0.02;
+  QuantFormat qat_experts = QuantFormat::kOff;
+  QuantFormat qat_indexer = QuantFormat::kOff;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -197,6 +206,13 @@ struct ModelConfig {
       &M::initializer_range,
       "standard deviation of initial matrices",
       at_least(0.0));
+    v("qat_experts",
+      &M::qat_experts,
+      "quantisation-aware training: routed experts take part as this format rounds them, gradients "
+      "go straight through");
+    v("qat_indexer",
+      &M::qat_indexer,
+      "the same for the indexer's queries and keys, rotated by a Hadamard matrix: off or fp4");
   }
 
   /// Residual streams that exist: 1 for `plain`.

@@ -15,6 +15,9 @@ namespace braid {
 Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
     : num_heads_(config.index_n_heads),
       head_dim_(config.index_head_dim),
+      hadamard_HH_(config.qat_indexer == QuantFormat::kOff
+                       ? at::Tensor()
+                       : hadamard_matrix(head_dim_, at::kDouble)),
       wq_b_(scope.matrix("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
       weights_proj_(scope.normal("weights_proj.weight", {num_heads_, config.hidden_size})),
       compressor_(scope.inner("compressor"),
@@ -30,16 +33,25 @@ at::Tensor Indexer::scores(const at::Tensor& qr_BSL,
                            CompressorState* state) const {
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation = geometry.compress_rotation;
-  const auto q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
-                           rotation.cos.unsqueeze(2),
-                           rotation.sin.unsqueeze(2));
-  const auto keys_BCH = compressor_.forward(h_BSD, geometry, state);
+  auto q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
+                     rotation.cos.unsqueeze(2),
+                     rotation.sin.unsqueeze(2));
+  auto keys_BCH = compressor_.forward(h_BSD, geometry, state);
+  if (hadamard_HH_.defined()) {
+    q_BSIH = rotated_fp4(q_BSIH);
+    keys_BCH = rotated_fp4(keys_BCH);
+  }
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_ * num_heads_));
   const auto weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
   const auto products = at::matmul(widened(q_BSIH).reshape({B, S * num_heads_, head_dim_}),
                                    widened(keys_BCH).transpose(1, 2));
   return (products.relu().view({B, S, num_heads_, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1))
       .sum(2);
+}
+
+at::Tensor Indexer::rotated_fp4(const at::Tensor& x) const {
+  const auto wide = widened(x);
+  return fake_fp4_activations(at::matmul(wide, hadamard_HH_.to(wide.scalar_type())));
 }
 
 at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_BSC, int64_t k) {

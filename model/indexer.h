@@ -20,7 +20,10 @@ class Indexer {
                     CompressorState* state) const;
 
  private:
+  at::Tensor rotated_fp4(const at::Tensor& x) const;
+
   int64_t num_heads_, head_dim_;
+  at::Tensor hadamard_HH_;  // of qat_indexer, else undefined
   Weight wq_b_;
   at::Tensor weights_proj_;
   Compressor compressor_;

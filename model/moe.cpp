@@ -11,7 +11,9 @@
 namespace braid {
 
 Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind)
-    : limit_(config.swiglu_limit), router_(scope.inner("gate"), config, kind) {
+    : limit_(config.swiglu_limit),
+      qat_(config.qat_experts),
+      router_(scope.inner("gate"), config, kind) {
   const int64_t E = config.n_routed_experts, F = config.moe_intermediate_size,
                 D = config.hidden_size;
   w1_EFD_ = scope.experts("experts.*.w1.weight", {E, F, D});
@@ -24,12 +26,24 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind)
   }
 }
 
+// Codes are rounded already.
+ExpertWeights Moe::as_trained(const ExpertWeights& weights) const {
+  return weights.quantised() || qat_ == QuantFormat::kOff
+             ? weights
+             : ExpertWeights(fake_quantised(weights.stack(), qat_));
+}
+
 Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const {
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
   auto chosen = router_.forward(x_TD, ids_BS.flatten());
-  auto y_TD =
-      routed_experts(x_TD, chosen.experts_TK, chosen.weights_TK, w1_EFD_, w2_EDF_, w3_EFD_, limit_);
+  auto y_TD = routed_experts(x_TD,
+                             chosen.experts_TK,
+                             chosen.weights_TK,
+                             as_trained(w1_EFD_),
+                             as_trained(w2_EDF_),
+                             as_trained(w3_EFD_),
+                             limit_);
   if (shared_w1_FD_.defined()) {
     const auto hidden =
         clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);

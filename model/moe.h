@@ -21,7 +21,10 @@ class Moe {
   const Router& router() const { return router_; }
 
  private:
+  ExpertWeights as_trained(const ExpertWeights& weights) const;
+
   double limit_;
+  QuantFormat qat_;
   Router router_;
   ExpertWeights w1_EFD_, w2_EDF_, w3_EFD_;
   Weight shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert
