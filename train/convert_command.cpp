@@ -22,6 +22,10 @@ const std::map<std::string, StoredAs> kLayouts = {{"same", StoredAs::kSame},
                                                   {"bf16", StoredAs::kBfloat16},
                                                   {"f32", StoredAs::kFloat32}};
 
+std::string counted(int64_t tensors) {
+  return std::to_string(tensors) + (tensors == 1 ? " tensor" : " tensors");
+}
+
 // Classes that were rounded one by one, the others by their forms.
 void print(const ConvertReport& report) {
   std::map<std::pair<std::string, std::string>, ConvertedClass> exact;
@@ -30,7 +34,7 @@ void print(const ConvertReport& report) {
     tensors += c.tensors;
     bytes += c.bytes;
     if (c.largest_error > 0) {
-      std::cout << c.name << ": " << c.from << " -> " << c.to << ", " << c.tensors << " tensors, "
+      std::cout << c.name << ": " << c.from << " -> " << c.to << ", " << counted(c.tensors) << ", "
                 << bytes_text(c.bytes) << ", largest rounding error " << std::setprecision(3)
                 << c.largest_error << ", relative (L2) " << std::sqrt(c.squared_error / c.squares)
                 << "\n";
@@ -43,7 +47,7 @@ void print(const ConvertReport& report) {
   for (const auto& [forms, c] : exact) {
     std::cout << (forms.first == forms.second ? forms.first + " as it was"
                                               : forms.first + " -> " + forms.second + ", exact")
-              << ": " << c.tensors << " tensors, " << bytes_text(c.bytes) << "\n";
+              << ": " << counted(c.tensors) << ", " << bytes_text(c.bytes) << "\n";
   }
   if (!report.left_out.empty()) {
     std::cout << "left out, for Hugging Face has no MTP block: " << report.left_out.size()

@@ -1,8 +1,11 @@
 #include "train/convert_rows.h"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include "core/error.h"
 #include "core/pages.h"
@@ -41,12 +44,41 @@ at::Tensor values_of(const Weight& weight, int64_t first, int64_t rows) {
   return values;
 }
 
+// In one pass, in pieces of a fixed length, so that the sums do not depend on the threads.
+template <class T>
+void add_error_of(const T* before, const T* after, int64_t count, ConvertedClass& tally) {
+  constexpr int64_t kPiece = 1 << 16;
+  const int64_t pieces = (count + kPiece - 1) / kPiece;
+  struct Sums {
+    double largest = 0, error = 0, squares = 0;
+  };
+  std::vector<Sums> sums(static_cast<std::size_t>(pieces));
+  at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
+    for (int64_t piece = first; piece < last; ++piece) {
+      Sums sum;
+      for (int64_t i = piece * kPiece; i < std::min(count, (piece + 1) * kPiece); ++i) {
+        const double value = before[i], error = std::abs(after[i] - value);
+        sum.largest = std::max(sum.largest, error);
+        sum.error += error * error;
+        sum.squares += value * value;
+      }
+      sums[static_cast<std::size_t>(piece)] = sum;
+    }
+  });
+  for (const auto& [largest, error, squares] : sums) {
+    tally.largest_error = std::max(tally.largest_error, largest);
+    tally.squared_error += error;
+    tally.squares += squares;
+  }
+}
+
 void add_error(const at::Tensor& before, const at::Tensor& after, ConvertedClass& tally) {
-  const auto wide = before.to(at::kDouble), error = after.to(at::kDouble) - wide;
-  tally.squares += wide.square().sum().item<double>();
-  if (error.numel() > 0) {
-    tally.squared_error += error.square().sum().item<double>();
-    tally.largest_error = std::max(tally.largest_error, error.abs().max().item<double>());
+  if (before.scalar_type() == at::kFloat) {
+    const auto a = before.contiguous(), b = after.to(at::kFloat).contiguous();
+    add_error_of(a.const_data_ptr<float>(), b.const_data_ptr<float>(), a.numel(), tally);
+  } else {
+    const auto a = before.to(at::kDouble).contiguous(), b = after.to(at::kDouble).contiguous();
+    add_error_of(a.const_data_ptr<double>(), b.const_data_ptr<double>(), a.numel(), tally);
   }
 }
 
@@ -67,7 +99,7 @@ void quantise_rows(const Conversion& conversion, const RowSink& sink, ConvertedC
   for (int64_t first = 0; first < weight.rows(); first += step) {
     const auto values = values_of(weight, first, std::min(step, weight.rows() - first));
     const auto slab = encoded(conversion, values);
-    add_error(values, decode(slab), tally);
+    add_error(values, decode(slab, values.scalar_type()), tally);
     sink(codes.name, first, slab.values);
     sink(scales.name, first / shared, slab.scales);
   }

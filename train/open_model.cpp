@@ -1,6 +1,8 @@
 #include "train/open_model.h"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/store.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "train/config.h"
 #include "train/model_json.h"
 
@@ -87,7 +90,34 @@ std::string base_of(const Checkpoint& checkpoint, const fs::path& folder) {
           ": its frozen weights are in ",
           base,
           ", which is no folder; put the base model back there");
+  if (const auto known = checkpoint.state.find("base_fingerprint");
+      known != checkpoint.state.end()) {
+    require(std::get<std::string>(known->second) == fingerprint_of(base),
+            folder.string(),
+            ": its frozen weights were in ",
+            base,
+            ", which now holds another model; put the one that the run began with back there");
+  }
   return base;
+}
+
+std::string fingerprint_of(const fs::path& folder) {
+  constexpr std::size_t kHead = 1 << 20, kTail = 1 << 16;
+  std::set<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".h5") {
+      files.insert(entry.path());
+    }
+  }
+  std::string parts;
+  for (const auto& path : files) {
+    const MappedFile file(path);
+    const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
+    parts +=
+        text(path.filename().string(), ' ', bytes.size(), ' ', xxh3_128(bytes.substr(0, kHead)));
+    parts += ' ' + xxh3_128(bytes.substr(bytes.size() - std::min(bytes.size(), kTail))) + '\n';
+  }
+  return xxh3_128(parts);
 }
 
 std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights) {

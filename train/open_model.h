@@ -37,8 +37,12 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weigh
 std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint);
 
 /// The folder of the quantised base model that a checkpoint's run left its frozen weights in; empty
-/// where the checkpoint holds them all.  Throws Error when it is gone.
+/// where the checkpoint holds them all.  Throws Error when it is gone or another one.
 std::string base_of(const Checkpoint& checkpoint, const std::filesystem::path& folder);
+
+/// Names, sizes, first and last bytes of a model folder's weight files, digested: another model at
+/// the same place has another one.
+std::string fingerprint_of(const std::filesystem::path& folder);
 
 /// A model with the stored weights: each tensor is read once, straight into its parameter.
 /// `keeps_codes` tells which parameters ("*" for experts) stay quantised, and so frozen, where the

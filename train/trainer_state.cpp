@@ -148,7 +148,9 @@ Hdf5Attributes Trainer::state() const {
     return !parameter.quantised.empty();
   });
   if (has_base) {
-    state["base_model"] = fs::absolute(config_.run.init_from).string();
+    const auto base = fs::absolute(config_.run.init_from);
+    state["base_model"] = base.string();
+    state["base_fingerprint"] = fingerprint_of(base);
   }
   return state;
 }

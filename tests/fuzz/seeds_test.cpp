@@ -32,7 +32,8 @@ INSTANTIATE_TEST_SUITE_P(Readers,
                          FuzzSeeds,
                          ::testing::Values(Target{"jsonl", read_jsonl},
                                            Target{"yaml", read_yaml},
-                                           Target{"token_store", read_token_store}),
+                                           Target{"token_store", read_token_store},
+                                           Target{"safetensors", read_safetensors}),
                          [](const auto& target) { return target.param.name; });
 
 }  // namespace

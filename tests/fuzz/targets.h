@@ -16,4 +16,7 @@ bool read_yaml(std::string_view bytes);
 /// A token store. Its magics and its digest are made right first.
 bool read_token_store(std::string_view bytes);
 
+/// A safetensors file, or its header alone (safetensors_fuzz.cpp).
+bool read_safetensors(std::string_view bytes);
+
 }  // namespace braid::testing

@@ -4,6 +4,7 @@
 
 #include "checkpoint/store.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "tests/support/compare.h"
 #include "tests/train/tiny_run.h"
 #include "train/inspect.h"
@@ -77,6 +78,22 @@ TEST_F(FrozenBase, CompletesTheRunForEveryCommand) {
   for (const auto& verdict : inspection.verdicts) {
     EXPECT_EQ(verdict.problem, "") << verdict.file;
   }
+  fs::path codes;
+  for (const auto& entry : fs::directory_iterator(base_)) {
+    codes = entry.path().extension() == ".safetensors" ? entry.path() : codes;
+  }
+  const std::string bytes = read_file(codes);
+  auto changed = bytes;
+  changed.back() = static_cast<char>(changed.back() ^ 1);
+  write_file_atomically(codes, changed);
+  try {
+    open_model(run.run_dir(), at::kFloat);
+    FAIL() << "opened with another base";
+  } catch (const Error& error) {
+    expect_mentions(error.what(), {base_.string(), "now holds another model"});
+  }
+  write_file_atomically(codes, bytes);
+  open_model(run.run_dir(), at::kFloat);
   fs::rename(base_, folder_ / "elsewhere");
   try {
     open_model(run.run_dir(), at::kFloat);
