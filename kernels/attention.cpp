@@ -1,193 +1,317 @@
-// Tiles of kQueries tokens, all heads at once: a tile's keys are the raw tokens that any of its
-// queries may see and the entries that any of them may see, packed together, so that the work is
-// matrix multiplication and no scores outside a tile exist.
+// Tiles of a few queries, all heads at once: a tile's keys are the stretch of raw tokens that its
+// queries see and the entries that any of them sees, so that the work is matrix multiplication and
+// no scores outside a tile exist.
 #include "kernels/attention.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <ATen/native/CPUBlas.h>
 
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
 #include "kernels/precision.h"
+#include "kernels/small_product.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t kQueries = 32;
-constexpr int64_t kKeyPadding =
-    16;  // few distinct tile widths: the library compiles a kernel for each
+constexpr int64_t kMaxQueries = 32;
+constexpr int64_t kWave = 32;  // tiles whose shared gradients are in memory at once
 
-void product(const float* A,
-             const float* B,
-             float* C,
-             int64_t m,
-             int64_t n,
-             int64_t k,
-             bool accumulate = false) {
-  at::native::cpublas::brgemm(m, n, k, k, n, n, accumulate, A, B, C);
+// Few distinct tile widths: the library compiles a kernel for each.
+int64_t padded(int64_t keys) {
+  const int64_t step = keys <= 256 ? 16 : keys <= 1024 ? 64 : 256;
+  return std::max<int64_t>(16, (keys + step - 1) / step * step);
 }
-void product(const double* A,
-             const double* B,
-             double* C,
-             int64_t m,
-             int64_t n,
-             int64_t k,
-             bool accumulate = false) {
-  BRAID_CPU(dense_product<double>)(A, B, C, m, n, k, accumulate);
-}
+
+struct Span {
+  int64_t first = 0, end = 0;
+  int64_t count() const { return end - first; }
+};
+
+/// Queries [first, first + count) of row b.
+struct TileQueries {
+  int64_t b, first, count;
+};
 
 // All tensors contiguous; q, kv, compressed and sink of type T.
 template <class T>
 struct Problem {
   const T *q, *kv, *compressed, *sink;
-  const bool *window, *visible;
-  int64_t B, S, N, H, U, C;
+  const int64_t *window_first, *window_end;  // [B, S]
+  const int64_t *entry_first, *entry_end;    // [B, S]
+  const int64_t* chosen;                     // [B, S, K], or null
+  int64_t B, S, N, H, U, C, K;
   T scale;
 
-  int64_t tiles_per_row() const { return (S + kQueries - 1) / kQueries; }
-};
-
-// One tile's keys and who sees them.
-template <class T>
-struct Tile {
-  int64_t b, first, queries, rows;  // rows = queries * heads
-  std::vector<int64_t> raw, entries;
-  int64_t J = 0;              // keys, padded
-  std::vector<uint8_t> sees;  // [queries, J]
-  std::vector<T> keys;        // [J, H]; padding is zero
-  std::vector<T> keys_t;      // [H, J]
-
-  Tile(const Problem<T>& p, int64_t index) {
-    b = index / p.tiles_per_row();
-    first = index % p.tiles_per_row() * kQueries;
-    queries = std::min(kQueries, p.S - first);
-    rows = queries * p.N;
-    raw = seen_by_any(p.window, p.S, p.U);
-    entries = seen_by_any(p.visible, p.S, p.C);
-    const auto count = static_cast<int64_t>(raw.size() + entries.size());
-    J = std::max<int64_t>(1, (count + kKeyPadding - 1) / kKeyPadding) * kKeyPadding;
-    sees.assign(queries * J, 0);
-    keys.assign(J * p.H, T{0});
-    keys_t.resize(J * p.H);
-    int64_t j = 0;
-    const auto add = [&](const T* source, const bool* mask, int64_t width, int64_t key) {
-      std::memcpy(&keys[j * p.H], source + (b * width + key) * p.H, sizeof(T) * p.H);
-      for (int64_t t = 0; t < queries; ++t) {
-        sees[t * J + j] = mask[(b * p.S + first + t) * width + key];
+  /// The smallest stretch of keys that holds all that these queries see.
+  static Span hull(const int64_t* first, const int64_t* end, int64_t begin, int64_t count) {
+    Span span;
+    for (int64_t i = begin; i < begin + count; ++i) {
+      if (first[i] < end[i]) {
+        span = span.count() == 0 ? Span{first[i], end[i]}
+                                 : Span{std::min(span.first, first[i]), std::max(span.end, end[i])};
       }
-      ++j;
-    };
-    for (const int64_t key : raw) {
-      add(p.kv, p.window, p.U, key);
     }
-    for (const int64_t key : entries) {
-      add(p.compressed, p.visible, p.C, key);
-    }
-    BRAID_CPU(transpose<T>)(keys.data(), keys_t.data(), J, p.H);
+    return span;
   }
 
-  int64_t row_offset(const Problem<T>& p) const { return (b * p.S + first) * p.N; }
-
- private:
-  std::vector<int64_t> seen_by_any(const bool* mask, int64_t S, int64_t width) const {
-    std::vector<uint8_t> any(width, 0);
-    for (int64_t t = 0; t < queries; ++t) {
-      const bool* row = mask + (b * S + first + t) * width;
-      for (int64_t key = 0; key < width; ++key) {
-        any[key] |= static_cast<uint8_t>(row[key]);
+  /// The entries that these queries list, ascending.
+  void collect(const TileQueries& tile, std::vector<int64_t>& entries) const {
+    entries.clear();
+    const int64_t* list = chosen + (tile.b * S + tile.first) * K;
+    for (int64_t i = 0; i < tile.count * K; ++i) {
+      if (list[i] >= 0) {
+        entries.push_back(list[i]);
       }
     }
-    std::vector<int64_t> result;
-    for (int64_t key = 0; key < width; ++key) {
-      if (any[key]) {
-        result.push_back(key);
-      }
-    }
-    return result;
+    std::sort(entries.begin(), entries.end());
+    entries.erase(std::unique(entries.begin(), entries.end()), entries.end());
   }
 };
 
+// Neighbours that choose the same entries share a tile; where they choose different ones, most of
+// its scores would be for nothing, and smaller tiles do less work even at a lower rate.
 template <class T>
-void forward_tile(const Problem<T>& p, int64_t index, T* o, T* log_sum) {
-  const Tile<T> tile(p, index);
-  const int64_t offset = tile.row_offset(p);
-  std::vector<T> scores(tile.rows * tile.J);
-  product(p.q + offset * p.H, tile.keys_t.data(), scores.data(), tile.rows, tile.J, p.H);
-  BRAID_CPU(attention_softmax<T>)
-  (scores.data(), tile.sees.data(), p.sink, log_sum + offset, tile.queries, p.N, tile.J, p.scale);
-  product(scores.data(), tile.keys.data(), o + offset * p.H, tile.rows, p.H, tile.J);
+void add_tiles(const Problem<T>& p,
+               const TileQueries& queries,
+               std::vector<TileQueries>& tiles,
+               std::vector<int64_t>& scratch) {
+  constexpr int64_t kFewRows = 16;
+  const bool can_split = p.chosen != nullptr && queries.count > 1 && queries.count * p.N > kFewRows;
+  if (can_split) {
+    p.collect(queries, scratch);
+    if (static_cast<int64_t>(scratch.size()) > 2 * p.K) {
+      const int64_t half = (queries.count + 1) / 2;
+      add_tiles(p, {queries.b, queries.first, half}, tiles, scratch);
+      add_tiles(p, {queries.b, queries.first + half, queries.count - half}, tiles, scratch);
+      return;
+    }
+  }
+  tiles.push_back(queries);
 }
 
-// What a tile adds to the gradients that tiles share; summed afterwards in the order of the tiles.
+template <class T>
+std::vector<TileQueries> tiles_of(const Problem<T>& p) {
+  std::vector<TileQueries> tiles;
+  std::vector<int64_t> scratch;
+  for (int64_t b = 0; b < p.B; ++b) {
+    for (int64_t first = 0; first < p.S; first += kMaxQueries) {
+      add_tiles(p, {b, first, std::min(kMaxQueries, p.S - first)}, tiles, scratch);
+    }
+  }
+  return tiles;
+}
+
+// One tile's keys and who sees them; reused from tile to tile.
+template <class T>
+struct Tile {
+  TileQueries queries{};
+  int64_t rows = 0;  // queries * heads
+  Span raw;
+  std::vector<int64_t> entries;
+  int64_t J = 0;              // keys, padded
+  std::vector<uint8_t> sees;  // [queries, J]
+  std::vector<T> keys;        // [J, H], raw ones first; padding is zero
+  std::vector<T> keys_t;      // [H, J]
+  std::vector<T> scores, dscores, flipped, delta;
+
+  int64_t row_offset(const Problem<T>& p) const { return (queries.b * p.S + queries.first) * p.N; }
+
+  void load(const Problem<T>& p, const TileQueries& tile) {
+    queries = tile;
+    rows = tile.count * p.N;
+    const int64_t begin = tile.b * p.S + tile.first;
+    raw = p.hull(p.window_first, p.window_end, begin, tile.count);
+    if (p.chosen != nullptr) {
+      p.collect(tile, entries);
+    } else {
+      const auto span = p.hull(p.entry_first, p.entry_end, begin, tile.count);
+      entries.resize(span.count());
+      std::iota(entries.begin(), entries.end(), span.first);
+    }
+    const auto count = raw.count() + static_cast<int64_t>(entries.size());
+    J = padded(count);
+    keys.resize(J * p.H);
+    keys_t.resize(J * p.H);
+    std::copy_n(p.kv + (tile.b * p.U + raw.first) * p.H, raw.count() * p.H, keys.data());
+    T* key = keys.data() + raw.count() * p.H;
+    for (const int64_t entry : entries) {
+      key = std::copy_n(p.compressed + (tile.b * p.C + entry) * p.H, p.H, key);
+    }
+    std::fill(key, keys.data() + J * p.H, T{0});
+    BRAID_CPU(transpose<T>)(keys.data(), keys_t.data(), J, p.H);
+    scores.resize(rows * J);
+    mark_seen(p, begin);
+  }
+
+ private:
+  void mark_seen(const Problem<T>& p, int64_t begin) {
+    sees.assign(queries.count * J, 0);
+    for (int64_t t = 0; t < queries.count; ++t) {
+      uint8_t* row = sees.data() + t * J;
+      const int64_t i = begin + t;
+      if (p.window_first[i] < p.window_end[i]) {
+        std::fill(row + p.window_first[i] - raw.first, row + p.window_end[i] - raw.first, 1);
+      }
+      row += raw.count();
+      if (p.chosen == nullptr) {
+        if (p.entry_first[i] < p.entry_end[i]) {
+          std::fill(
+              row + p.entry_first[i] - entries.front(), row + p.entry_end[i] - entries.front(), 1);
+        }
+        continue;
+      }
+      auto place = entries.begin();
+      for (const int64_t *entry = p.chosen + i * p.K, *end = entry + p.K;
+           entry < end && *entry >= 0;
+           ++entry) {
+        place = std::lower_bound(place, entries.end(), *entry);
+        row[place - entries.begin()] = 1;
+      }
+    }
+  }
+};
+
+template <class T>
+void forward_tile(const Problem<T>& p, Tile<T>& tile, T* o, T* log_sum) {
+  const int64_t offset = tile.row_offset(p), J = tile.J, H = p.H;
+  small_product(p.q + offset * H, tile.keys_t.data(), tile.scores.data(), tile.rows, J, H, J, J);
+  BRAID_CPU(attention_softmax<T>)
+  (tile.scores.data(),
+   tile.sees.data(),
+   p.sink,
+   log_sum + offset,
+   tile.queries.count,
+   p.N,
+   J,
+   p.scale);
+  small_product(tile.scores.data(), tile.keys.data(), o + offset * H, tile.rows, H, J, H, H);
+}
+
+// What a tile adds to the gradients that tiles share.
 template <class T>
 struct SharedGradients {
-  std::vector<int64_t> raw, entries;
+  int64_t b = 0;
+  Span raw;
+  std::vector<int64_t> entries;
   std::vector<T> dkeys;  // [J, H], raw keys first
   std::vector<T> dsink;  // [N]
 };
 
 template <class T>
-SharedGradients<T> backward_tile(
-    const Problem<T>& p, int64_t index, const T* o, const T* log_sum, const T* dout, T* dq) {
-  Tile<T> tile(p, index);
+void backward_tile(const Problem<T>& p,
+                   Tile<T>& tile,
+                   const T* o,
+                   const T* log_sum,
+                   const T* dout,
+                   T* dq,
+                   SharedGradients<T>& shared) {
   const int64_t offset = tile.row_offset(p), rows = tile.rows, J = tile.J, H = p.H;
   const T *q = p.q + offset * H, *tile_dout = dout + offset * H;
-  std::vector<T> scores(rows * J), dscores(rows * J), delta(rows), flipped(rows * J);
-  SharedGradients<T> shared{
-      std::move(tile.raw), std::move(tile.entries), std::vector<T>(J * H), std::vector<T>(p.N)};
-  product(q, tile.keys_t.data(), scores.data(), rows, J, H);
-  product(tile_dout, tile.keys_t.data(), dscores.data(), rows, J, H);
-  BRAID_CPU(row_products<T>)(tile_dout, o + offset * H, delta.data(), rows, H);
+  tile.dscores.resize(rows * J);
+  tile.flipped.resize(rows * J);
+  tile.delta.resize(rows);
+  shared.b = tile.queries.b;
+  shared.raw = tile.raw;
+  shared.entries = tile.entries;
+  shared.dkeys.resize(J * H);
+  shared.dsink.assign(p.N, T{0});
+  T *scores = tile.scores.data(), *dscores = tile.dscores.data(), *flipped = tile.flipped.data();
+  small_product(q, tile.keys_t.data(), scores, rows, J, H, J, J);
+  small_product(tile_dout, tile.keys_t.data(), dscores, rows, J, H, J, J);
+  BRAID_CPU(row_products<T>)(tile_dout, o + offset * H, tile.delta.data(), rows, H);
   BRAID_CPU(attention_softmax_backward<T>)
-  (scores.data(),
-   dscores.data(),
+  (scores,
+   dscores,
    tile.sees.data(),
    p.sink,
    log_sum + offset,
-   delta.data(),
+   tile.delta.data(),
    shared.dsink.data(),
-   tile.queries,
+   tile.queries.count,
    p.N,
    J,
    p.scale);
-  product(dscores.data(), tile.keys.data(), dq + offset * H, rows, H, J);
+  small_product(dscores, tile.keys.data(), dq + offset * H, rows, H, J, H, H);
   // Keys are values too: they receive gradient from both products.
-  BRAID_CPU(transpose<T>)(scores.data(), flipped.data(), rows, J);
-  product(flipped.data(), tile_dout, shared.dkeys.data(), J, H, rows);
-  BRAID_CPU(transpose<T>)(dscores.data(), flipped.data(), rows, J);
-  product(flipped.data(), q, shared.dkeys.data(), J, H, rows, /*accumulate=*/true);
-  return shared;
+  BRAID_CPU(transpose<T>)(scores, flipped, rows, J);
+  small_product(flipped, tile_dout, shared.dkeys.data(), J, H, rows, H, H);
+  BRAID_CPU(transpose<T>)(dscores, flipped, rows, J);
+  small_product(flipped, q, shared.dkeys.data(), J, H, rows, H, H, /*accumulate=*/true);
 }
 
 template <class T>
+void add_shared(
+    const Problem<T>& p, const SharedGradients<T>& shared, T* dkv, T* dcompressed, T* dsink) {
+  const auto add = [](T* into, const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      into[i] += from[i];
+    }
+  };
+  const T* from = shared.dkeys.data();
+  add(dkv + (shared.b * p.U + shared.raw.first) * p.H, from, shared.raw.count() * p.H);
+  from += shared.raw.count() * p.H;
+  for (const int64_t entry : shared.entries) {
+    add(dcompressed + (shared.b * p.C + entry) * p.H, from, p.H);
+    from += p.H;
+  }
+  add(dsink, shared.dsink.data(), p.N);
+}
+
+enum Saved {
+  kQ,
+  kKv,
+  kCompressed,
+  kSink,
+  kWindowFirst,
+  kWindowEnd,
+  kEntryFirst,
+  kEntryEnd,
+  kChosen,
+  kOut,
+  kLogSum
+};
+
+template <class T>
 Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
-  const auto &q = saved[0], &kv = saved[1], &compressed = saved[2], &sink = saved[3],
-             &window = saved[4], &visible = saved[5];
-  return {q.data_ptr<T>(),
-          kv.data_ptr<T>(),
-          compressed.data_ptr<T>(),
-          sink.data_ptr<T>(),
-          window.data_ptr<bool>(),
-          visible.data_ptr<bool>(),
+  const auto &q = saved[kQ], &kv = saved[kKv], &compressed = saved[kCompressed],
+             &chosen = saved[kChosen];
+  const auto ids = [&](Saved which) { return saved[which].template const_data_ptr<int64_t>(); };
+  return {q.const_data_ptr<T>(),
+          kv.const_data_ptr<T>(),
+          compressed.const_data_ptr<T>(),
+          saved[kSink].const_data_ptr<T>(),
+          ids(kWindowFirst),
+          ids(kWindowEnd),
+          ids(kEntryFirst),
+          ids(kEntryEnd),
+          chosen.defined() ? ids(kChosen) : nullptr,
           q.size(0),
           q.size(1),
           q.size(2),
           q.size(3),
           kv.size(1),
           compressed.size(1),
+          chosen.defined() ? chosen.size(2) : 0,
           static_cast<T>(scale)};
 }
 
-template <class F>
-void for_each_tile(int64_t tiles, const F& f) {
-  at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-      f(tile);
+// Calls f(index, tile) for the tiles [begin, end) of the list.
+template <class T, class F>
+void for_each_tile(const Problem<T>& p,
+                   const std::vector<TileQueries>& tiles,
+                   int64_t begin,
+                   int64_t end,
+                   const F& f) {
+  at::parallel_for(begin, end, 1, [&](int64_t from, int64_t to) {
+    Tile<T> tile;
+    for (int64_t i = from; i < to; ++i) {
+      tile.load(p, tiles[i]);
+      f(i, tile);
     }
     at::native::cpublas::brgemm_release();
   });
@@ -200,21 +324,26 @@ class AttentionFunction : public Function<AttentionFunction> {
                             const at::Tensor& kv,
                             const at::Tensor& compressed,
                             const at::Tensor& sink,
-                            const at::Tensor& window,
-                            const at::Tensor& visible,
+                            const KeyRange& window,
+                            const SeenEntries& entries,
                             double scale) {
+    const auto chosen = entries.chosen_BSK;
     std::vector<at::Tensor> saved = {q.contiguous(),
                                      kv.contiguous(),
                                      compressed.contiguous(),
                                      sink.contiguous(),
-                                     window.contiguous(),
-                                     visible.contiguous()};
-    auto o = at::empty_like(saved[0]);
+                                     window.first_BS.contiguous(),
+                                     window.end_BS.contiguous(),
+                                     entries.range.first_BS.contiguous(),
+                                     entries.range.end_BS.contiguous(),
+                                     chosen.defined() ? chosen.contiguous() : chosen};
+    auto o = at::empty_like(saved[kQ]);
     auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
     with_wide_type(q.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const auto p = problem<T>(saved, scale);
-      for_each_tile(p.B * p.tiles_per_row(), [&](int64_t tile) {
+      const auto tiles = tiles_of(p);
+      for_each_tile(p, tiles, 0, static_cast<int64_t>(tiles.size()), [&](int64_t, Tile<T>& tile) {
         forward_tile<T>(p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>());
       });
     });
@@ -227,37 +356,34 @@ class AttentionFunction : public Function<AttentionFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const double scale = ctx->saved_data["scale"].toDouble();
-    const auto &o = saved[6], &log_sum = saved[7];
     const auto dout = gradients[0].contiguous();
-    auto dq = at::empty_like(saved[0]), dkv = at::zeros_like(saved[1]),
-         dcompressed = at::zeros_like(saved[2]);
-    auto dsink = at::zeros_like(saved[3]);
-    with_wide_type(o.scalar_type(), [&](auto zero) {
+    auto dq = at::empty_like(saved[kQ]), dkv = at::zeros_like(saved[kKv]),
+         dcompressed = at::zeros_like(saved[kCompressed]), dsink = at::zeros_like(saved[kSink]);
+    with_wide_type(dout.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const auto p = problem<T>(saved, scale);
-      const int64_t tiles = p.B * p.tiles_per_row();
-      std::vector<SharedGradients<T>> shared(tiles);
-      for_each_tile(tiles, [&](int64_t tile) {
-        shared[tile] = backward_tile<T>(
-            p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>(), dout.data_ptr<T>(), dq.data_ptr<T>());
-      });
-      const auto add = [&](T* into, const T* from, int64_t count) {
-        for (int64_t i = 0; i < count; ++i) {
-          into[i] += from[i];
+      const auto tiles = tiles_of(p);
+      const auto count = static_cast<int64_t>(tiles.size());
+      std::vector<SharedGradients<T>> shared(kWave);
+      for (int64_t begin = 0; begin < count; begin += kWave) {
+        const int64_t end = std::min(count, begin + kWave);
+        for_each_tile(p, tiles, begin, end, [&](int64_t i, Tile<T>& tile) {
+          backward_tile<T>(p,
+                           tile,
+                           saved[kOut].const_data_ptr<T>(),
+                           saved[kLogSum].const_data_ptr<T>(),
+                           dout.const_data_ptr<T>(),
+                           dq.data_ptr<T>(),
+                           shared[i - begin]);
+        });
+        // In the order of the tiles, whatever thread they were on.
+        for (int64_t i = begin; i < end; ++i) {
+          add_shared(p,
+                     shared[i - begin],
+                     dkv.data_ptr<T>(),
+                     dcompressed.data_ptr<T>(),
+                     dsink.data_ptr<T>());
         }
-      };
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t b = tile / p.tiles_per_row();
-        const T* from = shared[tile].dkeys.data();
-        for (const int64_t key : shared[tile].raw) {
-          add(dkv.data_ptr<T>() + (b * p.U + key) * p.H, from, p.H);
-          from += p.H;
-        }
-        for (const int64_t key : shared[tile].entries) {
-          add(dcompressed.data_ptr<T>() + (b * p.C + key) * p.H, from, p.H);
-          from += p.H;
-        }
-        add(dsink.data_ptr<T>(), shared[tile].dsink.data(), p.N);
       }
     });
     return {dq,
@@ -266,9 +392,19 @@ class AttentionFunction : public Function<AttentionFunction> {
             dsink,
             at::Tensor(),
             at::Tensor(),
-            at::Tensor()};  // masks and scale have none
+            at::Tensor()};  // what is seen and the scale have none
   }
 };
+
+// The kernel reads what it is told to.
+void require_within(const KeyRange& range, int64_t keys, const char* what) {
+  require(range.first_BS.numel() == 0 || (range.first_BS.min().item<int64_t>() >= 0 &&
+                                          range.end_BS.max().item<int64_t>() <= keys),
+          "[attention] queries see ",
+          what,
+          " that do not exist; there are ",
+          keys);
+}
 
 }  // namespace
 
@@ -276,34 +412,43 @@ at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,
                      const at::Tensor& compressed_BCH,
                      const at::Tensor& sink_N,
-                     const at::Tensor& window_BSU,
-                     const at::Tensor& visible_BSC,
+                     const KeyRange& window,
+                     const SeenEntries& entries,
                      double scale) {
   const auto [B, S, N, H] = sizes<4>(q_BSNH);
   const auto [B1, U, H1] = sizes<3>(kv_BUH);
   const auto [B2, C, H2] = sizes<3>(compressed_BCH);
-  require(B1 == B && B2 == B && H1 == H && H2 == H && sink_N.sizes() == at::IntArrayRef({N}) &&
-              window_BSU.sizes() == at::IntArrayRef({B, S, U}) &&
-              visible_BSC.sizes() == at::IntArrayRef({B, S, C}),
-          "[attention] shapes do not fit: q ",
-          q_BSNH.sizes(),
-          ", kv ",
-          kv_BUH.sizes(),
-          ", compressed ",
-          compressed_BCH.sizes(),
-          ", sink ",
-          sink_N.sizes(),
-          ", window ",
-          window_BSU.sizes(),
-          ", visible ",
-          visible_BSC.sizes());
+  const std::vector<int64_t> queries = {B, S};
+  const auto& chosen = entries.chosen_BSK;
+  require(
+      B1 == B && B2 == B && H1 == H && H2 == H && sink_N.sizes() == at::IntArrayRef({N}) &&
+          window.first_BS.sizes() == queries && window.end_BS.sizes() == queries &&
+          entries.range.first_BS.sizes() == queries && entries.range.end_BS.sizes() == queries &&
+          (!chosen.defined() || (chosen.dim() == 3 && chosen.size(0) == B && chosen.size(1) == S)),
+      "[attention] shapes do not fit: q ",
+      q_BSNH.sizes(),
+      ", kv ",
+      kv_BUH.sizes(),
+      ", compressed ",
+      compressed_BCH.sizes(),
+      ", sink ",
+      sink_N.sizes(),
+      ", window ",
+      window.first_BS.sizes(),
+      ", entries ",
+      chosen.defined() ? chosen.sizes() : entries.range.first_BS.sizes());
+  require_within(window, U, "raw keys");
+  require_within(entries.range, C, "entries");
+  require(!chosen.defined() || chosen.numel() == 0 || chosen.max().item<int64_t>() < C,
+          "[attention] queries chose entries that do not exist; there are ",
+          C);
   const auto type = wide_type(q_BSNH);
   return AttentionFunction::apply(q_BSNH.to(type),
                                   kv_BUH.to(type),
                                   compressed_BCH.to(type),
                                   sink_N.to(type),
-                                  window_BSU,
-                                  visible_BSC,
+                                  window,
+                                  entries,
                                   scale)
       .to(q_BSNH.scalar_type());
 }

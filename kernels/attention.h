@@ -1,5 +1,5 @@
 #pragma once
-#include <ATen/core/Tensor.h>
+#include "kernels/visibility.h"
 
 namespace braid {
 
@@ -9,15 +9,15 @@ namespace braid {
 ///   o_h = (sum_s e^z kv_s + sum_c e^z compressed_c) / (sum_s e^z + sum_c e^z + e^{sink_h})
 ///
 /// q_BSNH, kv_BUH, compressed_BCH one float type (C may be 0); sink_N wide, a raw logit whose value
-/// is zero. window_BSU bool: which raw keys a query sees.  visible_BSC bool: which entries.  A
-/// query may see nothing: its output is zero.  Softmax and sums are wide; the result has q's type.
-/// Source: DeepSeek-V4 report 2.3, release code.  Gradients: q, kv, compressed, sink.
+/// is zero.  A query may see nothing: its output is zero.  Nothing of size S x U or S x C exists.
+/// Softmax and sums are wide; the result has q's type. Source: DeepSeek-V4 report 2.3, release
+/// code.  Gradients: q, kv, compressed, sink.
 at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,
                      const at::Tensor& compressed_BCH,
                      const at::Tensor& sink_N,
-                     const at::Tensor& window_BSU,
-                     const at::Tensor& visible_BSC,
+                     const KeyRange& window,
+                     const SeenEntries& entries,
                      double scale);
 
 /// The same in plain LibTorch: all scores at once, memory O(S (U + C)).
@@ -25,8 +25,8 @@ at::Tensor attention_reference(const at::Tensor& q_BSNH,
                                const at::Tensor& kv_BUH,
                                const at::Tensor& compressed_BCH,
                                const at::Tensor& sink_N,
-                               const at::Tensor& window_BSU,
-                               const at::Tensor& visible_BSC,
+                               const KeyRange& window,
+                               const SeenEntries& entries,
                                double scale);
 
 }  // namespace braid

@@ -100,14 +100,22 @@ void transpose(const T* in, T* out, int64_t rows, int64_t columns) {
 }
 
 template <class T>
-void dense_product(const T* A, const T* B, T* C, int64_t m, int64_t n, int64_t k, bool accumulate) {
-  for (int64_t i = 0; i < m; ++i, A += k, C += n) {
+void dense_product(const T* A,
+                   const T* B,
+                   T* C,
+                   int64_t m,
+                   int64_t n,
+                   int64_t k,
+                   int64_t ldb,
+                   int64_t ldc,
+                   bool accumulate) {
+  for (int64_t i = 0; i < m; ++i, A += k, C += ldc) {
     for (int64_t j = 0; j < n && !accumulate; ++j) {
       C[j] = 0;
     }
     for (int64_t p = 0; p < k; ++p) {
       for (int64_t j = 0; j < n; ++j) {
-        C[j] += A[p] * B[p * n + j];
+        C[j] += A[p] * B[p * ldb + j];
       }
     }
   }
@@ -119,7 +127,8 @@ void dense_product(const T* A, const T* B, T* C, int64_t m, int64_t n, int64_t k
       T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, T);     \
   template void row_products(const T*, const T*, T*, int64_t, int64_t);                            \
   template void transpose(const T*, T*, int64_t, int64_t);                                         \
-  template void dense_product(const T*, const T*, T*, int64_t, int64_t, int64_t, bool);
+  template void dense_product(                                                                     \
+      const T*, const T*, T*, int64_t, int64_t, int64_t, int64_t, int64_t, bool);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
 #undef BRAID_INSTANTIATE

@@ -12,12 +12,14 @@ at::Tensor attention_reference(const at::Tensor& q_BSNH,
                                const at::Tensor& kv_BUH,
                                const at::Tensor& compressed_BCH,
                                const at::Tensor& sink_N,
-                               const at::Tensor& window_BSU,
-                               const at::Tensor& visible_BSC,
+                               const KeyRange& window,
+                               const SeenEntries& entries,
                                double scale) {
   const auto [B, S, N, H] = sizes<4>(q_BSNH);
   const auto keys = at::cat({widened(kv_BUH), widened(compressed_BCH)}, 1);
-  const auto sees = at::cat({window_BSU, visible_BSC}, 2).unsqueeze(2);
+  const auto sees =
+      at::cat({mask_of(window, kv_BUH.size(1)), mask_of(entries, compressed_BCH.size(1))}, 2)
+          .unsqueeze(2);
   const auto q = widened(q_BSNH).reshape({B, S * N, H});
   auto scores = (at::matmul(q, keys.transpose(1, 2)) * scale).view({B, S, N, keys.size(1)});
   scores = scores.masked_fill(sees.logical_not(), -std::numeric_limits<double>::infinity());

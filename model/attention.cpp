@@ -8,6 +8,7 @@
 
 #include "core/sizes.h"
 #include "kernels/attention.h"
+#include "kernels/index_topk.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
@@ -64,44 +65,46 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
     state->kv_BUH = kv_BUH.narrow(1, kv_BUH.size(1) - kept, kept);
   }
 
-  const auto& raw_BSU = full ? geometry.full_BSU : geometry.window_BSU;
+  const auto& raw = full ? geometry.full : geometry.window;
   auto compressed_BCH = kv_BUH.narrow(1, 0, 0);
-  auto seen_BSC = geometry.window_BSU.narrow(2, 0, 0);
-  at::Tensor index_BSC;
+  SeenEntries seen{{at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)}, {}};
+  std::optional<Indexer::Parts> index;
   if (compressor_) {
     compressed_BCH = compressor_->forward(h_BSD, geometry, state ? &state->compressor : nullptr);
-    seen_BSC = geometry.compression.at(layer_.ratio).visible_BSC;
+    seen.range = geometry.compression.at(layer_.ratio).visible;
   }
-  if (indexer_ && needs_index(seen_BSC, options, state)) {
+  if (indexer_ && needs_index(compressed_BCH.size(1), options, state)) {
     // Only its own loss trains the indexer, and trains nothing else.
     const at::AutoGradMode only_for_its_loss(options.indexer_loss && at::GradMode::is_enabled());
-    index_BSC = indexer_->scores(
+    index = indexer_->parts(
         qr_BSL.detach(), h_BSD.detach(), geometry, state ? &state->indexer : nullptr);
-    if (topk_ && !options.dense_attention) {
-      seen_BSC = top_entries(index_BSC.detach(), seen_BSC, *topk_);
+    if (topk_ && !options.dense_attention && *topk_ < compressed_BCH.size(1)) {
+      seen.chosen_BSK = index_topk(
+          widened(index->q_BSIH), widened(index->keys_BCH), index->weight_BSI, seen.range, *topk_);
     }
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const auto o_BSNH = attention(q_BSNH, kv_BUH, compressed_BCH, sink_, raw_BSU, seen_BSC, scale);
+  const auto o_BSNH = attention(q_BSNH, kv_BUH, compressed_BCH, sink_, raw, seen, scale);
   Output result{output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true)), {}, {}};
   if (options.indexer_loss && indexer_) {
+    const auto index_BSC = index_scores(index->q_BSIH, index->keys_BCH, index->weight_BSI);
+    const auto set_BSC = mask_of(seen, compressed_BCH.size(1));
     const auto mass_BSC =
-        indexer_target(q_BSNH, kv_BUH, compressed_BCH, sink_, raw_BSU, seen_BSC, scale);
-    result.indexer_kl_sum = indexer_kl_sum(index_BSC, mass_BSC, seen_BSC);
+        indexer_target(q_BSNH, kv_BUH, compressed_BCH, sink_, raw, set_BSC, scale);
+    result.indexer_kl_sum = indexer_kl_sum(index_BSC, mass_BSC, set_BSC);
     if (topk_ && options.dense_attention) {
-      result.indexer_recall_sum =
-          indexer_recall_sum(index_BSC.detach(), mass_BSC, seen_BSC, *topk_);
+      result.indexer_recall_sum = indexer_recall_sum(index_BSC.detach(), mass_BSC, set_BSC, *topk_);
     }
   }
   return result;
 }
 
 // A selection that keeps everything needs no scores; but a loss does, and a state must be fed.
-bool Attention::needs_index(const at::Tensor& visible_BSC,
+bool Attention::needs_index(int64_t entries,
                             const PassOptions& options,
                             const AttentionState* state) const {
   const bool selects = topk_ && !options.dense_attention;
-  return options.indexer_loss || (selects && (state != nullptr || *topk_ < visible_BSC.size(-1)));
+  return options.indexer_loss || (selects && (state != nullptr || *topk_ < entries));
 }
 
 at::Tensor Attention::output(const at::Tensor& o_BSNH) const {

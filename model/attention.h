@@ -35,9 +35,7 @@ class Attention {
                  AttentionState* state = nullptr) const;
 
  private:
-  bool needs_index(const at::Tensor& visible_BSC,
-                   const PassOptions& options,
-                   const AttentionState* state) const;
+  bool needs_index(int64_t entries, const PassOptions& options, const AttentionState* state) const;
   at::Tensor output(const at::Tensor& o_BSNH) const;
 
   LayerConfig layer_;

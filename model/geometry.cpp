@@ -10,22 +10,14 @@
 namespace braid {
 namespace {
 
-// What the layers of a model need to be told.
-struct Needs {
+std::set<int64_t> ratios_of(const ModelConfig& config) {
   std::set<int64_t> ratios;
-  bool full = false;
-};
-
-Needs needs_of(const ModelConfig& config) {
-  Needs needs;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    const auto layer = config.layer(i);
-    if (layer.compresses()) {
-      needs.ratios.insert(layer.ratio);
+    if (const auto layer = config.layer(i); layer.compresses()) {
+      ratios.insert(layer.ratio);
     }
-    needs.full |= layer.attention == AttentionKind::kFull;
   }
-  return needs;
+  return ratios;
 }
 
 struct Entry {
@@ -54,23 +46,47 @@ CompressionGeometry compression_of(const ModelConfig& config,
   }
   const auto count = static_cast<int64_t>(C);
   auto first_BC = at::zeros({B, count}, at::kLong), position_BC = at::zeros({B, count}, at::kLong);
-  auto document_BC = at::full({B, count}, -2, at::kLong);  // no token has this document
+  CompressionGeometry result;
+  result.entries = count;
+  result.visible = {at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)};
+  auto visible_first = result.visible.first_BS.accessor<int64_t, 2>(),
+       visible_end = result.visible.end_BS.accessor<int64_t, 2>();
   for (int64_t b = 0; b < B; ++b) {
     for (std::size_t c = 0; c < entries[b].size(); ++c) {
       first_BC.accessor<int64_t, 2>()[b][c] = entries[b][c].row;
       position_BC.accessor<int64_t, 2>()[b][c] = entries[b][c].position;
-      document_BC.accessor<int64_t, 2>()[b][c] = entries[b][c].document;
+    }
+    // A document's entries stand together, in the order of its tokens.
+    int64_t end = 0, first = 0;
+    for (int64_t s = 0; s < S; ++s) {
+      if (s == 0 || documents[b][s] != documents[b][s - 1]) {
+        first = end;
+      }
+      end += documents[b][s] >= 0 && (positions[b][s] + 1) % R == 0 && s >= R - 1;
+      visible_first[b][s] = first;
+      visible_end[b][s] = end;
     }
   }
   const auto slot_R = at::arange(R, at::kLong);
-  CompressionGeometry result;
   result.rows_BCR = (first_BC.unsqueeze(-1) + slot_R).clamp_max(S - 1);
   result.previous_BCR = (first_BC.unsqueeze(-1) - R + slot_R).clamp(0, S - 1);
   result.has_previous_BC = position_BC > 0;
   result.rotation = rotation(rope_frequencies(config, true), position_BC, type);
-  const auto complete = (position_BC + R).unsqueeze(1) <= positions_BS.unsqueeze(-1) + 1;
-  result.visible_BSC = complete.logical_and(document_BC.unsqueeze(1) == documents_BS.unsqueeze(-1));
   return result;
+}
+
+// The row of the first token of each token's document.
+at::Tensor document_starts(const at::Tensor& documents_BS) {
+  const auto [B, S] = sizes<2>(documents_BS);
+  auto starts_BS = at::zeros({B, S}, at::kLong);
+  const auto documents = documents_BS.accessor<int64_t, 2>();
+  auto starts = starts_BS.accessor<int64_t, 2>();
+  for (int64_t b = 0; b < B; ++b) {
+    for (int64_t s = 1; s < S; ++s) {
+      starts[b][s] = documents[b][s] == documents[b][s - 1] ? starts[b][s - 1] : s;
+    }
+  }
+  return starts_BS;
 }
 
 }  // namespace
@@ -83,16 +99,11 @@ Geometry packed_geometry(const ModelConfig& config,
   Geometry result;
   result.window_rotation = rotation(rope_frequencies(config, false), positions_BS, type);
   result.compress_rotation = rotation(rope_frequencies(config, true), positions_BS, type);
-  const auto index = at::arange(S, at::kLong);
-  const auto distance_SU = index.unsqueeze(1) - index.unsqueeze(0);
-  const auto same_document = documents_BS.unsqueeze(2) == documents_BS.unsqueeze(1);
-  const auto causal = same_document.logical_and(distance_SU >= 0);
-  result.window_BSU = causal.logical_and(distance_SU < config.sliding_window);
-  const auto needs = needs_of(config);
-  if (needs.full) {
-    result.full_BSU = causal;
-  }
-  for (const int64_t R : needs.ratios) {
+  const auto end_BS = at::arange(1, S + 1, at::kLong).expand({B, S});
+  const auto start_BS = document_starts(documents_BS);
+  result.window = {at::maximum(end_BS - config.sliding_window, start_BS), end_BS};
+  result.full = {start_BS, end_BS};
+  for (const int64_t R : ratios_of(config)) {
     result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type);
   }
   return result;
@@ -113,30 +124,25 @@ Geometry incremental_geometry(
   Geometry result;
   result.window_rotation = rotation(rope_frequencies(config, false), positions_BS, type);
   result.compress_rotation = rotation(rope_frequencies(config, true), positions_BS, type);
-  const auto key_position =
-      at::arange(past - kept_window_keys(config, past), past + count, at::kLong);
-  const auto distance_SU = positions.unsqueeze(1) - key_position.unsqueeze(0);
-  result.window_BSU = (distance_SU >= 0)
-                          .logical_and(distance_SU < config.sliding_window)
-                          .expand({B, count, key_position.size(0)});
-  const auto needs = needs_of(config);
-  if (needs.full) {
-    const auto all = at::arange(past + count, at::kLong);
-    result.full_BSU = (positions.unsqueeze(1) >= all.unsqueeze(0)).expand({B, count, past + count});
-  }
-  for (const int64_t R : needs.ratios) {
+  // Raw keys begin with those that were kept.
+  const int64_t kept = kept_window_keys(config, past);
+  const auto window_end = at::arange(kept + 1, kept + count + 1, at::kLong),
+             all = at::arange(past + 1, past + count + 1, at::kLong);
+  const auto for_all = [&](const at::Tensor& row_S) { return row_S.expand({B, count}); };
+  result.window = {for_all((window_end - config.sliding_window).clamp_min(0)), for_all(window_end)};
+  result.full = {for_all(at::zeros_like(all)), for_all(all)};
+  for (const int64_t R : ratios_of(config)) {
     const auto first =
         at::arange(past / R, (past + count) / R, at::kLong) * R;  // new entries' first tokens
     const auto rows = first.unsqueeze(-1) + at::arange(R, at::kLong) - first_kept_row(R, past);
-    const auto all_entries = at::arange((past + count) / R, at::kLong);
     CompressionGeometry geometry;
     geometry.rows_BCR = rows.expand({B, first.size(0), R});
     geometry.previous_BCR = (rows - R).clamp_min(0).expand({B, first.size(0), R});
     geometry.has_previous_BC = (first > 0).expand({B, first.size(0)});
     geometry.rotation =
         rotation(rope_frequencies(config, true), first.expand({B, first.size(0)}), type);
-    geometry.visible_BSC = (((all_entries + 1) * R).unsqueeze(0) <= positions.unsqueeze(-1) + 1)
-                               .expand({B, count, all_entries.size(0)});
+    geometry.visible = {for_all(at::zeros_like(all)), for_all(all.div(R, "floor"))};
+    geometry.entries = (past + count) / R;
     result.compression[R] = geometry;
   }
   return result;

@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/visibility.h"
 #include "model/config.h"
 #include "model/rope_table.h"
 
@@ -21,15 +22,16 @@ struct CompressionGeometry {
                             ///< are none
   at::Tensor has_previous_BC;  ///< bool: the document has a window before this entry's
   Rotation rotation;           ///< [B, C, P/2] at the entry's FIRST token
-  at::Tensor visible_BSC;      ///< bool, over all entries (kept ones first): complete at the query,
-                               ///< same document
+  KeyRange visible;            ///< of all entries (kept ones first): complete at the query, same
+                               ///< document
+  int64_t entries = 0;         ///< kept ones and those of this pass
 };
 
 struct Geometry {
-  Rotation window_rotation;    ///< [B, S, P/2], layers without compression
-  Rotation compress_rotation;  ///< [B, S, P/2], layers with compression
-  at::Tensor window_BSU;       ///< bool: raw keys within the sliding window
-  at::Tensor full_BSU;  ///< bool: raw keys of a full layer; undefined when the model has none
+  Rotation window_rotation;                            ///< [B, S, P/2], layers without compression
+  Rotation compress_rotation;                          ///< [B, S, P/2], layers with compression
+  KeyRange window;                                     ///< raw keys within the sliding window
+  KeyRange full;                                       ///< raw keys of a full layer
   std::map<int64_t, CompressionGeometry> compression;  ///< by ratio
 };
 

@@ -1,7 +1,6 @@
 #include "model/indexer.h"
 
 #include <cmath>
-#include <limits>
 
 #include <ATen/ATen.h>
 
@@ -27,44 +26,29 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
                   true,
                   config.rms_norm_eps) {}
 
-at::Tensor Indexer::scores(const at::Tensor& qr_BSL,
-                           const at::Tensor& h_BSD,
-                           const Geometry& geometry,
-                           CompressorState* state) const {
+Indexer::Parts Indexer::parts(const at::Tensor& qr_BSL,
+                              const at::Tensor& h_BSD,
+                              const Geometry& geometry,
+                              CompressorState* state) const {
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation = geometry.compress_rotation;
-  auto q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
-                     rotation.cos.unsqueeze(2),
-                     rotation.sin.unsqueeze(2));
-  auto keys_BCH = compressor_.forward(h_BSD, geometry, state);
+  Parts parts;
+  parts.q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
+                      rotation.cos.unsqueeze(2),
+                      rotation.sin.unsqueeze(2));
+  parts.keys_BCH = compressor_.forward(h_BSD, geometry, state);
   if (hadamard_HH_.defined()) {
-    q_BSIH = rotated_fp4(q_BSIH);
-    keys_BCH = rotated_fp4(keys_BCH);
+    parts.q_BSIH = rotated_fp4(parts.q_BSIH);
+    parts.keys_BCH = rotated_fp4(parts.keys_BCH);
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_ * num_heads_));
-  const auto weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
-  const auto products = at::matmul(widened(q_BSIH).reshape({B, S * num_heads_, head_dim_}),
-                                   widened(keys_BCH).transpose(1, 2));
-  return (products.relu().view({B, S, num_heads_, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1))
-      .sum(2);
+  parts.weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
+  return parts;
 }
 
 at::Tensor Indexer::rotated_fp4(const at::Tensor& x) const {
   const auto wide = widened(x);
   return fake_fp4_activations(at::matmul(wide, hadamard_HH_.to(wide.scalar_type())));
-}
-
-at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_BSC, int64_t k) {
-  if (k >= scores_BSC.size(-1)) {
-    return visible_BSC;
-  }
-  const auto masked =
-      scores_BSC.masked_fill(visible_BSC.logical_not(), -std::numeric_limits<double>::infinity());
-  // A stable descending sort keeps equal scores in index order.
-  const auto order =
-      std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
-  const auto chosen = at::zeros_like(visible_BSC).scatter(-1, order.narrow(-1, 0, k), true);
-  return chosen.logical_and(visible_BSC);
 }
 
 }  // namespace braid

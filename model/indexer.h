@@ -12,12 +12,16 @@ class Indexer {
  public:
   Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio);
 
-  /// I_{t,c} = sum_h w_{t,h} relu(iq_{t,h} . ik_c), wide, [B, S, C], over all entries (not yet
-  /// masked). qr_BSL is the query latent that the attention uses, h_BSD the attention's input.
-  at::Tensor scores(const at::Tensor& qr_BSL,
-                    const at::Tensor& h_BSD,
-                    const Geometry& geometry,
-                    CompressorState* state) const;
+  /// What scores are made of (kernels/index_topk.h): queries, keys of all entries, and the heads'
+  /// weights with the scale 1 / sqrt(H I).  qr_BSL is the query latent that the attention uses,
+  /// h_BSD the attention's input.  The state, if any, is fed.
+  struct Parts {
+    at::Tensor q_BSIH, keys_BCH, weight_BSI;
+  };
+  Parts parts(const at::Tensor& qr_BSL,
+              const at::Tensor& h_BSD,
+              const Geometry& geometry,
+              CompressorState* state) const;
 
  private:
   at::Tensor rotated_fp4(const at::Tensor& x) const;
@@ -28,10 +32,5 @@ class Indexer {
   at::Tensor weights_proj_;
   Compressor compressor_;
 };
-
-/// The k visible entries with the highest scores of each query; of equal scores the lower index
-/// wins. scores_BSC, visible_BSC -> bool [B, S, C] with at most k set per query, all of them
-/// visible.
-at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& visible_BSC, int64_t k);
 
 }  // namespace braid

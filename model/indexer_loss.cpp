@@ -7,8 +7,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/sizes.h"
+#include "kernels/index_topk.h"
 #include "kernels/precision.h"
-#include "model/indexer.h"
 
 namespace braid {
 namespace {
@@ -25,11 +25,8 @@ at::Tensor softmax_over(const at::Tensor& logits, const at::Tensor& set) {
       .masked_fill(any.logical_not(), 0);
 }
 
-// Rows of raw keys that any query of the slice sees: a short stretch, for a window.
-std::pair<int64_t, int64_t> seen_rows(const at::Tensor& window_BsU) {
-  const auto seen = window_BsU.flatten(0, 1).any(0).nonzero();
-  return seen.numel() == 0 ? std::pair<int64_t, int64_t>{0, 0}
-                           : std::pair{seen.min().item<int64_t>(), seen.max().item<int64_t>() + 1};
+KeyRange of_queries(const KeyRange& range, int64_t first, int64_t count) {
+  return {range.first_BS.narrow(1, first, count), range.end_BS.narrow(1, first, count)};
 }
 
 }  // namespace
@@ -38,7 +35,7 @@ at::Tensor indexer_target(const at::Tensor& q_BSNH,
                           const at::Tensor& kv_BUH,
                           const at::Tensor& compressed_BCH,
                           const at::Tensor& sink_N,
-                          const at::Tensor& window_BSU,
+                          const KeyRange& window,
                           const at::Tensor& set_BSC,
                           double scale) {
   const at::NoGradGuard teacher_is_constant;
@@ -49,16 +46,19 @@ at::Tensor indexer_target(const at::Tensor& q_BSNH,
   std::vector<at::Tensor> targets;
   for (int64_t first = 0; first < S; first += slice) {
     const int64_t s = std::min(slice, S - first);
-    const auto set_BsC = set_BSC.narrow(1, first, s), window_BsU = window_BSU.narrow(1, first, s);
+    const auto set_BsC = set_BSC.narrow(1, first, s);
+    const auto seen = of_queries(window, first, s);
     const auto q = widened(q_BSNH.narrow(1, first, s)).reshape({B, s * N, H});
     const auto logits = [&](const at::Tensor& keys_BXH, const at::Tensor& sees_BsX) {
       return (at::matmul(q, widened(keys_BXH).transpose(1, 2)) * scale)
           .view({B, s, N, keys_BXH.size(1)})
           .masked_fill(sees_BsX.unsqueeze(2).logical_not(), kNever);
     };
-    const auto [begin, end] = seen_rows(window_BsU);
-    const auto raw =
-        logits(kv_BUH.narrow(1, begin, end - begin), window_BsU.narrow(2, begin, end - begin));
+    // The rows of raw keys that any query of the slice sees: a short stretch, for a window.
+    const int64_t begin = seen.first_BS.min().item<int64_t>(),
+                  count = seen.end_BS.max().item<int64_t>() - begin;
+    const KeyRange shifted{seen.first_BS - begin, seen.end_BS - begin};
+    const auto raw = logits(kv_BUH.narrow(1, begin, count), mask_of(shifted, count));
     const auto entries = logits(compressed_BCH, set_BsC);
     const auto sink = sink_N.to(entries.scalar_type()).view({1, 1, N, 1}).expand({B, s, N, 1});
     const auto log_sum = at::cat({entries, raw, sink}, -1).logsumexp(-1, true);

@@ -1,7 +1,7 @@
 #pragma once
 // What trains a lightning indexer: its scores should rank compressed entries as the attention
 // weighs them (architecture.md 3 and 3b; DeepSeek-V3.2's rule with V4's joint softmax).
-#include <ATen/core/Tensor.h>
+#include "kernels/visibility.h"
 
 namespace braid {
 
@@ -13,7 +13,7 @@ at::Tensor indexer_target(const at::Tensor& q_BSNH,
                           const at::Tensor& kv_BUH,
                           const at::Tensor& compressed_BCH,
                           const at::Tensor& sink_N,
-                          const at::Tensor& window_BSU,
+                          const KeyRange& window,
                           const at::Tensor& set_BSC,
                           double scale);
 

@@ -32,15 +32,22 @@ std::vector<AttentionCase> cases() {
 }
 
 // The queries stand at the end of the keys.
-at::Tensor window_of(const AttentionCase& c) {
-  const auto query = at::arange(c.U - c.S, c.U, at::kLong).unsqueeze(1);
-  const auto distance = query - at::arange(c.U, at::kLong).unsqueeze(0);
-  return (distance >= 0).logical_and(distance < c.window).expand({c.B, c.S, c.U});
+KeyRange window_of(const AttentionCase& c) {
+  const auto end = at::arange(c.U - c.S + 1, c.U + 1, at::kLong).expand({c.B, c.S});
+  return {(end - c.window).clamp_min(0), end};
 }
 
 // Any half of the entries; some queries see none of them.
-at::Tensor visible_of(const AttentionCase& c) {
-  return normal_tensor(text(c.name, " visible"), {c.B, c.S, c.C}) > 0;
+SeenEntries chosen_of(const AttentionCase& c) {
+  return entries_of(normal_tensor(text(c.name, " visible"), {c.B, c.S, c.C}) > 0);
+}
+
+// As in a layer whose entries are all attended to once complete, in two documents.
+SeenEntries range_of(const AttentionCase& c) {
+  const auto step = at::arange(c.S, at::kLong);
+  const auto second = (step >= c.S / 2).to(at::kLong) * (c.C / 2);
+  const auto end = at::minimum(step.div(2, "floor"), second + c.C - c.C / 2).clamp_max(c.C);
+  return {{second.expand({c.B, c.S}), end.expand({c.B, c.S})}, {}};
 }
 
 std::vector<testing::OpInput> inputs(const AttentionCase& c) {
@@ -53,18 +60,20 @@ std::vector<testing::OpInput> inputs(const AttentionCase& c) {
           wide(named("sink", {c.N}))};
 }
 
-testing::Op bound(decltype(attention)* f, at::Tensor window, at::Tensor visible, double scale) {
-  return [=](const auto& in) { return f(in[0], in[1], in[2], in[3], window, visible, scale); };
+testing::Op bound(decltype(attention)* f, KeyRange window, SeenEntries entries, double scale) {
+  return [=](const auto& in) { return f(in[0], in[1], in[2], in[3], window, entries, scale); };
 }
 
 TEST(Attention, EqualsItsReference) {
   for (const auto& c : cases()) {
-    const auto window = window_of(c), visible = visible_of(c);
-    check_op(text("attention ", c.name),
-             {.fused = bound(attention, window, visible, 0.7),
-              .reference = bound(attention_reference, window, visible, 0.7),
-              .inputs = inputs(c),
-              .float32 = 5e-6});  // the sink's gradient sums terms of both signs over all queries
+    const auto window = window_of(c);
+    for (const auto& entries : {chosen_of(c), range_of(c)}) {
+      check_op(text("attention ", c.name, entries.chosen_BSK.defined() ? " chosen" : " range"),
+               {.fused = bound(attention, window, entries, 0.7),
+                .reference = bound(attention_reference, window, entries, 0.7),
+                .inputs = inputs(c),
+                .float32 = 5e-6});  // the sink's gradient sums terms of both signs
+    }
   }
 }
 
@@ -72,13 +81,15 @@ TEST(Attention, EqualsItsReference) {
 TEST(Attention, IsOneSoftmaxOverWindowEntriesAndSink) {
   const double scale = 0.7;
   for (const auto& c : cases()) {
-    const auto window = window_of(c), visible = visible_of(c);
+    const auto window = window_of(c);
+    const auto entries = chosen_of(c);
+    const auto raw = mask_of(window, c.U), visible = mask_of(entries, c.C);
     const auto in = inputs(c);
     auto want = at::zeros({c.B, c.S, c.N, c.H}, at::kDouble);
     for (int64_t b = 0; b < c.B; ++b) {
       const auto keys = at::cat({in[1].value[b], in[2].value[b]});
       for (int64_t s = 0; s < c.S; ++s) {
-        const auto sees = at::cat({window[b][s], visible[b][s]}).to(at::kDouble);
+        const auto sees = at::cat({raw[b][s], visible[b][s]}).to(at::kDouble);
         for (int64_t n = 0; n < c.N; ++n) {
           const auto weights = (scale * keys.mv(in[0].value[b][s][n])).exp() * sees;
           want[b][s][n] = weights.matmul(keys) / (weights.sum() + in[3].value[n].exp());
@@ -86,7 +97,7 @@ TEST(Attention, IsOneSoftmaxOverWindowEntriesAndSink) {
       }
     }
     expect_close(c.name,
-                 bound(attention, window, visible, scale)(
+                 bound(attention, window, entries, scale)(
                      {in[0].value, in[1].value, in[2].value, in[3].value}),
                  want,
                  {.relative = 1e-13});
@@ -95,13 +106,15 @@ TEST(Attention, IsOneSoftmaxOverWindowEntriesAndSink) {
 
 TEST(Attention, OfAQueryThatSeesNothingIsZeroWithZeroGradients) {
   const AttentionCase c = cases()[1];
-  auto window = window_of(c).clone(), visible = visible_of(c).clone();
-  window.select(1, 3).fill_(false);
-  visible.select(1, 3).fill_(false);
+  auto window = window_of(c);
+  auto entries = chosen_of(c);
+  window.end_BS = window.end_BS.clone();
+  window.end_BS.select(1, 3).copy_(window.first_BS.select(1, 3));
+  entries.chosen_BSK.select(1, 3).fill_(-1);
   for (const auto& f : {attention, attention_reference}) {
     auto in = inputs(c);
     auto q = in[0].value.requires_grad_(true), sink = in[3].value.requires_grad_(true);
-    const auto o = f(q, in[1].value, in[2].value, sink, window, visible, 0.7);
+    const auto o = f(q, in[1].value, in[2].value, sink, window, entries, 0.7);
     EXPECT_EQ(o.select(1, 3).abs().max().item<double>(), 0);
     o.select(1, 3).sum().backward();
     EXPECT_EQ(q.grad().abs().max().item<double>(), 0);
@@ -120,7 +133,7 @@ TEST(Attention, StaysFiniteForLargeScores) {
                      in[2].value.to(at::kFloat),
                      in[3].value.to(at::kFloat),
                      window_of(c),
-                     visible_of(c),
+                     chosen_of(c),
                      1);
     EXPECT_TRUE(o.isfinite().all().item<bool>());
     o.sum().backward();
@@ -131,23 +144,49 @@ TEST(Attention, StaysFiniteForLargeScores) {
 TEST(Attention, RefusesShapesThatDoNotFit) {
   const AttentionCase c = cases()[1];
   const auto in = inputs(c);
-  const auto window = window_of(c), visible = visible_of(c);
+  const auto window = window_of(c);
+  const auto entries = chosen_of(c), range = range_of(c);
   const auto &q = in[0].value, &kv = in[1].value, &compressed = in[2].value, &sink = in[3].value;
   const auto refuses = [](const at::Tensor& q_,
                           const at::Tensor& kv_,
                           const at::Tensor& compressed_,
                           const at::Tensor& sink_,
-                          const at::Tensor& window_,
-                          const at::Tensor& visible_) {
+                          const KeyRange& window_,
+                          const SeenEntries& entries_) {
     const auto message =
-        testing::error_of([&] { attention(q_, kv_, compressed_, sink_, window_, visible_, 1); });
+        testing::error_of([&] { attention(q_, kv_, compressed_, sink_, window_, entries_, 1); });
     EXPECT_TRUE(message.starts_with("[attention] ")) << message;
   };
-  refuses(q, kv.narrow(2, 0, 4), compressed, sink, window, visible);
-  refuses(q, kv, compressed.narrow(2, 0, 4), sink, window, visible);
-  refuses(q, kv, compressed, sink.narrow(0, 0, 2), window, visible);
-  refuses(q, kv, compressed, sink, window.narrow(2, 0, 5), visible);
-  refuses(q, kv, compressed, sink, window, visible.narrow(1, 0, 5));
+  refuses(q, kv.narrow(2, 0, 4), compressed, sink, window, entries);
+  refuses(q, kv, compressed.narrow(2, 0, 4), sink, window, entries);
+  refuses(q, kv, compressed, sink.narrow(0, 0, 2), window, entries);
+  refuses(q, kv, compressed, sink, {window.first_BS, window.end_BS.narrow(1, 0, 5)}, entries);
+  refuses(q, kv, compressed, sink, window, {range.range, entries.chosen_BSK.narrow(1, 0, 5)});
+  // Keys that do not exist.
+  refuses(q, kv, compressed, sink, {window.first_BS, window.end_BS + 1}, entries);
+  refuses(q, kv, compressed, sink, {window.first_BS - 1, window.end_BS}, entries);
+  refuses(q, kv, compressed, sink, window, {{range.range.first_BS, range.range.end_BS + 4}, {}});
+  refuses(q, kv, compressed, sink, window, {range.range, entries.chosen_BSK + 1});
+}
+
+// Queries that choose different entries are put into small tiles, like-minded ones into large ones.
+TEST(Attention, DoesNotDependOnHowQueriesAreTiled) {
+  const int64_t S = 64, N = 4, H = 8, C = 500, K = 6;
+  const auto q = normal_tensor("q", {1, S, N, H}), kv = normal_tensor("kv", {1, S, H}),
+             compressed = normal_tensor("compressed", {1, C, H}), sink = normal_tensor("sink", {N});
+  const auto end = at::arange(1, S + 1, at::kLong).expand({1, S});
+  const KeyRange window{(end - 4).clamp_min(0), end};
+  auto scattered = (at::arange(S * K, at::kLong) * 7919 % C).view({1, S, K});
+  auto alike = (at::arange(K, at::kLong) * 31).expand({1, S, K});
+  for (const auto& chosen :
+       {scattered, alike, at::cat({scattered.narrow(1, 0, 20), alike.narrow(1, 0, 44)}, 1)}) {
+    const SeenEntries entries{window, std::get<0>(chosen.sort(-1)).contiguous()};
+    const auto o = attention(q, kv, compressed, sink, window, entries, 0.5);
+    expect_close("together",
+                 o,
+                 attention_reference(q, kv, compressed, sink, window, entries, 0.5),
+                 {.relative = 1e-13});
+  }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "kernels/attention_cpu.h"
 #include "kernels/codec_cpu.h"
 #include "kernels/cpu_isa.h"
+#include "kernels/index_topk_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
 #include "kernels/sinkhorn_cpu.h"
@@ -246,6 +247,34 @@ TYPED_TEST(CpuVariants, OfAttentionAgree) {
       });
 }
 
+TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
+  using T = TypeParam;
+  const int64_t heads = 3, count = 75, stride = 80;
+  const auto products = this->input("products", {heads, stride}),
+             weight = this->input("weight", {heads});
+  this->expect_equal("weighted relu sum", BRAID_VARIANTS(weighted_relu_sum<T>), [&](auto* f) {
+    auto scores = this->output({count});
+    f(this->data(products), this->data(weight), this->data(scores), heads, count, stride);
+    testing::expect_close("scores",
+                          scores,
+                          (products.relu() * weight.unsqueeze(1)).sum(0).narrow(0, 0, count),
+                          {.absolute = 1e-6});
+    return std::vector{scores};
+  });
+  this->expect_equal("next above", BRAID_VARIANTS(next_above<T>), [&](auto* f) {
+    const auto row = products.select(0, 0).contiguous();
+    std::vector<int64_t> places;
+    for (int64_t at = 0; at < stride; ++at) {
+      at = f(this->data(row), at, stride, T(0.8));
+      places.push_back(at);
+    }
+    const auto want = (row > 0.8).nonzero().flatten();
+    const auto got = at::tensor(places, at::kLong);
+    EXPECT_TRUE(got.narrow(0, 0, want.size(0)).equal(want));
+    return std::vector{got.to(at::kDouble)};
+  });
+}
+
 TYPED_TEST(CpuVariants, OfMatrixLoopsAgree) {
   using T = TypeParam;
   const int64_t m = 9, n = 21, k = 35;
@@ -265,7 +294,7 @@ TYPED_TEST(CpuVariants, OfMatrixLoopsAgree) {
   for (const bool accumulate : {false, true}) {
     this->expect_equal("product", BRAID_VARIANTS(dense_product<T>), [&](auto* f) {
       auto out = C.clone();
-      f(this->data(A), this->data(B), this->data(out), m, n, k, accumulate);
+      f(this->data(A), this->data(B), this->data(out), m, n, k, n, n, accumulate);
       testing::expect_close(
           "A B", out, A.matmul(B) + C * accumulate, {.relative = TestFixture::kTolerance});
       return std::vector{out};

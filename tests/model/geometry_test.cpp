@@ -35,10 +35,10 @@ int64_t count(const at::Tensor& mask) {
 // architecture.md 8c.
 TEST(Geometry, EntriesAreVisibleFromTheirLastTokenOn) {
   const auto geometry = geometry_of(released_attention(), 300);
-  const auto &csa = geometry.compression.at(4).visible_BSC[0],
-             &hca = geometry.compression.at(128).visible_BSC[0];
-  EXPECT_EQ(csa.sizes(), at::IntArrayRef({300, 75}));
-  EXPECT_EQ(hca.sizes(), at::IntArrayRef({300, 2}));
+  const auto csa = mask_of(geometry.compression.at(4).visible, 75)[0],
+             hca = mask_of(geometry.compression.at(128).visible, 2)[0];
+  EXPECT_EQ(geometry.compression.at(4).entries, 75);
+  EXPECT_EQ(geometry.compression.at(128).entries, 2);
   EXPECT_EQ(count(csa[2]), 0);
   EXPECT_EQ(count(csa[3]), 1);
   EXPECT_EQ(count(csa[7]), 2);
@@ -52,7 +52,7 @@ TEST(Geometry, EntriesAreVisibleFromTheirLastTokenOn) {
 }
 
 TEST(Geometry, AWindowHas128TokensWithTheQueryItself) {
-  const auto window = geometry_of(released_attention(), 300).window_BSU[0];
+  const auto window = mask_of(geometry_of(released_attention(), 300).window, 300)[0];
   const auto sees = [&](int64_t t) { return window[t].nonzero().flatten(); };
   EXPECT_TRUE(sees(0).equal(at::arange(0, 1, at::kLong)));
   EXPECT_TRUE(sees(127).equal(at::arange(0, 128, at::kLong)));
@@ -71,16 +71,19 @@ TEST(Geometry, DocumentsOfARowNeverMeet) {
       at::tensor({0, 1, 2, 3, 4, 0, 1, 0, 1, 2, 3, 4, 5, 0, 0, 0}, at::kLong).unsqueeze(0);
   const auto geometry = packed_geometry(config, documents, positions, at::kDouble);
   const auto across = documents.unsqueeze(2) != documents.unsqueeze(1);
-  EXPECT_EQ(count(geometry.window_BSU.logical_and(across)), 0);
-  EXPECT_EQ(count(geometry.full_BSU.logical_and(across)), 0);
-  EXPECT_EQ(count(geometry.full_BSU[0][12]), 6);
+  const auto window = mask_of(geometry.window, 16), full = mask_of(geometry.full, 16);
+  EXPECT_EQ(count(window.logical_and(across)), 0);
+  EXPECT_EQ(count(full.logical_and(across)), 0);
+  EXPECT_EQ(count(full[0][12]), 6);
+  EXPECT_EQ(count(full[0][15]), 3);  // padding sees padding
 
   const auto& csa = geometry.compression.at(4);
   EXPECT_TRUE(csa.rows_BCR[0].equal(at::tensor({0, 1, 2, 3, 7, 8, 9, 10}, at::kLong).view({2, 4})));
   EXPECT_EQ(count(csa.has_previous_BC), 0);  // both are the first of their document
-  EXPECT_TRUE(csa.visible_BSC[0].sum(-1).equal(
+  const auto visible = mask_of(csa.visible, csa.entries)[0];
+  EXPECT_TRUE(visible.sum(-1).equal(
       at::tensor({0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0}, at::kLong)));
-  EXPECT_FALSE(csa.visible_BSC[0][10][0].item<bool>());
+  EXPECT_FALSE(visible[10][0].item<bool>());
   const auto& hca = geometry.compression.at(3);
   EXPECT_EQ(hca.rows_BCR.size(1), 3);
   EXPECT_TRUE(hca.has_previous_BC[0].equal(at::tensor({0, 0, 1}, at::kLong).to(at::kBool)));
@@ -94,14 +97,17 @@ TEST(Geometry, OfAPassWithAStateIsTheLastPartOfTheWhole) {
       const auto part = incremental_geometry(config, 1, past, size, at::kDouble);
       const int64_t kept = kept_window_keys(config, past);
       const auto place = text("past ", past, " size ", size);
-      EXPECT_TRUE(part.window_BSU.equal(
-          whole.window_BSU.narrow(1, past, size).narrow(2, past - kept, kept + size)))
+      const auto own = mask_of(part.window, kept + size), all = mask_of(whole.window, 300);
+      EXPECT_TRUE(own.equal(all.narrow(1, past, size).narrow(2, past - kept, kept + size)))
           << place;
-      EXPECT_EQ(count(part.window_BSU), count(whole.window_BSU.narrow(1, past, size))) << place;
+      EXPECT_EQ(count(own), count(all.narrow(1, past, size))) << place;
       for (const int64_t ratio : {4, 128}) {
         const int64_t entries = (past + size) / ratio;
-        EXPECT_TRUE(part.compression.at(ratio).visible_BSC.equal(
-            whole.compression.at(ratio).visible_BSC.narrow(1, past, size).narrow(2, 0, entries)))
+        EXPECT_EQ(part.compression.at(ratio).entries, entries);
+        EXPECT_TRUE(mask_of(part.compression.at(ratio).visible, entries)
+                        .equal(mask_of(whole.compression.at(ratio).visible, 300 / ratio)
+                                   .narrow(1, past, size)
+                                   .narrow(2, 0, entries)))
             << place;
       }
       testing::expect_bitwise_equal(

@@ -9,6 +9,7 @@
 
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
+#include "kernels/index_topk.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/weight.h"
@@ -217,17 +218,22 @@ TEST_P(GoldenLayers, CompressorAndIndexerAgree) {
     if (overlap) {
       const auto name = text("layers.", i, ".indexer");
       const auto qr = rms_norm(project(h, wq_a), q_norm, case_.config.rms_norm_eps);
-      const auto scores = indexer->scores(qr, h, case_.geometry, nullptr);
+      const auto parts = indexer->parts(qr, h, case_.geometry, nullptr);
+      const auto scores = index_scores(parts.q_BSIH, parts.keys_BCH, parts.weight_BSI);
       ASSERT_TRUE(case_.has(name + ".scores") && case_.has(name + ".topk"));
       case_.check(name + ".scores", scores);
       const auto topk = case_[name + ".topk"];  // -1 = none
       const auto chosen =
           at::zeros({h.size(0), h.size(1), scores.size(2) + 1}, at::kBool)
               .scatter(2, topk.where(topk >= 0, at::full({}, scores.size(2), at::kLong)), true);
-      const auto& visible = case_.geometry.compression.at(layer.ratio).visible_BSC;
-      EXPECT_TRUE(top_entries(scores, visible, *case_.config.index_topk)
-                      .equal(chosen.narrow(2, 0, scores.size(2))))
+      const auto& visible = case_.geometry.compression.at(layer.ratio).visible;
+      const auto want = chosen.narrow(2, 0, scores.size(2));
+      const int64_t k = *case_.config.index_topk;
+      EXPECT_TRUE(top_entries(scores, mask_of(visible, scores.size(2)), k).equal(want))
           << name << " selects other entries";
+      const auto fused = index_topk(parts.q_BSIH, parts.keys_BCH, parts.weight_BSI, visible, k);
+      EXPECT_TRUE(mask_of(SeenEntries{visible, fused}, scores.size(2)).equal(want))
+          << name << " selects other entries by blocks";
     }
   }
 }

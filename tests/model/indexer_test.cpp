@@ -1,8 +1,7 @@
-#include "model/indexer.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "kernels/index_topk.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"

@@ -1,0 +1,28 @@
+#pragma once
+// Which keys a query sees, in memory that grows with the queries and not with their square.
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace braid {
+
+/// Query s of row b sees the keys [first, end): both int64 [B, S]; none where end <= first.
+struct KeyRange {
+  at::Tensor first_BS, end_BS;
+};
+
+/// The compressed entries that queries see: those of `range` or, where `chosen_BSK` is defined,
+/// the ones it lists: int64 [B, S, K], ascending, -1 behind the last.
+struct SeenEntries {
+  KeyRange range;
+  at::Tensor chosen_BSK;
+};
+
+/// The same as bool [B, S, keys].
+at::Tensor mask_of(const KeyRange& range, int64_t keys);
+at::Tensor mask_of(const SeenEntries& entries, int64_t count);
+
+/// A mask bool [B, S, C] as lists.
+SeenEntries entries_of(const at::Tensor& mask_BSC);
+
+}  // namespace braid
