@@ -30,6 +30,13 @@ add_library(braid::torch ALIAS braid_torch)
 target_include_directories(braid_torch SYSTEM INTERFACE ${BRAID_TORCH_DIR}/include
                                                         ${BRAID_TORCH_DIR}/include/torch/csrc/api/include)
 target_link_libraries(braid_torch INTERFACE ${BRAID_TORCH_DIR}/lib/libtorch_cpu.so ${BRAID_TORCH_DIR}/lib/libc10.so)
+# The OpenMP runtime that LibTorch's threads belong to.
+find_file(BRAID_GOMP NAMES libgomp.so.1 libgomp.so PATHS ${BRAID_TORCH_DIR}/lib NO_DEFAULT_PATH)
+if(BRAID_GOMP)
+  target_link_libraries(braid_torch INTERFACE ${BRAID_GOMP})
+else()
+  target_link_libraries(braid_torch INTERFACE gomp)
+endif()
 # The wheel's libraries look for their companions beside themselves (libcudart, libcupti, libgomp);
 # at link time the linker needs the same folders to resolve them.
 set(_torch_companions ${BRAID_TORCH_DIR}/../nvidia/cu13/lib)

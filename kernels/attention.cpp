@@ -4,7 +4,9 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -58,19 +60,34 @@ struct Problem {
     }
     return span;
   }
+};
 
-  /// The entries that these queries list, ascending.
-  void collect(const TileQueries& tile, std::vector<int64_t>& entries) const {
+/// The entries that a tile's queries list, each once and ascending, by way of a bit for each entry.
+class ListedEntries {
+ public:
+  template <class T>
+  void collect(const Problem<T>& p, const TileQueries& tile, std::vector<int64_t>& entries) {
+    bits_.resize(static_cast<std::size_t>(p.C / kBits + 1));
+    int64_t lowest = p.C, highest = -1;
+    const int64_t* list = p.chosen + (tile.b * p.S + tile.first) * p.K;
+    for (int64_t query = 0; query < tile.count; ++query, list += p.K) {
+      for (int64_t i = 0; i < p.K && list[i] >= 0; ++i) {
+        bits_[list[i] / kBits] |= uint64_t{1} << (list[i] % kBits);
+        highest = std::max(highest, list[i]);
+      }
+      lowest = p.K > 0 && list[0] >= 0 ? std::min(lowest, list[0]) : lowest;
+    }
     entries.clear();
-    const int64_t* list = chosen + (tile.b * S + tile.first) * K;
-    for (int64_t i = 0; i < tile.count * K; ++i) {
-      if (list[i] >= 0) {
-        entries.push_back(list[i]);
+    for (int64_t word = lowest / kBits; highest >= 0 && word <= highest / kBits; ++word) {
+      for (uint64_t bits = std::exchange(bits_[word], 0); bits != 0; bits &= bits - 1) {
+        entries.push_back(word * kBits + std::countr_zero(bits));
       }
     }
-    std::sort(entries.begin(), entries.end());
-    entries.erase(std::unique(entries.begin(), entries.end()), entries.end());
   }
+
+ private:
+  static constexpr int64_t kBits = 64;
+  std::vector<uint64_t> bits_;  // all zero between calls
 };
 
 // Neighbours that choose the same entries share a tile; where they choose different ones, most of
@@ -79,15 +96,16 @@ template <class T>
 void add_tiles(const Problem<T>& p,
                const TileQueries& queries,
                std::vector<TileQueries>& tiles,
+               ListedEntries& listed,
                std::vector<int64_t>& scratch) {
   constexpr int64_t kFewRows = 16;
   const bool can_split = p.chosen != nullptr && queries.count > 1 && queries.count * p.N > kFewRows;
   if (can_split) {
-    p.collect(queries, scratch);
+    listed.collect(p, queries, scratch);
     if (static_cast<int64_t>(scratch.size()) > 2 * p.K) {
       const int64_t half = (queries.count + 1) / 2;
-      add_tiles(p, {queries.b, queries.first, half}, tiles, scratch);
-      add_tiles(p, {queries.b, queries.first + half, queries.count - half}, tiles, scratch);
+      add_tiles(p, {queries.b, queries.first, half}, tiles, listed, scratch);
+      add_tiles(p, {queries.b, queries.first + half, queries.count - half}, tiles, listed, scratch);
       return;
     }
   }
@@ -96,12 +114,20 @@ void add_tiles(const Problem<T>& p,
 
 template <class T>
 std::vector<TileQueries> tiles_of(const Problem<T>& p) {
-  std::vector<TileQueries> tiles;
-  std::vector<int64_t> scratch;
-  for (int64_t b = 0; b < p.B; ++b) {
-    for (int64_t first = 0; first < p.S; first += kMaxQueries) {
-      add_tiles(p, {b, first, std::min(kMaxQueries, p.S - first)}, tiles, scratch);
+  const int64_t per_row = (p.S + kMaxQueries - 1) / kMaxQueries;
+  std::vector<std::vector<TileQueries>> parts(p.B * per_row);
+  at::parallel_for(0, p.B * per_row, 16, [&](int64_t begin, int64_t end) {
+    ListedEntries listed;
+    std::vector<int64_t> scratch;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i % per_row * kMaxQueries;
+      add_tiles(
+          p, {i / per_row, first, std::min(kMaxQueries, p.S - first)}, parts[i], listed, scratch);
     }
+  });
+  std::vector<TileQueries> tiles;
+  for (const auto& part : parts) {
+    tiles.insert(tiles.end(), part.begin(), part.end());
   }
   return tiles;
 }
@@ -118,6 +144,7 @@ struct Tile {
   std::vector<T> keys;        // [J, H], raw ones first; padding is zero
   std::vector<T> keys_t;      // [H, J]
   std::vector<T> scores, dscores, flipped, delta;
+  ListedEntries listed;
 
   int64_t row_offset(const Problem<T>& p) const { return (queries.b * p.S + queries.first) * p.N; }
 
@@ -127,7 +154,7 @@ struct Tile {
     const int64_t begin = tile.b * p.S + tile.first;
     raw = p.hull(p.window_first, p.window_end, begin, tile.count);
     if (p.chosen != nullptr) {
-      p.collect(tile, entries);
+      listed.collect(p, tile, entries);
     } else {
       const auto span = p.hull(p.entry_first, p.entry_end, begin, tile.count);
       entries.resize(span.count());

@@ -1,5 +1,9 @@
 #include "kernels/attention_cpu.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/cpu_loops.h"
 
 namespace braid::BRAID_CPU_ISA {
@@ -95,6 +99,62 @@ void transpose(const T* in, T* out, int64_t rows, int64_t columns) {
       for (int64_t r = r0; r < r1; ++r) {
         out[c * rows + r] = in[r * columns + c];
       }
+    }
+  }
+}
+
+namespace {
+
+#if defined(__AVX2__)
+// 8 x 8 in registers.
+inline void transpose_8x8(const float* in, int64_t stride, float* out, int64_t out_stride) {
+  __m256 r[8], t[8];
+  for (int i = 0; i < 8; ++i) {
+    r[i] = _mm256_loadu_ps(in + i * stride);
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  for (int half = 0; half < 2; ++half) {
+    const int i = 4 * half;
+    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(out + i * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+    _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+  }
+}
+#else
+inline void transpose_8x8(const float* in, int64_t stride, float* out, int64_t out_stride) {
+  for (int64_t r = 0; r < 8; ++r) {
+    for (int64_t c = 0; c < 8; ++c) {
+      out[c * out_stride + r] = in[r * stride + c];
+    }
+  }
+}
+#endif
+
+}  // namespace
+
+void transpose_strided(const float* in,
+                       int64_t stride,
+                       float* out,
+                       int64_t out_stride,
+                       int64_t rows,
+                       int64_t columns) {
+  const int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
+  for (int64_t c = 0; c < whole_columns; c += 8) {
+    for (int64_t r = 0; r < whole_rows; r += 8) {
+      transpose_8x8(in + r * stride + c, stride, out + c * out_stride + r, out_stride);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
+      out[c * out_stride + r] = in[r * stride + c];
     }
   }
 }

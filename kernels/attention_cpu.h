@@ -42,6 +42,10 @@ BRAID_DECLARE_CPU(template <class T>
 BRAID_DECLARE_CPU(template <class T>
                   void transpose(const T* in, T* out, int64_t rows, int64_t columns))
 
+/// out[c * out_stride + r] = in[r * stride + c] for rows r and columns c.
+BRAID_DECLARE_CPU(void transpose_strided(
+    const float* in, int64_t stride, float* out, int64_t out_stride, int64_t rows, int64_t columns))
+
 /// C [m, n] (+)= A [m, k] B [k, n], row-major, rows of B and C ldb and ldc apart: for float64,
 /// which the library's small products do not serve.
 BRAID_DECLARE_CPU(template <class T> void dense_product(const T* A,

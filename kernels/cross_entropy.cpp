@@ -8,6 +8,7 @@
 #include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/cross_entropy_cpu.h"
+#include "kernels/gemm.h"
 #include "kernels/precision.h"
 
 namespace braid {
@@ -33,7 +34,7 @@ at::Tensor losses_in_chunks(const at::Tensor& hidden_TD,
     const int64_t rows = std::min(chunk, T - first);
     const auto hidden = hidden_TD.narrow(0, first, rows);
     auto logits = buffer.narrow(0, 0, rows);
-    at::mm_out(logits, hidden, head_VD.t());
+    multiply(hidden, head_VD.t(), logits);
     with_wide_type(head_VD.scalar_type(), [&](auto zero) {
       using Wide = decltype(zero);
       parallel_rows(rows, V, [&](int64_t begin, int64_t end) {
@@ -48,11 +49,11 @@ at::Tensor losses_in_chunks(const at::Tensor& hidden_TD,
     });
     if (dhidden_TD.defined()) {
       auto dhidden = dhidden_TD.narrow(0, first, rows);
-      at::mm_out(dhidden, logits, head_VD);
+      multiply(logits, head_VD, dhidden);
     }
     if (dhead_VD.defined()) {
       auto dhead = dhead_VD;
-      first == 0 ? at::mm_out(dhead, logits.t(), hidden) : dhead.addmm_(logits.t(), hidden);
+      multiply(logits.t(), hidden, dhead, /*accumulate=*/first > 0);
     }
   }
   return losses_T;

@@ -5,6 +5,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
+#include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
 
@@ -44,7 +45,7 @@ at::Tensor grouped_product(const at::Tensor& a,
       prefetch_after(e, w.each(), first_E);
       multiply_by_rows(a.narrow(0, first, rows), w.each()[e], 0, slice);
     } else {
-      at::mm_out(slice, a.narrow(0, first, rows), w.stack().select(0, e).t());
+      multiply(a.narrow(0, first, rows), w.stack().select(0, e).t(), slice);
     }
   });
   return out;
@@ -61,7 +62,7 @@ at::Tensor grouped_product_back(const at::Tensor& a,
       prefetch_after(e, w.each(), first_E);
       multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, slice);
     } else {
-      at::mm_out(slice, a.narrow(0, first, rows), w.stack().select(0, e));
+      multiply(a.narrow(0, first, rows), w.stack().select(0, e), slice);
     }
   });
   return out;
@@ -76,7 +77,7 @@ at::Tensor grouped_gradient(const at::Tensor& a,
   auto out = at::zeros({E, a.size(1), b.size(1)}, a.options());
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
     auto slice = out.select(0, e);
-    at::mm_out(slice, a.narrow(0, first, rows).t(), b.narrow(0, first, rows));
+    multiply(a.narrow(0, first, rows).t(), b.narrow(0, first, rows), slice);
   });
   return out;
 }

@@ -5,6 +5,7 @@
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
+#include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/streams_cpu.h"
 
@@ -30,7 +31,7 @@ class ProjectFunction : public Function<ProjectFunction> {
       });
     });
     inverse_rms.div_(width).add_(eps).rsqrt_();
-    const auto m = at::mm(f, fn.t()).mul_(inverse_rms);
+    const auto m = multiplied(f, fn.t()).mul_(inverse_rms);
     ctx->save_for_backward({f, fn, inverse_rms, m});
     return m;
   }
@@ -40,8 +41,8 @@ class ProjectFunction : public Function<ProjectFunction> {
     const auto &f = saved[0], &fn = saved[1], &inverse_rms = saved[2], &m = saved[3];
     const auto &dm = gradients[0], scaled = dm * inverse_rms;
     const auto shift = (dm * m).sum(-1, true).mul_(inverse_rms.square()).div_(-f.size(1));
-    return {at::mm(scaled, fn).addcmul_(f, shift),
-            at::mm(scaled.t(), f),
+    return {multiplied(scaled, fn).addcmul_(f, shift),
+            multiplied(scaled.t(), f),
             at::Tensor()};  // eps has none
   }
 };

@@ -9,6 +9,7 @@
 #include "core/pages.h"
 #include "kernels/autograd.h"
 #include "kernels/codec.h"
+#include "kernels/gemm.h"
 
 namespace braid {
 namespace {
@@ -97,6 +98,41 @@ class QuantisedProduct : public Function<QuantisedProduct> {
   }
 };
 
+// Group by group, straight from and into the rows that hold all groups.
+class GroupedLinear : public Function<GroupedLinear> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx,
+                            const at::Tensor& given_TGI,
+                            const at::Tensor& w) {
+    const auto x_TGI = given_TGI.contiguous();
+    ctx->save_for_backward({x_TGI, w});
+    const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
+    auto y_TGO = at::empty({x_TGI.size(0), G, rows}, x_TGI.options());
+    for (int64_t group = 0; group < G; ++group) {
+      auto y_TO = y_TGO.select(1, group);
+      multiply(x_TGI.select(1, group), w.narrow(0, group * rows, rows).t(), y_TO);
+    }
+    return y_TGO;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &x_TGI = saved[0], &w = saved[1];
+    const auto dy_TGO = gradients[0].contiguous();
+    const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
+    auto dx_TGI = at::empty_like(x_TGI), dw = at::empty_like(w);
+    for (int64_t group = 0; group < G; ++group) {
+      const auto dy_TO = dy_TGO.select(1, group);
+      auto dx_TI = dx_TGI.select(1, group), dw_OI = dw.narrow(0, group * rows, rows);
+      multiply(dy_TO, w.narrow(0, group * rows, rows), dx_TI);
+      if (ctx->needs_input_grad(1)) {
+        multiply(dy_TO.t(), x_TGI.select(1, group), dw_OI);
+      }
+    }
+    return {dx_TGI, ctx->needs_input_grad(1) ? dw : at::Tensor()};
+  }
+};
+
 }  // namespace
 
 int64_t Weight::columns() const {
@@ -138,7 +174,7 @@ void multiply_by_rows(const at::Tensor& x_TI,
     const auto block_OI = decoded(weight, first_row + row, 0, count, in, scratch);
     const Stopwatch multiplying(product_times().multiplying);
     auto columns = out_TO.narrow(1, row, count);
-    at::mm_out(columns, x_TI, block_OI.t());
+    multiply(x_TI, block_OI.t(), columns);
   }
 }
 
@@ -156,13 +192,13 @@ void multiply_by_columns(const at::Tensor& dy_TO,
     const auto block_OC = decoded(weight, first_row, column, rows, count, scratch);
     const Stopwatch multiplying(product_times().multiplying);
     auto columns = out_TI.narrow(1, column, count);
-    at::mm_out(columns, dy_TO, block_OC);
+    multiply(dy_TO, block_OC, columns);
   }
 }
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
   if (!weight.quantised()) {
-    return at::linear(x, weight.values.to(x.scalar_type()));
+    return linear_product(x, weight.values.to(x.scalar_type()));
   }
   require(x.size(-1) == weight.columns(),
           "[project] x has ",
@@ -174,17 +210,16 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
   return QuantisedProduct::apply(x.reshape({-1, x.size(-1)}), weight, 0, weight.rows()).view(sizes);
 }
 
-at::Tensor grouped_project(const at::Tensor& x_GTI, const Weight& weight) {
-  const int64_t G = x_GTI.size(0), rows = weight.rows() / G;
+at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {
+  const int64_t G = x_TGI.size(1), rows = weight.rows() / G;
   if (!weight.quantised()) {
-    const auto weight_GOI = weight.values.to(x_GTI.scalar_type()).view({G, rows, weight.columns()});
-    return at::bmm(x_GTI, weight_GOI.transpose(1, 2));
+    return GroupedLinear::apply(x_TGI, weight.values.to(x_TGI.scalar_type()));
   }
   std::vector<at::Tensor> groups;
   for (int64_t group = 0; group < G; ++group) {
-    groups.push_back(QuantisedProduct::apply(x_GTI[group], weight, group * rows, rows));
+    groups.push_back(QuantisedProduct::apply(x_TGI.select(1, group), weight, group * rows, rows));
   }
-  return at::stack(groups);
+  return at::stack(groups, 1);
 }
 
 }  // namespace braid

@@ -53,8 +53,8 @@ at::Tensor project(const at::Tensor& x, const Weight& weight);
 /// The same in plain LibTorch, with the matrix decoded whole.
 at::Tensor project_reference(const at::Tensor& x, const Weight& weight);
 
-/// y_g = x_g W_g^T for G groups of rows of W: x_GTI [G, T, in], W [G * O, in] -> [G, T, O].
-at::Tensor grouped_project(const at::Tensor& x_GTI, const Weight& weight);
+/// y_g = x_g W_g^T for G groups of rows of W: x_TGI [T, G, in], W [G * O, in] -> [T, G, O].
+at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight);
 
 /// The products alone, without autograd, into `out`; x [T, in] contiguous.
 /// out [T, rows] = x W[first_row : first_row + rows]^T.

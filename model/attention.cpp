@@ -110,9 +110,8 @@ bool Attention::needs_index(int64_t entries,
 at::Tensor Attention::output(const at::Tensor& o_BSNH) const {
   const auto [B, S, N, H] = sizes<4>(o_BSNH);
   // Each group of heads has its own projection: block-diagonal, then one matrix over all latents.
-  const auto heads_GTX = o_BSNH.reshape({B * S, groups_, N * H / groups_}).transpose(0, 1);
-  const auto latent_GTO = grouped_project(heads_GTX, wo_a_);
-  return project(latent_GTO.transpose(0, 1).reshape({B, S, -1}), wo_b_);
+  const auto latent_TGO = grouped_project(o_BSNH.reshape({B * S, groups_, N * H / groups_}), wo_a_);
+  return project(latent_TGO.reshape({B, S, -1}), wo_b_);
 }
 
 }  // namespace braid

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include <c10/util/Exception.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include "core/version.h"
@@ -26,10 +27,18 @@ void restart_with_short_spinning(char** argv) {
   }
 }
 
+// Tensors of a step come and go: memory that is kept spares the system from clearing it again.
+void keep_freed_memory() {
+  constexpr int kLargestThatStays = 32 << 20, kKept = 1 << 30;  // bytes
+  mallopt(M_MMAP_THRESHOLD, kLargestThatStays);
+  mallopt(M_TRIM_THRESHOLD, kKept);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   restart_with_short_spinning(argv);
+  keep_freed_memory();
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
   app.require_subcommand(0,

@@ -56,13 +56,19 @@ TEST(QuantisedProduct, EqualsTheProductWithTheWholeMatrixInValueAndGradient) {
   }
 }
 
-TEST(QuantisedProduct, OfGroupsOfRowsEqualsTheProductOfEachGroup) {
+TEST(GroupedProject, IsTheProductOfEachGroup) {
   const auto codes = encode_fp8(at::randn({3 * 40, 64}), at::kFloat8_e8m0fnu);
-  const auto values_GOI = decode(codes).to(at::kDouble).view({3, 40, 64});
-  const auto x_GTI = at::randn({3, 7, 64}, at::kDouble);
-  EXPECT_LT(relative_error(grouped_project(x_GTI, quantised(codes)),
-                           at::bmm(x_GTI, values_GOI.transpose(1, 2))),
+  const auto floating = decode(codes).to(at::kDouble);
+  const auto reference = [&](const at::Tensor& x_TGI, const at::Tensor& w) {
+    return at::bmm(x_TGI.transpose(0, 1), w.view({3, 40, 64}).transpose(1, 2)).transpose(0, 1);
+  };
+  const auto x_TGI = at::randn({7, 3, 64}, at::kDouble);
+  EXPECT_LT(relative_error(grouped_project(x_TGI, quantised(codes)), reference(x_TGI, floating)),
             1e-14);
+  check_op("grouped project",
+           {.fused = [](const auto& in) { return grouped_project(in[0], Weight(in[1])); },
+            .reference = [&](const auto& in) { return reference(in[0], in[1]); },
+            .inputs = {{x_TGI}, {floating}}});
 }
 
 TEST(QuantisedProduct, TellsWhereItsTimeWent) {
