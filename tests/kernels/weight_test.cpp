@@ -65,10 +65,10 @@ TEST(GroupedProject, IsTheProductOfEachGroup) {
   const auto x_TGI = at::randn({7, 3, 64}, at::kDouble);
   EXPECT_LT(relative_error(grouped_project(x_TGI, quantised(codes)), reference(x_TGI, floating)),
             1e-14);
-  check_op("grouped project",
-           {.fused = [](const auto& in) { return grouped_project(in[0], Weight(in[1])); },
-            .reference = [&](const auto& in) { return reference(in[0], in[1]); },
-            .inputs = {{x_TGI}, {floating}}});
+  testing::check_op("grouped project",
+                    {.fused = [](const auto& in) { return grouped_project(in[0], Weight(in[1])); },
+                     .reference = [&](const auto& in) { return reference(in[0], in[1]); },
+                     .inputs = {{x_TGI}, {floating}}});
 }
 
 TEST(QuantisedProduct, TellsWhereItsTimeWent) {
