@@ -20,8 +20,18 @@
 namespace braid {
 namespace {
 
-constexpr int64_t kMaxQueries = 32;
-constexpr int64_t kWave = 32;  // tiles whose shared gradients are in memory at once
+constexpr int64_t kWave = 64;  // tiles whose shared gradients are in memory at once
+
+// As few queries as keep the products efficient: a tile's keys are those of all of them, and every
+// one of its scores is computed.
+int64_t tile_queries(int64_t heads) {
+  constexpr int64_t kRows = 128, kMost = 32, kLeast = 4;
+  int64_t queries = kMost;
+  while (queries > kLeast && queries * heads > kRows) {
+    queries /= 2;
+  }
+  return queries;
+}
 
 // Few distinct tile widths: the library compiles a kernel for each.
 int64_t padded(int64_t keys) {
@@ -114,15 +124,14 @@ void add_tiles(const Problem<T>& p,
 
 template <class T>
 std::vector<TileQueries> tiles_of(const Problem<T>& p) {
-  const int64_t per_row = (p.S + kMaxQueries - 1) / kMaxQueries;
+  const int64_t queries = tile_queries(p.N), per_row = (p.S + queries - 1) / queries;
   std::vector<std::vector<TileQueries>> parts(p.B * per_row);
   at::parallel_for(0, p.B * per_row, 16, [&](int64_t begin, int64_t end) {
     ListedEntries listed;
     std::vector<int64_t> scratch;
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % per_row * kMaxQueries;
-      add_tiles(
-          p, {i / per_row, first, std::min(kMaxQueries, p.S - first)}, parts[i], listed, scratch);
+      const int64_t first = i % per_row * queries;
+      add_tiles(p, {i / per_row, first, std::min(queries, p.S - first)}, parts[i], listed, scratch);
     }
   });
   std::vector<TileQueries> tiles;
