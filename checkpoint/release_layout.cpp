@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/sizes.h"
 
 namespace braid {
 namespace {
@@ -32,11 +33,15 @@ constexpr std::array<std::string_view, 11> kFp8Endings = {"attn.wq_a.weight",
 constexpr std::array<std::string_view, 6> kF32Endings = {
     "attn_sink", ".ape", "gate.bias", "_fn", "_base", "_scale"};
 
-int64_t blocks(int64_t size, int64_t block) {
-  return (size + block - 1) / block;
-}
-
 }  // namespace
+
+std::size_t bytes_of(const StoredTensor& tensor) {
+  std::size_t bytes = c10::elementSize(tensor.dtype);
+  for (const int64_t size : tensor.shape) {
+    bytes *= static_cast<std::size_t>(size);
+  }
+  return bytes;
+}
 
 StoredForm stored_form(const std::string& name, ReleaseLayout layout) {
   if (name.find(".ffn.experts.") != std::string::npos) {

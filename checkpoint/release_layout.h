@@ -17,6 +17,8 @@ struct StoredTensor {
   bool operator==(const StoredTensor&) const = default;
 };
 
+std::size_t bytes_of(const StoredTensor& tensor);
+
 /// The two published forms of a model. They differ in the experts and in the scales' dtype.
 enum class ReleaseLayout {
   kInstruct,  ///< FP4 experts, scales F8_E8M0

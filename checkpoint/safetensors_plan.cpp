@@ -10,17 +10,6 @@
 #include "core/error.h"
 
 namespace braid {
-namespace {
-
-std::size_t bytes_of(const StoredTensor& tensor) {
-  std::size_t bytes = c10::elementSize(tensor.dtype);
-  for (const int64_t size : tensor.shape) {
-    bytes *= static_cast<std::size_t>(size);
-  }
-  return bytes;
-}
-
-}  // namespace
 
 ShardPlan plan_file(const std::string& file,
                     std::vector<StoredTensor> tensors,

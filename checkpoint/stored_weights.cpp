@@ -6,16 +6,13 @@
 #include "checkpoint/dtype.h"
 #include "checkpoint/release_layout.h"
 #include "core/error.h"
+#include "core/sizes.h"
 
 namespace braid {
 namespace {
 
 bool are_codes(at::ScalarType type) {
   return type == at::kFloat8_e4m3fn || type == at::kChar || type == at::kByte;
-}
-
-int64_t blocks(int64_t size, int64_t block) {
-  return (size + block - 1) / block;
 }
 
 void require_scales_fit(const std::string& name, const Weight& weight, const std::string& source) {

@@ -24,4 +24,9 @@ std::array<int64_t, N> sizes(const at::Tensor& tensor) {
   return result;
 }
 
+/// How many blocks hold `size` elements, the last perhaps partly.
+inline int64_t blocks(int64_t size, int64_t block) {
+  return (size + block - 1) / block;
+}
+
 }  // namespace braid

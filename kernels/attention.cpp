@@ -179,7 +179,7 @@ struct Tile {
       key = std::copy_n(p.compressed + (tile.b * p.C + entry) * p.H, p.H, key);
     }
     std::fill(key, keys.data() + J * p.H, T{0});
-    BRAID_CPU(transpose<T>)(keys.data(), keys_t.data(), J, p.H);
+    BRAID_CPU(transpose<T>)(keys.data(), p.H, keys_t.data(), J, J, p.H);
     scores.resize(rows * J);
     mark_seen(p, begin);
   }
@@ -274,9 +274,9 @@ void backward_tile(const Problem<T>& p,
    p.scale);
   small_product(dscores, tile.keys.data(), dq + offset * H, rows, H, J, H, H);
   // Keys are values too: they receive gradient from both products.
-  BRAID_CPU(transpose<T>)(scores, flipped, rows, J);
+  BRAID_CPU(transpose<T>)(scores, J, flipped, rows, rows, J);
   small_product(flipped, tile_dout, shared.dkeys.data(), J, H, rows, H, H);
-  BRAID_CPU(transpose<T>)(dscores, flipped, rows, J);
+  BRAID_CPU(transpose<T>)(dscores, J, flipped, rows, rows, J);
   small_product(flipped, q, shared.dkeys.data(), J, H, rows, H, H, /*accumulate=*/true);
 }
 

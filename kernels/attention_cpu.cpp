@@ -90,19 +90,6 @@ void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H) {
   }
 }
 
-template <class T>
-void transpose(const T* in, T* out, int64_t rows, int64_t columns) {
-  constexpr int64_t kTile = 8;
-  for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
-    const int64_t r1 = r0 + kTile < rows ? r0 + kTile : rows;
-    for (int64_t c = 0; c < columns; ++c) {
-      for (int64_t r = r0; r < r1; ++r) {
-        out[c * rows + r] = in[r * columns + c];
-      }
-    }
-  }
-}
-
 namespace {
 
 #if defined(__AVX2__)
@@ -128,24 +115,22 @@ inline void transpose_8x8(const float* in, int64_t stride, float* out, int64_t o
     _mm256_storeu_ps(out + (i + 4) * out_stride, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
   }
 }
-#else
-inline void transpose_8x8(const float* in, int64_t stride, float* out, int64_t out_stride) {
+#endif
+
+template <class T>
+void transpose_8x8(const T* in, int64_t stride, T* out, int64_t out_stride) {
   for (int64_t r = 0; r < 8; ++r) {
     for (int64_t c = 0; c < 8; ++c) {
       out[c * out_stride + r] = in[r * stride + c];
     }
   }
 }
-#endif
 
 }  // namespace
 
-void transpose_strided(const float* in,
-                       int64_t stride,
-                       float* out,
-                       int64_t out_stride,
-                       int64_t rows,
-                       int64_t columns) {
+template <class T>
+void transpose(
+    const T* in, int64_t stride, T* out, int64_t out_stride, int64_t rows, int64_t columns) {
   const int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
   for (int64_t c = 0; c < whole_columns; c += 8) {
     for (int64_t r = 0; r < whole_rows; r += 8) {
@@ -186,7 +171,7 @@ void dense_product(const T* A,
   template void attention_softmax_backward(                                                        \
       T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, T);     \
   template void row_products(const T*, const T*, T*, int64_t, int64_t);                            \
-  template void transpose(const T*, T*, int64_t, int64_t);                                         \
+  template void transpose(const T*, int64_t, T*, int64_t, int64_t, int64_t);                       \
   template void dense_product(                                                                     \
       const T*, const T*, T*, int64_t, int64_t, int64_t, int64_t, int64_t, bool);
 BRAID_INSTANTIATE(float)

@@ -38,13 +38,9 @@ BRAID_DECLARE_CPU(template <class T> void attention_softmax_backward(T* scores,
 BRAID_DECLARE_CPU(template <class T>
                   void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H))
 
-/// out [columns, rows] = in [rows, columns] transposed.
-BRAID_DECLARE_CPU(template <class T>
-                  void transpose(const T* in, T* out, int64_t rows, int64_t columns))
-
 /// out[c * out_stride + r] = in[r * stride + c] for rows r and columns c.
-BRAID_DECLARE_CPU(void transpose_strided(
-    const float* in, int64_t stride, float* out, int64_t out_stride, int64_t rows, int64_t columns))
+BRAID_DECLARE_CPU(template <class T> void transpose(
+    const T* in, int64_t stride, T* out, int64_t out_stride, int64_t rows, int64_t columns))
 
 /// C [m, n] (+)= A [m, k] B [k, n], row-major, rows of B and C ldb and ldc apart: for float64,
 /// which the library's small products do not serve.

@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/codec_cpu.h"
 
@@ -17,10 +18,6 @@ namespace {
 
 bool is_fp8(const Codes& codes) {
   return codes.values.scalar_type() == at::kFloat8_e4m3fn;
-}
-
-int64_t blocks(int64_t size, int64_t block) {
-  return (size + block - 1) / block;
 }
 
 void require_format(const Codes& codes) {

@@ -32,7 +32,7 @@ struct Scratch {
 
 // [rows, columns] with unit stride down the columns -> row-major.
 void pack_columns(const float* from, int64_t stride, float* to, int64_t rows, int64_t columns) {
-  BRAID_CPU(transpose_strided)(from, stride, to, columns, columns, rows);
+  BRAID_CPU(transpose<float>)(from, stride, to, columns, columns, rows);
 }
 
 struct Problem {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/codec.h"
+
 namespace braid {
 namespace {
 
@@ -121,8 +123,7 @@ void ModelConfig::validate(const std::string& prefix) const {
         ", more than the ",
         n_routed_experts,
         " routed experts (n_routed_experts)");
-  constexpr int64_t kGroup = 32;
-  const bool experts_fit = hidden_size % kGroup == 0 && moe_intermediate_size % kGroup == 0;
+  const bool experts_fit = hidden_size % kFp4Group == 0 && moe_intermediate_size % kFp4Group == 0;
   check(qat_experts != QuantFormat::kFp4 || experts_fit,
         "qat_experts",
         "fp4 has groups of 32 inputs, which do not divide hidden_size ",
@@ -131,7 +132,7 @@ void ModelConfig::validate(const std::string& prefix) const {
         moe_intermediate_size);
   check(qat_indexer != QuantFormat::kFp8, "qat_indexer", "is fp8; expected off or fp4");
   const bool power_of_two = (index_head_dim & (index_head_dim - 1)) == 0;
-  check(qat_indexer == QuantFormat::kOff || (power_of_two && index_head_dim % kGroup == 0),
+  check(qat_indexer == QuantFormat::kOff || (power_of_two && index_head_dim % kFp4Group == 0),
         "qat_indexer",
         "rotates and rounds groups of 32 channels; index_head_dim is ",
         index_head_dim,

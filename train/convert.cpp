@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
-#include "checkpoint/dtype.h"
 #include "checkpoint/names.h"
 #include "checkpoint/store.h"
 #include "core/error.h"
@@ -21,7 +20,6 @@
 #include "train/convert_rows.h"
 #include "train/memory.h"
 #include "train/model_json.h"
-#include "train/release_tensors.h"
 
 namespace braid {
 namespace {
@@ -107,14 +105,6 @@ double allocated_part(const std::vector<fs::path>& files) {
 
 bool all_zero(const char* bytes, std::size_t size) {
   return size == 0 || (bytes[0] == 0 && std::memcmp(bytes, bytes + 1, size - 1) == 0);
-}
-
-std::size_t bytes_of(const StoredTensor& tensor) {
-  std::size_t bytes = c10::elementSize(tensor.dtype);
-  for (const int64_t size : tensor.shape) {
-    bytes *= static_cast<std::size_t>(size);
-  }
-  return bytes;
 }
 
 class Converter {

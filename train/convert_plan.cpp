@@ -12,10 +12,6 @@
 namespace braid {
 namespace {
 
-std::string floating_name(at::ScalarType type) {
-  return dtype_name(type);
-}
-
 std::string fp8_name(at::ScalarType scale_type) {
   return scale_type == at::kFloat ? "FP8 F32" : "FP8 E8M0";
 }
@@ -174,7 +170,7 @@ std::vector<Conversion> conversions_of(const StoredModel& model,
 std::string form_of(const Weight& weight) {
   return is_fp4(weight)   ? "FP4"
          : is_fp8(weight) ? fp8_name(weight.scales.scalar_type())
-                          : floating_name(weight.values.scalar_type());
+                          : dtype_name(weight.values.scalar_type());
 }
 
 std::string form_of(const Conversion& conversion) {
@@ -182,7 +178,7 @@ std::string form_of(const Conversion& conversion) {
     case Encoding::kCopy:
       return form_of(conversion.stored);
     case Encoding::kCast:
-      return floating_name(conversion.type);
+      return dtype_name(conversion.type);
     case Encoding::kRescale:
     case Encoding::kFp8:
       return fp8_name(conversion.type);

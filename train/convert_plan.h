@@ -1,8 +1,5 @@
 #pragma once
 // What convert() writes and where: every parameter, its form at the target, and the shards.
-#include <filesystem>
-#include <map>
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -287,7 +287,7 @@ TYPED_TEST(CpuVariants, OfMatrixLoopsAgree) {
   });
   this->expect_equal("transpose", BRAID_VARIANTS(transpose<T>), [&](auto* f) {
     auto flipped = this->output({k, m});
-    f(this->data(A), this->data(flipped), m, k);
+    f(this->data(A), k, this->data(flipped), m, m, k);
     EXPECT_TRUE(flipped.equal(A.t()));
     return std::vector{flipped};
   });
