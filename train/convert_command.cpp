@@ -65,7 +65,7 @@ void print(const ConvertReport& report) {
 
 Command convert_command(CLI::App& app) {
   struct Arguments {
-    std::string source, target;
+    std::string source, target, to, layout;
     double shard_gigabytes = 5;
     ConvertOptions options;
   };
@@ -80,17 +80,17 @@ Command convert_command(CLI::App& app) {
   command->add_option("DST", arguments->target, "folder to be made")->required();
   command
       ->add_option("--to",
-                   arguments->options.to,
+                   arguments->to,
                    "release (its names), hf (Hugging Face's names, experts stacked) or checkpoint")
       ->required()
-      ->transform(CLI::CheckedTransformer(kTo).description(""));
+      ->check(CLI::IsMember(kTo).description(""));
   command
       ->add_option(
           "--layout",
-          arguments->options.stored_as,
+          arguments->layout,
           "same, instruct (FP4 experts, FP8), base (FP8, F32 scales), bf16 or f32; default: "
           "the same, for hf of a quantised model bf16")
-      ->transform(CLI::CheckedTransformer(kLayouts).description(""));
+      ->check(CLI::IsMember(kLayouts).description(""));
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest file, in 10^9 bytes")
       ->check(CLI::PositiveNumber);
@@ -99,6 +99,10 @@ Command convert_command(CLI::App& app) {
       "Examples:\n  braid convert runs/tuned flash-tuned --to release\n"
       "  braid convert runs/quickstart quickstart-hf --to hf");
   return [arguments] {
+    arguments->options.to = kTo.at(arguments->to);
+    if (!arguments->layout.empty()) {
+      arguments->options.stored_as = kLayouts.at(arguments->layout);
+    }
     arguments->options.shard_bytes = static_cast<std::size_t>(arguments->shard_gigabytes * 1e9);
     std::size_t told = 0;
     arguments->options.progress = [&told](std::size_t done, std::size_t total) {
