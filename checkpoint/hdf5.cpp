@@ -1,5 +1,6 @@
 #include "checkpoint/hdf5.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -116,32 +117,58 @@ Hdf5Handle Hdf5File::create_group(const std::string& name) {
           H5Gclose};
 }
 
+std::string dataset_name(const TensorPiece& piece) {
+  return piece.is_whole() ? piece.name : text(piece.name, '@', piece.offset);
+}
+
 Hdf5Handle Hdf5File::create_dataset(const std::string& name,
-                                    const at::Tensor& tensor,
+                                    at::ScalarType dtype,
+                                    at::IntArrayRef sizes,
+                                    const TensorPiece& piece,
                                     hid_t properties) {
-  const std::string dtype = dtype_name(tensor.scalar_type());
-  const Hdf5Handle type = hdf5_type(tensor.scalar_type()), space = hdf5_space(tensor.sizes());
+  const Hdf5Handle type = hdf5_type(dtype), space = hdf5_space(sizes);
   create_groups_above(name);
   Hdf5Handle dataset(
       checked(H5Dcreate2(id_, name.c_str(), type, space, H5P_DEFAULT, properties, H5P_DEFAULT),
               "create",
               name),
       H5Dclose);
-  const auto rank = static_cast<hsize_t>(tensor.dim());
+  const auto rank = static_cast<hsize_t>(piece.shape.size());
   const Hdf5Handle rank_space(H5Screate_simple(1, &rank, nullptr), H5Sclose);
-  const std::vector<int64_t> shape = tensor.sizes().vec(), offset(shape.size(), 0);
+  std::vector<int64_t> offset(piece.shape.size(), 0);
+  if (!offset.empty()) {
+    offset[0] = piece.offset;
+  }
   const bool good =
-      write_string_attribute(dataset, "dtype", dtype) >= 0 &&
-      write_attribute(dataset, "global_shape", H5T_STD_I64LE, rank_space, shape.data()) >= 0 &&
+      write_string_attribute(dataset, "dtype", dtype_name(dtype)) >= 0 &&
+      write_attribute(dataset, "global_shape", H5T_STD_I64LE, rank_space, piece.shape.data()) >=
+          0 &&
       write_attribute(dataset, "offset", H5T_STD_I64LE, rank_space, offset.data()) >= 0;
   checked(good ? 0 : -1, "write the attributes of", name);
   return dataset;
 }
 
 void Hdf5File::write_tensor(const std::string& name, const at::Tensor& tensor) {
+  write_piece(whole({name, tensor}));
+}
+
+void Hdf5File::write_piece(const TensorPiece& piece, int deflate_level) {
+  constexpr std::size_t kWorthCompressing = 1 << 16;  // bytes
+  constexpr int64_t kChunk = 1 << 18;                 // elements
+  const auto& tensor = piece.value;
+  const auto name = dataset_name(piece);
   const Hdf5Handle type = hdf5_type(tensor.scalar_type()),
                    properties = dataset_properties(tensor.scalar_type(), type);
-  const Hdf5Handle dataset = create_dataset(name, tensor, properties);
+  if (deflate_level > 0 && tensor.dim() > 0 && tensor.nbytes() >= kWorthCompressing) {
+    std::vector<hsize_t> chunk(tensor.sizes().begin(), tensor.sizes().end());
+    const int64_t row = tensor.numel() / tensor.size(0);
+    chunk[0] = static_cast<hsize_t>(std::clamp<int64_t>(kChunk / row, 1, tensor.size(0)));
+    H5Pset_chunk(properties, static_cast<int>(chunk.size()), chunk.data());
+    H5Pset_shuffle(properties);
+    H5Pset_deflate(properties, static_cast<unsigned>(deflate_level));
+  }
+  const Hdf5Handle dataset =
+      create_dataset(name, tensor.scalar_type(), tensor.sizes(), piece, properties);
   if (tensor.numel() > 0) {
     const auto contiguous = tensor.detach().cpu().contiguous();
     checked(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, contiguous.const_data_ptr()),
@@ -154,16 +181,33 @@ void Hdf5File::write_tensor(const std::string& name, const at::Tensor& tensor) {
 void Hdf5File::write_virtual(const std::string& name,
                              const at::Tensor& tensor,
                              const std::string& source) {
-  if (tensor.dim() == 0 || tensor.numel() == 0) {
-    write_tensor(name, tensor);
+  write_virtual({{whole({name, tensor}), source}});
+}
+
+void Hdf5File::write_virtual(const std::vector<VirtualPart>& parts) {
+  const auto& first = parts.front().piece;
+  if (first.value.dim() == 0 || first.value.numel() == 0) {
+    write_piece(first);
     return;
   }
-  const Hdf5Handle type = hdf5_type(tensor.scalar_type()),
-                   properties = dataset_properties(tensor.scalar_type(), type);
-  const Hdf5Handle space = hdf5_space(tensor.sizes());
-  checked(
-      H5Pset_virtual(properties, space, source.c_str(), ("/" + name).c_str(), space), "map", name);
-  const Hdf5Handle dataset = create_dataset(name, tensor, properties);
+  const auto dtype = first.value.scalar_type();
+  const Hdf5Handle type = hdf5_type(dtype), properties = dataset_properties(dtype, type);
+  for (const auto& [piece, source] : parts) {
+    const Hdf5Handle own = hdf5_space(piece.value.sizes()), target = hdf5_space(piece.shape);
+    std::vector<hsize_t> start(piece.shape.size(), 0),
+        count(piece.value.sizes().begin(), piece.value.sizes().end());
+    start[0] = static_cast<hsize_t>(piece.offset);
+    checked(
+        H5Sselect_hyperslab(target, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
+        "map",
+        piece.name);
+    checked(H5Pset_virtual(
+                properties, target, source.c_str(), text("/", dataset_name(piece)).c_str(), own),
+            "map",
+            piece.name);
+  }
+  const TensorPiece all{first.name, {}, first.shape, 0};
+  const Hdf5Handle dataset = create_dataset(first.name, dtype, first.shape, all, properties);
   require_written();
 }
 
@@ -205,6 +249,44 @@ at::Tensor Hdf5File::describe_tensor(const std::string& name) const {
   return described(open_dataset(name), name);
 }
 
+std::vector<int64_t> Hdf5File::read_numbers(hid_t dataset, const char* name) const {
+  const Hdf5Handle attribute(checked(H5Aopen(dataset, name, H5P_DEFAULT), "find", name), H5Aclose);
+  const Hdf5Handle space(checked(H5Aget_space(attribute), "read", name), H5Sclose);
+  std::vector<int64_t> numbers(
+      static_cast<std::size_t>(checked(H5Sget_simple_extent_npoints(space), "read", name)));
+  if (!numbers.empty()) {
+    checked(H5Aread(attribute, H5T_NATIVE_INT64, numbers.data()), "read", name);
+  }
+  return numbers;
+}
+
+TensorPiece Hdf5File::describe_piece(const std::string& its_dataset) const {
+  const auto dataset = open_dataset(its_dataset);
+  TensorPiece piece{its_dataset, described(dataset, its_dataset), {}, 0};
+  piece.shape = read_numbers(dataset, "global_shape");
+  const auto offset = read_numbers(dataset, "offset");
+  piece.offset = offset.empty() ? 0 : offset[0];
+  const auto& sizes = piece.value.sizes();
+  bool fits = sizes.size() == piece.shape.size() && piece.offset >= 0;
+  for (std::size_t i = 0; fits && i < piece.shape.size(); ++i) {
+    fits = i == 0 ? piece.offset + sizes[i] <= piece.shape[i] : sizes[i] == piece.shape[i];
+  }
+  require(fits,
+          path_.string(),
+          ": '",
+          its_dataset,
+          "' of shape ",
+          sizes,
+          " at ",
+          piece.offset,
+          " does not lie within ",
+          at::IntArrayRef(piece.shape));
+  if (const auto at = its_dataset.rfind('@'); !piece.is_whole() && at != std::string::npos) {
+    piece.name.erase(at);
+  }
+  return piece;
+}
+
 at::Tensor Hdf5File::read_tensor(const std::string& name) const {
   const auto dataset = open_dataset(name);
   const auto shape = described(dataset, name);
@@ -222,6 +304,10 @@ at::Tensor Hdf5File::view_tensor(const std::string& name,
                                  const std::shared_ptr<const MappedFile>& mapped) const {
   const auto dataset = open_dataset(name);
   const auto shape = described(dataset, name);
+  const Hdf5Handle properties(checked(H5Dget_create_plist(dataset), "look at", name), H5Pclose);
+  if (H5Pget_layout(properties) == H5D_CHUNKED) {  // compressed
+    return read_tensor(name);
+  }
   const haddr_t offset = shape.numel() > 0 ? H5Dget_offset(dataset) : 0;
   require(offset != HADDR_UNDEF,
           path_.string(),

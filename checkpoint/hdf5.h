@@ -13,6 +13,7 @@
 #include <hdf5.h>
 
 #include "core/file.h"
+#include "core/named_tensor.h"
 
 namespace braid {
 
@@ -41,10 +42,20 @@ class Hdf5File {
   /// Tensors of any device and strides.
   void write_tensor(const std::string& name, const at::Tensor& tensor);
 
+  /// A piece, under dataset_name(), with its place in its tensor as attributes. With a
+  /// `deflate_level` (1-9) it is compressed, in chunks, and no view of the file can be had.
+  void write_piece(const TensorPiece& piece, int deflate_level = 0);
+
   /// A dataset like `tensor` whose bytes are those of `name` in `source`, a file named relatively
   /// to this one (an HDF5 virtual dataset). HDF5 has none for scalars and empty tensors: those are
   /// written.
   void write_virtual(const std::string& name, const at::Tensor& tensor, const std::string& source);
+  /// The same of a tensor whose pieces, of which values are not used, lie in several files.
+  struct VirtualPart {
+    TensorPiece piece;
+    std::string source;
+  };
+  void write_virtual(const std::vector<VirtualPart>& parts);
 
   at::Tensor read_tensor(const std::string& name) const;
 
@@ -56,6 +67,8 @@ class Hdf5File {
 
   /// Dtype and shape, on LibTorch's meta device.
   at::Tensor describe_tensor(const std::string& name) const;
+  /// The same as a piece under its tensor's name.
+  TensorPiece describe_piece(const std::string& dataset_name) const;
 
   /// The names of all datasets, sorted within each group.
   std::vector<std::string> tensor_names() const;
@@ -73,7 +86,12 @@ class Hdf5File {
   Hdf5Handle create_group(const std::string& name);
   Hdf5Handle open_dataset(const std::string& name) const;
   at::Tensor described(hid_t dataset, const std::string& name) const;
-  Hdf5Handle create_dataset(const std::string& name, const at::Tensor& tensor, hid_t properties);
+  Hdf5Handle create_dataset(const std::string& name,
+                            at::ScalarType dtype,
+                            at::IntArrayRef sizes,
+                            const TensorPiece& piece,
+                            hid_t properties);
+  std::vector<int64_t> read_numbers(hid_t dataset, const char* attribute) const;
   void require_written() const;
   template <class T>
   T checked(T result, const char* action, const std::string& object = "") const;
@@ -84,5 +102,9 @@ class Hdf5File {
       std::make_unique<int>(0);  // errno; HDF5 itself sees no failure
   hid_t id_ = H5I_INVALID_HID;
 };
+
+/// The dataset of a piece in a shard: its tensor's name, with "@" and the offset behind it unless
+/// it is the whole tensor.
+std::string dataset_name(const TensorPiece& piece);
 
 }  // namespace braid

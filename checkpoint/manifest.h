@@ -17,9 +17,12 @@ struct FileRecord {
   std::string digest;  // xxh3_128_of_file()
 };
 
+/// Size and digest of a file as it is now.
+FileRecord record_of(const std::filesystem::path& folder, const std::string& name);
+
 /// Writes COMPLETE for these files of the folder: a line with the format version, one with name,
 /// size and XXH3-128 for each file, and one with the digest of the lines before it.
-void write_manifest(const std::filesystem::path& folder, const std::vector<std::string>& names);
+void write_manifest(const std::filesystem::path& folder, const std::vector<FileRecord>& records);
 
 /// The records of COMPLETE. Throws Error when it is missing, damaged or of another version.
 std::vector<FileRecord> read_manifest(const std::filesystem::path& folder);
@@ -27,7 +30,11 @@ std::vector<FileRecord> read_manifest(const std::filesystem::path& folder);
 enum class Check { kSizes, kDigests };
 
 /// Reads COMPLETE and compares every file it names with its size, and with its digest if asked.
-/// Throws Error naming the first file that is missing or differs.
-std::vector<FileRecord> check_manifest(const std::filesystem::path& folder, Check check);
+/// Throws Error naming the first file that is missing or differs. Of the digests only every
+/// `parts`-th file's from number `part` on: several ranks divide them.
+std::vector<FileRecord> check_manifest(const std::filesystem::path& folder,
+                                       Check check,
+                                       int64_t part = 0,
+                                       int64_t parts = 1);
 
 }  // namespace braid

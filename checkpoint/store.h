@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "checkpoint/hdf5.h"
+#include "checkpoint/manifest.h"
 #include "core/named_tensor.h"
 
 namespace braid {
@@ -21,6 +22,9 @@ struct Checkpoint {
   /// Names are paths in the HDF5 file: "model/<release name>", "optimizer/<release name>/momentum".
   std::vector<NamedTensor> tensors;
   Hdf5Attributes state;  // step, tokens, position in the data, ...
+  /// Of tensors that several ranks wrote pieces of, when loaded without `assemble`; by name and
+  /// offset.
+  std::vector<TensorPiece> pieces = {};
 };
 
 /// Saves a checkpoint as the folder `path`, whole or not at all: it is written to `path` + ".tmp",
@@ -34,6 +38,9 @@ void save_checkpoint(const std::filesystem::path& path,
 
 struct LoadOptions {
   bool verify = true;  // compare every file's digest before reading; sizes are always compared
+  /// Several ranks that load together compare each its share of the files.
+  int64_t part = 0, parts = 1;
+  bool assemble = true;  // make whole tensors of pieces, in memory
 };
 
 /// Opens a checkpoint: its tensors, sorted by name, are views of the mapped shards, read when they
@@ -41,17 +48,27 @@ struct LoadOptions {
 /// another version.
 Checkpoint load_checkpoint(const std::filesystem::path& path, LoadOptions options = {});
 
-/// A checkpoint written shard by shard, for what is larger than memory: first each shard into an
-/// existing folder, where it appears whole or not at all; then what makes a checkpoint of them.
-/// `after_each` is called once a tensor is written.
+/// Copies the rows of piece.value out of the checkpoint. False when it has no such tensor, or of
+/// another shape.
+bool read_piece(const Checkpoint& checkpoint, const TensorPiece& piece);
+
+/// A checkpoint written shard by shard, by several ranks or because it is larger than memory: first
+/// each shard into an existing folder, where it appears whole or not at all; then what makes a
+/// checkpoint of them. `after_each` is called once a tensor is written.
 std::string shard_name(std::size_t shard, std::size_t shards);
 void write_shard(const std::filesystem::path& file,
-                 const std::vector<NamedTensor>& tensors,
-                 const std::function<void(const NamedTensor&)>& after_each = {});
+                 const std::vector<TensorPiece>& tensors,
+                 const std::function<void(const TensorPiece&)>& after_each = {},
+                 int deflate_level = 0);
+/// Values of `shards` are not used, except of scalars and empty tensors. `records` of shards that
+/// are known spare reading these again.
 void complete_checkpoint(const std::filesystem::path& folder,
-                         const std::vector<std::vector<NamedTensor>>& shards,
+                         const std::vector<std::vector<TensorPiece>>& shards,
                          const Hdf5Attributes& state,
-                         const std::map<std::string, std::string>& files);
+                         const std::map<std::string, std::string>& files,
+                         const std::vector<FileRecord>& records = {});
+
+std::vector<TensorPiece> whole(const std::vector<NamedTensor>& tensors);
 
 /// The state alone, of a checkpoint whose digests are not compared.
 Hdf5Attributes checkpoint_state(const std::filesystem::path& path);

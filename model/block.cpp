@@ -6,14 +6,18 @@
 
 namespace braid {
 
-Block::Block(const Scope& scope, const ModelConfig& config, const LayerConfig& layer, int64_t index)
+Block::Block(const Scope& scope,
+             const ModelConfig& config,
+             const LayerConfig& layer,
+             int64_t index,
+             const ModelRanks& ranks)
     : eps_(config.rms_norm_eps),
       hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
       hc_ffn_(make_residual(scope, "hc_ffn", config, 2 * index + 1)),
       attn_norm_(scope.constant("attn_norm.weight", {config.hidden_size}, 1)),
       ffn_norm_(scope.constant("ffn_norm.weight", {config.hidden_size}, 1)),
       attn_(scope.inner("attn"), config, layer),
-      ffn_(scope.inner("ffn"), config, layer.routing) {}
+      ffn_(scope.inner("ffn"), config, layer.routing, ranks.experts) {}
 
 Block::Output Block::attend(const at::Tensor& X_BSMD,
                             const Geometry& geometry,

@@ -7,6 +7,7 @@
 #include "model/attention.h"
 #include "model/moe.h"
 #include "model/pass.h"
+#include "model/ranks.h"
 #include "model/residual.h"
 
 namespace braid {
@@ -15,7 +16,11 @@ namespace braid {
 class Block {
  public:
   /// `index` is the layer's number; the MTP block continues the count of the decoder layers.
-  Block(const Scope& scope, const ModelConfig& config, const LayerConfig& layer, int64_t index);
+  Block(const Scope& scope,
+        const ModelConfig& config,
+        const LayerConfig& layer,
+        int64_t index,
+        const ModelRanks& ranks = {});
 
   struct Output {
     at::Tensor X_BSMD;    ///< the streams after the sublayer

@@ -2,14 +2,19 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/router.h"
+#include "parallel/expert_exchange.h"
 
 namespace braid {
 
 /// A mixture of experts: the routed ones and a shared one that every token visits
-/// (architecture.md 2.9).
+/// (architecture.md 2.9). Where several ranks divide the experts, each holds its share of them and
+/// tokens travel.
 class Moe {
  public:
-  Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind);
+  Moe(const Scope& scope,
+      const ModelConfig& config,
+      RoutingKind kind,
+      const ExpertRanks& ranks = {});
 
   struct Output {
     at::Tensor y_BSD;
@@ -22,9 +27,12 @@ class Moe {
 
  private:
   ExpertWeights as_trained(const ExpertWeights& weights) const;
+  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing) const;
 
   double limit_;
+  int64_t num_experts_;
   QuantFormat qat_;
+  ExpertRanks ranks_;
   Router router_;
   ExpertWeights w1_EFD_, w2_EDF_, w3_EFD_;
   Weight shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert

@@ -26,14 +26,14 @@ at::Tensor shifted_within_documents(const at::Tensor& values_BS,
 
 }  // namespace
 
-Mtp::Mtp(const Scope& scope, const ModelConfig& config)
+Mtp::Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks)
     : eps_(config.rms_norm_eps),
       e_proj_(scope.matrix("e_proj.weight", {config.hidden_size, config.hidden_size})),
       h_proj_(scope.matrix("h_proj.weight", {config.hidden_size, config.hidden_size})),
       enorm_(scope.constant("enorm.weight", {config.hidden_size}, 1)),
       hnorm_(scope.constant("hnorm.weight", {config.hidden_size}, 1)),
       norm_(scope.constant("norm.weight", {config.hidden_size}, 1)),
-      block_(scope, config, config.mtp_layer(), config.num_hidden_layers),
+      block_(scope, config, config.mtp_layer(), config.num_hidden_layers, ranks),
       head_(scope, config) {}
 
 at::Tensor Mtp::entered(const at::Tensor& streams_BSMD,

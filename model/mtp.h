@@ -9,7 +9,7 @@ namespace braid {
 /// embedding of token t+1 it predicts token t+2.  Shares embedding and head with the trunk.
 class Mtp {
  public:
-  Mtp(const Scope& scope, const ModelConfig& config);
+  Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks = {});
 
   /// The streams that enter the block: streams_BSMD as they leave the last decoder layer,
   /// next_embedding_BSD = embed(next_ids).

@@ -22,7 +22,8 @@ Tokens whole_documents(const at::Tensor& ids_BS) {
 Transformer::Transformer(const ModelConfig& config,
                          at::ScalarType compute,
                          uint64_t seed,
-                         const WeightSource* source)
+                         const WeightSource* source,
+                         const ModelRanks& ranks)
     : config_(config),
       compute_(compute),
       parameters_(parameter_type(compute), seed, config.initializer_range, source) {
@@ -30,13 +31,13 @@ Transformer::Transformer(const ModelConfig& config,
   const Scope root(parameters_, "");
   embed_VD_ = root.normal("embed.weight", {config.vocab_size, config.hidden_size});
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    layers_.emplace_back(root.inner(text("layers.", i)), config, config.layer(i), i);
+    layers_.emplace_back(root.inner(text("layers.", i)), config, config.layer(i), i, ranks);
   }
   stream_head_ = std::make_unique<StreamHead>(root, config);
   norm_D_ = root.constant("norm.weight", {config.hidden_size}, 1);
   head_VD_ = root.normal("head.weight", {config.vocab_size, config.hidden_size});
   if (config.num_nextn_predict_layers > 0) {
-    mtp_.emplace(root.inner("mtp.0"), config);
+    mtp_.emplace(root.inner("mtp.0"), config, ranks);
   }
 }
 

@@ -30,10 +30,12 @@ struct Hidden {
 class Transformer {
  public:
   /// Initial values are a pure function of (seed, release name, element), or come from a source.
+  /// With several `ranks`, whose groups must outlive the model, this is one rank's share of it.
   Transformer(const ModelConfig& config,
               at::ScalarType compute,
               uint64_t seed,
-              const WeightSource* source = nullptr);
+              const WeightSource* source = nullptr,
+              const ModelRanks& ranks = {});
 
   Hidden forward(const Tokens& tokens,
                  const PassOptions& options = {},

@@ -99,6 +99,7 @@ struct OptimizerConfig {
   MuonConfig muon = {};
   AdamWConfig adamw = {};
   QuerySplit query_split = QuerySplit::kWhole;
+  int64_t zero_group = 0;
   std::vector<ParameterGroup> groups = {};
 
   template <class Visitor>
@@ -118,6 +119,11 @@ struct OptimizerConfig {
     v("muon", &C::muon, "matrices");
     v("adamw", &C::adamw, "embedding, head and vectors");
     v("query_split", &C::query_split, "how Muon cuts attn.wq_b into matrices");
+    v("zero_group",
+      &C::zero_group,
+      "ranks that divide the state of what all ranks hold; 0 = as many as stay within 10 % "
+      "imbalance of Muon's work",
+      at_least(0));
     v("groups", &C::groups, "put before the default groups");
   }
 };

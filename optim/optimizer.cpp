@@ -21,6 +21,7 @@ at::Tensor gradient_of(const at::Tensor& value) {
 
 Optimizer::Optimizer(const OptimizerConfig& config,
                      std::vector<GroupedParameter> parameters,
+                     std::optional<std::vector<ElementRange>> owned,
                      int64_t batch_bytes)
     : config_(config), parameters_(std::move(parameters)), batch_bytes_(batch_bytes) {
   const at::NoGradGuard no_grad;
@@ -32,15 +33,17 @@ Optimizer::Optimizer(const OptimizerConfig& config,
             name,
             " must be contiguous and float32 or float64, got ",
             value.scalar_type());
-    switch (parameters_[i].optimizer) {
-      case OptimizerKind::kMuon:
-        add_muon(i);
-        break;
-      case OptimizerKind::kAdamW:
-        adamw_.push_back({i, at::zeros_like(value), at::zeros_like(value)});
-        break;
-      case OptimizerKind::kNone:
-        break;
+  }
+  if (!owned) {
+    owned = balanced_ownership(units_of(parameters_), /*owners=*/1).owned_by(0);
+  }
+  for (const auto& range : *owned) {
+    const auto& value = parameters_[range.parameter].parameter.value;
+    if (parameters_[range.parameter].optimizer == OptimizerKind::kMuon) {
+      add_muon(range);
+    } else {
+      const auto zeros = [&] { return at::zeros({range.elements()}, value.options()); };
+      adamw_.push_back({range, zeros(), zeros()});
     }
   }
   for (auto& shape : muon_) {
@@ -51,9 +54,10 @@ Optimizer::Optimizer(const OptimizerConfig& config,
   }
 }
 
-void Optimizer::add_muon(std::size_t parameter) {
-  const auto& added = parameters_[parameter];
+void Optimizer::add_muon(const ElementRange& range) {
+  const auto& added = parameters_[range.parameter];
   const auto matrices = matrices_of(added, added.parameter.value);
+  const int64_t elements = matrices.size(1) * matrices.size(2);
   const auto same_shape = std::find_if(muon_.begin(), muon_.end(), [&](const MuonShape& shape) {
     const auto& first = parameters_[shape.members.front().parameter];
     const auto other = matrices_of(first, first.parameter.value);
@@ -64,7 +68,8 @@ void Optimizer::add_muon(std::size_t parameter) {
   auto& shape = same_shape == muon_.end() ? muon_.emplace_back() : *same_shape;
   shape.is_indexer = added.is_indexer;
   const int64_t begin = shape.members.empty() ? 0 : shape.members.back().end;
-  shape.members.push_back({parameter, begin, begin + matrices.size(0)});
+  shape.members.push_back(
+      {range.parameter, range.begin / elements, begin, begin + range.elements() / elements});
 }
 
 void Optimizer::step(double learning_rate, TrainedPart part) {
@@ -78,7 +83,7 @@ void Optimizer::step(double learning_rate, TrainedPart part) {
     }
   }
   for (const auto& member : adamw_) {
-    if (contains(part, parameters_[member.parameter].is_indexer)) {
+    if (contains(part, parameters_[member.range.parameter].is_indexer)) {
       step_adamw(member, learning_rate);
     }
   }
@@ -96,10 +101,8 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
       for (const auto& member : shape.members) {
         const int64_t first = std::max(begin, member.begin), last = std::min(end, member.end);
         if (first < last) {
-          action(parameters_[member.parameter],
-                 first - member.begin,
-                 last - member.begin,
-                 first - begin);
+          const int64_t from = member.first - member.begin;
+          action(parameters_[member.parameter], first + from, last + from, first - begin);
         }
       }
     };
@@ -122,10 +125,13 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
 }
 
 void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
-  const auto& grouped = parameters_[member.parameter];
+  const auto& grouped = parameters_[member.range.parameter];
   const auto& value = grouped.parameter.value;
-  adamw_update(value,
-               gradient_of(value),
+  const auto owned = [&](const at::Tensor& tensor) {
+    return tensor.view(-1).slice(0, member.range.begin, member.range.end);
+  };
+  adamw_update(owned(value.detach()),
+               owned(gradient_of(value)),
                member.exp_avg,
                member.exp_avg_sq,
                grouped.is_indexer ? steps_.indexer : steps_.trunk,
@@ -134,19 +140,26 @@ void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
                config_.adamw);
 }
 
-std::vector<NamedTensor> Optimizer::state() const {
-  std::vector<NamedTensor> result;
+std::vector<TensorPiece> Optimizer::state() const {
+  std::vector<TensorPiece> result;
+  const auto add = [&](const ElementRange& range, const at::Tensor& values, const char* what) {
+    const auto& parameter = parameters_[range.parameter].parameter;
+    for (auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
+      piece.name += what;
+      result.push_back(std::move(piece));
+    }
+  };
   for (const auto& shape : muon_) {
-    for (const auto& member : shape.members) {
-      const auto& [name, value] = parameters_[member.parameter].parameter;
-      const auto momentum = shape.momentum_Brc.slice(0, member.begin, member.end);
-      result.push_back({name + "/momentum", momentum.view(value.sizes())});
+    for (const auto& [parameter, first, begin, end] : shape.members) {
+      const int64_t elements = shape.momentum_Brc.size(1) * shape.momentum_Brc.size(2);
+      add({parameter, first * elements, (first + end - begin) * elements},
+          shape.momentum_Brc.slice(0, begin, end),
+          "/momentum");
     }
   }
   for (const auto& member : adamw_) {
-    const auto& name = parameters_[member.parameter].parameter.name;
-    result.push_back({name + "/exp_avg", member.exp_avg});
-    result.push_back({name + "/exp_avg_sq", member.exp_avg_sq});
+    add(member.range, member.exp_avg, "/exp_avg");
+    add(member.range, member.exp_avg_sq, "/exp_avg_sq");
   }
   return result;
 }

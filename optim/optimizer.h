@@ -1,11 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
 #include "optim/config.h"
+#include "optim/ownership.h"
 #include "optim/param_groups.h"
 
 namespace braid {
@@ -24,8 +26,11 @@ class Optimizer {
   /// Large enough to fill the machine, small enough that Newton-Schulz's work tensors stay modest.
   static constexpr int64_t kBatchBytes = int64_t{64} << 20;
 
+  /// Updates all parameters, or where `owned` is given these ranges of them, made of whole units
+  /// (ownership.h): then it keeps state for no others.
   Optimizer(const OptimizerConfig& config,
             std::vector<GroupedParameter> parameters,
+            std::optional<std::vector<ElementRange>> owned = std::nullopt,
             int64_t batch_bytes = kBatchBytes);
 
   /// Updates every weight of `part` in place from its grad(), at this learning rate times the
@@ -34,10 +39,10 @@ class Optimizer {
   /// matrices of all layers go through Newton-Schulz in batches, in the order of the parameters.
   void step(double learning_rate, TrainedPart part = TrainedPart::kAll);
 
-  /// Optimizer state by name: "<parameter>/momentum" for Muon, "<parameter>/exp_avg" and
-  /// "<parameter>/exp_avg_sq" for AdamW, in the parameter's shape. Copying into them restores a
-  /// state, together with set_steps().
-  std::vector<NamedTensor> state() const;
+  /// Optimizer state by name: "<tensor>/momentum" for Muon, "<tensor>/exp_avg" and
+  /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
+  /// the rows. Copying into them restores a state, together with set_steps().
+  std::vector<TensorPiece> state() const;
 
   const OptimizerSteps& steps() const { return steps_; }
   void set_steps(const OptimizerSteps& steps) { steps_ = steps; }
@@ -45,9 +50,11 @@ class Optimizer {
   const std::vector<GroupedParameter>& parameters() const { return parameters_; }
 
  private:
-  /// Where a Muon parameter's matrices stand in the stack of all matrices of its shape.
+  /// Where matrices of a Muon parameter, from its `first` on, stand in the stack of all matrices
+  /// of their shape.
   struct Member {
     std::size_t parameter;
+    int64_t first;
     int64_t begin, end;
   };
   struct MuonShape {
@@ -56,11 +63,11 @@ class Optimizer {
     at::Tensor momentum_Brc;
   };
   struct AdamWMember {
-    std::size_t parameter;
-    at::Tensor exp_avg, exp_avg_sq;
+    ElementRange range;
+    at::Tensor exp_avg, exp_avg_sq;  // flat
   };
 
-  void add_muon(std::size_t parameter);
+  void add_muon(const ElementRange& range);
   void step_muon(const MuonShape& shape, double learning_rate);
   void step_adamw(const AdamWMember& member, double learning_rate);
 

@@ -14,6 +14,8 @@ required=(
   "ninja-build: the build cannot run"
   "libyaml-cpp-dev: YAML configs cannot be read"
   "libhdf5-dev: checkpoints cannot be written or read"
+  "libopenmpi-dev: ranks cannot talk to each other"
+  "openmpi-bin: several ranks cannot be started"
   "nlohmann-json3-dev: metrics and config.json cannot be written or read"
   "libcli11-dev: the command line cannot be parsed"
   "libxxhash-dev: files cannot be verified"

@@ -76,6 +76,30 @@ void RunConfig::validate() const {
   }
 }
 
+GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
+  const auto place = grid_place(parallel, ranks, rank, model.n_routed_experts);
+  const auto require_shared = [&](const std::string& key, int64_t sequences) {
+    if (sequences % place.data_size != 0) {
+      const int64_t down = sequences / place.data_size * place.data_size;
+      throw ConfigError(key,
+                        text("is ",
+                             sequences,
+                             ", which ",
+                             place.data_size,
+                             " data-parallel ranks cannot share evenly; possible here: ",
+                             down > 0 ? text(down, ", ") : "",
+                             down + place.data_size,
+                             place.data_size > 1 ? ", or another number of ranks" : ""));
+    }
+  };
+  require_shared("train.global_batch_size", train.global_batch_size);
+  for (std::size_t i = 0; i < schedule.global_batch_size.size(); ++i) {
+    require_shared(text("schedule.global_batch_size[", i, "].value"),
+                   schedule.global_batch_size[i].value);
+  }
+  return place;
+}
+
 RunConfig load_run_config(const std::string& path,
                           const std::vector<std::string>& overrides,
                           const std::vector<std::string>& overlays) {

@@ -13,6 +13,8 @@
 #include "data/config.h"
 #include "model/config.h"
 #include "optim/config.h"
+#include "parallel/config.h"
+#include "parallel/grid.h"
 #include "train/spike.h"
 
 namespace braid {
@@ -123,6 +125,8 @@ struct CheckpointSection {
   int64_t every_steps = 500;
   int64_t keep_last = 2;
   int64_t keep_every_steps = 0;
+  bool in_background = true;
+  int64_t deflate_level = 0;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -133,6 +137,13 @@ struct CheckpointSection {
       &C::keep_every_steps,
       "... except those of steps that this divides; 0 = no exception",
       at_least(0));
+    v("in_background",
+      &C::in_background,
+      "write a copy of the weights and states while training goes on; takes memory for it");
+    v("deflate_level",
+      &C::deflate_level,
+      "compression, 1 = fastest to 9 = smallest; 0 = off. Trained floats shrink little and slowly",
+      between(0, 9));
   }
 };
 
@@ -157,6 +168,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   LossSection loss;
+  ParallelSection parallel;
   StabilitySection stability;
   CheckpointSection checkpoint;
   LoggingSection logging;
@@ -172,6 +184,7 @@ struct RunConfig {
     v("optimizer", &R::optimizer, "Muon and AdamW");
     v("schedule", &R::schedule, "the learning rate over the run");
     v("loss", &R::loss, "terms beside the cross-entropy");
+    v("parallel", &R::parallel, "how the ranks of mpirun divide the work");
     v("stability", &R::stability, "what happens when the loss is not finite or jumps");
     v("checkpoint", &R::checkpoint, "saving");
     v("logging", &R::logging, "reporting");
@@ -181,6 +194,9 @@ struct RunConfig {
 
   /// Throws ConfigError for what single fields cannot tell.
   void validate() const;
+  /// The place of a rank in the grid that `parallel` asks for. Throws ConfigError where that many
+  /// ranks cannot form it or cannot share a batch, with the choices that work.
+  GridPlace place_of(int64_t rank, int64_t ranks) const;
 };
 
 /// load_config plus validate(), with the place of the key in every message. A run with overlays has

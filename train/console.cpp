@@ -10,8 +10,8 @@
 
 namespace braid {
 
-Console::Console(const std::filesystem::path& log_file)
-    : log_(log_file, std::ios::app), terminal_(isatty(1) == 1) {
+Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
+    : speaks_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && isatty(1) == 1) {
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
@@ -20,12 +20,18 @@ Console::~Console() {
 }
 
 void Console::line(const std::string& text) {
+  if (!speaks_) {
+    return;
+  }
   end_progress();
   std::cout << text << std::endl;
   log_ << text << std::endl;
 }
 
 void Console::progress(const std::string& text, bool keep) {
+  if (!speaks_) {
+    return;
+  }
   if (terminal_) {
     std::cout << "\r\033[K" << text << std::flush;
     progress_shown_ = true;

@@ -9,7 +9,11 @@ namespace braid {
 /// rewritten in place on a terminal.
 class Console {
  public:
-  explicit Console(const std::filesystem::path& log_file);
+  /// One that says nothing: of all ranks only the first speaks.
+  Console() = default;
+  /// `may_be_terminal`: whether standard output reaches a person as it is written; mpirun hands
+  /// ranks a terminal and collects what they write there.
+  explicit Console(const std::filesystem::path& log_file, bool may_be_terminal = true);
   ~Console();
 
   void line(const std::string& text);
@@ -19,8 +23,9 @@ class Console {
  private:
   void end_progress();
 
+  bool speaks_ = false;
   std::ofstream log_;
-  bool terminal_;
+  bool terminal_ = false;
   bool progress_shown_ = false;
 };
 

@@ -355,7 +355,7 @@ class Converter {
     total.squares += tally.squares;
   }
 
-  static std::vector<NamedTensor> checkpoint_tensors(const File& file) {
+  static std::vector<TensorPiece> checkpoint_tensors(const File& file) {
     std::vector<NamedTensor> tensors;
     for (const auto* conversion : file.contents) {
       tensors.push_back({"model/" + conversion->tensors[0].name, conversion->stored.values});
@@ -363,13 +363,13 @@ class Converter {
         tensors.push_back({"model/" + conversion->tensors[1].name, conversion->stored.scales});
       }
     }
-    return tensors;
+    return whole(tensors);
   }
 
   void write_checkpoint_shard(std::size_t index) {
     write_shard(partial_ / files_[index].name,
                 checkpoint_tensors(files_[index]),
-                [this](const NamedTensor& tensor) { told(tensor.value.nbytes()); });
+                [this](const TensorPiece& tensor) { told(tensor.value.nbytes()); });
     for (const auto* conversion : files_[index].contents) {
       add({}, *conversion);
     }
@@ -377,7 +377,7 @@ class Converter {
 
   // A converted checkpoint stands at step 0 and has no optimiser.
   void complete() {
-    std::vector<std::vector<NamedTensor>> shards;
+    std::vector<std::vector<TensorPiece>> shards;
     for (const auto& file : files_) {
       shards.push_back(checkpoint_tensors(file));
     }

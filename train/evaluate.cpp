@@ -22,13 +22,11 @@ std::vector<PositionBucket> position_buckets(int64_t seq_len) {
 
 // Adds the batch's sums of nats to the buckets' losses.
 void add_batch(const Batch& batch,
-               const at::Tensor& nats_BS,
+               const std::vector<double>& nats,
                std::vector<PositionBucket>& buckets) {
-  const auto wide_nats_BS = nats_BS.to(at::kDouble).contiguous();
-  const double* nats = wide_nats_BS.const_data_ptr<double>();
   const int64_t* positions = batch.positions_BS.const_data_ptr<int64_t>();
   const int64_t* targets = batch.targets_BS.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < wide_nats_BS.numel(); ++i) {
+  for (std::size_t i = 0; i < nats.size(); ++i) {
     if (targets[i] != kIgnoredTarget) {
       auto bucket = buckets.begin();
       while (positions[i] >= bucket->end) {
@@ -46,15 +44,28 @@ Evaluation evaluate(const Transformer& model,
                     const TokenStore& store,
                     int64_t seq_len,
                     int64_t rows,
-                    const std::function<void(int64_t, int64_t)>& progress) {
+                    const std::function<void(int64_t, int64_t)>& progress,
+                    Communicator* ranks) {
   const at::NoGradGuard no_grad;
   Evaluation result;
   result.positions = position_buckets(seq_len);
-  for (const auto& batch : evaluation_batches(store, seq_len, rows)) {
+  const auto batches = evaluation_batches(store, seq_len, rows);
+  const auto own = alone();
+  auto& group = ranks == nullptr ? *own : *ranks;
+  const auto size = static_cast<std::size_t>(group.size()),
+             rank = static_cast<std::size_t>(group.rank());
+  for (std::size_t first = 0; first < batches.size(); first += size) {
+    // Ranks that share a model run the same number of passes: one without a batch repeats one.
+    const auto& batch = batches[std::min(first + rank, batches.size() - 1)];
     const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
-    add_batch(
-        batch, model.cross_entropy_each(hidden.final_BSD, batch.targets_BS), result.positions);
-    result.tokens += batch.num_targets;
+    const auto nats_BS =
+        model.cross_entropy_each(hidden.final_BSD, batch.targets_BS).to(at::kDouble).contiguous();
+    const double* nats = nats_BS.const_data_ptr<double>();
+    const auto all = group.all_gather(std::vector(nats, nats + nats_BS.numel()), "validation");
+    for (std::size_t r = 0; r < size && first + r < batches.size(); ++r) {
+      add_batch(batches[first + r], all[r], result.positions);
+      result.tokens += batches[first + r].num_targets;
+    }
     progress(result.tokens, store.num_tokens());
   }
   double nats = 0;

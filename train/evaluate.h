@@ -4,6 +4,7 @@
 
 #include "data/token_store.h"
 #include "model/transformer.h"
+#include "parallel/communicator.h"
 
 namespace braid {
 
@@ -23,12 +24,15 @@ struct Evaluation {
 
 /// The model on every document of a store, whole up to seq_len tokens of context, `rows` sequences
 /// at once. A position's prediction sees itself and the positions before it in its context.
-/// `progress` sees tokens done and tokens in all after each batch.
+/// `progress` sees tokens done and tokens in all after each batch. With several `ranks`, which all
+/// call this, each takes its share of the batches, and all get the result, the same bits on any
+/// number.
 Evaluation evaluate(
     const Transformer& model,
     const TokenStore& store,
     int64_t seq_len,
     int64_t rows,
-    const std::function<void(int64_t, int64_t)>& progress = [](int64_t, int64_t) {});
+    const std::function<void(int64_t, int64_t)>& progress = [](int64_t, int64_t) {},
+    Communicator* ranks = nullptr);
 
 }  // namespace braid

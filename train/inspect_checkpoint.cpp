@@ -52,8 +52,10 @@ void require_index_of_shards(const fs::path& folder,
   std::set<std::string> stored;
   for (const auto& record : records) {
     if (record.name != kIndex && record.name.ends_with(".h5")) {
-      const auto names = Hdf5File::open(folder / record.name).tensor_names();
-      stored.insert(names.begin(), names.end());
+      const auto shard = Hdf5File::open(folder / record.name);
+      for (const auto& name : shard.tensor_names()) {
+        stored.insert(shard.describe_piece(name).name);
+      }
     }
   }
   for (const auto& name : indexed) {

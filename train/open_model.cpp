@@ -132,7 +132,8 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weigh
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
-                                      const std::function<bool(const std::string&)>& keeps_codes) {
+                                      const std::function<bool(const std::string&)>& keeps_codes,
+                                      const ModelRanks& ranks) {
   {
     const WithoutValues without_values;
     require_tensors_of(Transformer(stored.config, compute, seed).parameters(),
@@ -142,7 +143,7 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
       .keeps_codes = keeps_codes};
-  return std::make_unique<Transformer>(stored.config, compute, seed, &source);
+  return std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
 }
 
 OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {

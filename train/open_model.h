@@ -50,7 +50,8 @@ std::string fingerprint_of(const std::filesystem::path& folder);
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
-                                      const std::function<bool(const std::string&)>& keeps_codes);
+                                      const std::function<bool(const std::string&)>& keeps_codes,
+                                      const ModelRanks& ranks = {});
 
 /// A MODEL as every command takes it.
 struct OpenedModel {

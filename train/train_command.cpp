@@ -1,7 +1,12 @@
 #include <csignal>
+#include <fstream>
+#include <functional>
 #include <iostream>
 #include <memory>
 
+#include <c10/util/Exception.h>
+
+#include "parallel/mpi_world.h"
 #include "train/commands.h"
 #include "train/interrupt.h"
 #include "train/plan.h"
@@ -20,6 +25,29 @@ ResumeFrom resume_from(const std::string& argument) {
           argument,
           ": no such folder; expected auto, none, or the folder of a checkpoint");
   return {ResumeFrom::Kind::kPath, argument};
+}
+
+// An error on one rank ends all, after its message.
+int ending_all_ranks_together(const RunConfig& config, const std::function<int()>& train) {
+  const auto abort = [&](const std::string& message) {
+    MpiWorld::abort(1, [&] {
+      const auto rank = launched_as().rank;
+      std::cerr << "braid: rank " << rank << ": " << message << std::endl;
+      std::ofstream(config.run_dir() / text("error-rank-", rank, ".txt")) << message << std::endl;
+    });
+  };
+  try {
+    return train();
+  } catch (const ErrorOfAnotherRank&) {
+    MpiWorld::await_abort(1);
+  } catch (const c10::Error& error) {
+    abort(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    abort("out of memory; try more ranks, a smaller train.micro_batch_size or shorter sequences");
+  } catch (const std::exception& error) {
+    abort(error.what());
+  }
+  return 1;
 }
 
 }  // namespace
@@ -76,19 +104,30 @@ Command train_command(CLI::App& app) {
       return 0;
     }
     const InterruptGuard interrupt;
-    Trainer trainer(run_config, resume_from(arguments->resume));
-    if (trainer.step() >= run_config.train.max_steps) {
-      std::cout << "The run is finished: step " << trainer.step() << " of "
-                << run_config.train.max_steps
-                << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
-      return 0;
-    }
-    if (trainer.run([&interrupt] { return interrupt.signal() != 0; }) == TrainingEnd::kFinished) {
-      return 0;
-    }
-    std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
-              << std::endl;
-    return interrupt.signal() == SIGTERM ? 143 : 130;
+    const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
+    const auto train = [&] {
+      MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
+      Trainer trainer(
+          run_config, resume_from(arguments->resume), world ? world->communicator() : alone());
+      const bool speaks = launched_as().rank == 0;
+      if (trainer.step() >= run_config.train.max_steps) {
+        if (speaks) {
+          std::cout << "The run is finished: step " << trainer.step() << " of "
+                    << run_config.train.max_steps
+                    << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
+        }
+        return 0;
+      }
+      if (trainer.run([&interrupt] { return interrupt.signal() != 0; }) == TrainingEnd::kFinished) {
+        return 0;
+      }
+      if (speaks) {
+        std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
+                  << std::endl;
+      }
+      return interrupt.signal() == SIGTERM ? 143 : 130;
+    };
+    return world ? ending_all_ranks_together(run_config, train) : train();
   };
 }
 

@@ -6,14 +6,14 @@
 
 #include <ATen/ATen.h>
 
-#include "optim/clip.h"
+#include "core/file.h"
 #include "train/memory.h"
 #include "train/parts.h"
 
 namespace braid {
 
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
-  while (step_ < config_.train.max_steps && !interrupted()) {
+  while (step_ < config_.train.max_steps && !any_rank(interrupted(), "whether to stop")) {
     const auto start = std::chrono::steady_clock::now();
     const auto result = train_step();
     report(result, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
@@ -27,6 +27,10 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
         (due(config_.train.validate_every_steps) || step_ == config_.train.max_steps)) {
       validate();
     }
+    saved(saver_.poll());
+    if (due(config_.parallel.compare_every_steps)) {
+      compare_weights();
+    }
     if (due(config_.checkpoint.every_steps) && saved_step_ != step_) {
       save();
     }
@@ -34,39 +38,33 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   if (saved_step_ != step_) {
     save();
   }
+  saved(saver_.finish());
   return step_ < config_.train.max_steps ? TrainingEnd::kInterrupted : TrainingEnd::kFinished;
 }
 
 // One optimiser step, start to end.
 Trainer::StepResult Trainer::train_step() {
   StepResult result;
-  const auto regime = regime_at(config_, optimizer_->steps().all);
+  const auto regime = regime_at(config_, optimizer_->local().steps().all);
   freeze_all_but(regime.part);
 
-  // 1. The step's micro-batches, and what their losses are divided by.
-  std::vector<Batch> batches;
-  for (int64_t rows = 0; rows < regime.sequences; rows += batches.back().ids_BS.size(0)) {
-    batches.push_back(loader_->next(
-        {std::min(config_.train.micro_batch_size, regime.sequences - rows), regime.seq_len}));
-    const auto& batch = batches.back();
-    result.counts.add(
-        config_.model, {batch.ids_BS, batch.documents_BS, batch.positions_BS}, batch.targets_BS);
-  }
-
+  // 1. This rank's micro-batches, and what the whole step's losses are divided by.
+  const auto batches = next_batches(regime);
+  result.counts = counts_of(batches);
   result.shape = {batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)};
   result.learns_indexer = regime.weights.indexer > 0;
 
-  // 2. Losses and gradients.
+  // 2. Losses and gradients, summed over micro-batches and ranks.
   forward_backward(batches, regime, result);
-  measure_gradients(regime.part, result);
+  measure_gradients(result);
 
   // 3. Clip and update, unless a loss or gradient is not finite: then all stays as it was.
   result.learning_rate = regime.learning_rate;
   if (result.not_finite.empty()) {
-    clip_gradients(gradients(regime.part), result.gradient_norm, config_.optimizer.max_grad_norm);
+    optimizer_->clip(result.gradient_norm, config_.optimizer.max_grad_norm);
     const int64_t before = TensorMemory::now();
     TensorMemory::take_peak();
-    optimizer_->step(regime.learning_rate, regime.part);
+    optimizer_->step(regime.learning_rate);
     result.update_bytes = TensorMemory::take_peak() - before;
     if (!regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);
@@ -77,6 +75,46 @@ Trainer::StepResult Trainer::train_step() {
   return result;
 }
 
+// Each rank goes through the whole step's samples and keeps its own: consecutive ones, so that
+// micro-batches are the same on any number of ranks as long as their size divides the share.
+std::vector<Batch> Trainer::next_batches(const Regime& regime) {
+  const auto& place = grid_.place;
+  const int64_t share = regime.sequences / place.data_size;
+  std::vector<Batch> batches;
+  for (int64_t d = 0; d < place.data_size; ++d) {
+    for (int64_t row = 0; row < share; row += config_.train.micro_batch_size) {
+      auto batch =
+          loader_->next({std::min(config_.train.micro_batch_size, share - row), regime.seq_len});
+      if (d == place.data) {
+        batches.push_back(std::move(batch));
+      }
+    }
+  }
+  return batches;
+}
+
+LossCounts Trainer::counts_of(const std::vector<Batch>& batches) const {
+  LossCounts own;
+  for (const auto& batch : batches) {
+    own.add(
+        config_.model, {batch.ids_BS, batch.documents_BS, batch.positions_BS}, batch.targets_BS);
+  }
+  std::vector<int64_t> numbers = {own.targets, own.mtp_targets, own.tokens};
+  for (const auto& [ratio, count] : own.indexed) {
+    numbers.push_back(count);
+  }
+  numbers = grid_.world->sum(numbers, "token counts");
+  LossCounts all = own;
+  all.targets = numbers[0];
+  all.mtp_targets = numbers[1];
+  all.tokens = numbers[2];
+  std::size_t next = 3;
+  for (auto& [ratio, count] : all.indexed) {
+    count = numbers[next++];
+  }
+  return all;
+}
+
 void Trainer::forward_backward(const std::vector<Batch>& batches,
                                const Regime& regime,
                                StepResult& result) {
@@ -85,45 +123,111 @@ void Trainer::forward_backward(const std::vector<Batch>& batches,
   }
   TensorMemory::take_peak();
   const int64_t before = TensorMemory::now();
+  optimizer_->begin_step(regime.part);
+  std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
-    const auto losses = losses_of(*model_,
-                                  {batch.ids_BS, batch.documents_BS, batch.positions_BS},
-                                  batch.targets_BS,
-                                  result.counts,
-                                  regime.weights,
-                                  regime.options);
+    optimizer_->begin_micro_batch(/*is_last=*/&batch == &batches.back());
+    auto losses = losses_of(*model_,
+                            {batch.ids_BS, batch.documents_BS, batch.positions_BS},
+                            batch.targets_BS,
+                            result.counts,
+                            regime.weights,
+                            regime.options);
     if (losses.total.requires_grad()) {
       losses.total.backward();
     }
-    result.losses.add(losses);
+    losses.total.reset();
+    micro_batches.push_back(std::move(losses));
   }
+  optimizer_->reduce();
+  result.losses = sum_over_ranks(micro_batches);
   result.activation_bytes = TensorMemory::take_peak() - before;
 }
 
-std::vector<at::Tensor> Trainer::gradients(TrainedPart part) const {
-  std::vector<at::Tensor> result;
-  for (const auto& grouped : optimizer_->parameters()) {
-    if (grouped.learns_in(part)) {
-      result.push_back(grouped.parameter.value.grad());
+// In the order of micro-batches, whichever rank had them.
+Losses Trainer::sum_over_ranks(const std::vector<Losses>& micro_batches) const {
+  std::vector<double> own;
+  for (const auto& losses : micro_batches) {
+    own.insert(own.end(),
+               {losses.cross_entropy,
+                losses.mtp,
+                losses.balance,
+                losses.indexer_kl,
+                losses.indexer_recall[0],
+                losses.indexer_recall[1]});
+    for (const auto& load_E : losses.load_E) {
+      const double* loads = load_E.const_data_ptr<double>();
+      own.insert(own.end(), loads, loads + load_E.numel());
     }
   }
-  return result;
+  Losses sum;
+  for (const auto& numbers : grid_.world->all_gather(own, "losses")) {
+    for (auto next = numbers.begin(); next != numbers.end();) {
+      Losses losses;
+      for (double* value : {&losses.cross_entropy,
+                            &losses.mtp,
+                            &losses.balance,
+                            &losses.indexer_kl,
+                            &losses.indexer_recall[0],
+                            &losses.indexer_recall[1]}) {
+        *value = *next++;
+      }
+      for (const auto& like : micro_batches.front().load_E) {
+        losses.load_E.push_back(at::tensor(at::ArrayRef(&*next, like.numel()), at::kDouble));
+        next += like.numel();
+      }
+      sum.add(losses);
+    }
+  }
+  return sum;
+}
+
+bool Trainer::any_rank(bool here, const char* what) const {
+  return grid_.place.ranks == 1 ? here : grid_.world->sum({here ? 1 : 0}, what)[0] > 0;
+}
+
+// Weights that every rank computes or receives alike must have the same bits everywhere.
+void Trainer::compare_weights() const {
+  if (grid_.place.ranks == 1) {
+    return;
+  }
+  const auto digest = [&](bool experts) {
+    std::string digests;
+    for (const auto& parameter : model_->parameters().all()) {
+      if (parameter.quantised.empty() && is_stack(parameter.name) == experts) {
+        const auto value = parameter.value.detach().contiguous();
+        digests += xxh3_128({static_cast<const char*>(value.const_data_ptr()), value.nbytes()});
+      }
+    }
+    return xxh3_128(digests);
+  };
+  const auto same = [&](Communicator& group, const std::string& own, const char* which) {
+    const auto digests = group.all_gather(own, "weight checksums");
+    for (std::size_t r = 0; r < digests.size(); ++r) {
+      require(digests[r] == digests[0],
+              "step ",
+              step_,
+              ": ",
+              which,
+              " of rank ",
+              r,
+              " of their group differ from rank 0's, although each step gives them the same: a "
+              "fault of memory, network or program; restart from the last checkpoint");
+    }
+  };
+  same(*grid_.world, digest(/*experts=*/false), "the weights");
+  same(*grid_.replicas, digest(/*experts=*/true), "the experts' weights");
 }
 
 // Norms of the whole and of each part, and where something is not finite.
-void Trainer::measure_gradients(TrainedPart part, StepResult& result) {
+void Trainer::measure_gradients(StepResult& result) {
   std::map<std::string_view, double> squares;
   std::map<std::string_view, std::string> bad;  // part -> its first parameter that is not finite
   double total = 0;
-  for (const auto& grouped : optimizer_->parameters()) {
-    if (!grouped.learns_in(part)) {
-      continue;
-    }
-    const auto& [name, value] = grouped.parameter;
-    const double norm = gradient_norm({value.grad()});
-    total += norm * norm;
-    squares[part_of(name)] += norm * norm;
-    if (!std::isfinite(norm)) {
+  for (const auto& [name, square] : optimizer_->squared_norms()) {
+    total += square;
+    squares[part_of(name)] += square;
+    if (!std::isfinite(square)) {
       bad.emplace(part_of(name), name);
     }
   }

@@ -11,12 +11,14 @@
 #include "data/prepare.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
-#include "optim/optimizer.h"
+#include "parallel/grid.h"
+#include "train/checkpoint_saver.h"
 #include "train/config.h"
 #include "train/console.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/regime.h"
+#include "train/sharded_optimizer.h"
 #include "train/spike.h"
 
 namespace braid {
@@ -37,17 +39,19 @@ struct ResumeFrom {
   std::filesystem::path path;
 };
 
-/// One training run in one process: everything it holds can be rebuilt from its folder, so that a
-/// run that stops at any step continues with the same bits.
+/// One training run, or one rank's part in it: everything it holds can be rebuilt from the run's
+/// folder, so that a run that stops at any step continues with the same bits, on any grid of ranks.
 class Trainer {
  public:
-  /// Prepares the run's folder and data, and takes up the run. Throws Error when another process is
-  /// training in the folder.
-  explicit Trainer(const RunConfig& config, const ResumeFrom& from = {});
+  /// Prepares the run's folder and data, and takes up the run. Of several ranks each calls this,
+  /// with the same arguments. Throws Error when another process is training in the folder.
+  explicit Trainer(const RunConfig& config,
+                   const ResumeFrom& from = {},
+                   std::unique_ptr<Communicator> ranks = alone());
   ~Trainer();
 
-  /// Trains up to config.train.max_steps, or until `interrupted` returns true between two steps;
-  /// saves either way.
+  /// Trains up to config.train.max_steps, or until `interrupted` returns true on any rank between
+  /// two steps; saves either way.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   int64_t step() const { return step_; }
@@ -64,9 +68,13 @@ class Trainer {
     int64_t activation_bytes = 0, update_bytes = 0;  // at most, beside what was there before
   };
   StepResult train_step();
+  std::vector<Batch> next_batches(const Regime& regime);
+  LossCounts counts_of(const std::vector<Batch>& batches) const;
   void forward_backward(const std::vector<Batch>& batches, const Regime&, StepResult& result);
-  std::vector<at::Tensor> gradients(TrainedPart part) const;
-  void measure_gradients(TrainedPart part, StepResult& result);
+  Losses sum_over_ranks(const std::vector<Losses>& micro_batches) const;
+  void measure_gradients(StepResult& result);
+  bool any_rank(bool here, const char* what) const;
+  void compare_weights() const;
   void update_routing_biases(const std::vector<at::Tensor>& load_E);
   void freeze_all_but(TrainedPart part);
 
@@ -80,24 +88,33 @@ class Trainer {
   // trainer_state.cpp
   std::unique_ptr<Transformer> initial_model(const ResumeFrom& from) const;
   void save();
+  void saved(const std::optional<std::filesystem::path>& folder);
   bool take_up(const ResumeFrom& from);
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   void restore(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+  void restore_weights(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+  void set_threads() const;
   bool rolled_back(const StepResult& spike);
   void resume_data(const Checkpoint& checkpoint, const std::filesystem::path& path);
   Hdf5Attributes state() const;
-  std::vector<NamedTensor> checkpoint_tensors() const;
+  std::vector<TensorPiece> checkpoint_pieces() const;
+  std::vector<std::filesystem::path> checkpoints_to_try(std::vector<std::string>& damaged) const;
+  Checkpoint load(const std::filesystem::path& folder) const;
   std::filesystem::path checkpoints() const { return config_.run_dir() / "checkpoints"; }
 
+  bool is_first() const { return grid_.place.rank == 0; }
+
   RunConfig config_;
-  std::unique_ptr<FolderLock> lock_;
-  std::unique_ptr<Console> console_;
+  std::unique_ptr<FolderLock> lock_;  // rank 0's
+  std::unique_ptr<Console> console_;  // only rank 0's speaks
   std::unique_ptr<Tokenizer> tokenizer_;
   PreparedData data_;
+  ProcessGrid grid_;
   std::unique_ptr<Transformer> model_;
-  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<ShardedOptimizer> optimizer_;
   std::unique_ptr<BackgroundLoader> loader_;
-  std::unique_ptr<Metrics> metrics_;
+  CheckpointSaver saver_;
+  std::unique_ptr<Metrics> metrics_;  // rank 0's
   SpikeDetector spikes_;
 
   int64_t step_ = 0;    // finished steps, skipped ones included

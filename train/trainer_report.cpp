@@ -29,6 +29,14 @@ int64_t bytes_of(const std::vector<NamedTensor>& tensors) {
   return bytes;
 }
 
+int64_t state_bytes(const std::vector<TensorPiece>& pieces) {
+  int64_t bytes = 0;
+  for (const auto& piece : pieces) {
+    bytes += static_cast<int64_t>(piece.value.nbytes());
+  }
+  return bytes;
+}
+
 }  // namespace
 
 void Trainer::describe() const {
@@ -37,6 +45,21 @@ void Trainer::describe() const {
     parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
   }
   console_->line(text("run ", config_.run_dir().string(), ", ", at::get_num_threads(), " threads"));
+  if (const auto& place = grid_.place; place.ranks > 1) {
+    const auto& sharding = optimizer_->sharding();
+    console_->line(text("ranks: ",
+                        place.ranks,
+                        " (data ",
+                        place.data_size,
+                        ", context ",
+                        place.context_size,
+                        ", expert ",
+                        place.expert_size,
+                        "); optimizer state divided among ",
+                        sharding.dense.owners,
+                        ", imbalance of Newton-Schulz ",
+                        sharding.dense.flops_imbalance()));
+  }
   console_->line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
   for (std::size_t i = 0; i < data_.training.size(); ++i) {
@@ -69,7 +92,16 @@ void Trainer::describe() const {
 }
 
 void Trainer::validate() {
-  const auto result = evaluate(*model_, *data_.validation, config_.data.validation_seq_len, 4);
+  const auto result = evaluate(
+      *model_,
+      *data_.validation,
+      config_.data.validation_seq_len,
+      4,
+      [](int64_t, int64_t) {},
+      grid_.world.get());
+  if (!is_first()) {
+    return;
+  }
   metrics_->write(step_,
                   "validation",
                   {{"loss", result.loss},
@@ -115,8 +147,9 @@ void Trainer::report(const StepResult& result, double seconds) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(skipped_ + 1));
   }
-  metrics_->write(step_, "", values);
-
+  if (is_first()) {
+    metrics_->write(step_, "", values);
+  }
   char line[240];
   std::snprintf(
       line,
@@ -169,7 +202,7 @@ void Trainer::report_memory(const StepResult& result) {
       weights += weight.mapped ? 0 : weight.nbytes();
     }
   }
-  const int64_t state = bytes_of(optimizer_->state());
+  const int64_t state = state_bytes(optimizer_->local().state());
   int64_t gradients = 0;
   for (const auto& parameter : model_->parameters().all()) {
     const auto& gradient = parameter.value.grad();

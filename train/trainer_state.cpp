@@ -3,6 +3,8 @@
 #include <iostream>
 #include <map>
 #include <optional>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include <ATen/ATen.h>
@@ -12,6 +14,7 @@
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
 #include "core/file.h"
+#include "parallel/mpi_world.h"
 #include "train/groups.h"
 #include "train/memory.h"
 #include "train/open_model.h"
@@ -59,35 +62,69 @@ T state_value(const Hdf5Attributes& state, const std::string& key, const fs::pat
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, const ResumeFrom& from)
-    : config_(config), spikes_(config.stability) {
+Trainer::Trainer(const RunConfig& config,
+                 const ResumeFrom& from,
+                 std::unique_ptr<Communicator> ranks)
+    : config_(config),
+      grid_(std::move(ranks), config.place_of(ranks->rank(), ranks->size())),
+      saver_(*grid_.world,
+             config.checkpoint.in_background,
+             static_cast<int>(config.checkpoint.deflate_level)),
+      spikes_(config.stability) {
   const auto folder = config_.run_dir();
-  make_folder(folder);
-  // Two processes would overwrite each other's checkpoints.
-  lock_ = std::make_unique<FolderLock>(
-      folder, "another process is training in this run; wait for it or choose another run.name");
-  if (from.kind == ResumeFrom::Kind::kNone) {
-    move_earlier_run_aside(folder);
-  }
-  console_ = std::make_unique<Console>(folder / "log.txt");
-  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  at::set_num_threads(static_cast<int>(config_.train.threads > 0 ? config_.train.threads : cores));
+  auto& world = *grid_.world;
+  console_ = std::make_unique<Console>();
+  world.first_alone(
+      [&] {
+        make_folder(folder);
+        // Two processes would overwrite each other's checkpoints.
+        lock_ = std::make_unique<FolderLock>(
+            folder,
+            "another process is training in this run; wait for it or choose another run.name");
+        if (from.kind == ResumeFrom::Kind::kNone) {
+          move_earlier_run_aside(folder);
+        }
+        console_ = std::make_unique<Console>(folder / "log.txt", !MpiWorld::was_launched());
+        if (fs::exists(checkpoints())) {
+          remove_leftovers(checkpoints());  // also restores one that was about to be replaced
+        }
+      },
+      "the run's folder");
+  set_threads();
   TensorMemory::watch();
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
-  data_ = prepare_data(config_.data, *tokenizer_, folder);
+  world.first_alone([&] { data_ = prepare_data(config_.data, *tokenizer_, folder); }, "the data");
+  if (!is_first()) {
+    data_ = prepare_data(config_.data, *tokenizer_, folder);  // opens what rank 0 has built
+  }
   model_ = initial_model(from);
-  optimizer_ = std::make_unique<Optimizer>(config_.optimizer, parameter_groups(*model_, config_));
+  optimizer_ = std::make_unique<ShardedOptimizer>(
+      config_.optimizer, config_.parallel, parameter_groups(*model_, config_), grid_);
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
                             .pack_window = config_.data.pack_window};
   loader_ = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
   const bool resumed = take_up(from);
-  metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
-  write_file_atomically(folder / "config.yaml", dump_config(config_));
+  world.first_alone(
+      [&] {
+        metrics_ = std::make_unique<Metrics>(folder / "metrics.jsonl", step_);
+        write_file_atomically(folder / "config.yaml", dump_config(config_));
+      },
+      "metrics.jsonl");
   describe();
   if (resumed) {
     console_->line(text("continuing after step ", step_));
   }
+}
+
+// Ranks on one machine share its cores.
+void Trainer::set_threads() const {
+  int64_t threads = config_.train.threads;
+  if (threads == 0) {
+    const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+    threads = std::max<int64_t>(1, cores / launched_as().on_this_machine);
+  }
+  at::set_num_threads(static_cast<int>(threads));
 }
 
 Trainer::~Trainer() = default;
@@ -97,6 +134,9 @@ Trainer::~Trainer() = default;
 std::unique_ptr<Transformer> Trainer::initial_model(const ResumeFrom& from) const {
   const auto dtype = scalar_type(config_.train.dtype);
   const auto seed = static_cast<uint64_t>(config_.run.seed);
+  const ModelRanks ranks{
+      .experts = {.group = grid_.place.expert_size > 1 ? grid_.experts.get() : nullptr,
+                  .waves = config_.parallel.expert_waves}};
   const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
                               ? std::optional(from.path)
                               : newest_complete_checkpoint(checkpoints());
@@ -105,28 +145,52 @@ std::unique_ptr<Transformer> Trainer::initial_model(const ResumeFrom& from) cons
     source = base_of({{}, checkpoint_state(*checkpoint)}, *checkpoint);
   }
   if (source.empty()) {
-    return std::make_unique<Transformer>(config_.model, dtype, seed);
+    return std::make_unique<Transformer>(config_.model, dtype, seed, nullptr, ranks);
   }
   auto stored = read_model(source);
   stored.config = config_.model;
   console_->line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
                  stored.source);
-  return model_of(stored, dtype, seed, frozen_parameters(config_));
+  return model_of(stored, dtype, seed, frozen_parameters(config_), ranks);
 }
 
-std::vector<NamedTensor> Trainer::checkpoint_tensors() const {
-  std::vector<NamedTensor> result;
-  for (const auto& [name, value] : model_->parameters().tensors()) {
-    result.push_back({"model/" + name, value});
+// What this rank writes: its optimizer state, and of the weights that several ranks hold each only
+// once, in turn.
+std::vector<TensorPiece> Trainer::checkpoint_pieces() const {
+  const auto& place = grid_.place;
+  std::vector<TensorPiece> result;
+  std::array<int64_t, 2> written = {};  // bytes of dense weights, of experts'
+  for (const auto& parameter : model_->parameters().all()) {
+    if (!parameter.quantised.empty()) {
+      continue;
+    }
+    const bool is_expert = is_stack(parameter.name);
+    const int64_t among = is_expert ? place.ranks / place.expert_size : place.ranks;
+    const int64_t own = is_expert ? place.replica : place.rank;
+    for (const auto& tensor : unstacked({{parameter.name, parameter.value.detach()}})) {
+      // By what was written before, so that every rank has about as much.
+      constexpr int64_t kTurn = 1 << 22;  // bytes
+      auto& before = written[is_expert];
+      const bool has_rows = tensor.value.dim() > 0 && tensor.value.numel() > 0;
+      if (has_rows ? before / kTurn % among == own : place.rank == 0) {
+        result.push_back({"model/" + tensor.name, tensor.value, tensor.value.sizes().vec(), 0});
+      }
+      before += static_cast<int64_t>(tensor.value.nbytes());
+    }
   }
-  for (const auto& [name, value] : unstacked(optimizer_->state())) {
-    result.push_back({"optimizer/" + name, value});
+  // Every owner group has all states: the first one writes them. Experts' states have one owner.
+  for (auto& piece : optimizer_->local().state()) {
+    const bool is_expert = piece.name.find(".ffn.experts.") != std::string::npos;
+    if (is_expert || place.rank < optimizer_->sharding().dense.owners) {
+      piece.name = "optimizer/" + piece.name;
+      result.push_back(std::move(piece));
+    }
   }
   return result;
 }
 
 Hdf5Attributes Trainer::state() const {
-  const auto& steps = optimizer_->steps();
+  const auto& steps = optimizer_->local().steps();
   const auto& spikes = spikes_.state();
   Hdf5Attributes state = {{"step", step_},
                           {"tokens", tokens_},
@@ -156,40 +220,75 @@ Hdf5Attributes Trainer::state() const {
 }
 
 void Trainer::save() {
-  fs::create_directories(checkpoints());
   const auto folder = checkpoints() / checkpoint_folder_name(step_);
-  save_checkpoint(folder, {checkpoint_tensors(), state()}, {{"config.yaml", dump_config(config_)}});
+  saved(saver_.finish());
+  saver_.start(folder, checkpoint_pieces(), state(), {{"config.yaml", dump_config(config_)}});
+  saved_step_ = step_;
+}
+
+// A save was completed.
+void Trainer::saved(const std::optional<fs::path>& folder) {
+  if (!folder || !is_first()) {
+    return;
+  }
   prune_checkpoints(
       checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every_steps);
-  saved_step_ = step_;
-  console_->line(text("step ", step_, " | saved ", folder.string()));
+  console_->line(text("step ", *checkpoint_step(*folder), " | saved ", folder->string()));
+}
+
+// Newest first, as rank 0 sees them.
+std::vector<fs::path> Trainer::checkpoints_to_try(std::vector<std::string>& damaged) const {
+  std::string names;
+  if (is_first()) {
+    for (const auto& folder : complete_checkpoints(checkpoints(), &damaged)) {
+      names += folder.filename().string() + "\n";
+    }
+  }
+  std::istringstream lines(grid_.world->from_first(names, "the checkpoints there are"));
+  std::vector<fs::path> folders;
+  for (std::string name; std::getline(lines, name);) {
+    folders.push_back(checkpoints() / name);
+  }
+  return folders;
+}
+
+// Each rank verifies its share of the files, and all throw when one is damaged.
+Checkpoint Trainer::load(const fs::path& folder) const {
+  Checkpoint checkpoint;
+  grid_.world->all_or_none(
+      [&] {
+        checkpoint = load_checkpoint(
+            folder, {.part = grid_.place.rank, .parts = grid_.place.ranks, .assemble = false});
+      },
+      "checkpoint files");
+  return checkpoint;
 }
 
 bool Trainer::take_up(const ResumeFrom& from) {
-  if (fs::exists(checkpoints())) {
-    remove_leftovers(checkpoints());  // also restores a checkpoint that was about to be replaced
-  }
   if (from.kind == ResumeFrom::Kind::kPath) {
-    const auto checkpoint = load_checkpoint(from.path);
-    resume(from.path, checkpoint);
+    resume(from.path, load(from.path));
     // The run goes on from here: what it had reached on another way must not be taken for newer.
-    for (const auto& folder : complete_checkpoints(checkpoints())) {
-      if (*checkpoint_step(folder) > step_) {
-        console_->line(text("set aside: ", set_aside(folder, "superseded").string()));
-      }
-    }
+    grid_.world->first_alone(
+        [&] {
+          for (const auto& folder : complete_checkpoints(checkpoints())) {
+            if (*checkpoint_step(folder) > step_) {
+              console_->line(text("set aside: ", set_aside(folder, "superseded").string()));
+            }
+          }
+        },
+        "superseded checkpoints");
     return true;
   }
   std::vector<std::string> damaged;
   std::vector<fs::path> altered;
-  const auto complete = complete_checkpoints(checkpoints(), &damaged);
+  const auto complete = checkpoints_to_try(damaged);
   for (const auto& reason : damaged) {
     console_->line("passing over a damaged checkpoint: " + reason);
   }
   for (const auto& folder : complete) {
     std::optional<Checkpoint> checkpoint;
     try {
-      checkpoint = load_checkpoint(folder);
+      checkpoint = load(folder);
     } catch (const Error& error) {
       damaged.push_back(error.what());
       altered.push_back(folder);
@@ -197,39 +296,58 @@ bool Trainer::take_up(const ResumeFrom& from) {
       continue;
     }
     resume(folder, *checkpoint);
-    for (const auto& bad : altered) {  // not before there is a way on without it
-      console_->line(text("set aside: ", set_aside(bad, "damaged").string()));
-    }
+    grid_.world->first_alone(
+        [&] {
+          for (const auto& bad : altered) {  // not before there is a way on without it
+            console_->line(text("set aside: ", set_aside(bad, "damaged").string()));
+          }
+        },
+        "damaged checkpoints");
     return true;
   }
   // Starting again would overwrite what the run has reached so far.
-  require(damaged.empty(),
-          checkpoints().string(),
-          ": no checkpoint is whole, so the run cannot continue: ",
-          damaged.empty() ? "" : damaged.front(),
-          ". Start again with --resume none, or choose another run.name");
+  grid_.world->all_or_none(
+      [&] {
+        require(damaged.empty(),
+                checkpoints().string(),
+                ": no checkpoint is whole, so the run cannot continue: ",
+                damaged.empty() ? "" : damaged.front(),
+                ". Start again with --resume none, or choose another run.name");
+      },
+      "checkpoints");
   return false;
+}
+
+// This rank's weights; the checkpoint must hold the whole model's.
+void Trainer::restore_weights(const fs::path& folder, const Checkpoint& checkpoint) {
+  auto weights = weights_in(checkpoint);
+  if (grid_.place.expert_size > 1) {
+    std::set<std::string> held;
+    for (const auto& tensor : model_->parameters().tensors()) {
+      held.insert(tensor.name);
+    }
+    std::erase_if(weights, [&](const NamedTensor& tensor) {
+      return tensor.name.find(".ffn.experts.") != std::string::npos && !held.contains(tensor.name);
+    });
+  }
+  model_->parameters().load(weights, folder.string());
 }
 
 // Everything but the position in the data.
 void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
-  model_->parameters().load(weights_in(checkpoint), folder.string());
-  std::map<std::string, at::Tensor> stored_tensors;
-  for (const auto& [name, value] : checkpoint.tensors) {
-    stored_tensors[name] = value;
-  }
-  for (const auto& [name, value] : unstacked(optimizer_->state())) {
-    const auto stored = stored_tensors.find("optimizer/" + name);
+  restore_weights(folder, checkpoint);
+  for (auto piece : optimizer_->local().state()) {
+    const auto name = piece.name;
+    piece.name = "optimizer/" + name;
     require(
-        stored != stored_tensors.end() && stored->second.sizes() == value.sizes(),
+        read_piece(checkpoint, piece),
         folder.string(),
         ": no optimiser state '",
         name,
         "' of shape ",
-        value.sizes(),
+        at::IntArrayRef(piece.shape),
         "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
         " while a run continues");
-    value.copy_(stored->second);
   }
   const auto number = [&](const char* key) {
     return state_value<int64_t>(checkpoint.state, key, folder);
@@ -239,9 +357,9 @@ void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
   skipped_ = number("skipped");
   skipped_in_a_row_ = number("skipped_in_a_row");
   rollbacks_ = number("rollbacks");
-  optimizer_->set_steps({.all = number("optimizer_steps"),
-                         .trunk = number("trunk_steps"),
-                         .indexer = number("indexer_steps")});
+  optimizer_->local().set_steps({.all = number("optimizer_steps"),
+                                 .trunk = number("trunk_steps"),
+                                 .indexer = number("indexer_steps")});
   spikes_.restore({.mean = state_value<double>(checkpoint.state, "loss_mean", folder),
                    .variance = state_value<double>(checkpoint.state, "loss_variance", folder),
                    .steps = number("loss_steps"),
@@ -296,8 +414,10 @@ bool Trainer::rolled_back(const StepResult& spike) {
     console_->line(what);
     return false;
   }
-  const auto newest = newest_complete_checkpoint(checkpoints());
-  if (!newest) {
+  saved(saver_.finish());
+  std::vector<std::string> damaged;
+  const auto complete = checkpoints_to_try(damaged);
+  if (complete.empty()) {
     console_->line(what + "; there is no checkpoint to go back to yet");
     return false;
   }
@@ -308,12 +428,15 @@ bool Trainer::rolled_back(const StepResult& spike) {
           " rollbacks (stability.max_rollbacks); try a lower optimizer.learning_rate");
   const int64_t spiked_at = step_, rollbacks = rollbacks_ + 1;
   const double loss = spike.losses.cross_entropy;
-  restore(*newest, load_checkpoint(*newest));
+  restore(complete.front(), load(complete.front()));
   rollbacks_ = rollbacks;
-  metrics_ = std::make_unique<Metrics>(config_.run_dir() / "metrics.jsonl", step_);
-  metrics_->write(
-      step_, "rollback", {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
-  console_->line(text(what, "; back to ", newest->string(), ", past the data that led here"));
+  if (is_first()) {
+    metrics_ = std::make_unique<Metrics>(config_.run_dir() / "metrics.jsonl", step_);
+    metrics_->write(
+        step_, "rollback", {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
+  }
+  console_->line(
+      text(what, "; back to ", complete.front().string(), ", past the data that led here"));
   return true;
 }
 

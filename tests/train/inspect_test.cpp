@@ -52,7 +52,11 @@ class InspectRun : public TinyRun {
 
   /// Makes COMPLETE vouch for the files as they are.
   void seal(const Strings& files = {"shard-00000-of-00001.h5", "index.h5", "config.yaml"}) const {
-    write_manifest(checkpoint_, files);
+    std::vector<FileRecord> records;
+    for (const auto& file : files) {
+      records.push_back(record_of(checkpoint_, file));
+    }
+    write_manifest(checkpoint_, records);
   }
 
   fs::path run_, checkpoint_;

@@ -1,0 +1,11 @@
+#pragma once
+#include "parallel/expert_exchange.h"
+
+namespace braid {
+
+/// The ranks that run one model together. Each of them calls the same passes in the same order.
+struct ModelRanks {
+  ExpertRanks experts;
+};
+
+}  // namespace braid

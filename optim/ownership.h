@@ -1,0 +1,52 @@
+#pragma once
+// Which rank updates which part of the weights, and so keeps the optimizer's state for it (ZeRO-1).
+#include <cstdint>
+#include <vector>
+
+#include "optim/param_groups.h"
+
+namespace braid {
+
+/// Elements [begin, end) of a parameter.
+struct ElementRange {
+  std::size_t parameter = 0;  ///< index among the grouped parameters
+  int64_t begin = 0, end = 0;
+  int64_t elements() const { return end - begin; }
+};
+
+/// What is never cut: one of Muon's matrices, or for AdamW some rows (about 1 MiB of weights). The
+/// same units on any grid, so that sums over units have the same bits.
+struct Unit {
+  ElementRange range;
+  double flops = 0;  ///< of one Newton-Schulz iteration; 0 for AdamW
+  int64_t state_bytes = 0;
+};
+
+/// All units of the parameters that are ever trained, in order.
+std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters);
+
+struct Ownership {
+  std::vector<Unit> units;
+  std::vector<int64_t> owner;  ///< by unit: 0 <= rank in the owner group < owners
+  int64_t owners = 1;
+
+  /// The most loaded owner's Newton-Schulz work over the mean; 1 = even. 1 without such work.
+  double flops_imbalance() const;
+  /// Bytes of state by owner.
+  std::vector<int64_t> state_bytes() const;
+  /// What the owner has, neighbouring units of one parameter joined.
+  std::vector<ElementRange> owned_by(int64_t rank) const;
+};
+
+/// Matrices from the costliest on, each to the owner with the least Newton-Schulz work so far (then
+/// the least state); then AdamW's units likewise by state. Ties go to the lower rank.
+Ownership balanced_ownership(std::vector<Unit> units, int64_t owners);
+
+/// Units in their order, cut into runs of equal cost: what one owner has of a stack of experts is
+/// in one piece. Even to one unit.
+Ownership contiguous_ownership(std::vector<Unit> units, int64_t owners);
+
+/// The largest divisor of `ranks` at which balanced_ownership() stays within `most` imbalance.
+int64_t largest_balanced_group(const std::vector<Unit>& units, int64_t ranks, double most = 1.1);
+
+}  // namespace braid

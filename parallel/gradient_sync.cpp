@@ -1,0 +1,343 @@
+#include "parallel/gradient_sync.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <utility>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "core/sizes.h"
+
+namespace braid {
+namespace {
+
+// Buckets on their way at once: their copies are memory beside the gradients.
+constexpr std::size_t kMostFlights = 4;
+
+}  // namespace
+
+struct GradientSync::Hook : torch::autograd::PostAccumulateGradHook {
+  Hook(GradientSync& its_sync, std::size_t its_parameter)
+      : sync(its_sync), parameter(its_parameter) {}
+  void operator()(const torch::autograd::Variable&) override { sync.micro_batch_done(parameter); }
+  GradientSync& sync;
+  std::size_t parameter;
+};
+
+GradientSync::GradientSync(Communicator& ranks,
+                           std::vector<SyncedParameter> parameters,
+                           const SyncOptions& options)
+    : ranks_(ranks),
+      owners_(ranks.split(ranks.rank() / options.owner_group)),
+      parameters_(std::move(parameters)),
+      options_(options) {
+  require(ranks.size() % options.owner_group == 0,
+          "[gradient_sync] owner groups of ",
+          options.owner_group,
+          " do not divide ",
+          ranks.size(),
+          " ranks");
+  fill_buckets();
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    torch::autograd::impl::set_post_acc_grad_hooks(parameters_[i].value,
+                                                   std::make_unique<Hook>(*this, i));
+  }
+  partials_.resize(parameters_.size());
+}
+
+GradientSync::~GradientSync() {
+  for (const auto& parameter : parameters_) {
+    torch::autograd::impl::set_post_acc_grad_hooks(parameter.value, nullptr);
+  }
+}
+
+// From the last parameter to the first, as the backward pass reaches them; those whose gradients
+// are not final before its end come last.
+void GradientSync::fill_buckets() {
+  std::vector<std::size_t> order;
+  for (const bool early : {true, false}) {
+    for (std::size_t i = parameters_.size(); i-- > 0;) {
+      if (parameters_[i].ready_when_summed == early) {
+        order.push_back(i);
+      }
+    }
+  }
+  const auto add = [this](const Slice& slice) {
+    const auto& value = parameters_[slice.parameter].value;
+    const int64_t elements = slice.range.end - slice.range.begin;
+    if (buckets_.empty() ||
+        parameters_[buckets_.back().slices[0].parameter].value.scalar_type() !=
+            value.scalar_type() ||
+        (buckets_.back().elements + elements) * value.element_size() > options_.bucket_bytes) {
+      buckets_.emplace_back();
+    }
+    buckets_.back().slices.push_back(slice);
+    buckets_.back().elements += elements;
+  };
+  for (const std::size_t i : order) {
+    for (const auto& range : parameters_[i].ranges) {
+      add({i, range});
+    }
+  }
+  buckets_of_.resize(parameters_.size());
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    auto& slices = buckets_[b].slices;
+    std::ranges::stable_sort(slices, {}, [](const Slice& slice) { return slice.range.owner; });
+    for (const auto& slice : slices) {
+      auto& its = buckets_of_[slice.parameter];
+      if (its.empty() || its.back() != b) {
+        its.push_back(b);
+      }
+    }
+  }
+}
+
+void GradientSync::begin_step(int64_t step, std::vector<bool> learns) {
+  step_ = step;
+  learns_ = std::move(learns);
+  completed_.assign(parameters_.size(), false);
+  micro_batch_ = 0;
+  next_bucket_ = 0;
+  for (auto& partials : partials_) {
+    partials.clear();
+  }
+  for (auto& bucket : buckets_) {
+    bucket.waiting_for = 0;
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    for (const std::size_t bucket : buckets_of_[i]) {
+      buckets_[bucket].waiting_for += learns_[i];
+    }
+  }
+}
+
+void GradientSync::begin_micro_batch(bool is_last) {
+  if (options_.fixed_order && micro_batch_ > 0) {
+    // What the pass left undefined, or added to several times, joins the tree now.
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      if (learns_[i]) {
+        auto& partials = partials_[i];
+        auto& gradient = parameters_[i].value.mutable_grad();
+        partials.push_back(
+            {1, gradient.defined() ? gradient : at::zeros_like(parameters_[i].value.detach())});
+        gradient.reset();
+        while (partials.size() > 1 && partials.end()[-2].count == partials.back().count) {
+          const at::NoGradGuard no_grad;
+          partials.end()[-2].sum.add_(partials.back().sum);
+          partials.end()[-2].count *= 2;
+          partials.pop_back();
+        }
+      }
+    }
+  }
+  ++micro_batch_;
+  is_last_ = is_last;
+}
+
+void GradientSync::micro_batch_done(std::size_t parameter) {
+  if (is_last_ && learns_[parameter] && parameters_[parameter].ready_when_summed) {
+    complete(parameter);
+    launch_ready();
+  }
+}
+
+// The rank's own sum of a parameter's gradients is there.
+void GradientSync::complete(std::size_t parameter) {
+  if (completed_[parameter]) {
+    return;
+  }
+  completed_[parameter] = true;
+  const at::NoGradGuard no_grad;
+  auto& value = parameters_[parameter].value;
+  auto& gradient = value.mutable_grad();
+  if (!gradient.defined()) {
+    gradient = at::zeros_like(value.detach());
+  } else if (!gradient.is_contiguous()) {
+    gradient = gradient.contiguous();
+  }
+  auto& partials = partials_[parameter];
+  while (!partials.empty()) {
+    partials.back().sum.add_(gradient);
+    gradient = partials.back().sum;
+    partials.pop_back();
+  }
+  for (const std::size_t bucket : buckets_of_[parameter]) {
+    --buckets_[bucket].waiting_for;
+  }
+}
+
+void GradientSync::launch_ready() {
+  if (ranks_.size() == 1) {
+    return;
+  }
+  while (next_bucket_ < buckets_.size() && buckets_[next_bucket_].waiting_for == 0) {
+    if (flights_.size() == kMostFlights) {
+      land();
+    }
+    launch(next_bucket_++);
+  }
+}
+
+void GradientSync::finish() {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (learns_[i]) {
+      complete(i);
+    }
+  }
+  launch_ready();
+  while (!flights_.empty()) {
+    land();
+  }
+}
+
+at::Tensor GradientSync::slice_of(const Slice& slice, bool of_gradient) const {
+  const auto& value = parameters_[slice.parameter].value;
+  return (of_gradient ? value.grad() : value.detach())
+      .view(-1)
+      .slice(0, slice.range.begin, slice.range.end);
+}
+
+void GradientSync::launch(std::size_t index) {
+  const at::NoGradGuard no_grad;
+  const auto& bucket = buckets_[index];
+  const auto type = parameters_[bucket.slices.front().parameter].value.scalar_type();
+  const bool rounds = options_.reduce_dtype == ReduceType::kBfloat16;
+  std::vector<int64_t> rows(static_cast<std::size_t>(options_.owner_group), 0);
+  std::vector<at::Tensor> parts;
+  for (const auto& slice : bucket.slices) {
+    if (learns(slice)) {
+      const auto part = slice_of(slice, /*of_gradient=*/true);
+      rows[static_cast<std::size_t>(slice.range.owner)] += part.numel();
+      parts.push_back(
+          rounds ? stochastically_rounded(part,
+                                          random_key(parameters_[slice.parameter].key,
+                                                     text("step ", step_, " rank ", ranks_.rank())),
+                                          slice.range.begin)
+                 : part);
+    }
+  }
+  const auto wire_type = rounds ? at::kBFloat16 : type;
+  auto send = parts.empty() ? at::empty({0}, wire_type) : at::cat(parts);
+  // Every owner group has the sums of all ranks: each rank's part goes to one owner in each.
+  std::vector<int64_t> send_rows;
+  const int64_t groups = ranks_.size() / options_.owner_group;
+  if (groups > 1) {
+    send = send.repeat({groups});
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    send_rows.insert(send_rows.end(), rows.begin(), rows.end());
+  }
+  const int64_t own = rows[static_cast<std::size_t>(owners_->rank())];
+  auto received = at::empty({ranks_.size() * own}, wire_type);
+  auto pending = ranks_.start_all_to_all(send,
+                                         send_rows,
+                                         received,
+                                         std::vector(static_cast<std::size_t>(ranks_.size()), own),
+                                         "gradients");
+  flights_.push_back({index, received, std::move(pending)});
+}
+
+// Waits for the oldest bucket and puts its sums where they belong.
+void GradientSync::land() {
+  const at::NoGradGuard no_grad;
+  auto flight = std::move(flights_.front());
+  flights_.erase(flights_.begin());
+  flight.pending->wait();
+  const auto& bucket = buckets_[flight.bucket];
+  const auto type = parameters_[bucket.slices.front().parameter].value.scalar_type();
+  auto parts = flight.received.view({ranks_.size(), -1}).to(type).unbind(0);
+  const auto sum = tree_sum(std::move(parts));
+  int64_t next = 0;
+  for (const auto& slice : bucket.slices) {
+    if (learns(slice) && slice.range.owner == owners_->rank()) {
+      auto target = slice_of(slice, /*of_gradient=*/true);
+      target.copy_(sum.narrow(0, next, target.numel()));
+      next += target.numel();
+    }
+  }
+}
+
+void GradientSync::share_weights() {
+  if (owners_->size() == 1) {
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  std::vector<Flight> flights;
+  const auto arrive = [&] {
+    auto flight = std::move(flights.front());
+    flights.erase(flights.begin());
+    flight.pending->wait();
+    int64_t next = 0;
+    for (const auto& slice : buckets_[flight.bucket].slices) {
+      if (learns(slice)) {
+        auto target = slice_of(slice, /*of_gradient=*/false);
+        if (slice.range.owner != owners_->rank()) {
+          target.copy_(flight.received.narrow(0, next, target.numel()));
+        }
+        next += target.numel();
+      }
+    }
+  };
+  for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    const auto type = parameters_[buckets_[b].slices.front().parameter].value.scalar_type();
+    std::vector<int64_t> rows(static_cast<std::size_t>(options_.owner_group), 0);
+    std::vector<at::Tensor> own;
+    int64_t all = 0;
+    for (const auto& slice : buckets_[b].slices) {
+      if (learns(slice)) {
+        const int64_t elements = slice.range.end - slice.range.begin;
+        rows[static_cast<std::size_t>(slice.range.owner)] += elements;
+        all += elements;
+        if (slice.range.owner == owners_->rank()) {
+          own.push_back(slice_of(slice, /*of_gradient=*/false));
+        }
+      }
+    }
+    if (flights.size() == kMostFlights) {
+      arrive();
+    }
+    const auto received = at::empty({all}, type);
+    flights.push_back({b,
+                       received,
+                       owners_->start_all_gather(own.empty() ? at::empty({0}, type) : at::cat(own),
+                                                 received,
+                                                 rows,
+                                                 "updated weights")});
+  }
+  while (!flights.empty()) {
+    arrive();
+  }
+}
+
+at::Tensor stochastically_rounded(const at::Tensor& values, uint64_t key, int64_t first) {
+  const auto given = values.to(at::kFloat).contiguous();
+  auto rounded = at::empty(given.sizes(), at::kBFloat16);
+  const float* in = given.const_data_ptr<float>();
+  auto* out = static_cast<uint16_t*>(rounded.mutable_data_ptr());
+  at::parallel_for(0, given.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto bits = std::bit_cast<uint32_t>(in[i]);
+      const bool finite = std::isfinite(in[i]);
+      // Carrying a random 16-bit number into the upper half rounds up as often as it is near. The
+      // largest finite values round down rather than to infinity.
+      const auto noise =
+          static_cast<uint32_t>(random_bits(key, static_cast<uint64_t>(first + i)) & 0xffff);
+      uint32_t upper = (bits + (finite ? noise : 0)) >> 16;
+      if ((upper & 0x7f80) == 0x7f80 && finite) {
+        upper = bits >> 16;
+      }
+      // A NaN whose payload is in the lower half must not become an infinity.
+      out[i] = static_cast<uint16_t>(upper | (std::isnan(in[i]) ? 0x40 : 0));
+    }
+  });
+  return rounded;
+}
+
+}  // namespace braid

@@ -1,0 +1,201 @@
+#include "train/sharded_optimizer.h"
+
+#include <map>
+#include <utility>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "optim/clip.h"
+
+namespace braid {
+namespace {
+
+std::vector<ElementRange> owned_ranges(const Sharding& sharding, const GridPlace& place) {
+  auto ranges = sharding.dense.owned_by(place.rank % sharding.dense.owners);
+  const auto experts = sharding.experts.owned_by(place.replica);
+  ranges.insert(ranges.end(), experts.begin(), experts.end());
+  // As the parameters come, so that the optimizer's batches do not depend on the grid.
+  std::ranges::stable_sort(ranges, {}, &ElementRange::parameter);
+  return ranges;
+}
+
+std::unique_ptr<GradientSync> sync_of(Communicator& ranks,
+                                      const std::vector<GroupedParameter>& parameters,
+                                      const Ownership& ownership,
+                                      const ParallelSection& config,
+                                      std::vector<std::size_t>& indices) {
+  std::map<std::size_t, SyncedParameter> synced;
+  for (std::size_t u = 0; u < ownership.units.size(); ++u) {
+    const auto& range = ownership.units[u].range;
+    auto& ranges = synced[range.parameter].ranges;
+    if (!ranges.empty() && ranges.back().owner == ownership.owner[u] &&
+        ranges.back().end == range.begin) {
+      ranges.back().end = range.end;
+    } else {
+      ranges.push_back({range.begin, range.end, ownership.owner[u]});
+    }
+  }
+  std::vector<SyncedParameter> list;
+  for (auto& [index, parameter] : synced) {
+    const auto& [name, value] = parameters[index].parameter;
+    parameter.value = value;
+    parameter.key = random_key(0, name);
+    // The trunk and the MTP block read it, where activations are recomputed in two passes.
+    parameter.ready_when_summed = name != "embed.weight";
+    list.push_back(std::move(parameter));
+    indices.push_back(index);
+  }
+  return std::make_unique<GradientSync>(ranks,
+                                        std::move(list),
+                                        SyncOptions{.owner_group = ownership.owners,
+                                                    .bucket_bytes = config.bucket_mib << 20,
+                                                    .fixed_order = config.fixed_order,
+                                                    .reduce_dtype = config.reduce_dtype});
+}
+
+}  // namespace
+
+Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
+                     const GridPlace& place,
+                     int64_t zero_group) {
+  std::vector<Unit> dense, experts;
+  for (const auto& unit : units_of(parameters)) {
+    const bool is_expert = is_stack(parameters[unit.range.parameter].parameter.name);
+    (is_expert ? experts : dense).push_back(unit);
+  }
+  if (zero_group > 0 && place.ranks % zero_group != 0) {
+    throw ConfigError("optimizer.zero_group",
+                      text("is ", zero_group, ", which does not divide ", place.ranks, " ranks"));
+  }
+  const int64_t owners = zero_group > 0 ? zero_group : largest_balanced_group(dense, place.ranks);
+  return {balanced_ownership(std::move(dense), owners),
+          contiguous_ownership(std::move(experts), place.ranks / place.expert_size)};
+}
+
+ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config,
+                                   const ParallelSection& parallel,
+                                   std::vector<GroupedParameter> parameters,
+                                   ProcessGrid& grid)
+    : grid_(grid),
+      sharding_(sharding_of(parameters, grid.place, config.zero_group)),
+      owned_(owned_ranges(sharding_, grid.place)),
+      optimizer_(config, std::move(parameters), owned_),
+      dense_sync_(sync_of(*grid.world, optimizer_.parameters(), sharding_.dense, parallel, dense_)),
+      experts_sync_(sync_of(
+          *grid.replicas, optimizer_.parameters(), sharding_.experts, parallel, experts_)) {}
+
+void ShardedOptimizer::begin_step(TrainedPart part) {
+  part_ = part;
+  const auto learning = [&](const std::vector<std::size_t>& indices) {
+    std::vector<bool> learns;
+    for (const std::size_t i : indices) {
+      learns.push_back(parameters()[i].learns_in(part));
+    }
+    return learns;
+  };
+  dense_sync_->begin_step(optimizer_.steps().all, learning(dense_));
+  experts_sync_->begin_step(optimizer_.steps().all, learning(experts_));
+}
+
+void ShardedOptimizer::begin_micro_batch(bool is_last) {
+  dense_sync_->begin_micro_batch(is_last);
+  experts_sync_->begin_micro_batch(is_last);
+}
+
+void ShardedOptimizer::reduce() {
+  dense_sync_->finish();
+  experts_sync_->finish();
+}
+
+std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
+  // 1. Of the units this rank answers for: the first owner group's dense ones, and its experts'.
+  const auto& place = grid_.place;
+  const auto square = [&](const Unit& unit) {
+    const auto gradient = parameters()[unit.range.parameter].parameter.value.grad().view(-1).slice(
+        0, unit.range.begin, unit.range.end);
+    const double norm = gradient_norm({gradient});
+    return norm * norm;
+  };
+  const auto learns = [&](const Unit& unit) {
+    return parameters()[unit.range.parameter].learns_in(part_);
+  };
+  std::vector<double> own;
+  for (std::size_t u = 0; u < sharding_.dense.units.size(); ++u) {
+    const auto& unit = sharding_.dense.units[u];
+    if (sharding_.dense.owner[u] == place.rank && learns(unit)) {
+      own.push_back(square(unit));
+    }
+  }
+  for (std::size_t u = 0; u < sharding_.experts.units.size(); ++u) {
+    const auto& unit = sharding_.experts.units[u];
+    if (sharding_.experts.owner[u] == place.replica && learns(unit)) {
+      own.push_back(square(unit));
+    }
+  }
+  const auto all = grid_.world->all_gather(own, "gradient norms");
+
+  // 2. Summed by parameter in the order of units, experts in the order of their numbers.
+  std::vector<std::size_t> next(all.size(), 0);
+  const auto take = [&](int64_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    return all[r][next[r]++];
+  };
+  std::vector<std::vector<double>> squares(parameters().size());
+  for (std::size_t u = 0; u < sharding_.dense.units.size(); ++u) {
+    if (learns(sharding_.dense.units[u])) {
+      squares[sharding_.dense.units[u].range.parameter].push_back(take(sharding_.dense.owner[u]));
+    }
+  }
+  std::vector<std::vector<double>> of_experts(parameters().size() *
+                                              static_cast<std::size_t>(place.expert_size));
+  for (std::size_t u = 0; u < sharding_.experts.units.size(); ++u) {
+    const auto& unit = sharding_.experts.units[u];
+    for (int64_t e = 0; e < place.expert_size && learns(unit); ++e) {
+      of_experts[unit.range.parameter * static_cast<std::size_t>(place.expert_size) +
+                 static_cast<std::size_t>(e)]
+          .push_back(take(sharding_.experts.owner[u] * place.expert_size + e));
+    }
+  }
+  std::vector<ParameterNorm> result;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    if (!parameters()[i].learns_in(part_)) {
+      continue;
+    }
+    auto& norm = result.emplace_back(ParameterNorm{parameters()[i].parameter.name});
+    for (const double value : squares[i]) {
+      norm.square += value;
+    }
+    for (int64_t e = 0; e < place.expert_size; ++e) {
+      for (const double value : of_experts[i * static_cast<std::size_t>(place.expert_size) +
+                                           static_cast<std::size_t>(e)]) {
+        norm.square += value;
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<at::Tensor> ShardedOptimizer::owned_gradients() const {
+  std::vector<at::Tensor> result;
+  for (const auto& range : owned_) {
+    const auto& grouped = parameters()[range.parameter];
+    if (grouped.learns_in(part_)) {
+      result.push_back(grouped.parameter.value.grad().view(-1).slice(0, range.begin, range.end));
+    }
+  }
+  return result;
+}
+
+void ShardedOptimizer::clip(double norm, std::optional<double> max_norm) {
+  clip_gradients(owned_gradients(), norm, max_norm);
+}
+
+void ShardedOptimizer::step(double learning_rate) {
+  optimizer_.step(learning_rate, part_);
+  dense_sync_->share_weights();
+  experts_sync_->share_weights();
+}
+
+}  // namespace braid

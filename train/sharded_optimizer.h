@@ -1,0 +1,69 @@
+#pragma once
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "optim/optimizer.h"
+#include "parallel/gradient_sync.h"
+#include "parallel/grid.h"
+
+namespace braid {
+
+/// Which rank updates what, in a grid of ranks.
+struct Sharding {
+  Ownership dense;    ///< of what every rank holds, within groups of neighbours
+  Ownership experts;  ///< of this rank's experts, among those that hold the same
+};
+
+/// `zero_group`: ranks in an owner group of dense parameters; 0 = as many as stay within 10 %
+/// imbalance. Throws ConfigError for a size that does not divide the ranks.
+Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
+                     const GridPlace& place,
+                     int64_t zero_group);
+
+/// The optimizer of a model that several ranks train: gradients are summed over ranks, each rank
+/// keeps the state for its share of the weights and updates these, and all get all weights.
+///
+/// A step: begin_step(), begin_micro_batch() before each backward pass, reduce(), squared_norms(),
+/// clip(), step(). Every rank calls all of them.
+class ShardedOptimizer {
+ public:
+  ShardedOptimizer(const OptimizerConfig& config,
+                   const ParallelSection& parallel,
+                   std::vector<GroupedParameter> parameters,
+                   ProcessGrid& grid);
+
+  void begin_step(TrainedPart part);
+  void begin_micro_batch(bool is_last);
+  void reduce();
+
+  struct ParameterNorm {
+    std::string_view name;
+    double square = 0;
+  };
+  /// The squared norm of the whole gradient of every parameter that learns in this step, the same
+  /// on every rank: sums over units (optim/ownership.h) in a fixed order, in double.
+  std::vector<ParameterNorm> squared_norms();
+
+  /// Scales gradients of global norm `norm` down to `max_norm` if they are longer.
+  void clip(double norm, std::optional<double> max_norm);
+  void step(double learning_rate);
+
+  const Optimizer& local() const { return optimizer_; }
+  Optimizer& local() { return optimizer_; }
+  const std::vector<GroupedParameter>& parameters() const { return optimizer_.parameters(); }
+  const Sharding& sharding() const { return sharding_; }
+
+ private:
+  std::vector<at::Tensor> owned_gradients() const;
+
+  ProcessGrid& grid_;
+  Sharding sharding_;
+  std::vector<ElementRange> owned_;
+  Optimizer optimizer_;
+  std::vector<std::size_t> dense_, experts_;  // indices of the parameters
+  std::unique_ptr<GradientSync> dense_sync_, experts_sync_;
+  TrainedPart part_ = TrainedPart::kAll;
+};
+
+}  // namespace braid
