@@ -42,6 +42,11 @@ std::string activity_text() {
                                   : text(shared.activity, ", waiting for ", shared.operation);
 }
 
+std::string activity_alone() {
+  const std::lock_guard lock(activity().mutex);
+  return activity().activity;
+}
+
 void check(int result, const char* what) {
   if (result != MPI_SUCCESS) {
     char reason[MPI_MAX_ERROR_STRING];
@@ -138,6 +143,8 @@ class MpiPending : public Pending {
       }
       const std::chrono::duration<double> waited = Clock::now() - start;
       require(waited.count() < timeout,
+              activity_alone(),
+              ": ",
               what_,
               ": other ranks have not come for ",
               timeout,

@@ -57,6 +57,7 @@ Command train_command(CLI::App& app) {
     std::string config;
     std::vector<std::string> overlays, overrides;
     std::string resume = "auto";
+    int64_t stop_at_step = 0;
     bool help_config = false, dry_run = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -74,6 +75,11 @@ Command train_command(CLI::App& app) {
                    "auto = from the run's newest checkpoint, none = start again (an earlier run is "
                    "moved aside), or a checkpoint's folder")
       ->capture_default_str();
+  command
+      ->add_option("--stop-at-step",
+                   arguments->stop_at_step,
+                   "save and stop after this step, with status 0; the same command continues")
+      ->check(CLI::PositiveNumber);
   auto* help = command->add_flag(
       "--help-config", arguments->help_config, "print every key with default and meaning");
   command->add_flag("--dry-run",
@@ -83,8 +89,10 @@ Command train_command(CLI::App& app) {
       "Example:\n"
       "  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n"
       "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
-      "  braid train configs/quickstart.yaml --dry-run\n\n"
-      "Ctrl-C saves and exits with status 130; the same command continues.");
+      "  braid train configs/quickstart.yaml --dry-run\n"
+      "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
+      "Ctrl-C saves and exits with status 130; the same command continues. Under mpirun send SIGUSR1\n"
+      "to mpirun, or start it through scripts/mpirun.sh, which does.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
       throw CLI::RequiredError("config");
@@ -118,14 +126,19 @@ Command train_command(CLI::App& app) {
         }
         return 0;
       }
-      if (trainer.run([&interrupt] { return interrupt.signal() != 0; }) == TrainingEnd::kFinished) {
+      const auto stops = [&] {
+        return interrupt.signal() != 0 ||
+               (arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step);
+      };
+      if (trainer.run(stops) == TrainingEnd::kFinished) {
         return 0;
       }
       if (speaks) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
                   << std::endl;
       }
-      return interrupt.signal() == SIGTERM ? 143 : 130;
+      const bool planned = trainer.step() == arguments->stop_at_step;
+      return planned ? 0 : interrupt.signal() == SIGTERM ? 143 : 130;
     };
     return world ? ending_all_ranks_together(run_config, train) : train();
   };

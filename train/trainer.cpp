@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "core/file.h"
+#include "parallel/mpi_world.h"
 #include "train/memory.h"
 #include "train/parts.h"
 
@@ -14,6 +15,7 @@ namespace braid {
 
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   while (step_ < config_.train.max_steps && !any_rank(interrupted(), "whether to stop")) {
+    MpiWorld::set_activity(text("step ", step_ + 1));
     const auto start = std::chrono::steady_clock::now();
     const auto result = train_step();
     report(result, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

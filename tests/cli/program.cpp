@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <sstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -27,6 +28,7 @@ int occurrences(const std::string& text, const std::string& part) {
 // Between fork and exec: system calls only.
 [[noreturn]] void become(char* const* arguments,
                          char* const* environment,
+                         const char* program,
                          const char* folder,
                          int out,
                          int err,
@@ -40,7 +42,7 @@ int occurrences(const std::string& text, const std::string& part) {
     setrlimit(RLIMIT_FSIZE, &limit);
   }
   if (chdir(folder) == 0) {
-    execve(BRAID_PROGRAM, arguments, environment);
+    execve(program, arguments, environment);
   }
   _exit(127);
 }
@@ -61,15 +63,34 @@ Program::Program(const std::filesystem::path& folder,
                  const Options& options)
     : out_(folder / "standard-output"), err_(folder / "standard-error") {
   std::vector<std::string> words = {"braid"};
+  if (options.ranks > 0) {
+    words = {"mpirun",
+             "-n",
+             std::to_string(options.ranks),
+             "--oversubscribe",
+             "--bind-to",
+             "none",
+             BRAID_PROGRAM};
+  }
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment = {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
+  if (options.ranks > 0) {
+    environment.insert(environment.end(),
+                       {"OMPI_ALLOW_RUN_AS_ROOT=1",
+                        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+                        "PATH=/usr/bin:/bin",
+                        "HOME=/tmp"});
+  }
   const auto argv = pointers(words), envp = pointers(environment);
   const int out = open(out_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
   const int err = open(err_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
   require(out >= 0 && err >= 0, folder.string(), ": cannot be written");
   process_ = fork();
   if (process_ == 0) {
-    become(argv.data(), envp.data(), folder.c_str(), out, err, options.largest_file);
+    become(argv.data(),
+           envp.data(),
+           options.ranks > 0 ? BRAID_MPIRUN : BRAID_PROGRAM,
+           folder.c_str(), out, err, options.largest_file);
   }
   close(out);
   close(err);
@@ -98,6 +119,25 @@ void Program::wait_for(const std::string& part, int times) const {
 
 void Program::send(int signal) const {
   kill(process_, signal);
+}
+
+void Program::send_to_rank(int rank, int signal) const {
+  // mpirun's children tell their rank in their environment.
+  const auto wanted = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
+  const auto children =
+      read_file("/proc/" + std::to_string(process_) + "/task/" + std::to_string(process_) +
+                "/children");
+  std::istringstream pids(children);
+  for (pid_t pid = 0; pids >> pid;) {
+    std::istringstream variables(read_file("/proc/" + std::to_string(pid) + "/environ"));
+    for (std::string variable; std::getline(variables, variable, '\0');) {
+      if (variable == wanted) {
+        kill(pid, signal);
+        return;
+      }
+    }
+  }
+  ADD_FAILURE() << "there is no rank " << rank << " among " << children;
 }
 
 Outcome Program::finish() {

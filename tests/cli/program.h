@@ -20,6 +20,7 @@ class Program {
   struct Options {
     /// No file may grow beyond this, as on a disk that is full; 0 = no limit.
     uint64_t largest_file = 0;
+    int ranks = 0;  ///< as many processes under mpirun; 0 = one without it
   };
   Program(const std::filesystem::path& folder,
           const std::vector<std::string>& arguments,
@@ -33,6 +34,8 @@ class Program {
   /// ends, or a minute passes, before that.
   void wait_for(const std::string& part, int times = 1) const;
   void send(int signal) const;
+  /// To one of the ranks.
+  void send_to_rank(int rank, int signal) const;
   /// Waits for the end.
   Outcome finish();
 

@@ -1,0 +1,195 @@
+// Several ranks under mpirun: the same numbers as one, and an end for all when one fails.
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "checkpoint/history.h"
+#include "core/random.h"
+#include "tests/cli/cli_test.h"
+
+namespace braid {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+class Ranks : public testing::CliTest {
+ protected:
+  /// A run in float64 with packed documents, MTP and the balance loss, its sums in fixed order.
+  Strings command(const std::string& name, const Strings& settings = {}) const {
+    Strings words = {"train", "run.yaml"};
+    for (const std::string& setting : Strings{"run.name=" + name,
+                                              "train.dtype=float64",
+                                              "train.global_batch_size=8",
+                                              "train.micro_batch_size=2",
+                                              "train.max_steps=50",
+                                              "train.validate_every_steps=25",
+                                              "checkpoint.every_steps=20",
+                                              "checkpoint.keep_last=2",
+                                              "parallel.fixed_order=true",
+                                              "parallel.compare_every_steps=10",
+                                              "parallel.bucket_mib=1"}) {
+      words.insert(words.end(), {"--set", setting});
+    }
+    for (const auto& setting : settings) {
+      words.insert(words.end(), {"--set", setting});
+    }
+    return words;
+  }
+
+  void train_on(int ranks, const std::string& name, const Strings& settings = {}) const {
+    const auto outcome = braid(command(name, settings), {.ranks = ranks});
+    ASSERT_EQ(outcome.status, 0) << outcome.err << outcome.out;
+  }
+
+  /// Losses, norms and validation of every step within this relative distance; 0 = the same bits.
+  void expect_same_numbers(const std::string& got, const std::string& want, double tolerance) {
+    const auto a = testing::metrics_but_timings(config(got)),
+               b = testing::metrics_but_timings(config(want));
+    ASSERT_EQ(a.size(), b.size()) << got;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if (tolerance == 0) {
+        ASSERT_EQ(a[i], b[i]) << got;
+        continue;
+      }
+      for (const auto& [key, value] : b[i].items()) {
+        if (value.is_number() && key != "step" && a[i].contains(key)) {
+          const double x = a[i][key], y = value;
+          ASSERT_LE(std::abs(x - y), tolerance * std::max(1e-3, std::abs(y)))
+              << got << ", step " << b[i].at("step") << ", " << key;
+        }
+      }
+    }
+  }
+};
+
+struct Grid {
+  int ranks;
+  Strings settings;
+  double tolerance;  // of experts: their gradients are sums over tokens in another order
+};
+
+const std::vector<Grid> kGrids = {{2, {}, 0},
+                                  {4, {"optimizer.zero_group=2"}, 0},
+                                  {2, {"parallel.expert=2"}, 1e-9},
+                                  {4, {"parallel.expert=4", "optimizer.zero_group=4"}, 1e-9},
+                                  {4, {"parallel.expert=2", "optimizer.zero_group=4"}, 1e-9}};
+
+TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
+  const Strings adamw = {"optimizer.groups=[{match: '*', optimizer: adamw}]"};
+  for (const auto& optimizer : {Strings{}, adamw}) {
+    const std::string kind = optimizer.empty() ? "muon" : "adamw";
+    train_on(0, kind, optimizer);
+    for (std::size_t i = 0; i < kGrids.size(); ++i) {
+      auto settings = kGrids[i].settings;
+      settings.insert(settings.end(), optimizer.begin(), optimizer.end());
+      const auto name = text(kind, "-grid-", i);
+      train_on(kGrids[i].ranks, name, settings);
+      expect_same_numbers(name, kind, kGrids[i].tolerance);
+    }
+  }
+}
+
+TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
+  train_on(0, "whole");
+  struct Stage {
+    int ranks, until;
+    Strings settings;
+  };
+  const std::vector<std::vector<Stage>> journeys = {
+      {{0, 13, {}}, {4, 31, {"optimizer.zero_group=4"}}, {2, 50, {"optimizer.zero_group=2"}}},
+      {{2, 17, {"parallel.expert=2"}},
+       {4, 33, {"parallel.expert=4", "optimizer.zero_group=2"}},
+       {0, 50, {}}},
+      {{4, 24, {"parallel.expert=2", "optimizer.zero_group=4"}}, {2, 50, {}}}};
+  for (std::size_t j = 0; j < journeys.size(); ++j) {
+    const auto name = text("journey-", j);
+    for (const auto& [ranks, until, settings] : journeys[j]) {
+      // The schedule is the whole run's: stopped as a scheduler stops it.
+      auto command_line = command(name, settings);
+      command_line.insert(command_line.end(), {"--stop-at-step", std::to_string(until)});
+      const auto outcome = braid(command_line, {.ranks = ranks});
+      ASSERT_EQ(outcome.status, 0) << outcome.err;
+    }
+    expect_same_numbers(name, "whole", j == 0 ? 0 : 1e-9);
+  }
+}
+
+TEST_F(Ranks, CheckpointsOfSeveralRanksAreWholeForEveryCommand) {
+  train_on(4, "run", {"parallel.expert=2", "optimizer.zero_group=4", "train.max_steps=5"});
+  const auto run = config("run").run_dir().string();
+  const auto verified = braid({"inspect", run, "--verify"});
+  EXPECT_EQ(verified.status, 0) << verified.out << verified.err;
+  const auto evaluated = braid({"evaluate", run, "--data", "corpus.txt"});
+  EXPECT_EQ(evaluated.status, 0) << evaluated.err;
+  const auto folder = testing::newest_checkpoint(config("run"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "shard-00003-of-00004.h5"));
+  std::filesystem::remove(folder / "shard-00002-of-00004.h5");
+  testing::expect_error(braid({"evaluate", folder.string(), "--data", "corpus.txt"}),
+                        {"shard-00002-of-00004.h5", "is missing"});
+}
+
+TEST_F(Ranks, OneKilledRankEndsAllAndTheRunContinues) {
+  train_on(0, "whole");
+  for (uint64_t kill = 0; kill < 4; ++kill) {
+    testing::Program program(folder_, command("run", {"checkpoint.every_steps=3"}), {.ranks = 2});
+    program.wait_for("memory at");
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(random_bits(random_key(kill, "kill"), 0) % 300));
+    program.send_to_rank(static_cast<int>(kill % 2), SIGKILL);
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_NE(program.finish().status, 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  }
+  train_on(2, "run", {"checkpoint.every_steps=3"});
+  expect_same_numbers("run", "whole", 0);
+}
+
+TEST_F(Ranks, AStuckRankIsNamedAndEndsTheRun) {
+  testing::Program program(
+      folder_, command("run",
+              {"parallel.timeout_seconds=1", "train.max_steps=100000", "train.global_batch_size=6"}), {.ranks = 3});
+  program.wait_for("memory at");
+  program.send_to_rank(2, SIGSTOP);
+  const auto outcome = program.finish();
+  EXPECT_NE(outcome.status, 0);
+  testing::expect_mentions(outcome.err,
+                           {"braid: rank 0: step ",
+                            "other ranks have not come for 1 s",
+                            "rank 2: does not answer",
+                            "rank 1: step "});
+  EXPECT_TRUE(std::filesystem::exists(config("run").run_dir() / "error-rank-0.txt"));
+}
+
+TEST_F(Ranks, SigUsr1ToMpirunSavesAndStops) {
+  train_on(0, "whole");
+  testing::Program program(folder_, command("run"), {.ranks = 2});
+  program.wait_for("memory at");
+  program.send(SIGUSR1);
+  const auto outcome = program.finish();
+  EXPECT_EQ(outcome.status, 130) << outcome.err;
+  testing::expect_mentions(outcome.out, {"| saved ", "the same command continues"});
+  train_on(2, "run");
+  expect_same_numbers("run", "whole", 0);
+}
+
+// Said once, whoever finds it.
+TEST_F(Ranks, GridsThatCannotBeAreRefusedWithTheChoices) {
+  const std::vector<std::pair<Strings, Strings>> cases = {
+      {{"parallel.expert=3"}, {"parallel.expert", "possible here: 1, 2"}},
+      {{"parallel.context=4"}, {"parallel.context", "possible here: 1, 2"}},
+      {{"optimizer.zero_group=4"}, {"optimizer.zero_group", "does not divide 2 ranks"}},
+      {{"train.global_batch_size=7", "train.micro_batch_size=1"},
+       {"train.global_batch_size", "2 data-parallel ranks", "6, 8"}}};
+  for (const auto& [settings, parts] : cases) {
+    const auto outcome = braid(command("run", settings), {.ranks = 2});
+    EXPECT_NE(outcome.status, 0);
+    testing::expect_mentions(outcome.err, parts);
+    const auto first = outcome.err.find("braid: ");
+    EXPECT_EQ(outcome.err.find("braid: ", first + 1), std::string::npos) << outcome.err;
+  }
+}
+
+}  // namespace
+}  // namespace braid
