@@ -18,7 +18,8 @@ class ErrorOfAnotherRank : public Error {
   using Error::Error;
 };
 
-/// A collective operation under way. Its tensors must not be touched before wait() returns.
+/// A collective operation under way. It keeps its tensors, which must not be touched, until wait()
+/// returns.
 class Pending {
  public:
   virtual ~Pending() = default;

@@ -157,6 +157,7 @@ class MpiPending : public Pending {
       }
     }
     --operations_under_way;
+    kept_.clear();  // autograd may keep this object for as long as one of them
     const std::lock_guard lock(shared.mutex);
     shared.operation.clear();
   }

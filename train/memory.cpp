@@ -7,6 +7,9 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <malloc.h>
+#include <unistd.h>
+
+#include "core/kept_memory.h"
 
 namespace braid {
 namespace {
@@ -20,8 +23,21 @@ void count(int64_t bytes) {
   }
 }
 
+KeptMemory& kept_memory() {
+  // Four times the machine's memory: room for blocks that lie awkwardly. It outlives every tensor.
+  static auto* memory =
+      new KeptMemory(4 * static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
+  return *memory;
+}
+
 void release(void* data) {
-  if (data != nullptr) {
+  if (data == nullptr) {
+    return;
+  }
+  if (const std::size_t size = kept_memory().give_back(data); size > 0) {
+    count(-static_cast<int64_t>(size));
+  } else {
     count(-static_cast<int64_t>(malloc_usable_size(data)));
     c10::free_cpu(data);
   }
@@ -29,6 +45,12 @@ void release(void* data) {
 
 struct CountingAllocator final : c10::Allocator {
   at::DataPtr allocate(std::size_t bytes) override {
+    if (bytes >= KeptMemory::kSmallest) {
+      if (void* data = kept_memory().take(bytes); data != nullptr) {
+        count(static_cast<int64_t>((bytes + 4095) / 4096 * 4096));
+        return {data, data, &release, at::Device(at::kCPU)};
+      }
+    }
     void* data = c10::alloc_cpu(bytes);
     if (data != nullptr) {
       count(static_cast<int64_t>(malloc_usable_size(data)));

@@ -4,10 +4,11 @@
 
 namespace braid {
 
-/// Bytes of all CPU tensors of the process, counted where LibTorch allocates them.
+/// Bytes of all CPU tensors of the process, counted where LibTorch allocates them, and kept for the
+/// next tensor where they are many (core/kept_memory.h).
 class TensorMemory {
  public:
-  /// Starts counting (once per process); tensors that exist already are not seen.
+  /// Starts (once per process); tensors that exist already are not seen.
   static void watch();
   static int64_t now();
   /// The largest now() since the last call, or since watch().
