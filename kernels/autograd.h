@@ -6,6 +6,9 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "core/error.h"
+#include "kernels/bfloat16.h"
+
 namespace braid {
 
 using torch::autograd::AutogradContext;
@@ -20,6 +23,25 @@ void with_wide_type(at::ScalarType type, const F& f) {
   } else {
     f(float{});
   }
+}
+
+/// Calls f(E{}, T{}): the type of activations as kernels see it, and its wide type.
+template <class F>
+void with_activation_type(at::ScalarType type, const F& f) {
+  if (type == at::kDouble) {
+    f(double{}, double{});
+  } else if (type == at::kFloat) {
+    f(float{}, float{});
+  } else {
+    require(type == at::kBFloat16, "kernels take float64, float32 and bfloat16, not ", type);
+    f(Bfloat16{}, float{});
+  }
+}
+
+/// The elements of a tensor, or null of an undefined one.
+template <class E>
+E* data(const at::Tensor& t) {
+  return t.defined() ? static_cast<E*>(t.mutable_data_ptr()) : nullptr;
 }
 
 /// Splits `count` rows among the threads; `work` is the cost of one row in about nanoseconds.

@@ -1,14 +1,10 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu_isa.h"
 
 namespace braid {
-
-/// The upper half of a float, rounded to nearest even.
-struct Bfloat16 {
-  uint16_t bits;
-};
 
 /// codec.h on one row.  T, the type of the arithmetic, is float or double; Out is T or Bfloat16.
 /// scales: one T for each 128 (FP8) or 32 (FP4) columns, beginning with the first column's.

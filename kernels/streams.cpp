@@ -3,49 +3,12 @@
 #include <ATen/ATen.h>
 
 #include "core/sizes.h"
-#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/streams_cpu.h"
 
 namespace braid {
 namespace {
-
-// With r = 1 / rms(f) and m = r (f fn^T): df = (r dm) fn - f r^2 / (M D) sum(dm m).
-class ProjectFunction : public Function<ProjectFunction> {
- public:
-  static at::Tensor forward(AutogradContext* ctx,
-                            const at::Tensor& given_f,
-                            const at::Tensor& fn,
-                            double eps) {
-    const auto f = given_f.contiguous();
-    const int64_t tokens = f.size(0), width = f.size(1);
-    auto inverse_rms = at::empty({tokens, 1}, f.options());
-    with_wide_type(f.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      parallel_rows(tokens, width / 8, [&](int64_t begin, int64_t end) {
-        const T* rows = f.data_ptr<T>() + begin * width;
-        BRAID_CPU(row_products<T>)
-        (rows, rows, inverse_rms.data_ptr<T>() + begin, end - begin, width);
-      });
-    });
-    inverse_rms.div_(width).add_(eps).rsqrt_();
-    const auto m = multiplied(f, fn.t()).mul_(inverse_rms);
-    ctx->save_for_backward({f, fn, inverse_rms, m});
-    return m;
-  }
-
-  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    const auto saved = ctx->get_saved_variables();
-    const auto &f = saved[0], &fn = saved[1], &inverse_rms = saved[2], &m = saved[3];
-    const auto &dm = gradients[0], scaled = dm * inverse_rms;
-    const auto shift = (dm * m).sum(-1, true).mul_(inverse_rms.square()).div_(-f.size(1));
-    return {multiplied(scaled, fn).addcmul_(f, shift),
-            multiplied(scaled.t(), f),
-            at::Tensor()};  // eps has none
-  }
-};
 
 class CollapseFunction : public Function<CollapseFunction> {
  public:
@@ -108,15 +71,16 @@ class ExpandFunction : public Function<ExpandFunction> {
     const auto post = given_post.contiguous(), mix = given_mix.contiguous();
     const int64_t M = X.size(-2), D = X.size(-1);
     auto out = at::empty_like(X);
-    with_wide_type(X.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      parallel_rows(y.numel() / D, M * M * D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_forward<T>)
-        (X.data_ptr<T>() + begin * M * D,
-         y.data_ptr<T>() + begin * D,
-         post.data_ptr<T>() + begin * M,
-         mix.data_ptr<T>() + begin * M * M,
-         out.data_ptr<T>() + begin * M * D,
+    with_activation_type(X.scalar_type(), [&](auto e, auto t) {
+      using E = decltype(e);
+      using T = decltype(t);
+      parallel_rows(y.numel() / D, M * M * D / 16, [&](int64_t begin, int64_t end) {
+        BRAID_CPU(expand_forward<E, T>)
+        (data<E>(X) + begin * M * D,
+         data<E>(y) + begin * D,
+         data<T>(post) + begin * M,
+         data<T>(mix) + begin * M * M,
+         data<E>(out) + begin * M * D,
          end - begin,
          M,
          D);
@@ -133,19 +97,20 @@ class ExpandFunction : public Function<ExpandFunction> {
     auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post),
          dmix = at::empty_like(mix);
     const int64_t M = X.size(-2), D = X.size(-1);
-    with_wide_type(X.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      parallel_rows(y.numel() / D, M * M * D / 2, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_backward<T>)
-        (X.data_ptr<T>() + begin * M * D,
-         y.data_ptr<T>() + begin * D,
-         post.data_ptr<T>() + begin * M,
-         mix.data_ptr<T>() + begin * M * M,
-         dout.data_ptr<T>() + begin * M * D,
-         dX.data_ptr<T>() + begin * M * D,
-         dy.data_ptr<T>() + begin * D,
-         dpost.data_ptr<T>() + begin * M,
-         dmix.data_ptr<T>() + begin * M * M,
+    with_activation_type(X.scalar_type(), [&](auto e, auto t) {
+      using E = decltype(e);
+      using T = decltype(t);
+      parallel_rows(y.numel() / D, M * M * D / 8, [&](int64_t begin, int64_t end) {
+        BRAID_CPU(expand_backward<E, T>)
+        (data<E>(X) + begin * M * D,
+         data<E>(y) + begin * D,
+         data<T>(post) + begin * M,
+         data<T>(mix) + begin * M * M,
+         data<E>(dout) + begin * M * D,
+         data<E>(dX) + begin * M * D,
+         data<E>(dy) + begin * D,
+         data<T>(dpost) + begin * M,
+         data<T>(dmix) + begin * M * M,
          end - begin,
          M,
          D);
@@ -156,21 +121,6 @@ class ExpandFunction : public Function<ExpandFunction> {
 };
 
 }  // namespace
-
-// Narrow streams are widened around the kernel: the arithmetic and its gradients are wide either
-// way.
-at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double eps) {
-  const int64_t width = X_TMD.size(-2) * X_TMD.size(-1);
-  require(fn.dim() == 2 && fn.size(1) == width,
-          "[project_streams] streams are ",
-          X_TMD.sizes(),
-          ", fn ",
-          fn.sizes());
-  auto shape = X_TMD.sizes().slice(0, X_TMD.dim() - 2).vec();
-  shape.push_back(fn.size(0));
-  const auto f = widened(X_TMD).reshape({-1, width});
-  return ProjectFunction::apply(f, fn.to(f.scalar_type()), eps).view(shape);
-}
 
 at::Tensor collapse_streams(const at::Tensor& X_TMD, const at::Tensor& pre_TM) {
   require(pre_TM.sizes() == X_TMD.sizes().slice(0, X_TMD.dim() - 1),
@@ -185,6 +135,7 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
                           const at::Tensor& y_TD,
                           const at::Tensor& post_TM,
                           const at::Tensor& mix_TMM) {
+  // Narrow streams are widened in the kernel.
   const auto streams = X_TMD.sizes();
   auto output = streams.vec(), mixing = streams.vec();
   output.erase(output.end() - 2);
@@ -199,8 +150,7 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
           post_TM.sizes(),
           ", the mixing ",
           mix_TMM.sizes());
-  return ExpandFunction::apply(widened(X_TMD), widened(y_TD), post_TM, mix_TMM)
-      .to(X_TMD.scalar_type());
+  return ExpandFunction::apply(X_TMD, y_TD, post_TM, mix_TMM);
 }
 
 }  // namespace braid

@@ -3,12 +3,6 @@
 
 namespace braid {
 
-/// m_TK = (f fn^T) / sqrt(mean(f^2) + eps) with f the M streams of a token one after another: the
-/// RMS norm of mHC, applied after the projection.  X_TMD any float type, fn [K, M D] its master
-/// weight; wide arithmetic and result.  Source: release code; equals arXiv:2512.24880 eq. 7.
-/// Gradients: X, fn.
-at::Tensor project_streams(const at::Tensor& X_TMD, const at::Tensor& fn, double eps);
-
 /// Collapses residual streams into a sublayer's input: x_TD = sum_s pre[s] X[s].
 /// X_TMD any float type, pre_TM wide; the sum is wide, the result has X's type.
 /// Source: architecture of mHC (arXiv:2512.24880 eq. 3).  Gradients: X, pre.
@@ -23,7 +17,6 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
                           const at::Tensor& mix_TMM);
 
 /// The same in plain LibTorch.
-at::Tensor project_streams_reference(const at::Tensor& X_TMD, const at::Tensor& fn, double eps);
 at::Tensor collapse_streams_reference(const at::Tensor& X_TMD, const at::Tensor& pre_TM);
 at::Tensor expand_streams_reference(const at::Tensor& X_TMD,
                                     const at::Tensor& y_TD,

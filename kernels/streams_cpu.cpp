@@ -2,6 +2,7 @@
 #include "kernels/streams_cpu.h"
 
 #include "kernels/cpu_loops.h"
+#include "kernels/lanes.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
@@ -37,52 +38,170 @@ void collapse_backward(
   }
 }
 
-template <class T>
-void expand_forward(const T* X,
-                    const T* y,
-                    const T* post,
-                    const T* mix,
-                    T* out,
-                    int64_t tokens,
-                    int64_t M,
-                    int64_t D) {
-  for (int64_t t = 0; t < tokens; ++t, X += M * D, out += M * D, y += D, post += M, mix += M * M) {
+namespace {
+
+// The number of streams: one that the compiler knows, so that a token's sums stay in registers, or
+// (0) the given one.
+template <int kM>
+int64_t streams(int64_t given) {
+  return kM > 0 ? kM : given;
+}
+
+template <int kM, class E, class T>
+void expand_token(
+    const E* X, const E* y, const T* post, const T* mix, E* out, int64_t given_M, int64_t D) {
+  const int64_t M = streams<kM>(given_M);
+  for_lanes<T>(D, [&](auto v, int64_t i) {
+    using V = decltype(v);
+    const V y_i = load<V>(y + i);
     for (int64_t k = 0; k < M; ++k) {
-      scaled<false>(y, post[k], out + k * D, D);
+      V sum = post[k] * y_i;
       for (int64_t j = 0; j < M; ++j) {
-        scaled<true>(X + j * D, mix[j * M + k], out + k * D, D);
+        sum += mix[j * M + k] * load<V>(X + j * D + i);
       }
+      store(sum, out + k * D + i);
+    }
+  });
+}
+
+template <class T>
+void add_lanes(const Vector<T>& product, Vector<T>& lanes, T&) {
+  lanes += product;
+}
+template <class T>
+void add_lanes(const T& product, Vector<T>&, T& rest) {
+  rest += product;
+}
+
+// kM streams, all their sums at once.
+template <int kM, class E, class T>
+void expand_token_backward(const E* X,
+                           const E* y,
+                           const T* post,
+                           const T* mix,
+                           const E* dout,
+                           E* dX,
+                           E* dy,
+                           T* dpost,
+                           T* dmix,
+                           int64_t D) {
+  Vector<T> mix_lanes[kM * kM] = {}, post_lanes[kM] = {};
+  T mix_rest[kM * kM] = {}, post_rest[kM] = {};
+  for_lanes<T>(D, [&](auto v, int64_t i) {
+    using V = decltype(v);
+    V d[kM];
+    for (int k = 0; k < kM; ++k) {
+      d[k] = load<V>(dout + k * D + i);
+    }
+    const V y_i = load<V>(y + i);
+    V dy_i = post[0] * d[0];
+    for (int k = 1; k < kM; ++k) {
+      dy_i += post[k] * d[k];
+    }
+    store(dy_i, dy + i);
+    for (int k = 0; k < kM; ++k) {
+      add_lanes<T>(y_i * d[k], post_lanes[k], post_rest[k]);
+    }
+    for (int j = 0; j < kM; ++j) {
+      const V x = load<V>(X + j * D + i);
+      V sum = mix[j * kM] * d[0];
+      for (int k = 1; k < kM; ++k) {
+        sum += mix[j * kM + k] * d[k];
+      }
+      store(sum, dX + j * D + i);
+      for (int k = 0; k < kM; ++k) {
+        add_lanes<T>(x * d[k], mix_lanes[j * kM + k], mix_rest[j * kM + k]);
+      }
+    }
+  });
+  for (int k = 0; k < kM; ++k) {
+    dpost[k] = sum_of<T>(post_lanes[k]) + post_rest[k];
+  }
+  for (int i = 0; i < kM * kM; ++i) {
+    dmix[i] = sum_of<T>(mix_lanes[i]) + mix_rest[i];
+  }
+}
+
+// Any number of streams: one sum after the other.
+template <class E, class T>
+void expand_token_backward(const E* X,
+                           const E* y,
+                           const T* post,
+                           const T* mix,
+                           const E* dout,
+                           E* dX,
+                           E* dy,
+                           T* dpost,
+                           T* dmix,
+                           int64_t M,
+                           int64_t D) {
+  const auto weighted = [&](const T* weights, E* into) {
+    for_lanes<T>(D, [&](auto v, int64_t i) {
+      using V = decltype(v);
+      V sum = weights[0] * load<V>(dout + i);
+      for (int64_t k = 1; k < M; ++k) {
+        sum += weights[k] * load<V>(dout + k * D + i);
+      }
+      store(sum, into + i);
+    });
+  };
+  const auto product = [&](const E* a, const E* b) {
+    Vector<T> lanes = {};
+    T rest = 0;
+    for_lanes<T>(D, [&](auto v, int64_t i) {
+      using V = decltype(v);
+      add_lanes<T>(load<V>(a + i) * load<V>(b + i), lanes, rest);
+    });
+    return sum_of<T>(lanes) + rest;
+  };
+  weighted(post, dy);
+  for (int64_t j = 0; j < M; ++j) {
+    weighted(mix + j * M, dX + j * D);
+    dpost[j] = product(y, dout + j * D);
+    for (int64_t k = 0; k < M; ++k) {
+      dmix[j * M + k] = product(X + j * D, dout + k * D);
     }
   }
 }
 
-template <class T>
-void expand_backward(const T* X,
-                     const T* y,
+}  // namespace
+
+template <class E, class T>
+void expand_forward(const E* X,
+                    const E* y,
+                    const T* post,
+                    const T* mix,
+                    E* out,
+                    int64_t tokens,
+                    int64_t M,
+                    int64_t D) {
+  for (int64_t t = 0; t < tokens; ++t, X += M * D, out += M * D, y += D, post += M, mix += M * M) {
+    if (M == 4) {
+      expand_token<4>(X, y, post, mix, out, M, D);
+    } else {
+      expand_token<0>(X, y, post, mix, out, M, D);
+    }
+  }
+}
+
+template <class E, class T>
+void expand_backward(const E* X,
+                     const E* y,
                      const T* post,
                      const T* mix,
-                     const T* dout,
-                     T* dX,
-                     T* dy,
+                     const E* dout,
+                     E* dX,
+                     E* dy,
                      T* dpost,
                      T* dmix,
                      int64_t tokens,
                      int64_t M,
                      int64_t D) {
   for (int64_t t = 0; t < tokens; ++t) {
-    scaled<false>(dout, post[0], dy, D);
-    for (int64_t k = 1; k < M; ++k) {
-      scaled<true>(dout + k * D, post[k], dy, D);
-    }
-    for (int64_t j = 0; j < M; ++j) {
-      scaled<false>(dout, mix[j * M], dX + j * D, D);
-      for (int64_t k = 1; k < M; ++k) {
-        scaled<true>(dout + k * D, mix[j * M + k], dX + j * D, D);
-      }
-      for (int64_t k = 0; k < M; ++k) {
-        dmix[j * M + k] = dot(X + j * D, dout + k * D, D);
-      }
-      dpost[j] = dot(y, dout + j * D, D);
+    if (M == 4) {
+      expand_token_backward<4>(X, y, post, mix, dout, dX, dy, dpost, dmix, D);
+    } else {
+      expand_token_backward(X, y, post, mix, dout, dX, dy, dpost, dmix, M, D);
     }
     X += M * D, dX += M * D, dout += M * D, y += D, dy += D, post += M, dpost += M, mix += M * M,
         dmix += M * M;
@@ -91,24 +210,28 @@ void expand_backward(const T* X,
 
 #define BRAID_INSTANTIATE(T)                                                         \
   template void collapse_forward(const T*, const T*, T*, int64_t, int64_t, int64_t); \
-  template void collapse_backward(                                                   \
-      const T*, const T*, const T*, T*, T*, int64_t, int64_t, int64_t);              \
-  template void expand_forward(                                                      \
-      const T*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t);        \
-  template void expand_backward(const T*,                                            \
-                                const T*,                                            \
-                                const T*,                                            \
-                                const T*,                                            \
-                                const T*,                                            \
-                                T*,                                                  \
-                                T*,                                                  \
-                                T*,                                                  \
-                                T*,                                                  \
-                                int64_t,                                             \
-                                int64_t,                                             \
-                                int64_t);
+  template void collapse_backward(const T*, const T*, const T*, T*, T*, int64_t, int64_t, int64_t);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
+#undef BRAID_INSTANTIATE
+#define BRAID_INSTANTIATE(E, T)                                               \
+  template void expand_forward(                                               \
+      const E*, const E*, const T*, const T*, E*, int64_t, int64_t, int64_t); \
+  template void expand_backward(const E*,                                     \
+                                const E*,                                     \
+                                const T*,                                     \
+                                const T*,                                     \
+                                const E*,                                     \
+                                E*,                                           \
+                                E*,                                           \
+                                T*,                                           \
+                                T*,                                           \
+                                int64_t,                                      \
+                                int64_t,                                      \
+                                int64_t);
+BRAID_INSTANTIATE(Bfloat16, float)
+BRAID_INSTANTIATE(float, float)
+BRAID_INSTANTIATE(double, double)
 #undef BRAID_INSTANTIATE
 
 }  // namespace braid::BRAID_CPU_ISA

@@ -2,14 +2,8 @@
 
 #include "kernels/precision.h"
 #include "kernels/streams.h"
-#include "kernels/weight.h"
 
 namespace braid {
-
-at::Tensor project_streams_reference(const at::Tensor& X_TMD, const at::Tensor& fn, double eps) {
-  const auto f = widened(X_TMD).flatten(-2);
-  return project(f, fn) * (f.square().mean(-1, true) + eps).rsqrt();
-}
 
 at::Tensor collapse_streams_reference(const at::Tensor& X_TMD, const at::Tensor& pre_TM) {
   return (pre_TM.unsqueeze(-1) * widened(X_TMD)).sum(-2).to(X_TMD.scalar_type());

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/rms_norm.h"
-
 namespace braid {
 
 Block::Block(const Scope& scope,
@@ -11,8 +9,7 @@ Block::Block(const Scope& scope,
              const LayerConfig& layer,
              int64_t index,
              const ModelRanks& ranks)
-    : eps_(config.rms_norm_eps),
-      hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
+    : hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
       hc_ffn_(make_residual(scope, "hc_ffn", config, 2 * index + 1)),
       attn_norm_(scope.constant("attn_norm.weight", {config.hidden_size}, 1)),
       ffn_norm_(scope.constant("ffn_norm.weight", {config.hidden_size}, 1)),
@@ -24,28 +21,26 @@ Block::Output Block::attend(const at::Tensor& X_BSMD,
                             const PassOptions& options,
                             AttentionState* state,
                             LayerObservation* observation) const {
-  const auto mixing = hc_attn_->mixing(X_BSMD);
-  const auto h_BSD = rms_norm(hc_attn_->collapse(X_BSMD, mixing), attn_norm_, eps_);
-  const auto attended = attn_.forward(h_BSD, geometry, options, state);
+  const auto entered = hc_attn_->enter(X_BSMD, attn_norm_);
+  const auto attended = attn_.forward(entered.h_TD, geometry, options, state);
   if (observation != nullptr) {
     observation->indexer_recall_sum = attended.indexer_recall_sum;
   }
-  return {hc_attn_->expand(X_BSMD, attended.y_BSD, mixing), attended.indexer_kl_sum};
+  return {hc_attn_->leave(entered, attended.y_BSD), attended.indexer_kl_sum};
 }
 
 Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
                                      const Tokens& tokens,
                                      const PassOptions& options,
                                      LayerObservation* observation) const {
-  const auto mixing = hc_ffn_->mixing(X_BSMD);
-  const auto x_BSD = rms_norm(hc_ffn_->collapse(X_BSMD, mixing), ffn_norm_, eps_);
-  const auto consulted = ffn_.forward(x_BSD, tokens.ids_BS);
+  const auto entered = hc_ffn_->enter(X_BSMD, ffn_norm_);
+  const auto consulted = ffn_.forward(entered.h_TD, tokens.ids_BS);
   const auto& routing = consulted.routing;
   if (observation != nullptr) {
     observation->load_E = expert_load(routing, tokens.documents_BS);
   }
   const bool has_loss = options.balance_loss && ffn_.router().bias().defined();
-  return {hc_ffn_->expand(X_BSMD, consulted.y_BSD, mixing),
+  return {hc_ffn_->leave(entered, consulted.y_BSD),
           has_loss ? balance_loss_sum(routing, tokens.documents_BS) : at::Tensor()};
 }
 

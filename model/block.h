@@ -44,7 +44,6 @@ class Block {
   const Moe& ffn() const { return ffn_; }
 
  private:
-  double eps_;
   std::unique_ptr<Residual> hc_attn_, hc_ffn_;
   at::Tensor attn_norm_, ffn_norm_;
   Attention attn_;

@@ -43,7 +43,7 @@ at::Tensor Mtp::entered(const at::Tensor& streams_BSMD,
 }
 
 at::Tensor Mtp::left(const at::Tensor& X_BSMD) const {
-  return rms_norm(head_.forward(X_BSMD), norm_, eps_);
+  return head_.forward(X_BSMD, norm_);
 }
 
 at::Tensor next_ids(const at::Tensor& ids_BS, const at::Tensor& documents_BS) {

@@ -5,24 +5,29 @@
 #include "core/sizes.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
-#include "kernels/sinkhorn.h"
 #include "kernels/streams.h"
 
 namespace braid {
 namespace {
 
+MhcOptions mhc_options(const ModelConfig& config) {
+  return {config.hc_sinkhorn_iters, config.hc_eps, config.rms_norm_eps};
+}
+
 // One stream; the sublayer's output is added to it.
 class PlainResidual : public Residual {
  public:
-  Mixing mixing(const at::Tensor&) const override { return {}; }
-  at::Tensor collapse(const at::Tensor& X_BS1D, const Mixing&) const override {
-    return X_BS1D.squeeze(2);
+  explicit PlainResidual(const ModelConfig& config) : eps_(config.rms_norm_eps) {}
+
+  EnteredStreams enter(const at::Tensor& X_BS1D, const at::Tensor& norm_D) const override {
+    return {rms_norm(X_BS1D.squeeze(2), norm_D, eps_), X_BS1D, {}, {}, {}};
   }
-  at::Tensor expand(const at::Tensor& X_BS1D,
-                    const at::Tensor& y_BSD,
-                    const Mixing&) const override {
-    return X_BS1D + y_BSD.unsqueeze(2);
+  at::Tensor leave(const EnteredStreams& entered, const at::Tensor& y_BSD) const override {
+    return entered.X_TMD + y_BSD.unsqueeze(2);
   }
+
+ private:
+  double eps_;
 };
 
 // Hyper-connections in their dynamic form (arXiv:2409.19606): unconstrained mixing.
@@ -47,13 +52,18 @@ class HyperConnection : public Residual {
     s_b_ = scope.constant(name + "_s_b", {}, 0.01);
   }
 
-  Mixing mixing(const at::Tensor& X_BSMD) const override {
+  EnteredStreams enter(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const override {
     const auto type = wide_type(X_BSMD);
     const auto wide = [type](const at::Tensor& parameter) { return parameter.to(type); };
     const auto u_BSMD = rms_norm(widened(X_BSMD), norm_, eps_);
     const auto A = wide(A0_) + wide(s_a_) * at::matmul(u_BSMD, wide(W_a_)).tanh();
     const auto b = wide(b0_) + wide(s_b_) * at::matmul(u_BSMD, wide(w_b_)).tanh();
-    return {A.select(-1, 0), b, A.narrow(-1, 1, X_BSMD.size(2))};
+    const auto pre = A.select(-1, 0);
+    return {rms_norm(collapse_streams(X_BSMD, pre), norm_D, eps_),
+            X_BSMD,
+            pre.detach(),
+            b,
+            A.narrow(-1, 1, X_BSMD.size(2))};
   }
 
  private:
@@ -69,14 +79,11 @@ class ManifoldHyperConnection : public Residual {
                           const std::string& name,
                           const ModelConfig& config,
                           int64_t index)
-      : streams_(config.hc_mult),
-        iterations_(config.hc_sinkhorn_iters),
-        hc_eps_(config.hc_eps),
-        norm_eps_(config.rms_norm_eps) {
-    const int64_t M = streams_, rows = (2 + M) * M;
+      : options_(mhc_options(config)) {
+    const int64_t M = config.hc_mult, rows = (2 + M) * M;
     const bool identity = config.mhc_init == MhcInit::kIdentity;
-    fn_ = scope.normal(name + "_fn", {rows, M * config.hidden_size});
-    base_ = scope.filled(name + "_base", {rows}, [M, index, identity](int64_t row) {
+    weights_.fn = scope.normal(name + "_fn", {rows, M * config.hidden_size});
+    weights_.base_K = scope.filled(name + "_base", {rows}, [M, index, identity](int64_t row) {
       if (!identity) {
         return 0.0;
       }
@@ -89,26 +96,16 @@ class ManifoldHyperConnection : public Residual {
       const int64_t j = (row - 2 * M) / M, k = (row - 2 * M) % M;
       return j == k ? 3.0 : -3.0;
     });
-    scale_ = scope.constant(name + "_scale", {3}, identity ? 0.01 : 1.0);
+    weights_.scale_3 = scope.constant(name + "_scale", {3}, identity ? 0.01 : 1.0);
   }
 
-  Mixing mixing(const at::Tensor& X_BSMD) const override {
-    const int64_t M = streams_;
-    const auto m = project_streams(X_BSMD, fn_, norm_eps_);
-    const auto base = base_.to(m.scalar_type()), scale = scale_.to(m.scalar_type());
-    const auto part = [&](int64_t group, int64_t first, int64_t count) {
-      return m.narrow(-1, first, count) * scale[group] + base.narrow(0, first, count);
-    };
-    const auto logits = part(2, 2 * M, M * M).unflatten(-1, {M, M});
-    return {part(0, 0, M).sigmoid() + hc_eps_,
-            2 * part(1, M, M).sigmoid(),
-            sinkhorn(logits, iterations_, hc_eps_)};
+  EnteredStreams enter(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const override {
+    return enter_streams(X_BSMD, weights_, norm_D, options_);
   }
 
  private:
-  int64_t streams_, iterations_;
-  double hc_eps_, norm_eps_;
-  at::Tensor fn_, base_, scale_;
+  MhcOptions options_;
+  MhcWeights weights_;
 };
 
 // Adds halves, so that the mean of equal streams is exact when their number is a power of two: an
@@ -123,14 +120,8 @@ at::Tensor stream_mean(const at::Tensor& X_BSMD) {
 
 }  // namespace
 
-at::Tensor Residual::collapse(const at::Tensor& X_BSMD, const Mixing& mixing) const {
-  return collapse_streams(X_BSMD, mixing.pre_BSM);
-}
-
-at::Tensor Residual::expand(const at::Tensor& X_BSMD,
-                            const at::Tensor& y_BSD,
-                            const Mixing& mixing) const {
-  return expand_streams(X_BSMD, y_BSD, mixing.post_BSM, mixing.mix_BSMM);
+at::Tensor Residual::leave(const EnteredStreams& entered, const at::Tensor& y_BSD) const {
+  return expand_streams(entered.X_TMD, y_BSD, entered.post_TM, entered.mix_TMM);
 }
 
 std::unique_ptr<Residual> make_residual(const Scope& scope,
@@ -139,7 +130,7 @@ std::unique_ptr<Residual> make_residual(const Scope& scope,
                                         int64_t index) {
   switch (config.residual) {
     case ResidualKind::kPlain:
-      return std::make_unique<PlainResidual>();
+      return std::make_unique<PlainResidual>(config);
     case ResidualKind::kHc:
       return std::make_unique<HyperConnection>(scope, name, config, index);
     case ResidualKind::kMhc:
@@ -149,28 +140,26 @@ std::unique_ptr<Residual> make_residual(const Scope& scope,
 }
 
 StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
-    : kind_(config.residual), hc_eps_(config.hc_eps), norm_eps_(config.rms_norm_eps) {
+    : kind_(config.residual), options_(mhc_options(config)) {
   if (kind_ == ResidualKind::kMhc) {
     const int64_t M = config.hc_mult;
-    fn_ = scope.normal("hc_head_fn", {M, M * config.hidden_size});
-    base_ = scope.constant("hc_head_base", {M}, 0);
-    scale_ =
+    weights_.fn = scope.normal("hc_head_fn", {M, M * config.hidden_size});
+    weights_.base_K = scope.constant("hc_head_base", {M}, 0);
+    weights_.scale_3 =
         scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);
   }
 }
 
-at::Tensor StreamHead::forward(const at::Tensor& X_BSMD) const {
+at::Tensor StreamHead::forward(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const {
   switch (kind_) {
     case ResidualKind::kPlain:
-      return X_BSMD.squeeze(2);
+      return rms_norm(X_BSMD.squeeze(2), norm_D, options_.norm_eps);
     case ResidualKind::kHc:
-      return stream_mean(X_BSMD);
+      return rms_norm(stream_mean(X_BSMD), norm_D, options_.norm_eps);
     case ResidualKind::kMhc:
       break;
   }
-  const auto m = project_streams(X_BSMD, fn_, norm_eps_);
-  const auto pre = (m * scale_.to(m.scalar_type()) + base_.to(m.scalar_type())).sigmoid() + hc_eps_;
-  return collapse_streams(X_BSMD, pre);
+  return join_streams(X_BSMD, weights_, norm_D, options_);
 }
 
 }  // namespace braid

@@ -3,17 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/mhc.h"
 #include "model/config.h"
 #include "model/parameters.h"
 
 namespace braid {
-
-/// How one sublayer reads and writes the streams, per token; all wide.
-struct Mixing {
-  at::Tensor pre_BSM;   ///< weights of the streams in the sublayer's input
-  at::Tensor post_BSM;  ///< how strongly each stream receives the output
-  at::Tensor mix_BSMM;  ///< mix[j, k]: how much of stream j goes on in stream k
-};
 
 /// The residual connection around one sublayer (an attention or an MoE): how the M streams become
 /// its input, and how its output returns to them.
@@ -21,15 +15,11 @@ class Residual {
  public:
   virtual ~Residual() = default;
 
-  /// Undefined tensors for the plain kind, which mixes nothing.
-  virtual Mixing mixing(const at::Tensor& X_BSMD) const = 0;
-
-  /// The sublayer's input x_BSD.
-  virtual at::Tensor collapse(const at::Tensor& X_BSMD, const Mixing& mixing) const;
+  /// The sublayer's input, normed by its own RMS norm, and what leave() needs; the plain kind has
+  /// no weights and leaves them undefined.
+  virtual EnteredStreams enter(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const = 0;
   /// The streams after the sublayer returned y_BSD.
-  virtual at::Tensor expand(const at::Tensor& X_BSMD,
-                            const at::Tensor& y_BSD,
-                            const Mixing& mixing) const;
+  virtual at::Tensor leave(const EnteredStreams& entered, const at::Tensor& y_BSD) const;
 };
 
 /// Sublayer `index` counts attentions and MoEs from the embedding on (2l and 2l + 1).  `name` is
@@ -39,19 +29,19 @@ std::unique_ptr<Residual> make_residual(const Scope& scope,
                                         const ModelConfig& config,
                                         int64_t index);
 
-/// The final collapse of the streams: learned weights (mhc), the mean (hc), or the only stream
-/// (plain).
+/// The final collapse of the streams and the norm behind it: learned weights (mhc), the mean (hc),
+/// or the only stream (plain).
 class StreamHead {
  public:
   StreamHead(const Scope& scope, const ModelConfig& config);
 
   /// X_BSMD -> [B, S, D].
-  at::Tensor forward(const at::Tensor& X_BSMD) const;
+  at::Tensor forward(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const;
 
  private:
   ResidualKind kind_;
-  double hc_eps_, norm_eps_;
-  at::Tensor fn_, base_, scale_;
+  MhcOptions options_;
+  MhcWeights weights_;
 };
 
 }  // namespace braid

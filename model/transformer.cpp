@@ -5,7 +5,6 @@
 #include "core/sizes.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
-#include "kernels/rms_norm.h"
 #include "kernels/weight.h"
 #include "model/recompute.h"
 
@@ -65,7 +64,7 @@ Hidden Transformer::forward(const at::Tensor& ids_BS, DecodeState& state) const 
 }
 
 at::Tensor Transformer::normed(const at::Tensor& X_BSMD) const {
-  return rms_norm(stream_head_->forward(X_BSMD), norm_D_, config_.rms_norm_eps);
+  return stream_head_->forward(X_BSMD, norm_D_);
 }
 
 namespace {

@@ -152,7 +152,7 @@ TYPED_TEST(CpuVariants, OfStreamsAgree) {
       D);
     return std::vector{dX, dpre};
   });
-  this->expect_equal("expand", BRAID_VARIANTS(expand_forward<T>), [&](auto* f) {
+  this->expect_equal("expand", BRAID_VARIANTS(expand_forward<T, T>), [&](auto* f) {
     auto out = this->output({tokens, M, D});
     f(this->data(X),
       this->data(y),
@@ -164,7 +164,7 @@ TYPED_TEST(CpuVariants, OfStreamsAgree) {
       D);
     return std::vector{out};
   });
-  this->expect_equal("expand backward", BRAID_VARIANTS(expand_backward<T>), [&](auto* f) {
+  this->expect_equal("expand backward", BRAID_VARIANTS(expand_backward<T, T>), [&](auto* f) {
     auto dX = this->output({tokens, M, D}), dy = this->output({tokens, D}),
          dpost = this->output({tokens, M}), dmix = this->output({tokens, M, M});
     f(this->data(X),

@@ -29,18 +29,6 @@ std::vector<int64_t> followed_by(std::vector<int64_t> shape, std::vector<int64_t
   return shape;
 }
 
-TEST(Streams, ProjectionEqualsItsReference) {
-  for (const auto& [tokens, M, D] : cases()) {
-    const auto name = text("project ", at::IntArrayRef(tokens), " M ", M, " D ", D);
-    check_op(
-        name,
-        {.fused = [](const auto& in) { return project_streams(in[0], in[1], 1e-3); },
-         .reference = [](const auto& in) { return project_streams_reference(in[0], in[1], 1e-3); },
-         .inputs = {{normal_tensor("X", followed_by(tokens, {M, D}))},
-                    wide(normal_tensor("fn", {(2 + M) * M, M * D}))}});
-  }
-}
-
 TEST(Streams, CollapseEqualsItsReference) {
   for (const auto& [tokens, M, D] : cases()) {
     const auto name = text("collapse ", at::IntArrayRef(tokens), " M ", M, " D ", D);
@@ -84,10 +72,6 @@ TEST(Streams, RefuseShapesThatDoNotFit) {
               collapse_streams(X, at::ones({5, 3}));
             }),
             "[collapse_streams] streams are [5, 4, 8], weights [5, 3]");
-  EXPECT_EQ(testing::error_of([&] {
-              project_streams(X, at::ones({24, 31}), 1e-6);
-            }),
-            "[project_streams] streams are [5, 4, 8], fn [24, 31]");
   for (const auto& expand :
        std::vector<std::function<void()>>{[&] {
                                             expand_streams(X, at::ones({5, 7}), post, mix);

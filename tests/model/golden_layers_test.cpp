@@ -12,6 +12,7 @@
 #include "kernels/index_topk.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
+#include "kernels/streams.h"
 #include "kernels/weight.h"
 #include "model/attention.h"
 #include "model/residual.h"
@@ -148,17 +149,15 @@ TEST_P(GoldenLayers, EveryPartOfALayerAgrees) {
                               const at::Tensor& norm,
                               const at::Tensor& X,
                               const auto& forward) {
-      const auto mixing = residual.mixing(X);
-      case_.check(prefix + name + ".pre", mixing.pre_BSM);
-      case_.check(prefix + name + ".post", mixing.post_BSM);
-      case_.check(prefix + name + ".comb", mixing.mix_BSMM);
-      const auto collapsed = residual.collapse(X, mixing);
-      case_.check(prefix + name + ".collapsed", collapsed);
-      const auto in = rms_norm(collapsed, norm, case_.config.rms_norm_eps);
-      case_.check(prefix + part + ".in", in);
-      const auto out = forward(in);
+      const auto entered = residual.enter(X, norm);
+      case_.check(prefix + name + ".pre", entered.pre_TM);
+      case_.check(prefix + name + ".post", entered.post_TM);
+      case_.check(prefix + name + ".comb", entered.mix_TMM);
+      case_.check(prefix + name + ".collapsed", collapse_streams(X, entered.pre_TM));
+      case_.check(prefix + part + ".in", entered.h_TD);
+      const auto out = forward(entered.h_TD);
       case_.check(prefix + part + ".out", out);
-      return residual.expand(X, out, mixing);
+      return residual.leave(entered, out);
     };
     Routing routing;
     auto X = case_.streams_before(i);
@@ -260,8 +259,7 @@ at::Tensor attention_input(const GoldenCase& golden_case, int64_t i) {
   const auto norm = scope.constant("attn_norm.weight", {golden_case.config.hidden_size}, 1);
   load_part(parameters, golden_case.tensors);
   const auto X = golden_case.streams_before(i);
-  return rms_norm(
-      residual->collapse(X, residual->mixing(X)), norm, golden_case.config.rms_norm_eps);
+  return residual->enter(X, norm).h_TD;
 }
 
 // The indexer's loss, its teacher and its gradients, over all visible entries and over the top-k.

@@ -74,22 +74,28 @@ TEST(Mhc, MixingFollowsItsFormula) {
   const auto X = normal_tensor("X", {1, 1, M, D});
   const auto f = X.flatten();
   const auto m = fn.mv(f) / (f.square().mean() + 1e-6).sqrt();
-  const auto mixing = residual->mixing(X);
+  const auto norm = at::ones({D}, at::kDouble);
+  const auto entered = residual->enter(X, norm);
   const auto part = [&](int64_t group, int64_t first, int64_t count) {
     return m.narrow(0, first, count) * scale[group] + base.narrow(0, first, count);
   };
-  expect_close("pre", mixing.pre_BSM[0][0], part(0, 0, M).sigmoid() + 1e-6, {.absolute = 1e-14});
-  expect_close("post", mixing.post_BSM[0][0], 2 * part(1, M, M).sigmoid(), {.absolute = 1e-14});
+  expect_close("pre", entered.pre_TM[0][0], part(0, 0, M).sigmoid() + 1e-6, {.absolute = 1e-14});
+  expect_close("post", entered.post_TM[0][0], 2 * part(1, M, M).sigmoid(), {.absolute = 1e-14});
   auto comb = part(2, 2 * M, M * M).view({M, M}).softmax(1) + 1e-6;
   comb = comb / (comb.sum(0, true) + 1e-6);
   for (int64_t i = 1; i < config.hc_sinkhorn_iters; ++i) {
     comb = comb / (comb.sum(1, true) + 1e-6);
     comb = comb / (comb.sum(0, true) + 1e-6);
   }
-  expect_close("mix", mixing.mix_BSMM[0][0], comb, {.absolute = 1e-13});
+  expect_close("mix", entered.mix_TMM[0][0], comb, {.absolute = 1e-13});
   const auto y = normal_tensor("y", {1, 1, D});
-  const auto want = mixing.post_BSM[0][0].unsqueeze(1) * y[0] + comb.t().matmul(X[0][0]);
-  expect_close("expanded", residual->expand(X, y, mixing)[0][0], want, {.absolute = 1e-13});
+  const auto want = entered.post_TM[0][0].unsqueeze(1) * y[0] + comb.t().matmul(X[0][0]);
+  expect_close("streams behind", residual->leave(entered, y)[0][0], want, {.absolute = 1e-13});
+  const auto x = entered.pre_TM[0][0].matmul(X[0][0]);
+  expect_close("input",
+               entered.h_TD[0][0],
+               x / (x.square().mean() + config.rms_norm_eps).sqrt(),
+               {.absolute = 1e-13});
 }
 
 // Expected values of defaults.md: pre 3 on stream (index mod M) and -3 elsewhere, matrix 6 I - 3.

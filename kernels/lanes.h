@@ -1,0 +1,108 @@
+#pragma once
+// Vectors of the widest registers of the instruction set that a *_cpu.cpp file is compiled for, and
+// activations of a narrower type as the wide numbers that arithmetic is done in.  Included after
+// BRAID_CPU_ISA names the instruction set.
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/bfloat16.h"
+
+namespace braid::BRAID_CPU_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+
+// Lanes of a Vector<T>; the functions below are also called with T itself, for what is left over.
+template <class V, class T>
+constexpr int64_t kLanesOf = sizeof(V) / sizeof(T);
+
+template <class V, class T>
+V load(const T* from) {
+  V v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+template <class T, class V>
+void store(V v, T* to) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+
+template <class V>
+V load(const Bfloat16* from) {
+  if constexpr (sizeof(V) == sizeof(float)) {
+    const uint32_t bits = static_cast<uint32_t>(from->bits) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  } else {
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    const Words words = __builtin_convertvector(halves, Words) << 16;
+    V v;
+    std::memcpy(&v, &words, sizeof v);
+    return v;
+  }
+}
+
+// To the nearest, ties to even; NaN stays one.
+template <class V>
+void store(V v, Bfloat16* to) {
+  if constexpr (sizeof(V) == sizeof(float)) {
+    uint32_t bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    const uint32_t rounded = v == v ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fc0;
+    to->bits = static_cast<uint16_t>(rounded);
+  } else {
+    Words bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Words quiet = Words{} + 0x7fc0;
+    const Halves halves = __builtin_convertvector(v == v ? rounded : quiet, Halves);
+    std::memcpy(to, &halves, sizeof halves);
+  }
+}
+
+/// Calls f(V{}, i) for i = 0, lanes, 2 lanes, ... and f(T{}, i) for the single elements left over.
+template <class T, class F>
+void for_lanes(int64_t size, const F& f) {
+  constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    f(Vector<T>{}, i);
+  }
+  for (; i < size; ++i) {
+    f(T{}, i);
+  }
+}
+
+template <class T>
+T sum_of(Vector<T> v) {
+  T sum = 0;
+  for (int64_t lane = 0; lane < kLanesOf<Vector<T>, T>; ++lane) {
+    sum += v[lane];
+  }
+  return sum;
+}
+template <class T>
+T sum_of(T v) {
+  return v;
+}
+
+}  // namespace
+}  // namespace braid::BRAID_CPU_ISA

@@ -1,0 +1,235 @@
+#include "kernels/mhc.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "kernels/autograd.h"
+#include "kernels/mhc_cpu.h"
+#include "kernels/precision.h"
+
+namespace braid {
+namespace {
+
+constexpr int64_t kMaxStreams = 8;  // of the fused kernels
+
+// Gradients of parameters are summed over parts of the tokens that depend on their number alone, so
+// that the bits do not depend on threads.
+struct Parts {
+  int64_t tokens, size;
+  explicit Parts(int64_t all) : tokens(all), size(std::max<int64_t>(128, (all + 255) / 256 * 16)) {}
+  int64_t count() const { return (tokens + size - 1) / size; }
+};
+
+template <class T>
+MhcProblem<T> problem(const at::Tensor& X,
+                      const at::Tensor& fn,
+                      const at::Tensor& base,
+                      const at::Tensor& scale,
+                      const at::Tensor& norm,
+                      const MhcOptions& options) {
+  return {X.size(-2),
+          X.size(-1),
+          fn.size(0),
+          options.iterations,
+          static_cast<T>(options.hc_eps),
+          static_cast<T>(options.norm_eps),
+          data<T>(fn),
+          data<T>(base),
+          data<T>(scale),
+          data<T>(norm)};
+}
+
+template <class E, class T>
+MhcResults<E, T> results(const at::Tensor& h,
+                         const at::Tensor& post,
+                         const at::Tensor& mix,
+                         const at::Tensor& pre,
+                         const at::Tensor& m,
+                         const at::Tensor& inverse,
+                         const MhcProblem<T>& p,
+                         int64_t first) {
+  const auto at = [&](const at::Tensor& t, int64_t width) {
+    return t.defined() ? data<T>(t) + first * width : nullptr;
+  };
+  const int64_t tokens = inverse.size(1);
+  return {h.defined() ? data<E>(h) + first * p.D : nullptr,
+          at(post, p.M),
+          at(mix, p.M * p.M),
+          at(pre, p.M),
+          at(m, p.K),
+          data<T>(inverse) + first,
+          data<T>(inverse) + tokens + first};
+}
+
+// A gradient that no one else can see may become the result.
+bool is_ours(const at::Tensor& gradient) {
+  return gradient.is_contiguous() && gradient.use_count() == 1 &&
+         gradient.storage().use_count() == 1;
+}
+
+enum Saved { kX, kFn, kBase, kScale, kNorm, kPre, kM, kInverse, kPost };
+
+class EnterFunction : public Function<EnterFunction> {
+ public:
+  // -> h, and where fn has rows for it: X, post, mix, pre.
+  static variable_list forward(AutogradContext* ctx,
+                               const at::Tensor& given_X,
+                               const at::Tensor& fn,
+                               const at::Tensor& base,
+                               const at::Tensor& scale,
+                               const at::Tensor& norm,
+                               const MhcOptions& options) {
+    const auto X = given_X.contiguous();
+    const int64_t tokens = X.numel() / (X.size(-2) * X.size(-1)), M = X.size(-2), K = fn.size(0);
+    const auto wide = fn.options().requires_grad(false);
+    const auto leading = X.sizes().slice(0, X.dim() - 2);
+    const auto shaped = [&](std::initializer_list<int64_t> last) {
+      auto shape = leading.vec();
+      shape.insert(shape.end(), last);
+      return shape;
+    };
+    const bool mixes = K > M;
+    const auto h = at::empty(shaped({X.size(-1)}), X.options().requires_grad(false)),
+               pre = at::empty(shaped({M}), wide), m = at::empty({tokens, K}, wide),
+               inverse = at::empty({2, tokens}, wide);
+    const auto post = mixes ? at::empty(shaped({M}), wide) : at::Tensor(),
+               mix = mixes ? at::empty(shaped({M, M}), wide) : at::Tensor();
+    with_activation_type(X.scalar_type(), [&](auto e, auto t) {
+      using E = decltype(e);
+      using T = decltype(t);
+      const auto p = problem<T>(X, fn, base, scale, norm, options);
+      parallel_rows(tokens, M * p.D * 3, [&](int64_t begin, int64_t end) {
+        const auto out = results<E, T>(h, post, mix, pre, m, inverse, p, begin);
+        BRAID_CPU(mhc_enter_forward<E, T>)(p, data<E>(X) + begin * M * p.D, out, end - begin);
+      });
+    });
+    ctx->save_for_backward({X, fn, base, scale, norm, pre, m, inverse, post});
+    ctx->saved_data["iterations"] = options.iterations;
+    ctx->saved_data["hc_eps"] = options.hc_eps;
+    ctx->saved_data["norm_eps"] = options.norm_eps;
+    if (!mixes) {
+      return {h};
+    }
+    ctx->mark_non_differentiable({pre});
+    return {h, X, post, mix, pre};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const auto& X = saved[kX];
+    const MhcOptions options{ctx->saved_data["iterations"].toInt(),
+                             ctx->saved_data["hc_eps"].toDouble(),
+                             ctx->saved_data["norm_eps"].toDouble()};
+    const bool mixes = gradients.size() > 1;
+    const auto dh = gradients[0].contiguous();
+    const auto dpost = mixes ? gradients[2].contiguous() : at::Tensor(),
+               dmix = mixes ? gradients[3].contiguous() : at::Tensor();
+    const bool in_place = mixes && is_ours(gradients[1]);
+    const auto carried = !mixes     ? at::Tensor()
+                         : in_place ? gradients[1]
+                                    : gradients[1].contiguous();
+    const auto dX = in_place ? carried : at::empty_like(X);
+    const int64_t M = X.size(-2), D = X.size(-1), K = saved[kFn].size(0), size = M * D;
+    const Parts parts(X.numel() / size);
+    // Of each part: dfn, dbase, dscale, dnorm.
+    const int64_t width = K * size + K + saved[kScale].numel() + D;
+    const auto sums = at::zeros({parts.count(), width}, saved[kFn].options());
+    with_activation_type(X.scalar_type(), [&](auto e, auto t) {
+      using E = decltype(e);
+      using T = decltype(t);
+      const auto p = problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options);
+      at::parallel_for(0, parts.count(), 1, [&](int64_t from, int64_t to) {
+        for (int64_t part = from; part < to; ++part) {
+          const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
+          T* dfn = data<T>(sums) + part * width;
+          const auto from_first = [&](const at::Tensor& tensor, auto zero, int64_t row) {
+            using Element = decltype(zero);
+            return tensor.defined() ? data<Element>(tensor) + begin * row : nullptr;
+          };
+          const MhcGradients<E, T> g{from_first(dh, E{}, D),
+                                     from_first(carried, E{}, size),
+                                     from_first(dpost, T{}, M),
+                                     from_first(dmix, T{}, M * M),
+                                     from_first(dX, E{}, size),
+                                     dfn,
+                                     dfn + K * size,
+                                     dfn + K * size + K,
+                                     dfn + width - D};
+          const auto out = results<E, T>(
+              {}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse], p, begin);
+          BRAID_CPU(mhc_enter_backward<E, T>)
+          (p, data<E>(X) + begin * size, out, g, end - begin);
+        }
+      });
+    });
+    const auto sum = parts.count() == 1 ? sums[0] : sums.sum(0);
+    return {dX,
+            sum.narrow(0, 0, K * size).view({K, size}),
+            sum.narrow(0, K * size, K),
+            sum.narrow(0, K * size + K, saved[kScale].numel()),
+            sum.narrow(0, width - D, D),
+            at::Tensor()};  // options have none
+  }
+};
+
+void require_fitting(const char* name,
+                     const at::Tensor& X,
+                     const MhcWeights& weights,
+                     const at::Tensor& norm,
+                     int64_t rows,
+                     int64_t scales) {
+  const bool fits = X.dim() >= 2 && weights.fn.dim() == 2 && weights.fn.size(0) == rows &&
+                    weights.fn.size(1) == X.size(-2) * X.size(-1) &&
+                    weights.base_K.numel() == rows && weights.scale_3.numel() == scales &&
+                    norm.numel() == X.size(-1);
+  require(fits,
+          "[",
+          name,
+          "] shapes do not fit: streams ",
+          X.sizes(),
+          ", fn ",
+          weights.fn.sizes(),
+          ", base ",
+          weights.base_K.sizes(),
+          ", scale ",
+          weights.scale_3.sizes(),
+          ", norm ",
+          norm.sizes());
+}
+
+variable_list entered(const at::Tensor& X,
+                      const MhcWeights& weights,
+                      const at::Tensor& norm,
+                      const MhcOptions& options) {
+  const auto wide = [type = wide_type(X)](const at::Tensor& t) { return t.to(type).contiguous(); };
+  return EnterFunction::apply(
+      X, wide(weights.fn), wide(weights.base_K), wide(weights.scale_3), wide(norm), options);
+}
+
+}  // namespace
+
+EnteredStreams enter_streams(const at::Tensor& X_TMD,
+                             const MhcWeights& weights,
+                             const at::Tensor& norm_D,
+                             const MhcOptions& options) {
+  const int64_t M = X_TMD.size(-2);
+  require_fitting("enter_streams", X_TMD, weights, norm_D, (2 + M) * M, 3);
+  if (M > kMaxStreams) {
+    return enter_streams_reference(X_TMD, weights, norm_D, options);
+  }
+  const auto results = entered(X_TMD, weights, norm_D, options);
+  return {results[0], results[1], results[4], results[2], results[3]};
+}
+
+at::Tensor join_streams(const at::Tensor& X_TMD,
+                        const MhcWeights& weights,
+                        const at::Tensor& norm_D,
+                        const MhcOptions& options) {
+  require_fitting("join_streams", X_TMD, weights, norm_D, X_TMD.size(-2), 1);
+  return entered(X_TMD, weights, norm_D, options)[0];
+}
+
+}  // namespace braid

@@ -1,0 +1,332 @@
+// A block of tokens at a time: its streams are read from memory once and stay in the cache while
+// they are projected, collapsed and, in the backward pass, receive their gradients.
+#include "kernels/mhc_cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/cpu_loops.h"
+#include "kernels/lanes.h"
+#include "kernels/sinkhorn_cpu.h"
+
+namespace braid::BRAID_CPU_ISA {
+namespace {
+
+constexpr int64_t kBlock = 16;  // tokens; as many as Sinkhorn takes at once
+
+// Rows of fn that are multiplied at once, so that their sums stay in registers.
+#if defined(__AVX512F__)
+constexpr int kTokens = 4, kRows = 6;
+#else
+constexpr int kTokens = 2, kRows = 4;
+#endif
+constexpr int kManyRows = 24;  // as four streams have
+
+/// Rows of a block in the wide type: the rows themselves, or a copy.
+template <class E, class T>
+class WideRows {
+ public:
+  const T* read(const E* rows, int64_t size) {
+    if constexpr (std::is_same_v<E, T>) {
+      return rows;
+    } else {
+      copy_.resize(size);
+      for_lanes<T>(
+          size, [&](auto v, int64_t i) { store(load<decltype(v)>(rows + i), copy_.data() + i); });
+      return copy_.data();
+    }
+  }
+
+ private:
+  std::vector<T> copy_;
+};
+
+// out[t * stride + r] = X[t] . fn[r] for kT tokens and kR rows.
+template <int kT, int kR, class T>
+void project(const T* X, const T* fn, int64_t size, T* out, int64_t stride) {
+  Vector<T> sums[kT][kR] = {};
+  constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    Vector<T> x[kT];
+    for (int t = 0; t < kT; ++t) {
+      x[t] = load<Vector<T>>(X + t * size + i);
+    }
+    for (int r = 0; r < kR; ++r) {
+      const auto f = load<Vector<T>>(fn + r * size + i);
+      for (int t = 0; t < kT; ++t) {
+        sums[t][r] += x[t] * f;
+      }
+    }
+  }
+  for (int t = 0; t < kT; ++t) {
+    for (int r = 0; r < kR; ++r) {
+      T sum = sum_of<T>(sums[t][r]);
+      for (int64_t j = i; j < size; ++j) {
+        sum += X[t * size + j] * fn[r * size + j];
+      }
+      out[t * stride + r] = sum;
+    }
+  }
+}
+
+template <int kT, class T>
+void project_rows(const T* X, const T* fn, int64_t size, int64_t K, T* out) {
+  int64_t r = 0;
+  for (; r + kRows <= K; r += kRows) {
+    project<kT, kRows>(X, fn + r * size, size, out + r, K);
+  }
+  for (; r < K; ++r) {
+    project<kT, 1>(X, fn + r * size, size, out + r, K);
+  }
+}
+
+// A token's products do not depend on which tokens it is multiplied with: each is a sum of its own.
+template <class T>
+void project_block(const T* X, const T* fn, int64_t tokens, int64_t size, int64_t K, T* out) {
+  int64_t t = 0;
+  for (; t + kTokens <= tokens; t += kTokens) {
+    project_rows<kTokens>(X + t * size, fn, size, K, out + t * K);
+  }
+  for (; t < tokens; ++t) {
+    project_rows<1>(X + t * size, fn, size, K, out + t * K);
+  }
+}
+
+template <class T>
+T squares(const T* x, int64_t size) {
+  return dot(x, x, size);
+}
+
+template <class T>
+T sigmoid(T x) {
+  return 1 / (1 + exponential(-x));
+}
+
+// The sublayer's input before its norm, as it would be stored in E.
+template <class E, class T>
+void collapse(const T* X, const T* pre, int64_t M, int64_t D, T* x) {
+  for_lanes<T>(D, [&](auto v, int64_t i) {
+    using V = decltype(v);
+    V sum = pre[0] * load<V>(X + i);
+    for (int64_t s = 1; s < M; ++s) {
+      sum += pre[s] * load<V>(X + s * D + i);
+    }
+    if constexpr (!std::is_same_v<E, T>) {
+      E narrow[kLanesOf<V, T>];
+      store(sum, narrow);
+      sum = load<V>(narrow);
+    }
+    store(sum, x + i);
+  });
+}
+
+// Logits of Sinkhorn out of the projections.
+template <class T>
+void mix_logits(const MhcProblem<T>& p, const T* m, int64_t tokens, T* logits) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t row = 2 * p.M; row < p.K; ++row) {
+      logits[t * p.M * p.M + row - 2 * p.M] = m[t * p.K + row] * p.scale[2] + p.base[row];
+    }
+  }
+}
+
+// sums[t] += s[t] fn in one strip of columns.
+template <int kR, class V, class T>
+void add_rows(const T* fn, const T* s, int64_t K, int64_t size, int64_t tokens, V* sums) {
+  V f[kR];
+  for (int r = 0; r < kR; ++r) {
+    f[r] = load<V>(fn + r * size);
+  }
+  for (int64_t t = 0; t < tokens; ++t) {
+    V sum = sums[t];
+    for (int r = 0; r < kR; ++r) {
+      sum += s[t * K + r] * f[r];
+    }
+    sums[t] = sum;
+  }
+}
+
+// dfn += s^T X in one strip of columns.
+template <int kR, class V, class T>
+void add_products(const T* X, const T* s, int64_t K, int64_t size, int64_t tokens, T* dfn) {
+  V sums[kR];
+  for (int r = 0; r < kR; ++r) {
+    sums[r] = load<V>(dfn + r * size);
+  }
+  for (int64_t t = 0; t < tokens; ++t) {
+    const V x = load<V>(X + t * size);
+    for (int r = 0; r < kR; ++r) {
+      sums[r] += s[t * K + r] * x;
+    }
+  }
+  for (int r = 0; r < kR; ++r) {
+    store(sums[r], dfn + r * size);
+  }
+}
+
+}  // namespace
+
+template <class E, class T>
+void mhc_enter_forward(const MhcProblem<T>& p,
+                       const E* X,
+                       const MhcResults<E, T>& out,
+                       int64_t tokens) {
+  const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
+  WideRows<E, T> wide;
+  std::vector<T> x(D), logits(kBlock * M * M);
+  for (int64_t first = 0; first < tokens; first += kBlock) {
+    const int64_t count = std::min(kBlock, tokens - first);
+    const T* X_block = wide.read(X + first * size, count * size);
+    T* m = out.m + first * K;
+    project_block(X_block, p.fn, count, size, K, m);
+    for (int64_t t = 0; t < count; ++t) {
+      const T inverse =
+          1 / std::sqrt(squares(X_block + t * size, size) / static_cast<T>(size) + p.norm_eps);
+      out.inverse_rms[first + t] = inverse;
+      T *m_t = m + t * K, *pre = out.pre + (first + t) * M;
+      for (int64_t row = 0; row < K; ++row) {
+        m_t[row] *= inverse;
+      }
+      for (int64_t s = 0; s < M; ++s) {
+        pre[s] = sigmoid(m_t[s] * p.scale[0] + p.base[s]) + p.hc_eps;
+        if (p.mixes()) {
+          out.post[(first + t) * M + s] = 2 * sigmoid(m_t[M + s] * p.scale[1] + p.base[M + s]);
+        }
+      }
+      collapse<E>(X_block + t * size, pre, M, D, x.data());
+      const T inverse_x = 1 / std::sqrt(squares(x.data(), D) / static_cast<T>(D) + p.norm_eps);
+      out.inverse_rms_of_input[first + t] = inverse_x;
+      for_lanes<T>(D, [&](auto v, int64_t i) {
+        using V = decltype(v);
+        store(load<V>(p.norm + i) * (load<V>(x.data() + i) * inverse_x),
+              out.h + (first + t) * D + i);
+      });
+    }
+    if (p.mixes()) {
+      mix_logits(p, m, count, logits.data());
+      sinkhorn_forward(logits.data(), out.mix + first * M * M, count, M, p.iterations, p.hc_eps);
+    }
+  }
+}
+
+template <class E, class T>
+void mhc_enter_backward(const MhcProblem<T>& p,
+                        const E* X,
+                        const MhcResults<E, T>& saved,
+                        const MhcGradients<E, T>& g,
+                        int64_t tokens) {
+  const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
+  WideRows<E, T> wide, wide_dh;
+  std::vector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M), s(kBlock * K),
+      shift(kBlock);
+  for (int64_t first = 0; first < tokens; first += kBlock) {
+    const int64_t count = std::min(kBlock, tokens - first);
+    const T* X_block = wide.read(X + first * size, count * size);
+    const T* m = saved.m + first * K;
+    if (p.mixes()) {
+      mix_logits(p, m, count, logits.data());
+      sinkhorn_backward(
+          logits.data(), g.dmix + first * M * M, t_mix.data(), count, M, p.iterations, p.hc_eps);
+    }
+    for (int64_t t = 0; t < count; ++t) {
+      // 1. Through the norm: dx = r (e - x^ mean(e x^)) with e = dh w, x^ = r x.
+      const T *X_t = X_block + t * size, *pre = saved.pre + (first + t) * M, *m_t = m + t * K;
+      const T inverse_x = saved.inverse_rms_of_input[first + t];
+      const T* dh = wide_dh.read(g.dh + (first + t) * D, D);
+      T* dx_t = dx.data() + t * D;
+      collapse<E>(X_t, pre, M, D, x.data());
+      Vector<T> lanes = {};
+      T mean = 0;
+      for_lanes<T>(D, [&](auto v, int64_t i) {
+        using V = decltype(v);
+        const V normed = load<V>(x.data() + i) * inverse_x, d = load<V>(dh + i);
+        const V e = d * load<V>(p.norm + i);
+        store(load<V>(g.dnorm + i) + d * normed, g.dnorm + i);
+        store(normed, x.data() + i);
+        store(e, dx_t + i);
+        if constexpr (std::is_same_v<V, T>) {
+          mean += e * normed;
+        } else {
+          lanes += e * normed;
+        }
+      });
+      mean = (mean + sum_of<T>(lanes)) / static_cast<T>(D);
+      for_lanes<T>(D, [&](auto v, int64_t i) {
+        using V = decltype(v);
+        store(inverse_x * (load<V>(dx_t + i) - load<V>(x.data() + i) * mean), dx_t + i);
+      });
+      // 2. Through the weights' squashing, to the projections.
+      T* s_t = s.data() + t * K;
+      T sum = 0;
+      for (int64_t row = 0; row < K; ++row) {
+        T slope;
+        if (row < M) {
+          const T sigma = pre[row] - p.hc_eps;
+          slope = dot(X_t + row * D, dx_t, D) * sigma * (1 - sigma);
+        } else if (row < 2 * M) {
+          const T post = saved.post[(first + t) * M + row - M];
+          slope = g.dpost[(first + t) * M + row - M] * post * (1 - post / 2);
+        } else {
+          slope = t_mix[t * M * M + row - 2 * M];
+        }
+        const int64_t group = p.group_of(row);
+        g.dbase[row] += slope;
+        g.dscale[group] += slope * m_t[row];
+        const T dm = slope * p.scale[group];
+        sum += dm * m_t[row];
+        s_t[row] = dm * saved.inverse_rms[first + t];
+      }
+      const T inverse = saved.inverse_rms[first + t];
+      shift[t] = -inverse * inverse / static_cast<T>(size) * sum;
+    }
+    // 3. dX = carried + pre dx + shift X + s fn and dfn += s^T X, strip by strip.
+    for (int64_t stream = 0; stream < M; ++stream) {
+      for_lanes<T>(D, [&](auto v, int64_t i) {
+        using V = decltype(v);
+        const int64_t column = stream * D + i, at = first * size + column;
+        V sums[kBlock];
+        for (int64_t t = 0; t < count; ++t) {
+          sums[t] = saved.pre[(first + t) * M + stream] * load<V>(dx.data() + t * D + i) +
+                    shift[t] * load<V>(X_block + t * size + column);
+          if (g.dcarried != nullptr) {
+            sums[t] += load<V>(g.dcarried + at + t * size);
+          }
+        }
+        int64_t row = 0;
+        const auto add = [&]<int kR>(std::integral_constant<int, kR>) {
+          const T* s_row = s.data() + row;
+          add_rows<kR>(p.fn + row * size + column, s_row, K, size, count, sums);
+          add_products<kR, V>(X_block + column, s_row, K, size, count, g.dfn + row * size + column);
+          row += kR;
+        };
+        while (row + kManyRows <= K) {
+          add(std::integral_constant<int, kManyRows>{});
+        }
+        while (row < K) {
+          add(std::integral_constant<int, 1>{});
+        }
+        for (int64_t t = 0; t < count; ++t) {
+          store(sums[t], g.dX + at + t * size);
+        }
+      });
+    }
+  }
+}
+
+#define BRAID_INSTANTIATE(E, T)                                          \
+  template void mhc_enter_forward(                                       \
+      const MhcProblem<T>&, const E*, const MhcResults<E, T>&, int64_t); \
+  template void mhc_enter_backward(const MhcProblem<T>&,                 \
+                                   const E*,                             \
+                                   const MhcResults<E, T>&,              \
+                                   const MhcGradients<E, T>&,            \
+                                   int64_t);
+BRAID_INSTANTIATE(Bfloat16, float)
+BRAID_INSTANTIATE(float, float)
+BRAID_INSTANTIATE(double, double)
+#undef BRAID_INSTANTIATE
+
+}  // namespace braid::BRAID_CPU_ISA
