@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
 #include "kernels/rms_norm.h"
 
 namespace braid {
@@ -25,7 +26,8 @@ Block::Output Block::attend(const at::Tensor& X_BSMD,
                             AttentionState* state,
                             LayerObservation* observation) const {
   const auto mixing = hc_attn_->mixing(X_BSMD);
-  const auto h_BSD = rms_norm(hc_attn_->collapse(X_BSMD, mixing), attn_norm_, eps_);
+  const auto collapsed_BSD = hc_attn_->collapse(X_BSMD, mixing);
+  const auto h_BSD = profiled("norms", [&] { return rms_norm(collapsed_BSD, attn_norm_, eps_); });
   const auto attended = attn_.forward(h_BSD, geometry, options, state);
   if (observation != nullptr) {
     observation->indexer_recall_sum = attended.indexer_recall_sum;
@@ -38,7 +40,8 @@ Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
                                      const PassOptions& options,
                                      LayerObservation* observation) const {
   const auto mixing = hc_ffn_->mixing(X_BSMD);
-  const auto x_BSD = rms_norm(hc_ffn_->collapse(X_BSMD, mixing), ffn_norm_, eps_);
+  const auto collapsed_BSD = hc_ffn_->collapse(X_BSMD, mixing);
+  const auto x_BSD = profiled("norms", [&] { return rms_norm(collapsed_BSD, ffn_norm_, eps_); });
   const auto consulted = ffn_.forward(x_BSD, tokens.ids_BS);
   const auto& routing = consulted.routing;
   if (observation != nullptr) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
@@ -21,6 +22,7 @@ class PlainResidual : public Residual {
   at::Tensor expand(const at::Tensor& X_BS1D,
                     const at::Tensor& y_BSD,
                     const Mixing&) const override {
+    const ProfileScope scope("residual expand");
     return X_BS1D + y_BSD.unsqueeze(2);
   }
 };
@@ -48,6 +50,7 @@ class HyperConnection : public Residual {
   }
 
   Mixing mixing(const at::Tensor& X_BSMD) const override {
+    const ProfileScope scope("residual mixing");
     const auto type = wide_type(X_BSMD);
     const auto wide = [type](const at::Tensor& parameter) { return parameter.to(type); };
     const auto u_BSMD = rms_norm(widened(X_BSMD), norm_, eps_);
@@ -93,6 +96,7 @@ class ManifoldHyperConnection : public Residual {
   }
 
   Mixing mixing(const at::Tensor& X_BSMD) const override {
+    const ProfileScope scope("residual mixing");
     const int64_t M = streams_;
     const auto m = project_streams(X_BSMD, fn_, norm_eps_);
     const auto base = base_.to(m.scalar_type()), scale = scale_.to(m.scalar_type());
@@ -124,12 +128,14 @@ at::Tensor stream_mean(const at::Tensor& X_BSMD) {
 }  // namespace
 
 at::Tensor Residual::collapse(const at::Tensor& X_BSMD, const Mixing& mixing) const {
+  const ProfileScope scope("residual collapse");
   return collapse_streams(X_BSMD, mixing.pre_BSM);
 }
 
 at::Tensor Residual::expand(const at::Tensor& X_BSMD,
                             const at::Tensor& y_BSD,
                             const Mixing& mixing) const {
+  const ProfileScope scope("residual expand");
   return expand_streams(X_BSMD, y_BSD, mixing.post_BSM, mixing.mix_BSMM);
 }
 
@@ -160,6 +166,7 @@ StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
 }
 
 at::Tensor StreamHead::forward(const at::Tensor& X_BSMD) const {
+  const ProfileScope scope("residual collapse");
   switch (kind_) {
     case ResidualKind::kPlain:
       return X_BSMD.squeeze(2);
