@@ -1,40 +1,12 @@
 // Decoding of FP8 and FP4 weights to float32 and bfloat16 against memcpy in the same run. Both are
 // counted in bytes read and written. `copy` = bandwidth over that of memcpy of as many bytes.
-#include <chrono>
-#include <cstring>
-
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
+#include "bench/copy_bandwidth.h"
 #include "kernels/codec.h"
 
 namespace braid {
 namespace {
-
-double seconds_of(const auto& action) {
-  const auto begin = std::chrono::steady_clock::now();
-  action();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-// Bytes that memcpy reads and writes in a second, on the threads that decode has.
-double copy_bandwidth(int64_t bytes) {
-  const auto from = at::ones({bytes / 2}, at::kByte);
-  auto to = at::empty_like(from);
-  const auto copy = [&] {
-    at::parallel_for(0, from.numel(), 1 << 16, [&](int64_t begin, int64_t end) {
-      std::memcpy(
-          to.data_ptr<uint8_t>() + begin, from.const_data_ptr<uint8_t>() + begin, end - begin);
-    });
-  };
-  copy();
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    best = std::min(best, seconds_of(copy));
-  }
-  return static_cast<double>(from.nbytes() * 2) / best;
-}
 
 void measure(benchmark::State& state, bool fp8, at::ScalarType type) {
   const auto w = at::randn({state.range(0), state.range(1)}) * 0.02;

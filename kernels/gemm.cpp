@@ -7,6 +7,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "kernels/autograd.h"
 #include "kernels/small_product.h"
 
@@ -150,6 +151,7 @@ void multiply(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accu
           b.sizes(),
           " -> ",
           c.sizes());
+  count_flops(2 * m * n * k);
   constexpr int64_t kWorthBlocks = 1 << 14;  // multiplications
   const bool plain = a.scalar_type() == at::kFloat && m * n * k >= kWorthBlocks && m >= 4 &&
                      has_plain_rows(c) && (has_plain_rows(a) || has_plain_columns(a)) &&

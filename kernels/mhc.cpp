@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "kernels/autograd.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/precision.h"
@@ -106,6 +107,7 @@ class EnterFunction : public Function<EnterFunction> {
         BRAID_CPU(mhc_enter_forward<E, T>)(p, data<E>(X) + begin * M * p.D, out, end - begin);
       });
     });
+    count_flops(2 * X.numel() * K);
     ctx->save_for_backward({X, fn, base, scale, norm, pre, m, inverse, post});
     ctx->saved_data["iterations"] = options.iterations;
     ctx->saved_data["hc_eps"] = options.hc_eps;
@@ -165,6 +167,7 @@ class EnterFunction : public Function<EnterFunction> {
         }
       });
     });
+    count_flops(4 * X.numel() * K);
     const auto sum = parts.count() == 1 ? sums[0] : sums.sum(0);
     return {dX,
             sum.narrow(0, 0, K * size).view({K, size}),

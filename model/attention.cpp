@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/attention.h"
 #include "kernels/index_topk.h"
@@ -47,6 +48,7 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
                                      const Geometry& geometry,
                                      const PassOptions& options,
                                      AttentionState* state) const {
+  const ProfileScope projections("attention projections");
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation =
       layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
@@ -70,10 +72,12 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
   SeenEntries seen{{at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)}, {}};
   std::optional<Indexer::Parts> index;
   if (compressor_) {
+    const ProfileScope scope("compressor");
     compressed_BCH = compressor_->forward(h_BSD, geometry, state ? &state->compressor : nullptr);
     seen.range = geometry.compression.at(layer_.ratio).visible;
   }
   if (indexer_ && needs_index(compressed_BCH.size(1), options, state)) {
+    const ProfileScope scope("indexer");
     // Only its own loss trains the indexer, and trains nothing else.
     const at::AutoGradMode only_for_its_loss(options.indexer_loss && at::GradMode::is_enabled());
     index = indexer_->parts(
@@ -84,9 +88,12 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
     }
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
-  const auto o_BSNH = attention(q_BSNH, kv_BUH, compressed_BCH, sink_, raw, seen, scale);
+  const auto o_BSNH = profiled("attention core", [&] {
+    return attention(q_BSNH, kv_BUH, compressed_BCH, sink_, raw, seen, scale);
+  });
   Output result{output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true)), {}, {}};
   if (options.indexer_loss && indexer_) {
+    const ProfileScope scope("indexer loss");
     const auto index_BSC = index_scores(index->q_BSIH, index->keys_BCH, index->weight_BSI);
     const auto set_BSC = mask_of(seen, compressed_BCH.size(1));
     const auto mass_BSC =

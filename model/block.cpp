@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
+
 namespace braid {
 
 Block::Block(const Scope& scope,
@@ -21,11 +23,12 @@ Block::Output Block::attend(const at::Tensor& X_BSMD,
                             const PassOptions& options,
                             AttentionState* state,
                             LayerObservation* observation) const {
-  const auto entered = hc_attn_->enter(X_BSMD, attn_norm_);
+  const auto entered = profiled("residual in", [&] { return hc_attn_->enter(X_BSMD, attn_norm_); });
   const auto attended = attn_.forward(entered.h_TD, geometry, options, state);
   if (observation != nullptr) {
     observation->indexer_recall_sum = attended.indexer_recall_sum;
   }
+  const ProfileScope scope("residual out");
   return {hc_attn_->leave(entered, attended.y_BSD), attended.indexer_kl_sum};
 }
 
@@ -33,15 +36,18 @@ Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
                                      const Tokens& tokens,
                                      const PassOptions& options,
                                      LayerObservation* observation) const {
-  const auto entered = hc_ffn_->enter(X_BSMD, ffn_norm_);
+  const auto entered = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
   const auto consulted = ffn_.forward(entered.h_TD, tokens.ids_BS);
   const auto& routing = consulted.routing;
   if (observation != nullptr) {
     observation->load_E = expert_load(routing, tokens.documents_BS);
   }
-  const bool has_loss = options.balance_loss && ffn_.router().bias().defined();
-  return {hc_ffn_->leave(entered, consulted.y_BSD),
-          has_loss ? balance_loss_sum(routing, tokens.documents_BS) : at::Tensor()};
+  at::Tensor loss_sum;
+  if (options.balance_loss && ffn_.router().bias().defined()) {
+    loss_sum = profiled("router", [&] { return balance_loss_sum(routing, tokens.documents_BS); });
+  }
+  const ProfileScope scope("residual out");
+  return {hc_ffn_->leave(entered, consulted.y_BSD), loss_sum};
 }
 
 }  // namespace braid

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/experts.h"
 #include "kernels/precision.h"
@@ -92,9 +93,10 @@ at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
 Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const {
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
-  auto chosen = router_.forward(x_TD, ids_BS.flatten());
-  auto y_TD = routed(x_TD, chosen);
+  auto chosen = profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten()); });
+  auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen); });
   if (shared_w1_FD_.defined()) {
+    const ProfileScope scope("shared expert");
     const auto hidden =
         clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);
     y_TD = y_TD + widened(project(hidden, shared_w2_DF_));

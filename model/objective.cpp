@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "core/ignored_target.h"
+#include "core/profile.h"
 
 namespace braid {
 namespace {
@@ -72,6 +73,7 @@ Losses losses_of(const Transformer& model,
   losses.total = cross_entropy;
   losses.cross_entropy = cross_entropy.item<double>();
   if (model.has_mtp()) {
+    const ProfileScope scope("MTP", ProfileKind::kWhole);
     const auto hidden_BSD = model.mtp_forward(tokens, hidden, options, &observations);
     const auto mtp =
         mean(model.cross_entropy_sum(hidden_BSD, mtp_targets(targets_BS, tokens.documents_BS)),

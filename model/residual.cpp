@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
@@ -151,6 +152,7 @@ StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
 }
 
 at::Tensor StreamHead::forward(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const {
+  const ProfileScope scope("residual in");
   switch (kind_) {
     case ResidualKind::kPlain:
       return rms_norm(X_BSMD.squeeze(2), norm_D, options_.norm_eps);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
@@ -47,8 +48,10 @@ at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
 Hidden Transformer::forward(const Tokens& tokens,
                             const PassOptions& options,
                             Observations* observations) const {
-  const auto geometry = std::make_shared<const Geometry>(
-      packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_)));
+  const auto geometry = profiled("geometry", [&] {
+    return std::make_shared<const Geometry>(
+        packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_)));
+  });
   const auto X_BSMD = run(tokens, geometry, options, nullptr, observations);
   return {normed(X_BSMD), X_BSMD, geometry};
 }
@@ -122,9 +125,11 @@ at::Tensor Transformer::run(const Tokens& tokens,
                             DecodeState* state,
                             Observations* observations) const {
   const auto [B, S] = sizes<2>(tokens.ids_BS);
-  auto X_BSMD = embedded(tokens.ids_BS)
-                    .unsqueeze(2)
-                    .expand({B, S, config_.num_streams(), config_.hidden_size});
+  auto X_BSMD = profiled("embedding", [&, B = B, S = S] {
+    return embedded(tokens.ids_BS)
+        .unsqueeze(2)
+        .expand({B, S, config_.num_streams(), config_.hidden_size});
+  });
   if (observations != nullptr) {
     observations->layers.resize(layers_.size());
   }
@@ -165,8 +170,10 @@ at::Tensor Transformer::mtp_forward(const Tokens& tokens,
                                     const PassOptions& options,
                                     Observations* observations) const {
   require(mtp_.has_value(), "[mtp] the model has no MTP block (num_nextn_predict_layers is 0)");
+  const ProfileScope whole("MTP", ProfileKind::kWhole);
   auto* observed = observations != nullptr ? &observations->layers.emplace_back() : nullptr;
   const Segment segment = [=, this, geometry = hidden.geometry](const at::Tensor& X, bool again) {
+    const ProfileScope again_whole("MTP", ProfileKind::kWhole);
     const auto next_embedding_BSD = embedded(next_ids(tokens.ids_BS, tokens.documents_BS));
     std::vector<at::Tensor> results = {mtp_->entered(X, next_embedding_BSD)};
     for (const int64_t i : {0, 1}) {
@@ -190,6 +197,7 @@ at::Tensor Transformer::logits(const at::Tensor& hidden) const {
 
 at::Tensor Transformer::cross_entropy_sum(const at::Tensor& hidden_BSD,
                                           const at::Tensor& targets_BS) const {
+  const ProfileScope scope("head and loss");
   return braid::cross_entropy_sum(hidden_BSD.flatten(0, 1), head_VD_, targets_BS.flatten());
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "optim/adamw.h"
 #include "optim/muon.h"
 
@@ -90,6 +91,7 @@ void Optimizer::step(double learning_rate, TrainedPart part) {
 }
 
 void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
+  const ProfileScope scope("Muon", ProfileKind::kStep);
   const auto& momentum_Brc = shape.momentum_Brc;
   const int64_t total = momentum_Brc.size(0);
   const int64_t matrix_bytes = static_cast<int64_t>(momentum_Brc.nbytes()) / total;
@@ -125,6 +127,7 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
 }
 
 void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
+  const ProfileScope scope("AdamW", ProfileKind::kStep);
   const auto& grouped = parameters_[member.range.parameter];
   const auto& value = grouped.parameter.value;
   const auto owned = [&](const at::Tensor& tensor) {

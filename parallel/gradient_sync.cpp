@@ -12,6 +12,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/random.h"
 #include "core/sizes.h"
 
@@ -205,6 +206,7 @@ at::Tensor GradientSync::slice_of(const Slice& slice, bool of_gradient) const {
 }
 
 void GradientSync::launch(std::size_t index) {
+  const ProfileScope scope("exchange", ProfileKind::kStep);
   const at::NoGradGuard no_grad;
   const auto& bucket = buckets_[index];
   const auto type = parameters_[bucket.slices.front().parameter].value.scalar_type();
@@ -246,6 +248,7 @@ void GradientSync::launch(std::size_t index) {
 
 // Waits for the oldest bucket and puts its sums where they belong.
 void GradientSync::land() {
+  const ProfileScope scope("exchange", ProfileKind::kStep);
   const at::NoGradGuard no_grad;
   auto flight = std::move(flights_.front());
   flights_.erase(flights_.begin());
@@ -268,6 +271,7 @@ void GradientSync::share_weights() {
   if (owners_->size() == 1) {
     return;
   }
+  const ProfileScope scope("exchange", ProfileKind::kStep);
   const at::NoGradGuard no_grad;
   std::vector<Flight> flights;
   const auto arrive = [&] {

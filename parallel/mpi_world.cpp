@@ -14,6 +14,7 @@
 #include <sched.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 
 namespace braid {
 namespace {
@@ -127,6 +128,7 @@ class MpiPending : public Pending {
     if (request_ == MPI_REQUEST_NULL) {
       return;
     }
+    const ProfileScope scope("exchange", ProfileKind::kStep);
     auto& shared = activity();
     double timeout = 0;
     {

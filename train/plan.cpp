@@ -88,9 +88,7 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
     const auto regime = regime_at(config, step);
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
-      for (const auto& [part, products, backward] : products_by_part(config.model, regime)) {
-        stage.forward_backward_flops += 2 * products * (1 + backward);
-      }
+      stage.forward_backward_flops = forward_backward_flops(config.model, regime);
       stage.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon, regime.part);
     }
     ++stages.back().steps;
@@ -116,6 +114,14 @@ PartPlan Plan::total() const {
     sum.backward_flops += part.backward_flops;
   }
   return sum;
+}
+
+double forward_backward_flops(const ModelConfig& config, const Regime& regime) {
+  double flops = 0;
+  for (const auto& [part, products, backward] : products_by_part(config, regime)) {
+    flops += 2 * products * (1 + backward);
+  }
+  return flops;
 }
 
 Plan plan_training(const RunConfig& config) {

@@ -44,6 +44,9 @@ struct Plan {
   PartPlan total() const;
 };
 
+/// Operations of the forward and backward pass per token, as train/flops.h counts.
+double forward_backward_flops(const ModelConfig& config, const Regime& regime);
+
 /// Throws what training would: ConfigError for groups that cannot be.
 Plan plan_training(const RunConfig& config);
 

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "core/random.h"
 #include "optim/clip.h"
 
@@ -189,6 +190,7 @@ std::vector<at::Tensor> ShardedOptimizer::owned_gradients() const {
 }
 
 void ShardedOptimizer::clip(double norm, std::optional<double> max_norm) {
+  const ProfileScope scope("clipping", ProfileKind::kStep);
   clip_gradients(owned_gradients(), norm, max_norm);
 }
 

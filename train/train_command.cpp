@@ -58,7 +58,7 @@ Command train_command(CLI::App& app) {
     std::vector<std::string> overlays, overrides;
     std::string resume = "auto";
     int64_t stop_at_step = 0;
-    bool help_config = false, dry_run = false;
+    bool help_config = false, dry_run = false, profile = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command =
@@ -85,13 +85,17 @@ Command train_command(CLI::App& app) {
   command->add_flag("--dry-run",
                     arguments->dry_run,
                     "show what would run: parameters, tokens, operations, memory, groups");
+  command->add_flag("--profile",
+                    arguments->profile,
+                    "measure where the steps' time goes: a table at the end, and profile.json");
   command->footer(
       "Example:\n"
       "  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n"
       "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
       "  braid train configs/quickstart.yaml --dry-run\n"
       "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
-      "Ctrl-C saves and exits with status 130; the same command continues. Under mpirun send SIGUSR1\n"
+      "Ctrl-C saves and exits with status 130; the same command continues. Under mpirun send "
+      "SIGUSR1\n"
       "to mpirun, or start it through scripts/mpirun.sh, which does.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
@@ -125,6 +129,9 @@ Command train_command(CLI::App& app) {
                     << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
         }
         return 0;
+      }
+      if (arguments->profile) {
+        trainer.profile();
       }
       const auto stops = [&] {
         return interrupt.signal() != 0 ||

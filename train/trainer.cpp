@@ -7,18 +7,27 @@
 #include <ATen/ATen.h>
 
 #include "core/file.h"
+#include "core/profile.h"
 #include "parallel/mpi_world.h"
 #include "train/memory.h"
 #include "train/parts.h"
+#include "train/plan.h"
 
 namespace braid {
 
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   while (step_ < config_.train.max_steps && !any_rank(interrupted(), "whether to stop")) {
     MpiWorld::set_activity(text("step ", step_ + 1));
+    if (profile_) {
+      profile_->begin_step();
+    }
     const auto start = std::chrono::steady_clock::now();
     const auto result = train_step();
-    report(result, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (profile_) {
+      profile_->end_step(result.counts.targets, result.flops, seconds.count());
+    }
+    report(result, seconds.count());
     if (config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&
         spikes_.spiked(result.losses.cross_entropy) && rolled_back(result)) {
       continue;
@@ -41,6 +50,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     save();
   }
   saved(saver_.finish());
+  report_profile();
   return step_ < config_.train.max_steps ? TrainingEnd::kInterrupted : TrainingEnd::kFinished;
 }
 
@@ -55,6 +65,8 @@ Trainer::StepResult Trainer::train_step() {
   result.counts = counts_of(batches);
   result.shape = {batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)};
   result.learns_indexer = regime.weights.indexer > 0;
+  result.flops = forward_backward_flops(config_.model, regime) *
+                 static_cast<double>(regime.sequences * regime.seq_len);
 
   // 2. Losses and gradients, summed over micro-batches and ranks.
   forward_backward(batches, regime, result);
@@ -80,6 +92,7 @@ Trainer::StepResult Trainer::train_step() {
 // Each rank goes through the whole step's samples and keeps its own: consecutive ones, so that
 // micro-batches are the same on any number of ranks as long as their size divides the share.
 std::vector<Batch> Trainer::next_batches(const Regime& regime) {
+  const ProfileScope scope("loader", ProfileKind::kStep);
   const auto& place = grid_.place;
   const int64_t share = regime.sequences / place.data_size;
   std::vector<Batch> batches;
@@ -136,6 +149,8 @@ void Trainer::forward_backward(const std::vector<Batch>& batches,
                             regime.weights,
                             regime.options);
     if (losses.total.requires_grad()) {
+      const ProfileScope scope("backward pass",
+                               ProfileKind::kStep);  // whose nodes have their parts
       losses.total.backward();
     }
     losses.total.reset();
@@ -223,6 +238,7 @@ void Trainer::compare_weights() const {
 
 // Norms of the whole and of each part, and where something is not finite.
 void Trainer::measure_gradients(StepResult& result) {
+  const ProfileScope scope("gradient norm", ProfileKind::kStep);
   std::map<std::string_view, double> squares;
   std::map<std::string_view, std::string> bad;  // part -> its first parameter that is not finite
   double total = 0;

@@ -20,6 +20,7 @@
 #include "train/regime.h"
 #include "train/sharded_optimizer.h"
 #include "train/spike.h"
+#include "train/step_profile.h"
 
 namespace braid {
 
@@ -54,6 +55,10 @@ class Trainer {
   /// two steps; saves either way.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
+  /// From here on run() measures where its steps' time goes, and at its end tells it and writes
+  /// profile.json into the run's folder.
+  void profile();
+
   int64_t step() const { return step_; }
 
  private:
@@ -65,6 +70,7 @@ class Trainer {
     std::string not_finite;                         // which loss or parameters; empty = all is
     bool learns_indexer = false;
     std::array<int64_t, 2> shape{};                  // sequences at once, and their length
+    double flops = 0;                                // of the model, as train/flops.h counts
     int64_t activation_bytes = 0, update_bytes = 0;  // at most, beside what was there before
   };
   StepResult train_step();
@@ -83,6 +89,7 @@ class Trainer {
   void report(const StepResult& result, double seconds);
   void report_skipped(const StepResult& result);
   void report_memory(const StepResult& result);
+  void report_profile();
   void validate();
 
   // trainer_state.cpp
@@ -116,6 +123,7 @@ class Trainer {
   CheckpointSaver saver_;
   std::unique_ptr<Metrics> metrics_;  // rank 0's
   SpikeDetector spikes_;
+  std::unique_ptr<StepProfile> profile_;
 
   int64_t step_ = 0;    // finished steps, skipped ones included
   int64_t tokens_ = 0;  // counted targets seen

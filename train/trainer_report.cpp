@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/file.h"
 #include "optim/group_table.h"
 #include "train/memory.h"
 #include "train/trainer.h"
@@ -88,6 +89,18 @@ void Trainer::describe() const {
   }
   if (selects && ever_trained(config_) == TrainedPart::kAllButIndexer) {
     console_->line("indexers: not trained (loss.indexer_mode is off): they select as they are");
+  }
+}
+
+void Trainer::profile() {
+  profile_ = std::make_unique<StepProfile>(scalar_type(config_.train.dtype), grid_.place.ranks);
+}
+
+void Trainer::report_profile() {
+  if (profile_ && is_first()) {
+    const auto measured = profile_->report();
+    write_file_atomically(config_.run_dir() / "profile.json", measured.dump(1) + "\n");
+    console_->line(profile_table(measured));
   }
 }
 

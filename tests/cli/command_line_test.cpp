@@ -83,5 +83,24 @@ TEST_F(CommandLine, OverlaysWinOverTheRunAndNameIt) {
                         {"model.residul", "wrong.yaml:1", "residual"});
 }
 
+TEST_F(CommandLine, AProfileAccountsForTheStepsAndChangesNoBit) {
+  const auto outcome = braid({"train", "run.yaml", "--profile"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  testing::expect_mentions(outcome.out, {"attention core", "experts", "MTP", "AdamW", "GEMM peak"});
+  std::ifstream file(folder_ / "runs/run/profile.json");
+  const auto profile = nlohmann::json::parse(file);
+  EXPECT_EQ(profile.at("steps"), 5);  // of six; the first is left out
+  double accounted = 0;
+  for (const auto& part : profile.at("parts")) {
+    accounted += part.at("share").get<double>();
+  }
+  EXPECT_NEAR(accounted, 1, 0.02);
+  EXPECT_GT(profile.at("model_flops_utilisation").get<double>(), 0);
+
+  ASSERT_EQ(braid({"train", "run.yaml", "--set", "run.name=plain"}).status, 0);
+  auto plain = config("plain");
+  testing::expect_same_run(plain, config("run"));
+}
+
 }  // namespace
 }  // namespace braid

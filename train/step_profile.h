@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "core/profile.h"
+#include "kernels/gemm_peak.h"
+
+namespace braid {
+
+/// Where the time of a run's steps goes and how much of the machine it uses. The first step, which
+/// pays for warming up, is left out.
+class StepProfile {
+ public:
+  /// Measures the GEMM peak, then the thread that calls. Figures of several ranks: the parts are
+  /// this rank's, rates are of all, against their peaks together.
+  StepProfile(at::ScalarType dtype, int64_t ranks);
+
+  void begin_step();
+  /// `tokens`: targets that counted; `model_flops`: what train/flops.h counts of the step.
+  void end_step(int64_t tokens, double model_flops, double seconds);
+
+  /// steps; threads, ranks, dtype; gemm_peak {flops_per_second, kernel}; per step: seconds, tokens,
+  /// model_flops; tokens_per_second, model_flops_utilisation; peak_memory_bytes (of the process);
+  /// parts: part, the seconds of each phase, seconds, share, flops (of matrix products).
+  nlohmann::ordered_json report() const;
+
+ private:
+  at::ScalarType dtype_;
+  int64_t ranks_;
+  GemmPeak peak_;
+  Profile profile_;
+  int64_t steps_ = -1;  // the first is not counted
+  int64_t tokens_ = 0;
+  double model_flops_ = 0, seconds_ = 0;
+};
+
+/// A report for people.
+std::string profile_table(const nlohmann::ordered_json& report);
+
+}  // namespace braid
