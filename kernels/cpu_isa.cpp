@@ -19,4 +19,12 @@ CpuIsa cpu_isa() {
   return best;
 }
 
+bool has_bf16_products() {
+#if defined(__x86_64__)
+  return cpu_isa() == CpuIsa::kAvx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace braid

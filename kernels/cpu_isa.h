@@ -30,4 +30,8 @@ enum class CpuIsa { kBaseline, kAvx2, kAvx512 };
 /// The best instruction set of this machine that the kernels were compiled for.
 CpuIsa cpu_isa();
 
+/// Whether this machine multiplies pairs of bfloat16 and sums in float32 (AVX-512 BF16), and the
+/// build has kernels for it.
+bool has_bf16_products();
+
 }  // namespace braid

@@ -5,6 +5,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
@@ -39,15 +40,17 @@ at::Tensor grouped_product(const at::Tensor& a,
                            const ExpertWeights& w,
                            const std::vector<int64_t>& first_E) {
   auto out = at::empty({a.size(0), w.sizes()[1]}, a.options());
+  std::vector<MatrixProduct> products;
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
     auto slice = out.narrow(0, first, rows);
     if (w.quantised()) {
       prefetch_after(e, w.each(), first_E);
       multiply_by_rows(a.narrow(0, first, rows), w.each()[e], 0, slice);
     } else {
-      multiply(a.narrow(0, first, rows), w.stack().select(0, e).t(), slice);
+      products.push_back({a.narrow(0, first, rows), w.stack().select(0, e).t(), slice});
     }
   });
+  multiply_each(products);
   return out;
 }
 
@@ -56,15 +59,17 @@ at::Tensor grouped_product_back(const at::Tensor& a,
                                 const ExpertWeights& w,
                                 const std::vector<int64_t>& first_E) {
   auto out = at::empty({a.size(0), w.sizes()[2]}, a.options());
+  std::vector<MatrixProduct> products;
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
     auto slice = out.narrow(0, first, rows);
     if (w.quantised()) {
       prefetch_after(e, w.each(), first_E);
       multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, slice);
     } else {
-      multiply(a.narrow(0, first, rows), w.stack().select(0, e), slice);
+      products.push_back({a.narrow(0, first, rows), w.stack().select(0, e), slice});
     }
   });
+  multiply_each(products);
   return out;
 }
 
@@ -74,18 +79,49 @@ at::Tensor grouped_gradient(const at::Tensor& a,
                             const at::Tensor& b,
                             const std::vector<int64_t>& first_E) {
   const auto E = static_cast<int64_t>(first_E.size()) - 1;
-  auto out = at::zeros({E, a.size(1), b.size(1)}, a.options());
-  for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
-    auto slice = out.select(0, e);
-    multiply(a.narrow(0, first, rows).t(), b.narrow(0, first, rows), slice);
-  });
+  auto out = at::empty({E, a.size(1), b.size(1)}, a.options().dtype(wide_type(a)));
+  std::vector<MatrixProduct> products;
+  for (int64_t e = 0; e < E; ++e) {
+    const int64_t first = first_E[e], rows = first_E[e + 1] - first;
+    if (rows == 0) {
+      out.select(0, e).zero_();
+    } else {
+      products.push_back(
+          {a.narrow(0, first, rows).t(), b.narrow(0, first, rows), out.select(0, e)});
+    }
+  }
+  multiply_each(products);
   return out;
 }
 
 // Sums the K rows of each token, in the order of k: deterministic, unlike adding rows where they
-// fall.
-at::Tensor summed_per_token(const at::Tensor& rows_RD, const at::Tensor& row_TK, int64_t K) {
-  return widened(rows_RD.index_select(0, row_TK)).view({-1, K, rows_RD.size(1)}).sum(1);
+// fall.  The result has the given type.
+at::Tensor summed_per_token(const at::Tensor& rows_RD,
+                            const at::Tensor& row_TK,
+                            int64_t K,
+                            at::ScalarType type) {
+  const int64_t T = row_TK.numel() / K, D = rows_RD.size(1);
+  auto out_TD = at::empty({T, D}, rows_RD.options().dtype(type));
+  const int64_t* row = row_TK.const_data_ptr<int64_t>();
+  with_wide_type(type, [&](auto zero) {
+    using Wide = decltype(zero);
+    parallel_rows(T, K * D / 4, [&](int64_t begin, int64_t end) {
+      RowsIn<Wide> rows(rows_RD, D);
+      RowsOut<Wide> out(out_TD, D);
+      for (int64_t t = begin; t < end; ++t) {
+        Wide* sum = out.at(t, 1);
+        std::copy_n(rows.at(row[t * K], 1), D, sum);
+        for (int64_t k = 1; k < K; ++k) {
+          const Wide* addend = rows.at(row[t * K + k], 1);
+          for (int64_t i = 0; i < D; ++i) {
+            sum[i] += addend[i];
+          }
+        }
+        out.put();
+      }
+    });
+  });
+  return out_TD;
 }
 
 // Stacks are inputs of the Function, so that they get gradients; quantised matrices are not.
@@ -94,7 +130,7 @@ struct Matrices : torch::CustomClassHolder {
 };
 
 std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType type) {
-  return weights.quantised() ? std::nullopt : std::optional(weights.stack().to(type));
+  return weights.quantised() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
 }
 
 class ExpertsFunction : public Function<ExpertsFunction> {
@@ -117,8 +153,7 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     const auto gate_RF = grouped_product(x_RD, w1_EFD, order.first_E);
     const auto up_RF = grouped_product(x_RD, w3_EFD, order.first_E);
     const auto weight_R = weights_TK.reshape(-1).index_select(0, order.pair_R);
-    const auto h_RF =
-        swiglu_rows(widened(gate_RF), widened(up_RF), weight_R, limit).to(x_TD.scalar_type());
+    const auto h_RF = swiglu_rows(gate_RF, up_RF, weight_R, limit);
     const auto y_RD = grouped_product(h_RF, w2_EDF, order.first_E);
     ctx->save_for_backward({x_RD,
                             gate_RF,
@@ -135,7 +170,7 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     ctx->saved_data["first_E"] = order.first_E;
     ctx->saved_data["limit"] = limit;
     ctx->saved_data["K"] = K;
-    return summed_per_token(y_RD, order.row_TK, K);
+    return summed_per_token(y_RD, order.row_TK, K, wide_type(x_TD));
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -154,17 +189,15 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     };
 
     const auto dy_RD = gradients[0].to(x_RD.scalar_type()).index_select(0, token_R);
-    const auto dh_RF = widened(grouped_product_back(dy_RD, w2_EDF, first_E));
-    const auto inner =
-        swiglu_rows_backward(widened(gate_RF), widened(up_RF), weight_R, dh_RF, limit);
-    const auto dgate_RF = inner.dgate.to(x_RD.scalar_type()),
-               dup_RF = inner.dup.to(x_RD.scalar_type());
+    const auto dh_RF = grouped_product_back(dy_RD, w2_EDF, first_E);
+    const auto inner = swiglu_rows_backward(gate_RF, up_RF, weight_R, dh_RF, limit);
+    const auto &dgate_RF = inner.dgate, &dup_RF = inner.dup;
     const auto dw1_EFD = learns(0) ? grouped_gradient(dgate_RF, x_RD, first_E) : at::Tensor();
     const auto dw2_EDF = learns(1) ? grouped_gradient(dy_RD, h_RF, first_E) : at::Tensor();
     const auto dw3_EFD = learns(2) ? grouped_gradient(dup_RF, x_RD, first_E) : at::Tensor();
     const auto dx_RD = grouped_product_back(dgate_RF, w1_EFD, first_E)
                            .add_(grouped_product_back(dup_RF, w3_EFD, first_E));
-    const auto dx_TD = summed_per_token(dx_RD, row_TK, K).to(x_RD.scalar_type());
+    const auto dx_TD = summed_per_token(dx_RD, row_TK, K, x_RD.scalar_type());
     const auto dweights_TK = inner.dweight.index_select(0, row_TK).view({-1, K});
     return {dx_TD,
             at::Tensor(),

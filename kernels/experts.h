@@ -13,7 +13,7 @@ namespace braid {
 ///   experts[t, k]
 ///
 /// x_TD any float type; experts_TK int64, distinct within a row; weights_TK wide; w1_EFD, w3_EFD,
-/// w2_EDF stacks of master weights (cast to x's type) or quantised matrices, which only the experts
+/// w2_EDF stacks of wide master weights (rounded to x's type) or quantised matrices, which only the experts
 /// that tokens visit are decoded from.  The sum over k is wide, in the order of k whatever the
 /// batch, and so is the result out_TD.  No token is ever dropped.  Gradients: x, weights, and the
 /// stacks that require one. Source: architecture.md 2.9, release code.

@@ -1,21 +1,23 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
-#include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
 #include "core/profile.h"
+#include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/small_product.h"
+#include "kernels/bf16_rows.h"
+#include "kernels/gemm_cpu.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t kRows = 64, kColumns = 256, kDepth = 512;  // of a block
-constexpr int64_t kRowStep = 8;  // blocks of other heights are padded: each height is a kernel
+constexpr int64_t kDepthUnits = 256;       // of a block: a panel's share stays in the L1 cache
+constexpr int64_t kPackedUnits = 1 << 20;  // of all right operands packed at once: 4 MB
+constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
 
 bool has_plain_rows(const at::Tensor& t) {
   return t.stride(1) == 1 || t.size(1) == 1;
@@ -25,104 +27,247 @@ bool has_plain_columns(const at::Tensor& t) {
   return t.stride(0) == 1 || t.size(0) == 1;
 }
 
-/// The memory of one thread.
-struct Scratch {
-  std::vector<float> a, b, c;
-  int64_t packed_column = -1;  // whose columns of b, over the whole depth, are in `b`
-};
-
-// [rows, columns] with unit stride down the columns -> row-major.
-void pack_columns(const float* from, int64_t stride, float* to, int64_t rows, int64_t columns) {
-  BRAID_CPU(transpose<float>)(from, stride, to, columns, columns, rows);
+bool is_bf16(const at::Tensor& t) {
+  return t.scalar_type() == at::kBFloat16;
 }
 
-struct Problem {
-  const float *a, *b;
-  float* c;
-  int64_t m, n, k, lda, ldb, ldc;  // of what lies without gaps: rows, or columns of `..._flipped`
-  bool a_flipped, b_flipped, accumulate;
+GemmOperand operand(const at::Tensor& matrix, bool rounded) {
+  const bool by_columns = !has_plain_rows(matrix);
+  return {matrix.const_data_ptr(),
+          matrix.stride(by_columns ? 1 : 0),
+          by_columns,
+          is_bf16(matrix),
+          rounded && !is_bf16(matrix)};
+}
 
-  void block(int64_t m0, int64_t n0, int64_t rows, int64_t columns, Scratch& scratch) const {
-    const int64_t tall = (rows + kRowStep - 1) / kRowStep * kRowStep;
-    float* out = c + m0 * ldc + n0;
-    int64_t out_stride = ldc;
-    if (tall != rows) {
-      scratch.c.resize(tall * columns);
-      out = scratch.c.data();
-      out_stride = columns;
-      if (accumulate) {
-        copy_rows(c + m0 * ldc + n0, ldc, out, columns, rows, columns);
-      }
-    }
-    if (b_flipped && scratch.packed_column != n0) {
-      scratch.b.resize(k * columns);
-      pack_columns(b + n0 * ldb, ldb, scratch.b.data(), k, columns);
-      scratch.packed_column = n0;
-    }
-    for (int64_t k0 = 0; k0 < k; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, k - k0);
-      const float* a_block = a + (a_flipped ? k0 * lda + m0 : m0 * lda + k0);
-      int64_t a_stride = lda;
-      if (a_flipped || tall != rows) {
-        scratch.a.resize(tall * depth);
-        if (a_flipped) {
-          pack_columns(a_block, lda, scratch.a.data(), rows, depth);
-        } else {
-          copy_rows(a_block, lda, scratch.a.data(), depth, rows, depth);
-        }
-        a_block = scratch.a.data();
-        a_stride = depth;
-      }
-      const float* b_block = b + (b_flipped ? n0 * ldb + k0 : k0 * ldb + n0);
-      int64_t b_stride = ldb;
-      if (b_flipped) {
-        b_block = scratch.b.data() + k0 * columns;
-        b_stride = columns;
-      }
-      at::native::cpublas::brgemm(tall,
-                                  columns,
-                                  depth,
-                                  a_stride,
-                                  b_stride,
-                                  out_stride,
-                                  accumulate || k0 > 0,
-                                  a_block,
-                                  b_block,
-                                  out);
-    }
-    if (tall != rows) {
-      copy_rows(out, columns, c + m0 * ldc + n0, ldc, rows, columns);
-    }
-  }
-
-  static void copy_rows(const float* from,
-                        int64_t stride,
-                        float* to,
-                        int64_t to_stride,
-                        int64_t rows,
-                        int64_t count) {
-    for (int64_t row = 0; row < rows; ++row) {
-      std::copy_n(from + row * stride, count, to + row * to_stride);
-    }
-  }
+struct Product {
+  at::Tensor left, right, c;
+  GemmOperand a, b;
+  int64_t m, n, k;
 };
 
-void multiply_blocks(const Problem& p) {
-  // A block of columns stays with its thread while rows go by: packed columns are packed once.
-  int64_t columns = kColumns;
-  const int64_t threads = at::get_num_threads(), row_blocks = (p.m + kRows - 1) / kRows;
-  while (columns > 64 && row_blocks * ((p.n + columns - 1) / columns) < 2 * threads) {
-    columns /= 2;
-  }
-  const int64_t column_blocks = (p.n + columns - 1) / columns;
-  at::parallel_for(0, row_blocks * column_blocks, 1, [&](int64_t begin, int64_t end) {
-    Scratch scratch;
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t m0 = i % row_blocks * kRows, n0 = i / row_blocks * columns;
-      p.block(m0, n0, std::min(kRows, p.m - m0), std::min(columns, p.n - n0), scratch);
+/// The rows [k, k + depth) of a product's right operand, packed at `packed`.
+struct Share {
+  const Product* product;
+  int64_t k, depth;
+  uint32_t* packed;
+};
+
+/// The products of one kind: float32, or bfloat16.
+class Products {
+ public:
+  Products(const GemmKernels& kernels, bool accumulate)
+      : kernels_(kernels), accumulate_(accumulate), depth_(kDepthUnits * kernels.pair) {}
+
+  // As many right operands as the buffer holds are packed by all threads together, then multiplied.
+  void run(const std::vector<Product>& products) {
+    for (const auto& product : products) {
+      const int64_t width = panels(product) * kernels_.width;
+      // A result that is rounded needs its whole sum at once.
+      const int64_t most = is_bf16(product.c)
+                               ? product.k
+                               : std::max<int64_t>(1, kPackedUnits / width / kDepthUnits) * depth_;
+      for (int64_t k = 0; k < product.k; k += most) {
+        const int64_t depth = std::min(most, product.k - k);
+        if (!shares_.empty() && used_ + units(depth) * width > kPackedUnits) {
+          flush();
+        }
+        offsets_.push_back(used_);
+        shares_.push_back({&product, k, depth, nullptr});
+        used_ += units(depth) * width;
+      }
     }
-    at::native::cpublas::brgemm_release();
-  });
+    flush();
+  }
+
+ private:
+  int64_t units(int64_t depth) const { return blocks(depth, kernels_.pair); }
+  int64_t panels(const Product& product) const { return blocks(product.n, kernels_.width); }
+
+  void flush() {
+    if (shares_.empty()) {
+      return;
+    }
+    auto& packed = scratch<uint32_t>(0, used_);
+    for (std::size_t i = 0; i < shares_.size(); ++i) {
+      shares_[i].packed = packed.data() + offsets_[i];
+    }
+    pack();
+    multiply();
+    shares_.clear();
+    offsets_.clear();
+    used_ = 0;
+  }
+
+  // Calls f(share, index) for `counts` indices of each share, on all threads.
+  template <class F>
+  void for_each(const std::vector<int64_t>& counts, const F& f) const {
+    std::vector<int64_t> first(counts.size() + 1, 0);
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      first[i + 1] = first[i] + counts[i];
+    }
+    at::parallel_for(0, first.back(), 1, [&](int64_t begin, int64_t end) {
+      auto share = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
+      for (int64_t i = begin; i < end; ++i) {
+        while (i >= first[share + 1]) {
+          ++share;
+        }
+        f(shares_[share], i - first[share]);
+      }
+    });
+  }
+
+  void pack() const {
+    std::vector<int64_t> counts;
+    for (const auto& share : shares_) {
+      counts.push_back(panels(*share.product));
+    }
+    for_each(counts, [&](const Share& share, int64_t panel) {
+      const int64_t column = panel * kernels_.width;
+      const int64_t columns = std::min(kernels_.width, share.product->n - column);
+      auto* to = share.packed + panel * kernels_.width * units(share.depth);
+      kernels_.pack_b(share.product->b, share.k, column, share.depth, columns, to);
+    });
+  }
+
+  void multiply() const {
+    // Blocks of rows, and of panels where rows alone do not keep the threads busy.
+    const int64_t threads = at::get_num_threads();
+    int64_t all_rows = 0, most_panels = 1;
+    for (const auto& share : shares_) {
+      all_rows += share.product->m;
+      most_panels = std::max(most_panels, panels(*share.product));
+    }
+    const int64_t rows =
+        std::clamp(blocks(all_rows, 4 * threads * kLeastRows) * kLeastRows, kLeastRows, kMostRows);
+    const int64_t row_blocks = blocks(all_rows, rows);
+    const int64_t wide = blocks(most_panels, blocks(2 * threads, row_blocks));  // panels a block
+    std::vector<int64_t> counts;
+    for (const auto& share : shares_) {
+      counts.push_back(blocks(share.product->m, rows) * blocks(panels(*share.product), wide));
+    }
+    for_each(counts, [&](const Share& share, int64_t i) {
+      const auto& p = *share.product;
+      const int64_t row = i % blocks(p.m, rows) * rows, panel = i / blocks(p.m, rows) * wide;
+      multiply_block(
+          share, row, std::min(rows, p.m - row), panel, std::min(wide, panels(p) - panel));
+    });
+  }
+
+  void multiply_block(
+      const Share& share, int64_t row, int64_t rows, int64_t first_panel, int64_t count) const {
+    const auto& p = *share.product;
+    const int64_t column = first_panel * kernels_.width,
+                  columns = std::min(count * kernels_.width, p.n - column),
+                  offset = row * p.c.stride(0) + column;
+    const bool adds = accumulate_ || share.k > 0;
+    if (!is_bf16(p.c)) {
+      auto* c = p.c.data_ptr<float>() + offset;
+      add_block(share, row, rows, first_panel, count, c, p.c.stride(0), adds);
+      return;
+    }
+    auto* c = mutable_bf16_bits(p.c) + offset;
+    auto& sums = scratch<float>(1, rows * columns);
+    for (int64_t i = 0; i < rows && adds; ++i) {
+      BRAID_CPU(widen)(c + i * p.c.stride(0), sums.data() + i * columns, columns);
+    }
+    add_block(share, row, rows, first_panel, count, sums.data(), columns, adds);
+    for (int64_t i = 0; i < rows; ++i) {
+      BRAID_CPU(narrow)(sums.data() + i * columns, c + i * p.c.stride(0), columns);
+    }
+  }
+
+  void add_block(const Share& share,
+                 int64_t row,
+                 int64_t rows,
+                 int64_t first_panel,
+                 int64_t count,
+                 float* c,
+                 int64_t ldc,
+                 bool adds) const {
+    const auto& p = *share.product;
+    for (int64_t done = 0; done < share.depth; done += depth_) {
+      const int64_t depth = std::min(depth_, share.depth - done);
+      int64_t lda = 0;
+      const auto* a = block_of_a(p, row, share.k + done, rows, depth, lda);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t column = (first_panel + i) * kernels_.width;
+        const auto* panel =
+            share.packed +
+            kernels_.width * ((first_panel + i) * units(share.depth) + done / kernels_.pair);
+        kernels_.multiply(a,
+                          lda,
+                          panel,
+                          c + i * kernels_.width,
+                          ldc,
+                          rows,
+                          std::min(kernels_.width, p.n - column),
+                          units(depth),
+                          adds || done > 0);
+      }
+    }
+  }
+
+  // In place where it lies as if it were packed.
+  const uint32_t* block_of_a(
+      const Product& p, int64_t row, int64_t k, int64_t rows, int64_t depth, int64_t& lda) const {
+    const bool in_place = !p.a.by_columns && !p.a.rounded && p.a.bf16 == (kernels_.pair == 2) &&
+                          depth % kernels_.pair == 0 && p.a.stride % kernels_.pair == 0;
+    if (in_place) {
+      lda = p.a.stride / kernels_.pair;
+      return static_cast<const uint32_t*>(p.a.data) + row * lda + k / kernels_.pair;
+    }
+    lda = units(depth);
+    auto& packed = scratch<uint32_t>(2, rows * lda);
+    kernels_.pack_a(p.a, row, k, rows, depth, packed.data());
+    return packed.data();
+  }
+
+  // Memory of this thread that stays: `which` of three.
+  template <class T>
+  static std::vector<T>& scratch(int which, int64_t size) {
+    static thread_local std::vector<T> kept[3];
+    auto& memory = kept[which];
+    if (static_cast<int64_t>(memory.size()) < size) {
+      memory.resize(size);
+    }
+    return memory;
+  }
+
+  GemmKernels kernels_;
+  bool accumulate_;
+  int64_t depth_;  // elements of a block along k
+  std::vector<Share> shares_;
+  std::vector<int64_t> offsets_;
+  int64_t used_ = 0;
+};
+
+bool is_single(const at::Tensor& t) {
+  return t.scalar_type() == at::kFloat || is_bf16(t);
+}
+
+void check(const MatrixProduct& product) {
+  const auto& [a, b, c] = product;
+  require(b.size(0) == a.size(1) && c.size(0) == a.size(0) && c.size(1) == b.size(1),
+          "[multiply] shapes do not fit: ",
+          a.sizes(),
+          " ",
+          b.sizes(),
+          " -> ",
+          c.sizes());
+  require((is_single(a) && is_single(b) && is_single(c)) ||
+              (a.scalar_type() == b.scalar_type() && a.scalar_type() == c.scalar_type()),
+          "[multiply] types do not fit: ",
+          a.scalar_type(),
+          " ",
+          b.scalar_type(),
+          " -> ",
+          c.scalar_type(),
+          "; expected one type, or float32 and bfloat16");
+}
+
+at::Tensor without_gaps(const at::Tensor& matrix) {
+  return has_plain_rows(matrix) || has_plain_columns(matrix) ? matrix : matrix.contiguous();
 }
 
 class LinearFunction : public Function<LinearFunction> {
@@ -134,49 +279,66 @@ class LinearFunction : public Function<LinearFunction> {
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
+    const auto &x_TI = saved[0], &w_OI = saved[1];
     const auto dy_TO = gradients[0].contiguous();
-    return {ctx->needs_input_grad(0) ? multiplied(dy_TO, saved[1]) : at::Tensor(),
-            ctx->needs_input_grad(1) ? multiplied(dy_TO.t(), saved[0]) : at::Tensor()};
+    at::Tensor dx_TI, dw_OI;
+    std::vector<MatrixProduct> products;
+    if (ctx->needs_input_grad(0)) {
+      dx_TI = at::empty(x_TI.sizes(), x_TI.options());
+      products.push_back({dy_TO, w_OI, dx_TI});
+    }
+    if (ctx->needs_input_grad(1)) {
+      dw_OI = at::empty(w_OI.sizes(), w_OI.options());
+      products.push_back({dy_TO.t(), x_TI, dw_OI});
+    }
+    multiply_each(products);
+    return {dx_TI, dw_OI};
   }
 };
 
 }  // namespace
 
 void multiply(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accumulate) {
-  const int64_t m = a.size(0), k = a.size(1), n = b.size(1);
-  require(b.size(0) == k && c.size(0) == m && c.size(1) == n,
-          "[multiply] shapes do not fit: ",
-          a.sizes(),
-          " ",
-          b.sizes(),
-          " -> ",
-          c.sizes());
-  count_flops(2 * m * n * k);
-  constexpr int64_t kWorthBlocks = 1 << 14;  // multiplications
-  const bool plain = a.scalar_type() == at::kFloat && m * n * k >= kWorthBlocks && m >= 4 &&
-                     has_plain_rows(c) && (has_plain_rows(a) || has_plain_columns(a)) &&
-                     (has_plain_rows(b) || has_plain_columns(b));
-  if (!plain) {
-    if (accumulate) {
-      c.addmm_(a, b);
-    } else {
-      at::mm_out(c, a, b);
+  multiply_each({{a, b, c}}, accumulate);
+}
+
+void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate) {
+  std::vector<Product> of_floats, of_bf16;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copied;  // float32 sums -> where they go
+  for (const auto& product : products) {
+    check(product);
+    auto [a, b, c] = product;
+    const int64_t m = a.size(0), n = b.size(1), k = a.size(1);
+    count_flops(2 * m * n * k);
+    constexpr int64_t kWorthBlocks = 1 << 14;  // multiplications
+    const bool bf16 = is_bf16(a) || is_bf16(b);
+    const bool few = m < 4 || m * n * k < kWorthBlocks;
+    if (!is_single(a) || (few && !bf16 && !is_bf16(c)) || m * n * k == 0) {
+      if (accumulate) {
+        c.addmm_(a.to(c.scalar_type()), b.to(c.scalar_type()));
+      } else {
+        at::mm_out(c, a.to(c.scalar_type()), b.to(c.scalar_type()));
+      }
+      continue;
     }
-    return;
+    // A rounded sum takes its right operand whole; where that is too large, or where rows have
+    // gaps, the sum goes through memory.
+    if (!has_plain_rows(c) || (is_bf16(c) && n * k > kPackedUnits)) {
+      const auto sums = accumulate ? c.to(at::kFloat, false, true).contiguous()
+                                   : at::empty(c.sizes(), c.options().dtype(at::kFloat));
+      copied.emplace_back(sums, c);
+      c = sums;
+    }
+    a = without_gaps(a);
+    b = without_gaps(b);
+    (bf16 ? of_bf16 : of_floats).push_back({a, b, c, operand(a, bf16), operand(b, bf16), m, n, k});
   }
-  const bool a_flipped = !has_plain_rows(a), b_flipped = !has_plain_rows(b);
-  multiply_blocks({a.const_data_ptr<float>(),
-                   b.const_data_ptr<float>(),
-                   c.data_ptr<float>(),
-                   m,
-                   n,
-                   k,
-                   a.stride(a_flipped ? 1 : 0),
-                   b.stride(b_flipped ? 1 : 0),
-                   c.stride(0),
-                   a_flipped,
-                   b_flipped,
-                   accumulate});
+  const auto floats = BRAID_CPU(gemm_of_floats)();
+  Products(floats, accumulate).run(of_floats);
+  Products(has_bf16_products() ? avx512bf16::gemm_of_pairs() : floats, accumulate).run(of_bf16);
+  for (auto& [sums, c] : copied) {
+    c.copy_(sums);
+  }
 }
 
 at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b) {

@@ -1,18 +1,33 @@
 #pragma once
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 namespace braid {
 
-/// c [m, n] = a [m, k] b [k, n], one floating type, autograd apart.  Each matrix has rows or (a and
-/// b) columns without gaps; `accumulate` adds to c.  float32 runs on the library's block products,
-/// which beat its whole-matrix product on matrices of a model's sizes (bench/gemm_bench); a sum
-/// over k does not depend on the number of threads.  Other types run on at::mm.
+/// c [m, n] = a [m, k] b [k, n], autograd apart.  Each matrix has rows or (a and b) columns without
+/// gaps; `accumulate` adds to c.
+///
+/// a, b and c are all float64, or each of them is float32 or bfloat16.  Where a or b is bfloat16, a
+/// float32 partner is rounded to it while it is packed: masters need no copy.  Sums over k are
+/// float32, in an order that does not depend on the number of threads, and c is rounded once.
+/// bfloat16 pairs go through one instruction where the machine has it (has_bf16_products());
+/// elsewhere they are widened while they are packed, so that memory is saved and arithmetic is not.
 void multiply(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accumulate = false);
 
-/// The same as a new tensor.
+/// A product among several.
+struct MatrixProduct {
+  at::Tensor a, b, c;
+};
+
+/// All of them at once on all threads; what they write must not overlap.
+void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate = false);
+
+/// The same as a new tensor, of a's type.
 at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b);
 
-/// y = x w^T with gradients of both; x [..., in], w [out, in] of one type.
+/// y = x w^T with gradients of both; x [..., in], w [out, in] of x's type, or a float32 master of
+/// bfloat16 ones, whose gradient is float32 too.
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& w);
 
 }  // namespace braid

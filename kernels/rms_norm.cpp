@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm_cpu.h"
 
@@ -24,19 +25,24 @@ class RmsNormFunction : public Function<RmsNormFunction> {
                             double eps) {
     const auto x = given.contiguous(), weight = given_weight.value_or(at::Tensor());
     const int64_t D = x.size(-1), rows = x.numel() / D;
-    auto y = at::empty_like(x), inverse_rms = at::empty({rows}, x.options());
+    auto y = at::empty_like(x), inverse_rms = at::empty({rows}, x.options().dtype(wide_type(x)));
     with_wide_type(x.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const T* w = weight.defined() ? weight.data_ptr<T>() : nullptr;
       parallel_rows(rows, D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(rms_norm_forward<T>)
-        (x.data_ptr<T>() + begin * D,
-         w,
-         y.data_ptr<T>() + begin * D,
-         inverse_rms.data_ptr<T>() + begin,
-         end - begin,
-         D,
-         static_cast<T>(eps));
+        RowsIn<T> in(x, D);
+        RowsOut<T> out(y, D);
+        in_row_blocks(begin, end, D, [&](int64_t row, int64_t count) {
+          BRAID_CPU(rms_norm_forward<T>)
+          (in.at(row, count),
+           w,
+           out.at(row, count),
+           inverse_rms.data_ptr<T>() + row,
+           count,
+           D,
+           static_cast<T>(eps));
+          out.put();
+        });
       });
     });
     ctx->save_for_backward({x, weight, inverse_rms});
@@ -50,23 +56,29 @@ class RmsNormFunction : public Function<RmsNormFunction> {
     const int64_t D = x.size(-1), rows = x.numel() / D;
     auto dx = at::empty_like(x), dweight_parts = at::Tensor();
     if (weight.defined()) {
-      dweight_parts = at::zeros({kParts, D}, x.options());
+      dweight_parts = at::zeros({kParts, D}, weight.options());
     }
     with_wide_type(x.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const T* w = weight.defined() ? weight.data_ptr<T>() : nullptr;
       parallel_rows(kParts, D * rows / kParts / 2, [&](int64_t first_part, int64_t last_part) {
+        RowsIn<T> in(x, D), din(dy, D);
+        RowsOut<T> out(dx, D);
         for (int64_t part = first_part; part < last_part; ++part) {
           const int64_t begin = rows * part / kParts, end = rows * (part + 1) / kParts;
-          BRAID_CPU(rms_norm_backward<T>)
-          (x.data_ptr<T>() + begin * D,
-           w,
-           inverse_rms.data_ptr<T>() + begin,
-           dy.data_ptr<T>() + begin * D,
-           dx.data_ptr<T>() + begin * D,
-           w ? dweight_parts.data_ptr<T>() + part * D : nullptr,
-           end - begin,
-           D);
+          T* dw = w ? dweight_parts.data_ptr<T>() + part * D : nullptr;
+          in_row_blocks(begin, end, D, [&](int64_t row, int64_t count) {
+            BRAID_CPU(rms_norm_backward<T>)
+            (in.at(row, count),
+             w,
+             inverse_rms.const_data_ptr<T>() + row,
+             din.at(row, count),
+             out.at(row, count),
+             dw,
+             count,
+             D);
+            out.put();
+          });
         }
       });
     });
@@ -83,12 +95,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
           x.size(-1),
           " but weight is ",
           weight.defined() ? weight.sizes() : at::IntArrayRef());
-  const auto wide = widened(x);
   std::optional<at::Tensor> wide_weight;
   if (weight.defined()) {
-    wide_weight = weight.to(wide.scalar_type()).contiguous();
+    wide_weight = weight.to(wide_type(x)).contiguous();
   }
-  return RmsNormFunction::apply(wide, wide_weight, eps).to(x.scalar_type());
+  return RmsNormFunction::apply(x, wide_weight, eps);
 }
 
 }  // namespace braid

@@ -4,13 +4,14 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/precision.h"
 #include "kernels/rope_cpu.h"
 
 namespace braid {
 namespace {
 
-// x [tokens, N, H], cos and sin [tokens, P/2], all contiguous and of one wide type.
+// x [tokens, N, H], cos and sin [tokens, P/2] wide, all contiguous.
 at::Tensor rotated(const at::Tensor& x,
                    const at::Tensor& cos,
                    const at::Tensor& sin,
@@ -20,16 +21,21 @@ at::Tensor rotated(const at::Tensor& x,
   with_wide_type(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     parallel_rows(x.size(0), N * H / 2, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(rope_rotate<T>)
-      (x.data_ptr<T>() + begin * N * H,
-       cos.data_ptr<T>() + begin * P / 2,
-       sin.data_ptr<T>() + begin * P / 2,
-       y.data_ptr<T>() + begin * N * H,
-       end - begin,
-       N,
-       H,
-       P,
-       static_cast<T>(inverse ? -1 : 1));
+      RowsIn<T> in(x, N * H);
+      RowsOut<T> out(y, N * H);
+      in_row_blocks(begin, end, N * H, [&](int64_t token, int64_t tokens) {
+        BRAID_CPU(rope_rotate<T>)
+        (in.at(token, tokens),
+         cos.const_data_ptr<T>() + token * P / 2,
+         sin.const_data_ptr<T>() + token * P / 2,
+         out.at(token, tokens),
+         tokens,
+         N,
+         H,
+         P,
+         static_cast<T>(inverse ? -1 : 1));
+        out.put();
+      });
     });
   });
   return y;
@@ -72,16 +78,16 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
   // One rotation may serve N heads: a size-1 axis of cos before the channels.
   const bool heads = x.dim() > 1 && cos.size(-2) == 1 && x.size(-2) != 1;
   const int64_t N = heads ? x.size(-2) : 1;
-  const auto wide = widened(x).reshape({-1, N, H});
-  const auto cos_TP = cos.to(wide.scalar_type()).reshape({-1, half}).contiguous();
-  const auto sin_TP = sin.to(wide.scalar_type()).reshape({-1, half}).contiguous();
-  require(cos_TP.size(0) == wide.size(0),
+  const auto x_TNH = x.reshape({-1, N, H});
+  const auto cos_TP = cos.to(wide_type(x)).reshape({-1, half}).contiguous();
+  const auto sin_TP = sin.to(wide_type(x)).reshape({-1, half}).contiguous();
+  require(cos_TP.size(0) == x_TNH.size(0),
           "[rope] ",
-          wide.size(0),
+          x_TNH.size(0),
           " tokens but ",
           cos_TP.size(0),
           " rotations");
-  return RopeFunction::apply(wide, cos_TP, sin_TP, inverse).view(x.sizes()).to(x.scalar_type());
+  return RopeFunction::apply(x_TNH, cos_TP, sin_TP, inverse).view(x.sizes());
 }
 
 }  // namespace braid

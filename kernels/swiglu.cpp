@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu_cpu.h"
 
@@ -17,15 +18,21 @@ at::Tensor swiglu_rows(const at::Tensor& gate,
   const int64_t F = gate.size(-1);
   with_wide_type(gate.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
+    const T* factor = weight.defined() ? weight.const_data_ptr<T>() : nullptr;
     parallel_rows(gate.numel() / F, F, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(swiglu_forward<T>)
-      (gate.data_ptr<T>() + begin * F,
-       up.data_ptr<T>() + begin * F,
-       weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
-       h.data_ptr<T>() + begin * F,
-       end - begin,
-       F,
-       static_cast<T>(limit));
+      RowsIn<T> gates(gate, F), ups(up, F);
+      RowsOut<T> out(h, F);
+      in_row_blocks(begin, end, F, [&](int64_t row, int64_t rows) {
+        BRAID_CPU(swiglu_forward<T>)
+        (gates.at(row, rows),
+         ups.at(row, rows),
+         factor ? factor + row : nullptr,
+         out.at(row, rows),
+         rows,
+         F,
+         static_cast<T>(limit));
+        out.put();
+      });
     });
   });
   return h;
@@ -41,18 +48,26 @@ SwigluGradients swiglu_rows_backward(const at::Tensor& gate,
   const int64_t F = gate.size(-1);
   with_wide_type(gate.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
+    const T* factor = weight.defined() ? weight.const_data_ptr<T>() : nullptr;
+    T* dfactor = weight.defined() ? result.dweight.data_ptr<T>() : nullptr;
     parallel_rows(gate.numel() / F, 2 * F, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(swiglu_backward<T>)
-      (gate.data_ptr<T>() + begin * F,
-       up.data_ptr<T>() + begin * F,
-       weight.defined() ? weight.data_ptr<T>() + begin : nullptr,
-       dh.data_ptr<T>() + begin * F,
-       result.dgate.data_ptr<T>() + begin * F,
-       result.dup.data_ptr<T>() + begin * F,
-       weight.defined() ? result.dweight.data_ptr<T>() + begin : nullptr,
-       end - begin,
-       F,
-       static_cast<T>(limit));
+      RowsIn<T> gates(gate, F), ups(up, F), dhs(dh, F);
+      RowsOut<T> dgates(result.dgate, F), dups(result.dup, F);
+      in_row_blocks(begin, end, F, [&](int64_t row, int64_t rows) {
+        BRAID_CPU(swiglu_backward<T>)
+        (gates.at(row, rows),
+         ups.at(row, rows),
+         factor ? factor + row : nullptr,
+         dhs.at(row, rows),
+         dgates.at(row, rows),
+         dups.at(row, rows),
+         dfactor ? dfactor + row : nullptr,
+         rows,
+         F,
+         static_cast<T>(limit));
+        dgates.put();
+        dups.put();
+      });
     });
   });
   return result;
@@ -89,7 +104,7 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double l
           gate.sizes(),
           " but up is ",
           up.sizes());
-  return SwigluFunction::apply(widened(gate), widened(up), limit).to(gate.scalar_type());
+  return SwigluFunction::apply(gate, up, limit);
 }
 
 }  // namespace braid

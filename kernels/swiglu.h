@@ -10,7 +10,7 @@ namespace braid {
 at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit);
 
 /// Rows of the same with an optional factor weight [rows] each, without autograd: what
-/// routed_experts is made of.  All tensors contiguous and of one wide type.
+/// routed_experts is made of.  All tensors contiguous; weight is wide, the others of one type.
 at::Tensor swiglu_rows(const at::Tensor& gate,
                        const at::Tensor& up,
                        const at::Tensor& weight,

@@ -10,6 +10,7 @@
 #include "kernels/autograd.h"
 #include "kernels/codec.h"
 #include "kernels/gemm.h"
+#include "kernels/precision.h"
 
 namespace braid {
 namespace {
@@ -108,10 +109,12 @@ class GroupedLinear : public Function<GroupedLinear> {
     ctx->save_for_backward({x_TGI, w});
     const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
     auto y_TGO = at::empty({x_TGI.size(0), G, rows}, x_TGI.options());
+    std::vector<MatrixProduct> products;
     for (int64_t group = 0; group < G; ++group) {
-      auto y_TO = y_TGO.select(1, group);
-      multiply(x_TGI.select(1, group), w.narrow(0, group * rows, rows).t(), y_TO);
+      products.push_back(
+          {x_TGI.select(1, group), w.narrow(0, group * rows, rows).t(), y_TGO.select(1, group)});
     }
+    multiply_each(products);
     return y_TGO;
   }
 
@@ -121,17 +124,24 @@ class GroupedLinear : public Function<GroupedLinear> {
     const auto dy_TGO = gradients[0].contiguous();
     const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
     auto dx_TGI = at::empty_like(x_TGI), dw = at::empty_like(w);
+    std::vector<MatrixProduct> products;
     for (int64_t group = 0; group < G; ++group) {
       const auto dy_TO = dy_TGO.select(1, group);
-      auto dx_TI = dx_TGI.select(1, group), dw_OI = dw.narrow(0, group * rows, rows);
-      multiply(dy_TO, w.narrow(0, group * rows, rows), dx_TI);
+      const int64_t row = group * rows;
+      products.push_back({dy_TO, w.narrow(0, row, rows), dx_TGI.select(1, group)});
       if (ctx->needs_input_grad(1)) {
-        multiply(dy_TO.t(), x_TGI.select(1, group), dw_OI);
+        products.push_back({dy_TO.t(), x_TGI.select(1, group), dw.narrow(0, row, rows)});
       }
     }
+    multiply_each(products);
     return {dx_TGI, ctx->needs_input_grad(1) ? dw : at::Tensor()};
   }
 };
+
+// Products round a float32 master to bfloat16 as they read it.
+at::Tensor fitting(const Weight& weight, const at::Tensor& x) {
+  return weight.values.to(wide_type(x) == at::kDouble ? at::kDouble : weight.values.scalar_type());
+}
 
 }  // namespace
 
@@ -198,7 +208,7 @@ void multiply_by_columns(const at::Tensor& dy_TO,
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
   if (!weight.quantised()) {
-    return linear_product(x, weight.values.to(x.scalar_type()));
+    return linear_product(x, fitting(weight, x));
   }
   require(x.size(-1) == weight.columns(),
           "[project] x has ",
@@ -213,7 +223,7 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {
   const int64_t G = x_TGI.size(1), rows = weight.rows() / G;
   if (!weight.quantised()) {
-    return GroupedLinear::apply(x_TGI, weight.values.to(x_TGI.scalar_type()));
+    return GroupedLinear::apply(x_TGI, fitting(weight, x_TGI));
   }
   std::vector<at::Tensor> groups;
   for (int64_t group = 0; group < G; ++group) {

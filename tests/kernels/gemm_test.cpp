@@ -1,5 +1,7 @@
 #include "kernels/gemm.h"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -57,15 +59,94 @@ TEST(Multiply, IsTheProductInEveryLayoutAndType) {
   }
 }
 
+// Products of bfloat16 numbers are exact in float32 and their sum is float32: what is left is the
+// rounding of the result, by at most 2^-9, or that of the sums, as between float32 matrices.
+TEST(Multiply, RoundsAFloat32PartnerOfBfloat16AndGivesEitherType) {
+  for (const auto& [m, n, k] : kSizes) {
+    const auto a = normal_tensor("a", {m, k}, at::kFloat),
+               b = normal_tensor("b", {k, n}, at::kFloat);
+    const auto a16 = a.to(at::kBFloat16), b16 = b.to(at::kBFloat16);
+    const auto want = at::matmul(a16.to(at::kDouble), b16.to(at::kDouble));
+    for (const auto& [left, right] : {std::pair{a16, b}, {a, b16}, {a16, b16}}) {
+      for (const auto& a_layout : layouts_of(left)) {
+        for (const auto& b_layout : layouts_of(right)) {
+          for (const auto type : {at::kFloat, at::kBFloat16}) {
+            const auto what = text(left.scalar_type(),
+                                   " ",
+                                   right.scalar_type(),
+                                   " -> ",
+                                   type,
+                                   " ",
+                                   m,
+                                   " x ",
+                                   n,
+                                   " x ",
+                                   k);
+            const double tolerance = type == at::kFloat ? 1e-6 : 1.0 / 512;
+            auto c = at::empty({m, n}, type);
+            multiply(a_layout, b_layout, c);
+            expect_close(what, c, want, {.absolute = 1e-12, .relative = tolerance});
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Multiply, SeveralAtOnceAreTheSameAsOneByOne) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    std::vector<MatrixProduct> products;
+    for (const int64_t rows : {1, 70, 3, 200}) {
+      products.push_back({normal_tensor(text("a", rows), {rows, 600}).to(type),
+                          normal_tensor(text("b", rows), {2000, 600}, at::kFloat).t(),
+                          at::empty({rows, 2000}, type)});
+    }
+    multiply_each(products);
+    for (const auto& [a, b, c] : products) {
+      expect_bitwise_equal(text(type, " ", a.size(0), " rows"), c, multiplied(a, b));
+    }
+  }
+}
+
 TEST(Multiply, DoesNotDependOnTheThreads) {
   const int before = at::get_num_threads();
-  const auto a = normal_tensor("a", {300, 1500}, at::kFloat),
-             b = normal_tensor("b", {1500, 130}, at::kFloat);
-  at::set_num_threads(1);
-  const auto one = multiplied(a, b);
-  at::set_num_threads(2);
-  expect_bitwise_equal("two threads", multiplied(a, b), one);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const auto a = normal_tensor("a", {300, 1500}).to(type),
+               b = normal_tensor("b", {1500, 130}).to(type);
+    at::set_num_threads(1);
+    const auto one = multiplied(a, b);
+    at::set_num_threads(2);
+    expect_bitwise_equal("two threads", multiplied(a, b), one);
+  }
   at::set_num_threads(before);
+}
+
+TEST(Multiply, CarriesWhatIsNotANumber) {
+  auto a = at::ones({8, 64});
+  a[2][5] = std::nanf("");
+  a[3][5] = INFINITY;
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const auto c = multiplied(a.to(type), at::ones({64, 64})).to(at::kFloat);
+    EXPECT_TRUE(c[2].isnan().all().item<bool>()) << type;
+    EXPECT_TRUE(c[3].isinf().all().item<bool>()) << type;
+    EXPECT_EQ(c[4].min().item<float>(), 64) << type;
+  }
+}
+
+// Masters stay float32, as do their gradients.
+TEST(LinearProduct, GivesFloat32GradientsToTheMastersOfBfloat16Products) {
+  const auto x = normal_tensor("x", {70, 130}).to(at::kBFloat16).requires_grad_(true),
+             w = normal_tensor("w", {50, 130}, at::kFloat).requires_grad_(true);
+  const auto y = linear_product(x, w);
+  EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  const auto dy = normal_tensor("dy", {70, 50}).to(at::kBFloat16);
+  y.backward(dy);
+  EXPECT_EQ(w.grad().scalar_type(), at::kFloat);
+  const auto exact = [](const at::Tensor& t) {
+    return t.detach().to(at::kBFloat16).to(at::kDouble);
+  };
+  expect_close("dw", w.grad(), at::mm(exact(dy).t(), exact(x)), {.relative = 1e-6});
+  expect_close("dx", x.grad(), at::mm(exact(dy), exact(w)), {.relative = 1.0 / 512});
 }
 
 TEST(LinearProduct, EqualsItsReference) {
@@ -79,6 +160,12 @@ TEST(Multiply, RefusesShapesThatDoNotFit) {
   auto c = at::empty({2, 4});
   const auto message = error_of([&] { multiply(at::ones({2, 3}), at::ones({2, 4}), c); });
   EXPECT_TRUE(message.starts_with("[multiply] ")) << message;
+  auto wide = at::empty({2, 4}, at::kDouble);
+  EXPECT_EQ(error_of([&] {
+              multiply(at::ones({2, 3}), at::ones({3, 4}), wide);
+            }),
+            "[multiply] types do not fit: Float Float -> Double; expected one type, or float32 and "
+            "bfloat16");
 }
 
 }  // namespace

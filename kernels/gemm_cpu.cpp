@@ -1,0 +1,29 @@
+#include "kernels/gemm_cpu.h"
+
+#if defined(__AVX512F__)
+#define BRAID_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define BRAID_VECTOR_BYTES 32
+#else
+#define BRAID_VECTOR_BYTES 16
+#endif
+
+#include "kernels/gemm_tile.h"
+
+namespace braid::BRAID_CPU_ISA {
+namespace {
+
+struct Singles {
+  static constexpr int64_t kPair = 1;
+  static Floats multiply_add(const Floats& sum, const Floats& a, const Floats& b) {
+    return sum + a * b;
+  }
+};
+
+}  // namespace
+
+GemmKernels gemm_of_floats() {
+  return kernels_of<Singles>();
+}
+
+}  // namespace braid::BRAID_CPU_ISA
