@@ -248,15 +248,16 @@ def main():
     parser.add_argument("--program", default="build/braid")
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--flips", type=int, default=300)
+    parser.add_argument("--flips", type=int, default=300, help="0 = kills alone")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     abuse = Abuse(parser.parse_args())
     os.environ |= {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     abuse.kills()
-    abuse.damage()
-    abuse.full_disk()
-    abuse.flips()
+    if abuse.arguments.flips > 0:
+        abuse.damage()
+        abuse.full_disk()
+        abuse.flips()
     shutil.rmtree(abuse.folder)
 
 
