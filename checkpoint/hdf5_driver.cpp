@@ -18,12 +18,15 @@ struct DriverInfo {
   int* first_error;
 };
 
+constexpr size_t kBurst = size_t{32} << 20;  // bytes
+
 struct RememberingFile {
   H5FD_t base;  // must come first: HDF5 sees only this part
   int descriptor;
   int* first_error;
   haddr_t end_allocated;  // what HDF5 calls eoa
   haddr_t end_written;    // what HDF5 calls eof
+  size_t not_started;     // bytes written that the disk was not told to take yet
 };
 
 RememberingFile& ours(const H5FD_t* file) {
@@ -110,10 +113,17 @@ herr_t write_bytes(
   file.end_written = std::max(file.end_written, address + size);
   const auto* bytes = static_cast<const char*>(buffer);
   while (size > 0 && !has_failed(file)) {
-    const ssize_t count = ::pwrite(file.descriptor, bytes, size, static_cast<off_t>(address));
+    const ssize_t count =
+        ::pwrite(file.descriptor, bytes, std::min(size, kBurst), static_cast<off_t>(address));
     if (count < 0) {
       remember_unless(errno == EINTR, file);
       continue;
+    }
+    file.not_started += static_cast<size_t>(count);
+    if (file.not_started >= kBurst) {
+      // The disk begins now rather than at the final fsync(), which reports any error.
+      ::sync_file_range(file.descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
+      file.not_started = 0;
     }
     bytes += count;
     address += static_cast<haddr_t>(count);

@@ -89,10 +89,10 @@ std::string shard_name(std::size_t shard, std::size_t shards) {
   return name;
 }
 
-void write_shard(const fs::path& file,
-                 const std::vector<TensorPiece>& tensors,
-                 const std::function<void(const TensorPiece&)>& after_each,
-                 int deflate_level) {
+FileRecord write_shard(const fs::path& file,
+                       const std::vector<TensorPiece>& tensors,
+                       const std::function<void(const TensorPiece&)>& after_each,
+                       int deflate_level) {
   const fs::path temporary = file.string() + ".tmp";
   auto shard = Hdf5File::create(temporary);
   for (const auto& tensor : tensors) {
@@ -102,8 +102,12 @@ void write_shard(const fs::path& file,
     }
   }
   shard.close();
+  // While the disk is still writing.
+  const FileRecord record{
+      file.filename().string(), fs::file_size(temporary), xxh3_128_of_file(temporary)};
   fsync_path(temporary);
   fs::rename(temporary, file);
+  return record;
 }
 
 void complete_checkpoint(const fs::path& folder,
@@ -158,8 +162,8 @@ void save_checkpoint(const fs::path& path,
     remove_leftovers(root);
     const TemporaryFolder folder(path.string() + ".tmp");
     const auto pieces = whole(checkpoint.tensors);
-    write_shard(folder.path() / shard_name(0, 1), pieces);
-    complete_checkpoint(folder.path(), {pieces}, checkpoint.state, files);
+    const auto record = write_shard(folder.path() / shard_name(0, 1), pieces);
+    complete_checkpoint(folder.path(), {pieces}, checkpoint.state, files, {record});
     put_in_place(folder.path(), path);
     write_file_atomically(root / "latest", path.filename().string() + "\n");
   } catch (const std::exception& error) {

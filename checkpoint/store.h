@@ -56,10 +56,10 @@ bool read_piece(const Checkpoint& checkpoint, const TensorPiece& piece);
 /// each shard into an existing folder, where it appears whole or not at all; then what makes a
 /// checkpoint of them. `after_each` is called once a tensor is written.
 std::string shard_name(std::size_t shard, std::size_t shards);
-void write_shard(const std::filesystem::path& file,
-                 const std::vector<TensorPiece>& tensors,
-                 const std::function<void(const TensorPiece&)>& after_each = {},
-                 int deflate_level = 0);
+FileRecord write_shard(const std::filesystem::path& file,
+                       const std::vector<TensorPiece>& tensors,
+                       const std::function<void(const TensorPiece&)>& after_each = {},
+                       int deflate_level = 0);
 /// Values of `shards` are not used, except of scalars and empty tensors. `records` of shards that
 /// are known spare reading these again.
 void complete_checkpoint(const std::filesystem::path& folder,

@@ -46,16 +46,21 @@ target_link_options(braid_torch INTERFACE -Wl,-rpath-link,${BRAID_TORCH_DIR}/lib
                                           -Wl,--disable-new-dtags)
 
 set(BRAID_CUDA_STATUS off)
+add_library(braid_nccl INTERFACE)
 if(NOT BRAID_CUDA STREQUAL OFF)
   find_package(CUDAToolkit 13.0 QUIET)
-  if(CUDAToolkit_FOUND AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(CUDAToolkit_FOUND AND NCCL_INCLUDE_DIR AND NCCL_LIBRARY AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so)
+    target_include_directories(braid_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(braid_nccl INTERFACE ${NCCL_LIBRARY} ${BRAID_TORCH_DIR}/lib/libc10_cuda.so CUDA::cudart)
     # Nothing of ours refers to libtorch_cuda by symbol; --no-as-needed keeps it loaded so that
     # ATen's CUDA kernels register themselves.
     target_link_options(braid_torch INTERFACE
       "LINKER:--no-as-needed,${BRAID_TORCH_DIR}/lib/libtorch_cuda.so,${BRAID_TORCH_DIR}/lib/libc10_cuda.so,--as-needed")
     set(BRAID_CUDA_STATUS "${CUDAToolkit_VERSION}")
   elseif(BRAID_CUDA STREQUAL ON)
-    message(FATAL_ERROR "BRAID_CUDA=ON needs the CUDA toolkit 13 (found: ${CUDAToolkit_FOUND}) and "
+    message(FATAL_ERROR "BRAID_CUDA=ON needs the CUDA toolkit 13 (found: ${CUDAToolkit_FOUND}), NCCL (${NCCL_LIBRARY}) and "
                         "libtorch_cuda.so in ${BRAID_TORCH_DIR}/lib (a CUDA LibTorch, -DBRAID_LIBTORCH_DIR=...).")
   endif()
 endif()

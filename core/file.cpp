@@ -191,6 +191,7 @@ std::string xxh3_128(std::string_view bytes) {
 
 std::string xxh3_128_of_file(const fs::path& path) {
   const Descriptor descriptor(path, O_RDONLY);
+  ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);  // reads further ahead
   std::vector<char> buffer(std::size_t{1} << 20);
   XXH3_state_t state;
   XXH3_128bits_reset(&state);

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "parallel/rows.h"
 
 namespace braid {
 namespace {
@@ -62,6 +63,26 @@ std::vector<std::vector<T>> gathered(Communicator& group,
 }
 
 }  // namespace
+
+int64_t row_bytes(const at::Tensor& tensor) {
+  return tensor.element_size() * c10::multiply_integers(tensor.sizes().slice(1));
+}
+
+void require_rows(const at::Tensor& tensor,
+                  const std::vector<int64_t>& rows,
+                  int64_t ranks,
+                  const char* what) {
+  require(static_cast<int64_t>(rows.size()) == ranks && tensor.dim() > 0 &&
+              std::accumulate(rows.begin(), rows.end(), int64_t{0}) == tensor.size(0),
+          "[communicator] ",
+          what,
+          ": the rows of ",
+          tensor.sizes(),
+          " are not those of ",
+          ranks,
+          " ranks: ",
+          at::IntArrayRef(rows));
+}
 
 std::unique_ptr<Communicator> alone() {
   return std::make_unique<SelfCommunicator>();

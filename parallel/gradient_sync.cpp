@@ -17,12 +17,6 @@
 #include "core/sizes.h"
 
 namespace braid {
-namespace {
-
-// Buckets on their way at once: their copies are memory beside the gradients.
-constexpr std::size_t kMostFlights = 4;
-
-}  // namespace
 
 struct GradientSync::Hook : torch::autograd::PostAccumulateGradHook {
   Hook(GradientSync& its_sync, std::size_t its_parameter)

@@ -42,6 +42,9 @@ struct SyncOptions {
 /// per rank is a power of two, the sum has the same bits on any number of ranks.
 class GradientSync {
  public:
+  /// Buckets on their way at once: their copies are memory beside the gradients.
+  static constexpr std::size_t kMostFlights = 4;
+
   /// Parameters in the order of the forward pass. `ranks` must outlive the object, which changes
   /// the parameters' hooks.
   GradientSync(Communicator& ranks,

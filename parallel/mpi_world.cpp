@@ -4,8 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <limits>
 #include <mutex>
-#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -15,6 +15,8 @@
 
 #include "core/error.h"
 #include "core/profile.h"
+#include "parallel/rows.h"
+#include "parallel/waiting.h"
 
 namespace braid {
 namespace {
@@ -26,7 +28,8 @@ constexpr int kQuestion = 1, kAnswer = 2;  // tags on the control communicator
 // What the process is at; read by the answering thread.
 struct Activity {
   std::mutex mutex;
-  std::string activity = "starting", operation;
+  std::string activity = "starting";
+  std::vector<std::string> operations;  // that are waited for, the innermost last
   double timeout_seconds = 600;
 };
 Activity& activity() {
@@ -39,13 +42,9 @@ MPI_Comm control_communicator = MPI_COMM_NULL;
 std::string activity_text() {
   auto& shared = activity();
   const std::lock_guard lock(shared.mutex);
-  return shared.operation.empty() ? shared.activity
-                                  : text(shared.activity, ", waiting for ", shared.operation);
-}
-
-std::string activity_alone() {
-  const std::lock_guard lock(activity().mutex);
-  return activity().activity;
+  return shared.operations.empty()
+             ? shared.activity
+             : text(shared.activity, ", waiting for ", shared.operations.back());
 }
 
 void check(int result, const char* what) {
@@ -129,30 +128,15 @@ class MpiPending : public Pending {
       return;
     }
     const ProfileScope scope("exchange", ProfileKind::kStep);
-    auto& shared = activity();
-    double timeout = 0;
-    {
-      const std::lock_guard lock(shared.mutex);
-      shared.operation = what_;
-      timeout = shared.timeout_seconds;
-    }
-    const auto start = Clock::now();
+    const Waiting waiting(what_);
     int done = 0;
     for (int64_t round = 0; done == 0; ++round) {
       check(MPI_Test(&request_, &done, MPI_STATUS_IGNORE), what_.c_str());
       if (done != 0 || round < 64) {
         continue;
       }
-      const std::chrono::duration<double> waited = Clock::now() - start;
-      require(waited.count() < timeout,
-              activity_alone(),
-              ": ",
-              what_,
-              ": other ranks have not come for ",
-              timeout,
-              " s (parallel.timeout_seconds):",
-              waited.count() < timeout ? "" : activities_of_others());
-      if (waited.count() < 0.002) {
+      waiting.require_in_time();
+      if (waiting.seconds() < 0.002) {
         sched_yield();
       } else {
         std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -160,8 +144,6 @@ class MpiPending : public Pending {
     }
     --operations_under_way;
     kept_.clear();  // autograd may keep this object for as long as one of them
-    const std::lock_guard lock(shared.mutex);
-    shared.operation.clear();
   }
 
   MPI_Request request_ = MPI_REQUEST_NULL;
@@ -256,10 +238,6 @@ class MpiCommunicator : public Communicator {
   }
 
  private:
-  static int64_t row_bytes(const at::Tensor& tensor) {
-    return tensor.element_size() * (c10::multiply_integers(tensor.sizes().slice(1)));
-  }
-
   static std::unique_ptr<MpiPending> started(const at::Tensor& send,
                                              const at::Tensor& received,
                                              const char* what) {
@@ -283,17 +261,12 @@ class MpiCommunicator : public Communicator {
                MpiPending& pending,
                int side,
                const char* what) const {
-    require(static_cast<int>(rows.size()) == size_ && !tensor.sizes().empty() &&
-                std::accumulate(rows.begin(), rows.end(), int64_t{0}) == tensor.size(0) &&
-                tensor.size(0) <= std::numeric_limits<int>::max(),
+    require_rows(tensor, rows, size_, what);
+    require(tensor.size(0) <= std::numeric_limits<int>::max(),
             "[communicator] ",
             what,
-            ": the rows of ",
-            tensor.sizes(),
-            " are not those of ",
-            size_,
-            " ranks: ",
-            at::IntArrayRef(rows));
+            ": MPI exchanges at most 2^31 - 1 rows at once, not ",
+            tensor.size(0));
     int64_t offset = 0;
     for (const int64_t count : rows) {
       pending.counts_[side].push_back(static_cast<int>(count));
@@ -312,6 +285,41 @@ int64_t number_in(const char* variable, int64_t otherwise) {
 }
 
 }  // namespace
+
+Waiting::Waiting(std::string what) : what_(std::move(what)), start_(Clock::now()) {
+  auto& shared = activity();
+  const std::lock_guard lock(shared.mutex);
+  timeout_ = shared.timeout_seconds;
+  shared.operations.push_back(what_);
+}
+
+Waiting::~Waiting() {
+  auto& shared = activity();
+  const std::lock_guard lock(shared.mutex);
+  shared.operations.pop_back();
+}
+
+double Waiting::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
+
+void Waiting::require_in_time() const {
+  if (seconds() < timeout_) {
+    return;
+  }
+  std::string now;
+  {
+    const std::lock_guard lock(activity().mutex);
+    now = activity().activity;
+  }
+  fail(now,
+       ": ",
+       what_,
+       ": other ranks have not come for ",
+       timeout_,
+       " s (parallel.timeout_seconds):",
+       activities_of_others());
+}
 
 // A thread that answers questions and keeps operations moving.
 struct MpiWorld::Control {
@@ -405,12 +413,15 @@ void MpiWorld::await_abort(int status) {
   std::_Exit(status);
 }
 
-void MpiWorld::abort(int status, const std::function<void()>& report) {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  if (rank > 0) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1500 + std::min(rank, 20) * 100));
+void MpiWorld::let_first_rank_speak() {
+  if (const int64_t rank = launched_as().rank; rank > 0) {
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(1500 + std::min<int64_t>(rank, 20) * 100));
   }
+}
+
+void MpiWorld::abort(int status, const std::function<void()>& report) {
+  let_first_rank_speak();
   report();
   MPI_Abort(MPI_COMM_WORLD, status);
   std::_Exit(status);

@@ -30,8 +30,10 @@ class MpiWorld {
   /// What this rank is at, for other ranks' messages ("step 12").
   static void set_activity(const std::string& activity);
 
-  /// Ends all ranks with this exit status, after `report`. Where ranks fail together rank 0 speaks
-  /// for them: the others give it a moment to end them first.
+  /// Where ranks fail together rank 0 speaks for them: the others give it a moment, in which its
+  /// end ends them. Needs no MPI.
+  static void let_first_rank_speak();
+  /// Ends all ranks with this exit status, after let_first_rank_speak() and `report`.
   [[noreturn]] static void abort(int status, const std::function<void()>& report);
   /// Waits to be ended by the rank that failed; ends all itself when that takes 10 seconds.
   [[noreturn]] static void await_abort(int status);

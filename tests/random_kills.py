@@ -1,21 +1,26 @@
 #!/usr/bin/env python3
 """Kills a run again and again, and damages what it saved; everything must survive or be noticed.
 
-    tests/random_kills.py [--program build/braid] [--kills 50] [--flips 300] [--seed 1]
+    tests/random_kills.py [--program build/braid] [--ranks 1] [--kills 50] [--flips 300] [--seed 1]
 
 A tiny model that saves after every second step is trained once in peace. A second run of it is
-killed (SIGKILL) at random moments, saves included; after each kill it must continue by itself, and
-at its end metrics and weights must equal the first run's in every bit. Then single bits of its
-newest checkpoint are flipped; `inspect --verify` must notice each, and training must go on from the
-checkpoint before. Takes a few minutes; not part of the suite, which has the same in small.
+killed (SIGKILL, of several ranks any one) at random moments, saves included; after each kill it must
+continue from its newest complete checkpoint by itself, and at its end metrics and weights must equal
+the first run's in every bit. Then checkpoints are damaged in every way, and single bytes of one are
+altered; `inspect --verify` must notice each, and training must go on from the checkpoint before.
+With root, a disk that fills up is tried as well. Takes some minutes; not part of the suite, which
+has the same in small.
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,31 +65,62 @@ class Abuse:
     def braid(self, *command):
         return subprocess.run([self.program, *command], cwd=self.folder, text=True, capture_output=True)
 
+    def launch(self, *command):
+        """The words that start `braid train` on as many ranks as asked for."""
+        ranks = self.arguments.ranks
+        mpirun = ["mpirun", "-n", str(ranks), "--oversubscribe", "--bind-to", "none"] if ranks > 1 else []
+        return [*mpirun, self.program, "train", *command]
+
+    def train(self, *command):
+        return subprocess.run(self.launch(*command), cwd=self.folder, text=True, capture_output=True)
+
+    def kill_one(self, process):
+        """Any rank; False where there is none yet."""
+        if self.arguments.ranks == 1:
+            process.kill()
+            return True
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if not children:
+            return False
+        os.kill(int(self.draw.choice(children)), signal.SIGKILL)
+        return True
+
     def check(self, good, message):
         if not good:
             sys.exit(f"FAILED: {message} (left in {self.folder})")
 
     def kills(self):
         begin = time.monotonic()
-        calm = self.braid("train", self.config("calm"))
+        calm = self.train(self.config("calm"))
         self.check(calm.returncode == 0, calm.stderr)
         whole = time.monotonic() - begin
-        killed, in_save, starts = 0, 0, 0
+        killed, in_save, starts, lost, slowest = 0, 0, 0, [], 0
         config = self.config("killed")
         run = self.folder / "runs/killed"
         while True:
             starts += 1
+            reached = len([line for line in metrics(run) if "split" not in line]) if run.exists() else 0
+            complete = int(newest(run).name[5:]) if any(run.glob("checkpoints/step-????????/COMPLETE")) else 0
             process = subprocess.Popen(
-                [self.program, "train", config], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                self.launch(config), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            died = None
             if killed < self.arguments.kills:
-                wait = self.draw.uniform(0, 3 * whole / self.arguments.kills) + 0.25
+                start_up = 0.25 if self.arguments.ranks == 1 else 0.5
+                wait = self.draw.uniform(0, 3 * whole / self.arguments.kills) + start_up
                 try:
                     process.wait(wait)
                 except subprocess.TimeoutExpired:
-                    process.kill()
-                    killed += 1
-                    in_save += any(run.glob("checkpoints/*.tmp"))
+                    if self.kill_one(process):
+                        died = time.monotonic()
+                        killed += 1
+                        in_save += any(run.glob("checkpoints/*.tmp"))
             output = process.communicate()[0].decode(errors="replace")
+            if died:
+                slowest = max(slowest, time.monotonic() - died)
+            continued = re.search(r"continuing after step (\d+)", output)
+            if continued:
+                self.check(int(continued[1]) == complete, f"continued after {continued[1]}, not {complete}")
+                lost.append(max(0, reached - complete))
             if process.returncode == 0:
                 if killed >= self.arguments.kills:
                     break
@@ -92,9 +128,13 @@ class Abuse:
                 self.compare("calm", "killed")
                 shutil.rmtree(run)
             else:
-                self.check(process.returncode == -9, f"start {starts} ended by itself:\n{output}")
+                self.check(died, f"start {starts} ended by itself:\n{output}")
         self.compare("calm", "killed")
-        print(f"{killed} kills, {in_save} of them while saving; {starts} starts; metrics and weights as without")
+        print(
+            f"{killed} kills, {in_save} of them while saving; {starts} starts, {len(lost)} of them from a checkpoint,"
+            f" at most {max(lost)} steps lost; all processes gone {slowest:.1f} s after a kill at most;"
+            " metrics and weights as without"
+        )
 
     def compare(self, one, other):
         one, other = (self.folder / "runs" / name for name in (one, other))
@@ -105,21 +145,35 @@ class Abuse:
 
     def flips(self):
         checkpoint = newest(self.folder / "runs/killed")
-        files = sorted(path for path in checkpoint.iterdir())
-        sizes = [path.stat().st_size for path in files]
+        names = sorted(path.name for path in checkpoint.iterdir())
+        sound = {name: (checkpoint / name).read_bytes() for name in names}
         found = collections.Counter()
-        for _ in range(self.arguments.flips):
-            # Half by size, half by file: the large ones would have nearly all.
-            by_size = self.draw.random() < 0.5
-            file = self.draw.choices(files, sizes)[0] if by_size else self.draw.choice(files)
-            sound = file.read_bytes()
-            at, bit = self.draw.randrange(len(sound)), 1 << self.draw.randrange(8)
-            file.write_bytes(sound[:at] + bytes([sound[at] ^ bit]) + sound[at + 1 :])
-            verdict = self.braid("inspect", str(checkpoint), "--verify")
-            self.check(verdict.returncode == 1, f"{file.name} byte {at}, bit {bit}: not noticed\n{verdict.stdout}")
-            found[file.name] += 1
-            file.write_bytes(sound)
-        print(f"{sum(found.values())} flipped bits noticed: {dict(found)}")
+        # Many damaged copies in one run's folder, so that one command judges them all.
+        run = self.folder / "runs/flipped"
+        for first in range(0, self.arguments.flips, 50):
+            shutil.rmtree(run, ignore_errors=True)
+            shutil.copytree(self.folder / "runs/killed", run, ignore=shutil.ignore_patterns("step-*"))
+            damaged = {}
+            for number in range(first, min(first + 50, self.arguments.flips)):
+                # Half by size, half by file: the large ones would have nearly all.
+                by_size = self.draw.random() < 0.5
+                name = self.draw.choices(names, [len(sound[n]) for n in names])[0] if by_size else self.draw.choice(names)
+                copy = run / f"checkpoints/step-{number + 1:08}"
+                shutil.copytree(checkpoint, copy)
+                at, other = self.draw.randrange(len(sound[name])), self.draw.randrange(1, 256)
+                data = bytearray(sound[name])
+                data[at] ^= other
+                (copy / name).write_bytes(data)
+                damaged[copy.name] = (name, at, other)
+            outcome = self.braid("inspect", str(run), "--verify", "--json")
+            self.check(outcome.returncode == 1, outcome.stderr)
+            verdicts = json.loads(outcome.stdout)["verified"]
+            for folder, (name, at, other) in damaged.items():
+                bad = [v for v in verdicts if f"/{folder}/" in v["file"] + "/" and not v["sound"]]
+                self.check(bad, f"{folder}: {name} byte {at} ^ {other}: not noticed")
+                found[name] += 1
+        shutil.rmtree(run)
+        print(f"{sum(found.values())} altered bytes noticed: {dict(found)}")
 
     def damage(self):
         """What `auto` does with a newest checkpoint that is not whole."""
@@ -128,9 +182,9 @@ class Abuse:
         shutil.copytree(run, kept)
         last = newest(run).name
         ways = {
-            "an altered shard": lambda c: flip(c / "shard-00000-of-00001.h5"),
+            "an altered shard": lambda c: flip(last_shard(c)),
             "an altered index": lambda c: flip(c / "index.h5"),
-            "a removed shard": lambda c: (c / "shard-00000-of-00001.h5").unlink(),
+            "a removed shard": lambda c: last_shard(c).unlink(),
             "COMPLETE without its files": lambda c: [f.unlink() for f in c.iterdir() if f.name != "COMPLETE"],
             "no COMPLETE": lambda c: (c / "COMPLETE").unlink(),
         }
@@ -138,14 +192,49 @@ class Abuse:
             shutil.rmtree(run)
             shutil.copytree(kept, run)
             way(run / "checkpoints" / last)
-            refused = self.braid("train", "killed.yaml", "--resume", str(run / "checkpoints" / last))
-            self.check(refused.returncode == 1 and last in refused.stderr, f"{name}: --resume PATH: {refused.stderr}")
-            outcome = self.braid("train", "killed.yaml")
+            refused = self.train("killed.yaml", "--resume", str(run / "checkpoints" / last))
+            self.check(refused.returncode != 0 and last in refused.stderr, f"{name}: --resume PATH: {refused.stderr}")
+            outcome = self.train("killed.yaml")
             self.check(outcome.returncode == 0, f"{name}: {outcome.stderr}")
             told = [line for line in outcome.stdout.splitlines() if "damaged" in line or "continuing" in line]
             self.compare("calm", "killed")
-            print(f"{name}:\n    --resume PATH: {refused.stderr.strip()}")
+            said = next(line for line in refused.stderr.splitlines() if line.startswith("braid: "))
+            print(f"{name}:\n    --resume PATH: {said}")
             print("".join(f"    {line}\n" for line in told), end="")
+
+
+    def full_disk(self):
+        """A disk with room for some checkpoints only."""
+        if os.geteuid() != 0:
+            return print("a full disk: not tried, for want of root")
+        disk = self.folder / "disk"
+        disk.mkdir()
+        checkpoint = sum(f.stat().st_size for f in newest(self.folder / "runs/calm").iterdir())
+        small = f"size={int(2.6 * checkpoint) + (1 << 20)}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", small, "tmpfs", disk], check=True)
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(subprocess.run, ["umount", disk], check=True)
+            config = self.config("full")
+            command = [config, "--set", f"run.output_dir={disk}"]
+            outcome = self.train(*command)
+            told = [line for line in outcome.stderr.splitlines() if line.startswith("braid: ")]
+            self.check(
+                outcome.returncode != 0 and len(told) == 1 and "No space left on device" in told[0],
+                f"full disk: {outcome.stderr}",
+            )
+            left = [folder.name for folder in (disk / "full/checkpoints").glob("step-????????")]
+            sound = self.braid("inspect", str(disk / "full/checkpoints" / max(left)), "--verify")
+            self.check(sound.returncode == 0, sound.stdout)
+            subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
+            outcome = self.train(*command)
+            self.check(outcome.returncode == 0, outcome.stderr)
+            shutil.copytree(disk / "full", self.folder / "runs/full")
+        self.compare("calm", "full")
+        print(f"a full disk: {told[0]}\n    with more room it continued to the same numbers")
+
+
+def last_shard(checkpoint):
+    return sorted(checkpoint.glob("shard-*.h5"))[-1]
 
 
 def flip(path):
@@ -157,15 +246,18 @@ def flip(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="build/braid")
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--flips", type=int, default=300)
+    parser.add_argument("--flips", type=int, default=300, help="0 = kills alone")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     abuse = Abuse(parser.parse_args())
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     abuse.kills()
-    abuse.damage()
-    abuse.flips()
+    if abuse.arguments.flips > 0:
+        abuse.damage()
+        abuse.full_disk()
+        abuse.flips()
     shutil.rmtree(abuse.folder)
 
 

@@ -1,5 +1,6 @@
 #include "train/checkpoint_saver.h"
 
+#include <chrono>
 #include <sstream>
 #include <utility>
 
@@ -52,6 +53,10 @@ std::vector<TensorPiece> pieces_in(const std::string& description) {
   return pieces;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 }  // namespace
 
 CheckpointSaver::CheckpointSaver(Communicator& ranks, bool background, int deflate_level)
@@ -78,6 +83,7 @@ void CheckpointSaver::start(const fs::path& folder,
                             Hdf5Attributes state,
                             std::map<std::string, std::string> files) {
   finish();
+  const auto begin = std::chrono::steady_clock::now();
   const fs::path temporary = folder.string() + ".tmp";
   ranks_.first_alone(
       [&] {
@@ -93,13 +99,13 @@ void CheckpointSaver::start(const fs::path& folder,
   const auto name =
       shard_name(static_cast<std::size_t>(ranks_.rank()), static_cast<std::size_t>(ranks_.size()));
   const auto write = [this, temporary, name] {
-    write_shard(temporary / name, pieces_, {}, deflate_level_);
-    return record_of(temporary, name);
+    return write_shard(temporary / name, pieces_, {}, deflate_level_);
   };
   written_ = std::async(background_ ? std::launch::async : std::launch::deferred, write);
   if (!background_) {
     written_.wait();
   }
+  held_up_seconds_ = seconds_since(begin);
 }
 
 std::optional<fs::path> CheckpointSaver::poll() {
@@ -116,6 +122,7 @@ std::optional<fs::path> CheckpointSaver::finish() {
 }
 
 std::optional<fs::path> CheckpointSaver::complete() {
+  const auto begin = std::chrono::steady_clock::now();
   const fs::path folder = std::exchange(folder_, {});
   FileRecord record;
   try {
@@ -139,6 +146,8 @@ std::optional<fs::path> CheckpointSaver::complete() {
           write_file_atomically(folder.parent_path() / "latest", folder.filename().string() + "\n");
         },
         "the checkpoint's index");
+  } catch (const ErrorOfAnotherRank&) {
+    throw;  // that rank says which file
   } catch (const std::exception& error) {
     fail("cannot save the checkpoint ",
          folder.string(),
@@ -148,6 +157,7 @@ std::optional<fs::path> CheckpointSaver::complete() {
          folder.parent_path().string(),
          " are untouched.");
   }
+  held_up_seconds_ += seconds_since(begin);
   return folder;
 }
 

@@ -35,6 +35,9 @@ class CheckpointSaver {
   /// Waits for the save under way and completes it.
   std::optional<std::filesystem::path> finish();
 
+  /// For how long the last save that was completed kept the caller waiting.
+  double held_up_seconds() const { return held_up_seconds_; }
+
  private:
   std::optional<std::filesystem::path> complete();
   std::vector<TensorPiece> copied(const std::vector<TensorPiece>& pieces);
@@ -46,6 +49,7 @@ class CheckpointSaver {
   std::vector<TensorPiece> pieces_;
   Hdf5Attributes state_;
   std::map<std::string, std::string> files_;
+  double held_up_seconds_ = 0;
   std::vector<at::Tensor> buffers_;  // of the last copies, used again
   std::future<FileRecord> written_;  // the last member: its thread ends first
 };

@@ -2,13 +2,21 @@
 
 #include <map>
 
-#include "train/config.h"
-
 namespace braid {
 
 void add_model(CLI::App& command, std::string& path) {
   command.add_option("model", path, "a run, a checkpoint, or a folder with config.json")
       ->required();
+}
+
+CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options) {
+  auto* config = command.add_option("config", options.config, "the run's YAML file");
+  command.add_option("overlays",
+                     options.overlays,
+                     "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
+  command.add_option("--set", options.overrides, "a.b=value, wins over the files; repeatable")
+      ->allow_extra_args(false);
+  return config;
 }
 
 void add_dtype(CLI::App& command, at::ScalarType& dtype) {

@@ -8,6 +8,7 @@ namespace braid {
 /// A command declares its flags and returns what it does once they are parsed: the exit status.
 using Command = std::function<int()>;
 Command train_command(CLI::App& app);
+Command plan_command(CLI::App& app);
 Command generate_command(CLI::App& app);
 Command evaluate_command(CLI::App& app);
 Command inspect_command(CLI::App& app);

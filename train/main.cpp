@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/version.h"
+#include "parallel/mpi_world.h"
 #include "train/commands.h"
 
 namespace {
@@ -13,6 +14,7 @@ namespace {
 constexpr int kFailed = 1, kWrongCommandLine = 2;
 
 int fail_with(const std::string& message) {
+  braid::MpiWorld::let_first_rank_speak();
   std::cerr << "braid: " << message << std::endl;
   return kFailed;
 }
@@ -45,6 +47,7 @@ int main(int argc, char** argv) {
                          1);  // none is reported below: CLI11 would hide a misspelt one behind it
   const std::vector<std::pair<std::string, braid::Command>> commands = {
       {"train", braid::train_command(app)},
+      {"plan", braid::plan_command(app)},
       {"generate", braid::generate_command(app)},
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},

@@ -1,12 +1,15 @@
 #include "train/memory_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <set>
 
 #include <ATen/ATen.h>
 
+#include "core/named_tensor.h"
 #include "kernels/precision.h"
+#include "parallel/gradient_sync.h"
 
 namespace braid {
 namespace {
@@ -97,7 +100,7 @@ Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool
           .wide = largest.wide * segment / 2 + std::ceil(sublayers / segment) * streams};
 }
 
-double activation_bytes(const RunConfig& config, const Regime& regime) {
+double activation_bytes(const RunConfig& config, const Regime& regime, const GridPlace& grid) {
   const auto& model = config.model;
   const auto type = scalar_type(config.train.dtype);
   const auto narrow_bytes = static_cast<double>(c10::elementSize(type)),
@@ -110,8 +113,9 @@ double activation_bytes(const RunConfig& config, const Regime& regime) {
   }
   const double per_token =
       kept.narrow * narrow_bytes + kept.wide * wide_bytes + mask_bytes(model, regime.seq_len);
-  const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences);
-  return per_token * static_cast<double>(rows * regime.seq_len);
+  const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences / grid.data_size);
+  return per_token * static_cast<double>(rows * regime.seq_len) /
+         static_cast<double>(grid.context_size);
 }
 
 }  // namespace
@@ -119,26 +123,48 @@ double activation_bytes(const RunConfig& config, const Regime& regime) {
 MemoryPlan planned_memory(const RunConfig& config,
                           const Parameters& parameters,
                           const std::vector<GroupedParameter>& groups,
-                          const Regime& regime) {
-  MemoryPlan memory;
+                          const Regime& regime,
+                          const GridPlace& grid,
+                          double optimizer_bytes,
+                          int64_t zero_group) {
+  const auto ranks = static_cast<double>(grid.ranks),
+             expert_ranks = static_cast<double>(grid.expert_size);
+  MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
+  double saved_weights = 0;
   for (const auto& parameter : parameters.all()) {
-    memory.weights_bytes += static_cast<double>(parameter.value.nbytes());
+    const auto bytes = static_cast<double>(parameter.value.nbytes());
+    memory.weights_bytes += is_stack(parameter.name) ? bytes / expert_ranks : bytes;
+    saved_weights += bytes / ranks;
   }
+  double dense_gradients = 0;
   for (const auto& grouped : groups) {
-    const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
-    memory.gradients_bytes += grouped.learns_in(regime.part) ? bytes : 0;
-    switch (grouped.optimizer) {
-      case OptimizerKind::kNone:
-        break;
-      case OptimizerKind::kMuon:
-        memory.optimizer_bytes += bytes;
-        break;
-      case OptimizerKind::kAdamW:
-        memory.optimizer_bytes += 2 * bytes;
-        break;
+    if (grouped.learns_in(regime.part)) {
+      const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
+      memory.gradients_bytes += bytes;
+      dense_gradients += is_stack(grouped.parameter.name) ? 0 : bytes;
     }
   }
-  memory.activations_bytes = activation_bytes(config, regime);
+  memory.activations_bytes = activation_bytes(config, regime, grid);
+  if (grid.ranks > 1) {
+    // As many buckets as are under way at once; each goes to every owner group.
+    const auto at_once =
+        static_cast<double>(GradientSync::kMostFlights * (config.parallel.bucket_mib << 20));
+    const double travelling =
+        std::min(dense_gradients, at_once) * ranks / static_cast<double>(zero_group) +
+        (grid.ranks > grid.expert_size ? std::min(memory.gradients_bytes - dense_gradients, at_once)
+                                       : 0);
+    memory.buckets_bytes =
+        2 * travelling * (config.parallel.reduce_dtype == ReduceType::kBfloat16 ? 0.5 : 1);
+  }
+  if (config.parallel.fixed_order) {
+    const auto micro_batches = static_cast<uint64_t>(
+        regime.sequences / grid.data_size /
+        std::min(config.train.micro_batch_size, regime.sequences / grid.data_size));
+    memory.gradients_bytes *= 1 + static_cast<double>(std::bit_width(micro_batches - 1));
+  }
+  if (config.checkpoint.in_background) {
+    memory.snapshot_bytes = saved_weights + optimizer_bytes;
+  }
   return memory;
 }
 

@@ -3,20 +3,24 @@
 
 #include "model/parameters.h"
 #include "optim/param_groups.h"
+#include "parallel/grid.h"
 #include "train/config.h"
 #include "train/regime.h"
 
 namespace braid {
 
-/// Bytes while training, estimated.
+/// Bytes of one rank while training, estimated; where ranks differ, of the fullest.
 struct MemoryPlan {
-  double weights_bytes = 0;  ///< with the tables of hash routers
-  double gradients_bytes = 0;
+  double weights_bytes = 0;    ///< with the tables of hash routers
+  double gradients_bytes = 0;  ///< in fixed order with the micro-batches' partial sums
   double optimizer_bytes = 0;
   double activations_bytes = 0;
+  double buckets_bytes = 0;   ///< of gradients on their way to other ranks
+  double snapshot_bytes = 0;  ///< while a checkpoint is written in the background
 
   double total_bytes() const {
-    return weights_bytes + gradients_bytes + optimizer_bytes + activations_bytes;
+    return weights_bytes + gradients_bytes + optimizer_bytes + activations_bytes + buckets_bytes +
+           snapshot_bytes;
   }
 };
 
@@ -31,10 +35,14 @@ struct MemoryPlan {
 /// Masks take a byte for each raw key and for each entry of each ratio, and in a CSA layer that
 /// selects for each entry once more. Logits exist in chunks only and are not counted. With
 /// recomputation each segment of n sublayers keeps its M D streams, and one segment at a time, n /
-/// 2 layers, what layers keep. `regime` is the step's whose memory this is.
+/// 2 layers, what layers keep. Buckets are kept as sent and as received. `regime` is the step's
+/// whose memory this is; `groups` are one rank's, `optimizer_bytes` its state.
 MemoryPlan planned_memory(const RunConfig& config,
                           const Parameters& parameters,
                           const std::vector<GroupedParameter>& groups,
-                          const Regime& regime);
+                          const Regime& regime,
+                          const GridPlace& grid,
+                          double optimizer_bytes,
+                          int64_t zero_group);
 
 }  // namespace braid

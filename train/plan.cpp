@@ -1,6 +1,7 @@
 #include "train/plan.h"
 
 #include <algorithm>
+#include <iostream>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +10,7 @@
 #include "train/flops.h"
 #include "train/groups.h"
 #include "train/parts.h"
+#include "train/report.h"
 
 namespace braid {
 namespace {
@@ -124,16 +126,30 @@ double forward_backward_flops(const ModelConfig& config, const Regime& regime) {
   return flops;
 }
 
-Plan plan_training(const RunConfig& config) {
+Plan plan_training(const RunConfig& config, int64_t ranks) {
+  const auto grid = config.place_of(0, ranks);
   const WithoutValues without_values;
   const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
   const auto groups = parameter_groups(model, config);
   Plan plan;
   plan.stages = planned_stages(config, groups);
   plan.parts = planned_parts(model, plan.stages.back().regime);
-  plan.memory = planned_memory(config, model.parameters(), groups, plan.stages.back().regime);
+  const auto& last = plan.stages.back();
+  const auto of_rank = groups_of_rank(groups, grid);
+  plan.ranks = planned_ranks(config, of_rank, last.regime, grid, last.forward_backward_flops);
+  plan.memory = planned_memory(config,
+                               model.parameters(),
+                               of_rank,
+                               last.regime,
+                               grid,
+                               plan.ranks.optimizer_bytes,
+                               plan.ranks.zero_group);
   plan.groups = group_table(groups);
   return plan;
+}
+
+void print_plan(const Plan& plan) {
+  std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;
 }
 
 nlohmann::ordered_json report(const Plan& plan) {
@@ -162,16 +178,41 @@ nlohmann::ordered_json report(const Plan& plan) {
     tokens += stage.tokens();
     flops += stage.flops();
   }
+  nlohmann::ordered_json result = {
+      {"model, and operations per token", parts},
+      {"stages", stages},
+      {"run", {{"steps", first - 1}, {"tokens", tokens}, {"flops", flops}}}};
+  const auto& ranks = plan.ranks;
+  const bool several = ranks.grid.ranks > 1;
+  if (several) {
+    result["ranks"] = {{"ranks", ranks.grid.ranks},
+                       {"data", ranks.grid.data_size},
+                       {"context", ranks.grid.context_size},
+                       {"expert", ranks.grid.expert_size},
+                       {"zero_group", ranks.zero_group},
+                       {"newton_schulz_imbalance", ranks.newton_schulz_imbalance},
+                       {"newton_schulz_imbalance_of_experts", ranks.experts_imbalance},
+                       {"state_padding", ranks.state_padding}};
+    result["of a step, on the busiest rank"] = {
+        {"forward_backward_flops", ranks.forward_backward_flops},
+        {"newton_schulz_flops", ranks.newton_schulz_flops},
+        {"dense_matrices_orthogonalised", ranks.matrices},
+        {"gradients_sent_bytes", ranks.gradients_sent_bytes},
+        {"weights_sent_bytes", ranks.weights_sent_bytes},
+        {"expert_exchange_sent_bytes", ranks.experts_sent_bytes}};
+  }
   const auto& memory = plan.memory;
-  return {{"model, and operations per token", parts},
-          {"stages", stages},
-          {"run", {{"steps", first - 1}, {"tokens", tokens}, {"flops", flops}}},
-          {"memory, estimated",
-           {{"weights_bytes", memory.weights_bytes},
-            {"gradients_bytes", memory.gradients_bytes},
-            {"optimizer_state_bytes", memory.optimizer_bytes},
-            {"activations_bytes", memory.activations_bytes},
-            {"total_bytes", memory.total_bytes()}}}};
+  auto& bytes = result[several ? "memory of the fullest rank, estimated" : "memory, estimated"];
+  bytes = {{"weights_bytes", memory.weights_bytes},
+           {"gradients_bytes", memory.gradients_bytes},
+           {"optimizer_state_bytes", memory.optimizer_bytes},
+           {"activations_bytes", memory.activations_bytes}};
+  if (several) {
+    bytes["gradients_under_way_bytes"] = memory.buckets_bytes;
+  }
+  bytes["checkpoint_snapshot_bytes"] = memory.snapshot_bytes;
+  bytes["total_bytes"] = memory.total_bytes();
+  return result;
 }
 
 }  // namespace braid

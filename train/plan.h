@@ -6,6 +6,7 @@
 
 #include "train/config.h"
 #include "train/memory_plan.h"
+#include "train/ranks_plan.h"
 #include "train/regime.h"
 
 namespace braid {
@@ -37,7 +38,8 @@ struct StagePlan {
 struct Plan {
   std::vector<StagePlan> stages;
   std::vector<PartPlan> parts;
-  MemoryPlan memory;
+  RanksPlan ranks;
+  MemoryPlan memory;   ///< of one rank
   std::string groups;  ///< group_table()
 
   /// Sums over the parts; part is "total".
@@ -47,10 +49,13 @@ struct Plan {
 /// Operations of the forward and backward pass per token, as train/flops.h counts.
 double forward_backward_flops(const ModelConfig& config, const Regime& regime);
 
-/// Throws what training would: ConfigError for groups that cannot be.
-Plan plan_training(const RunConfig& config);
+/// Throws what training on that many ranks would: ConfigError for groups or grids that cannot be.
+Plan plan_training(const RunConfig& config, int64_t ranks = 1);
 
-/// For readable(), without the group table.
+/// On standard output, for people.
+void print_plan(const Plan& plan);
+
+/// For readable(), without the group table. The ranks' part is there when there are several.
 nlohmann::ordered_json report(const Plan& plan);
 
 }  // namespace braid

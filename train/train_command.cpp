@@ -7,10 +7,11 @@
 #include <c10/util/Exception.h>
 
 #include "parallel/mpi_world.h"
+#include "parallel/nccl.h"
+#include "train/command_options.h"
 #include "train/commands.h"
 #include "train/interrupt.h"
 #include "train/plan.h"
-#include "train/report.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -54,8 +55,7 @@ int ending_all_ranks_together(const RunConfig& config, const std::function<int()
 
 Command train_command(CLI::App& app) {
   struct Arguments {
-    std::string config;
-    std::vector<std::string> overlays, overrides;
+    RunConfigOptions run;
     std::string resume = "auto";
     int64_t stop_at_step = 0;
     bool help_config = false, dry_run = false, profile = false;
@@ -63,12 +63,7 @@ Command train_command(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   auto* command =
       app.add_subcommand("train", "Train a model as a YAML file says; continues a run that exists");
-  auto* config = command->add_option("config", arguments->config, "the run's YAML file");
-  command->add_option("overlays",
-                      arguments->overlays,
-                      "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
-  command->add_option("--set", arguments->overrides, "a.b=value, wins over the files; repeatable")
-      ->allow_extra_args(false);
+  auto* config = add_run_config(*command, arguments->run);
   command
       ->add_option("--resume",
                    arguments->resume,
@@ -84,7 +79,7 @@ Command train_command(CLI::App& app) {
       "--help-config", arguments->help_config, "print every key with default and meaning");
   command->add_flag("--dry-run",
                     arguments->dry_run,
-                    "show what would run: parameters, tokens, operations, memory, groups");
+                    "show what would run, as `braid plan` does for this number of ranks");
   command->add_flag("--profile",
                     arguments->profile,
                     "measure where the steps' time goes: a table at the end, and profile.json");
@@ -108,19 +103,22 @@ Command train_command(CLI::App& app) {
       std::cout << describe_config<RunConfig>();
       return 0;
     }
-    const auto run_config =
-        load_run_config(arguments->config, arguments->overrides, arguments->overlays);
+    const auto run_config = arguments->run.load();
     if (arguments->dry_run) {
-      const auto plan = plan_training(run_config);
-      std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;
+      const auto launched = launched_as();
+      const auto plan = plan_training(run_config, launched.size);
+      if (launched.rank == 0) {
+        print_plan(plan);
+      }
       return 0;
     }
     const InterruptGuard interrupt;
     const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
     const auto train = [&] {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
-      Trainer trainer(
-          run_config, resume_from(arguments->resume), world ? world->communicator() : alone());
+      Trainer trainer(run_config,
+                      resume_from(arguments->resume),
+                      world ? with_nccl(world->communicator()) : alone());
       const bool speaks = launched_as().rank == 0;
       if (trainer.step() >= run_config.train.max_steps) {
         if (speaks) {

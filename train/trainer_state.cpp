@@ -233,7 +233,13 @@ void Trainer::saved(const std::optional<fs::path>& folder) {
   }
   prune_checkpoints(
       checkpoints(), config_.checkpoint.keep_last, config_.checkpoint.keep_every_steps);
-  console_->line(text("step ", *checkpoint_step(*folder), " | saved ", folder->string()));
+  console_->line(text("step ",
+                      *checkpoint_step(*folder),
+                      " | saved ",
+                      folder->string(),
+                      ", training waited ",
+                      saver_.held_up_seconds(),
+                      " s"));
 }
 
 // Newest first, as rank 0 sees them.

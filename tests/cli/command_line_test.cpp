@@ -9,7 +9,7 @@ using CommandLine = testing::CliTest;
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   const auto help = braid({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const std::string command : {"train", "generate", "evaluate", "inspect", "probe"}) {
+  for (const std::string command : {"train", "plan", "generate", "evaluate", "inspect", "probe"}) {
     testing::expect_mentions(help.out, {command});
     const auto of_command = braid({command, "--help"});
     EXPECT_EQ(of_command.status, 0);
@@ -55,6 +55,8 @@ TEST_F(CommandLine, AWrongOneEndsWithStatusTwoAndTheReason) {
       {{"inspect"}, "path"},
       {{"inspect", "runs/run", "--verfiy"}, "--verfiy"},
       {{"train", "--dry-run"}, "config"},
+      {{"plan"}, "config"},
+      {{"plan", "run.yaml", "--ranks", "0"}, "--ranks"},
       {{"probe", "runs/run", "--inputs", "x"}, "--outputs"},
       {{"probe", "runs/run", "--inputs", "x", "--outputs", "y", "--dtype", "int8"}, "int8"},
   };

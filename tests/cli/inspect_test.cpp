@@ -1,6 +1,8 @@
-// inspect and train --dry-run: what they print and how they end.
+// inspect and plan: what they print and how they end.
 #include <filesystem>
 #include <fstream>
+
+#include <nlohmann/json.hpp>
 
 #include "tests/cli/cli_test.h"
 
@@ -9,7 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Inspect = testing::CliTest;
-using DryRun = testing::CliTest;
+using PlanCommand = testing::CliTest;
 
 TEST_F(Inspect, TellsWhatARunAndItsPartsHold) {
   train_run();
@@ -61,20 +63,35 @@ TEST_F(Inspect, RefusesWhatItCannotRead) {
   testing::expect_error(braid({"inspect", "cut.safetensors", "--verify"}), {"1 of 1 files"});
 }
 
-TEST_F(DryRun, ShowsWhatWouldRunAndWritesNothing) {
-  const auto outcome = braid({"train", "run.yaml", "--dry-run"});
+TEST_F(PlanCommand, ShowsWhatWouldRunAndWritesNothing) {
+  const auto outcome = braid({"plan", "run.yaml"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   testing::expect_mentions(
       outcome.out,
       {"shared_experts", "mtp", "stages", "newton schulz", "activations", "embed.weight", "adamw"});
   EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  EXPECT_EQ(braid({"train", "run.yaml", "--dry-run"}).out, outcome.out);
 }
 
-TEST_F(DryRun, RefusesAConfigurationThatCannotTrain) {
-  testing::expect_error(braid({"train", "absent.yaml", "--dry-run"}), {"absent.yaml"});
-  testing::expect_error(
-      braid({"train", "run.yaml", "--dry-run", "--set", "model.num_experts_per_tok=9"}),
-      {"model.num_experts_per_tok", "9"});
+TEST_F(PlanCommand, TellsWhatEachOfManyRanksWouldDo) {
+  const std::vector<std::string> command = {
+      "plan", "run.yaml", "--ranks", "4", "--set", "parallel.expert=2"};
+  const auto outcome = braid(command);
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  testing::expect_mentions(outcome.out,
+                           {"zero group", "imbalance", "expert exchange", "fullest rank"});
+  auto as_json = command;
+  as_json.push_back("--json");
+  const auto plan = nlohmann::json::parse(braid(as_json).out);
+  EXPECT_EQ(plan.at("ranks").at("expert"), 2);
+  testing::expect_error(braid({"plan", "run.yaml", "--ranks", "3"}),
+                        {"train.global_batch_size", "3 data-parallel ranks"});
+}
+
+TEST_F(PlanCommand, RefusesAConfigurationThatCannotTrain) {
+  testing::expect_error(braid({"plan", "absent.yaml"}), {"absent.yaml"});
+  testing::expect_error(braid({"plan", "run.yaml", "--set", "model.num_experts_per_tok=9"}),
+                        {"model.num_experts_per_tok", "9"});
 }
 
 }  // namespace

@@ -148,8 +148,11 @@ TEST_F(Ranks, OneKilledRankEndsAllAndTheRunContinues) {
 
 TEST_F(Ranks, AStuckRankIsNamedAndEndsTheRun) {
   testing::Program program(
-      folder_, command("run",
-              {"parallel.timeout_seconds=1", "train.max_steps=100000", "train.global_batch_size=6"}), {.ranks = 3});
+      folder_,
+      command(
+          "run",
+          {"parallel.timeout_seconds=1", "train.max_steps=100000", "train.global_batch_size=6"}),
+      {.ranks = 3});
   program.wait_for("memory at");
   program.send_to_rank(2, SIGSTOP);
   const auto outcome = program.finish();

@@ -44,10 +44,7 @@ std::vector<at::Tensor> gradients_of(at::ScalarType type, int64_t micro_batch) {
 std::vector<SyncedParameter> synced(const Model& model, int64_t owners) {
   return {{.value = model.matrix, .key = 1, .ranges = {{0, 8, 0}, {8, 24, owners - 1}}},
           {.value = model.vector, .key = 2, .ranges = {{0, 4, owners / 2}}},
-          {.value = model.unreached,
-           .key = 3,
-           .ranges = {{0, 4, 0}},
-           .ready_when_summed = false}};
+          {.value = model.unreached, .key = 3, .ranges = {{0, 4, 0}}, .ready_when_summed = false}};
 }
 
 // Calls f(parameter, begin, end) for what this rank owns.
@@ -104,13 +101,38 @@ TEST(GradientSync, OwnersHaveTheSumsOfAllRanks) {
   }
 }
 
+// Each element once to its owner in every owner group, and none to oneself.
+TEST(GradientSync, SendsEveryElementOnceToEachOfItsOwners) {
+  for (const bool rounds : {false, true}) {
+    for (const int64_t groups : {int64_t{1}, ranks().size()}) {
+      const int64_t owners = ranks().size() / groups;
+      const Model model(at::kDouble);
+      const auto parameters = synced(model, owners);
+      GradientSync sync(ranks(),
+                        parameters,
+                        {.owner_group = owners,
+                         .bucket_bytes = 100,
+                         .reduce_dtype = rounds ? ReduceType::kBfloat16 : ReduceType::kMaster});
+      int64_t all = 0, own = 0;
+      for (const auto& value : model.all()) {
+        all += value.numel();
+      }
+      for_each_owned(parameters, owners, [&](std::size_t, const OwnedRange& range) {
+        own += range.end - range.begin;
+      });
+      const int64_t before = ranks().bytes_sent();
+      run_step(sync, model, 2);
+      EXPECT_EQ(ranks().bytes_sent() - before, (rounds ? 2 : 8) * (groups * all - own));
+    }
+  }
+}
+
 // What any number of ranks must give for these micro-batches.
 TEST(GradientSync, InFixedOrderTheBitsAreThoseOfTheTreeOverMicroBatches) {
   for (const int64_t each : {1, 2, 4}) {
     const Model model(at::kFloat);
     const auto parameters = synced(model, ranks().size());
-    GradientSync sync(
-        ranks(), parameters, {.owner_group = ranks().size(), .fixed_order = true});
+    GradientSync sync(ranks(), parameters, {.owner_group = ranks().size(), .fixed_order = true});
     for (const int64_t step : {1, 2}) {
       for (const auto& value : model.all()) {
         value.mutable_grad().reset();
@@ -132,9 +154,8 @@ TEST(GradientSync, InFixedOrderTheBitsAreThoseOfTheTreeOverMicroBatches) {
 TEST(GradientSync, RoundedGradientsHaveTheirStatedError) {
   const Model model(at::kFloat);
   const auto parameters = synced(model, ranks().size());
-  GradientSync sync(ranks(),
-                    parameters,
-                    {.owner_group = ranks().size(), .reduce_dtype = ReduceType::kBfloat16});
+  GradientSync sync(
+      ranks(), parameters, {.owner_group = ranks().size(), .reduce_dtype = ReduceType::kBfloat16});
   run_step(sync, model, 1);
   for_each_owned(parameters, ranks().size(), [&](std::size_t p, const OwnedRange& range) {
     at::Tensor want, bound;

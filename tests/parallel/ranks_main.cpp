@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel/mpi_world.h"
+#include "parallel/nccl.h"
 #include "tests/parallel/ranks.h"
 
 namespace braid::testing {
@@ -51,7 +52,7 @@ int main(int argc, char** argv) {
   }
   const braid::MpiWorld world;
   braid::MpiWorld::set_timeout(30);
-  const auto all = world.communicator();
+  const auto all = braid::with_nccl(world.communicator());
   braid::testing::the_ranks = all.get();
   return braid::testing::run();
 }

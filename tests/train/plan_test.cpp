@@ -1,5 +1,6 @@
 #include "train/plan.h"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -167,6 +168,85 @@ TEST(Plan, OfTheReleasedModelsHasThePublishedSizes) {
   EXPECT_EQ(pro.total().parameters, 1'598'837'347'742);
   EXPECT_EQ(pro_mtp.parameters, 25'840'145'979);
   EXPECT_NEAR(static_cast<double>(pro.total().active - pro_mtp.active), 48.85e9, 0.005e9);
+}
+
+// Of Flash, one of whose matrices has more Newton-Schulz work than a 512th of all.
+TEST(Plan, BalancesNewtonSchulzOfFlashOnAnyNumberOfRanks) {
+  for (const int64_t ranks : {8, 64, 512}) {
+    SCOPED_TRACE(ranks);
+    auto config = load_run_config(kModels + "flash.yaml", {});
+    config.train.global_batch_size = 512;
+    config.parallel.expert = std::min<int64_t>(ranks, 64);
+    const auto plan = plan_training(config, ranks);
+    EXPECT_LT(plan.ranks.newton_schulz_imbalance, ranks == 512 ? 1.1 : 1.005);
+    EXPECT_LT(plan.ranks.experts_imbalance, 1.02);
+    if (ranks == 512) {
+      EXPECT_LT(plan.ranks.zero_group, 512);
+    } else {
+      EXPECT_EQ(plan.ranks.zero_group, ranks);
+    }
+    config.optimizer.zero_group = ranks;
+    if (ranks == 512) {  // as one group it is not
+      EXPECT_GT(plan_training(config, ranks).ranks.newton_schulz_imbalance, 1.1);
+    }
+  }
+}
+
+TEST(Plan, DividesMemoryAndWorkAmongRanks) {
+  auto config = small_run();
+  config.train.global_batch_size = 8;
+  const auto one = plan_training(config), dp = plan_training(config, 4);
+  // Data-parallel ranks have all weights and gradients, and their share of the states.
+  EXPECT_EQ(dp.memory.weights_bytes, one.memory.weights_bytes);
+  EXPECT_EQ(dp.memory.gradients_bytes, one.memory.gradients_bytes);
+  EXPECT_LT(dp.memory.optimizer_bytes, one.memory.optimizer_bytes / 2);
+  EXPECT_GE(dp.memory.optimizer_bytes, one.memory.optimizer_bytes / 4);
+  EXPECT_DOUBLE_EQ(dp.memory.optimizer_bytes * 4,
+                   one.memory.optimizer_bytes * (1 + dp.ranks.state_padding));
+  EXPECT_DOUBLE_EQ(dp.ranks.forward_backward_flops * 4, one.ranks.forward_backward_flops);
+
+  // Experts are 1440 elements, of 3881 that learn.
+  config.parallel.expert = 4;
+  const auto ep = plan_training(config, 4);
+  EXPECT_EQ(ep.memory.weights_bytes, one.memory.weights_bytes - 4 * 1440 * 3 / 4);
+  EXPECT_EQ(ep.memory.gradients_bytes, one.memory.gradients_bytes - 4 * 1440 * 3 / 4);
+}
+
+TEST(Plan, CountsTheBytesThatTravel) {
+  auto config = small_run();
+  config.train.global_batch_size = 8;
+  config.optimizer.zero_group = 1;
+  const double learn = 4 * (4117 - 8 - 228), experts = 4 * 1440, dense = learn - experts;
+  auto plan = plan_training(config, 4).ranks;
+  // Every rank owns all dense weights, and a quarter of the experts'.
+  EXPECT_NEAR(plan.gradients_sent_bytes, 3 * dense + experts * 3 / 4, experts / 4);
+  EXPECT_NEAR(plan.weights_sent_bytes, 3 * experts / 4, experts / 4);
+  EXPECT_EQ(plan.experts_sent_bytes, 0);
+  EXPECT_EQ(plan.newton_schulz_imbalance, 1);
+
+  config.optimizer.zero_group = 4;
+  config.parallel.expert = 4;
+  plan = plan_training(config, 4).ranks;
+  // Experts stay where they are; of the dense gradients a rank keeps those it owns.
+  EXPECT_LT(plan.gradients_sent_bytes, dense);
+  EXPECT_GT(plan.gradients_sent_bytes, dense * 3 / 4);
+  EXPECT_GE(plan.weights_sent_bytes, dense * 3 / 4);
+  // 3 layers; 16 tokens with 2 choices, of which 3/4 leave; 8 elements out and back and a weight,
+  // forward and backward.
+  EXPECT_EQ(plan.experts_sent_bytes, 3 * (16 * 2 * 3 / 4) * 2 * (2 * 8 * 4 + 4));
+  config.train.recompute_sublayers = 2;
+  EXPECT_EQ(plan_training(config, 4).ranks.experts_sent_bytes, plan.experts_sent_bytes * 3 / 2);
+
+  config.parallel.reduce_dtype = ReduceType::kBfloat16;
+  EXPECT_EQ(plan_training(config, 4).ranks.gradients_sent_bytes, plan.gradients_sent_bytes / 2);
+}
+
+TEST(Plan, RefusesGridsThatCannotBe) {
+  auto config = small_run();
+  config.parallel.expert = 3;
+  expect_mentions(error_of([&] { plan_training(config, 6); }), {"parallel.expert"});
+  config.parallel.expert = 1;
+  expect_mentions(error_of([&] { plan_training(config, 4); }), {"train.global_batch_size", "8"});
 }
 
 TEST(Plan, LeavesOutPartsThatTheModelLacks) {

@@ -1,0 +1,26 @@
+#pragma once
+#include <chrono>
+#include <string>
+
+namespace braid {
+
+/// While it lives, this rank tells others who ask that it waits for `what`.
+class Waiting {
+ public:
+  explicit Waiting(std::string what);
+  ~Waiting();
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+  double seconds() const;
+  /// Throws Error that names the step, what was waited for and what every other rank is at, once
+  /// it lasts longer than MpiWorld::set_timeout() allows.
+  void require_in_time() const;
+
+ private:
+  std::string what_;
+  double timeout_ = 0;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace braid

@@ -1,0 +1,94 @@
+// Exchanges of tensors on GPUs. They need one for each rank of a machine, and are skipped without.
+#include "parallel/nccl.h"
+
+#include <numeric>
+
+#include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <gtest/gtest.h>
+
+#include "parallel/mpi_world.h"
+#include "tests/parallel/ranks.h"
+#include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
+
+namespace braid {
+namespace {
+
+using testing::expect_bitwise_equal;
+using testing::normal_tensor;
+using testing::ranks;
+
+class Nccl : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const int devices = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+    if (devices < launched_as().on_this_machine) {
+      GTEST_SKIP() << "needs a GPU for each rank, there are " << devices;
+    }
+    device_ = at::Device(
+        at::kCUDA, static_cast<c10::DeviceIndex>(ranks().rank() % launched_as().on_this_machine));
+  }
+
+  at::Device device_ = at::kCPU;
+};
+
+// Rank r has r rows for itself, and r + s + 1 for rank s; for rank 1 none.
+std::vector<int64_t> rows_from(int64_t rank) {
+  std::vector<int64_t> rows;
+  for (int64_t s = 0; s < ranks().size(); ++s) {
+    rows.push_back(s == 1 ? 0 : s == rank ? rank : rank + s + 1);
+  }
+  return rows;
+}
+
+TEST_F(Nccl, ExchangesAndGathersWhatMpiDoes) {
+  const int64_t own = ranks().rank();
+  const auto out = rows_from(own);
+  std::vector<int64_t> in, gathered;
+  for (int64_t r = 0; r < ranks().size(); ++r) {
+    in.push_back(rows_from(r)[static_cast<std::size_t>(own)]);
+    gathered.push_back(r % 3);
+  }
+  const auto total = [](const std::vector<int64_t>& rows) {
+    return std::accumulate(rows.begin(), rows.end(), int64_t{0});
+  };
+  const auto to_send = normal_tensor(text("send ", own), {total(out), 5}, at::kFloat),
+             to_gather = normal_tensor(text("gather ", own), {own % 3, 5}, at::kFloat);
+  const auto exchanged = [&](at::Device device) {
+    const auto received = at::empty({total(in), 5}, at::device(device)),
+               all = at::empty({total(gathered), 5}, at::device(device));
+    // Both under way at once, of values that the device may still be computing.
+    const auto first = ranks().start_all_to_all(to_send.to(device) * 2, out, received, in, "test");
+    const auto second = ranks().start_all_gather(to_gather.to(device) * 2, all, gathered, "test");
+    first->wait();
+    second->wait();
+    return std::pair((received + 1).cpu(), (all + 1).cpu());
+  };
+  exchanged(device_);  // starts NCCL, whose id travels too
+  const int64_t before = ranks().bytes_sent();
+  const auto want = exchanged(at::kCPU);
+  const int64_t by_mpi = ranks().bytes_sent() - before;
+  const auto got = exchanged(device_);
+  expect_bitwise_equal("exchanged", got.first, want.first);
+  expect_bitwise_equal("gathered", got.second, want.second);
+  EXPECT_EQ(ranks().bytes_sent() - before, 2 * by_mpi);
+}
+
+TEST_F(Nccl, WorksInGroups) {
+  const auto group = ranks().split(ranks().rank() % 2);
+  const auto all = at::empty({group->size()}, at::device(device_));
+  const std::vector<int64_t> rows(static_cast<std::size_t>(group->size()), 1);
+  group
+      ->start_all_gather(at::full({1}, static_cast<double>(ranks().rank()), at::device(device_)),
+                         all,
+                         rows,
+                         "test")
+      ->wait();
+  for (int64_t r = 0; r < group->size(); ++r) {
+    EXPECT_EQ(all[r].item<double>(), static_cast<double>(2 * r + ranks().rank() % 2));
+  }
+}
+
+}  // namespace
+}  // namespace braid
