@@ -66,6 +66,8 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
     const int64_t kept = full ? kv_BUH.size(1) : std::min(kv_BUH.size(1), window_ - 1);
     state->kv_BUH = kv_BUH.narrow(1, kv_BUH.size(1) - kept, kept);
   }
+  kv_BUH = with_rows_before(
+      geometry.ranks, kv_BUH, full ? geometry.full_rows_before : geometry.window_rows_before);
 
   const auto& raw = full ? geometry.full : geometry.window;
   auto compressed_BCH = kv_BUH.narrow(1, 0, 0);

@@ -11,7 +11,8 @@ Block::Block(const Scope& scope,
              const LayerConfig& layer,
              int64_t index,
              const ModelRanks& ranks)
-    : hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
+    : context_(ranks.context),
+      hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
       hc_ffn_(make_residual(scope, "hc_ffn", config, 2 * index + 1)),
       attn_norm_(scope.constant("attn_norm.weight", {config.hidden_size}, 1)),
       ffn_norm_(scope.constant("ffn_norm.weight", {config.hidden_size}, 1)),
@@ -37,14 +38,15 @@ Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
                                      const PassOptions& options,
                                      LayerObservation* observation) const {
   const auto entered = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
-  const auto consulted = ffn_.forward(entered.h_TD, tokens.ids_BS);
+  const auto consulted = ffn_.forward(entered.h_TD, context_.own_share(tokens.ids_BS));
   const auto& routing = consulted.routing;
   if (observation != nullptr) {
-    observation->load_E = expert_load(routing, tokens.documents_BS);
+    observation->load_E = expert_load(routing, context_.own_share(tokens.documents_BS));
   }
   at::Tensor loss_sum;
   if (options.balance_loss && ffn_.router().bias().defined()) {
-    loss_sum = profiled("router", [&] { return balance_loss_sum(routing, tokens.documents_BS); });
+    loss_sum = profiled("router",
+                        [&] { return balance_loss_sum(routing, tokens.documents_BS, context_); });
   }
   const ProfileScope scope("residual out");
   return {hc_ffn_->leave(entered, consulted.y_BSD), loss_sum};

@@ -35,7 +35,8 @@ class Block {
                 AttentionState* state = nullptr,
                 LayerObservation* observation = nullptr) const;
 
-  /// The experts' sublayer. Its loss is the router's (options.balance_loss).
+  /// The experts' sublayer. Its loss is the router's (options.balance_loss). `tokens` are whole
+  /// sequences, X_BSMD this rank's share of them.
   Output consult_experts(const at::Tensor& X_BSMD,
                          const Tokens& tokens,
                          const PassOptions& options,
@@ -44,6 +45,7 @@ class Block {
   const Moe& ffn() const { return ffn_; }
 
  private:
+  ContextRanks context_;
   std::unique_ptr<Residual> hc_attn_, hc_ffn_;
   at::Tensor attn_norm_, ffn_norm_;
   Attention attn_;

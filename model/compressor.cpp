@@ -47,6 +47,8 @@ at::Tensor Compressor::forward(const at::Tensor& h_BSD,
     keys_BUX = at::cat({state->keys_BUX, keys_BUX}, 1);
     gates_BUX = at::cat({state->gates_BUX, gates_BUX}, 1);
   }
+  keys_BUX = with_rows_before(all.ranks, keys_BUX, geometry.rows_before);
+  gates_BUX = with_rows_before(all.ranks, gates_BUX, geometry.rows_before);
   const auto ape = ape_.to(gates_BUX.scalar_type());
   auto keys = gathered(keys_BUX, geometry.rows_BCR),
        gates = gathered(gates_BUX, geometry.rows_BCR) + ape;
@@ -74,7 +76,7 @@ at::Tensor Compressor::forward(const at::Tensor& h_BSD,
     state->first_row = first_row;
     state->entries_BCH = entries_BCH;
   }
-  return entries_BCH;
+  return all.with_entries_of_all(entries_BCH, ratio_);
 }
 
 }  // namespace braid

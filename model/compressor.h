@@ -27,8 +27,8 @@ class Compressor {
              bool overlap,
              double eps);
 
-  /// h_BSD -> entries_BCH, normed and rotated, in h's type; with a state: kept entries, then new
-  /// ones.
+  /// h_BSD -> entries_BCH, normed and rotated, in h's type, of all ranks that divide the sequences;
+  /// with a state: kept entries, then new ones.
   at::Tensor forward(const at::Tensor& h_BSD,
                      const Geometry& geometry,
                      CompressorState* state) const;

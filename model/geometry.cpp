@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +11,10 @@
 
 namespace braid {
 namespace {
+
+KeyRange own_share(const KeyRange& range, const ContextRanks& ranks) {
+  return {ranks.own_share(range.first_BS).contiguous(), ranks.own_share(range.end_BS).contiguous()};
+}
 
 std::set<int64_t> ratios_of(const ModelConfig& config) {
   std::set<int64_t> ratios;
@@ -20,56 +26,128 @@ std::set<int64_t> ratios_of(const ModelConfig& config) {
   return ratios;
 }
 
+// Whether any layer's entries of this ratio reach back one window.
+bool overlaps(const ModelConfig& config, int64_t ratio) {
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = config.layer(i);
+    if (layer.attention == AttentionKind::kCsa && layer.ratio == ratio) {
+      return true;
+    }
+  }
+  return false;
+}
+
 struct Entry {
   int64_t row;       // of its first token
   int64_t position;  // of its first token
-  int64_t document;
 };
+
+// The entries of each row, [b][c], and of all entries which of them each token sees.
+struct Entries {
+  std::vector<std::vector<Entry>> of_row;
+  KeyRange visible;
+  int64_t most = 0;  // of any row
+};
+
+Entries entries_of(const at::Tensor& documents_BS, const at::Tensor& positions_BS, int64_t R) {
+  const auto [B, S] = sizes<2>(documents_BS);
+  const auto documents = documents_BS.accessor<int64_t, 2>(),
+             positions = positions_BS.accessor<int64_t, 2>();
+  Entries result{std::vector<std::vector<Entry>>(B),
+                 {at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)}};
+  auto visible_first = result.visible.first_BS.accessor<int64_t, 2>(),
+       visible_end = result.visible.end_BS.accessor<int64_t, 2>();
+  for (int64_t b = 0; b < B; ++b) {
+    // A document's entries stand together, in the order of its tokens.
+    auto& entries = result.of_row[b];
+    int64_t first = 0;
+    for (int64_t s = 0; s < S; ++s) {
+      if (s == 0 || documents[b][s] != documents[b][s - 1]) {
+        first = static_cast<int64_t>(entries.size());
+      }
+      if (s >= R - 1 && documents[b][s] >= 0 && (positions[b][s] + 1) % R == 0) {
+        entries.push_back({s - R + 1, positions[b][s] - R + 1});
+      }
+      visible_first[b][s] = first;
+      visible_end[b][s] = static_cast<int64_t>(entries.size());
+    }
+    result.most = std::max(result.most, static_cast<int64_t>(entries.size()));
+  }
+  return result;
+}
+
+// A rank makes the entries whose last token it has. Fills in how all ranks divide them, and
+// returns for each row the first of this rank's and their number.
+std::vector<std::pair<int64_t, int64_t>> divide(const Entries& entries,
+                                                const ContextRanks& ranks,
+                                                int64_t S,
+                                                int64_t R,
+                                                bool overlap,
+                                                CompressionGeometry& geometry) {
+  const auto B = static_cast<int64_t>(entries.of_row.size());
+  const int64_t share = S / ranks.size();
+  auto& divided = geometry.divided;
+  divided.all_BC = at::zeros({B, entries.most}, at::kLong);
+  auto all = divided.all_BC.accessor<int64_t, 2>();
+  std::vector<std::pair<int64_t, int64_t>> own(B);
+  std::vector<std::size_t> next(B, 0);  // by row: the first that no rank has made
+  int64_t number = 0;
+  for (int64_t r = 0; r < ranks.size(); ++r) {
+    int64_t before = 0;
+    const int64_t first_number = number;
+    for (int64_t b = 0; b < B; ++b) {
+      const auto& row = entries.of_row[b];
+      const std::size_t first = next[b];
+      for (auto& c = next[b]; c < row.size() && row[c].row + R <= (r + 1) * share; ++c) {
+        const bool has_previous = overlap && row[c].position > 0;
+        before = std::max(before, r * share - row[c].row + (has_previous ? R : 0));
+        all[b][static_cast<int64_t>(c)] = number++;
+      }
+      if (r == ranks.rank()) {
+        own[b] = {first, next[b] - first};
+      }
+    }
+    geometry.rows_before.push_back(before);
+    divided.of_rank.push_back(number - first_number);
+  }
+  return own;
+}
 
 CompressionGeometry compression_of(const ModelConfig& config,
                                    const at::Tensor& documents_BS,
                                    const at::Tensor& positions_BS,
                                    int64_t R,
-                                   at::ScalarType type) {
+                                   at::ScalarType type,
+                                   const ContextRanks& ranks) {
   const auto [B, S] = sizes<2>(documents_BS);
-  const auto documents = documents_BS.accessor<int64_t, 2>(),
-             positions = positions_BS.accessor<int64_t, 2>();
-  std::vector<std::vector<Entry>> entries(B);
-  std::size_t C = 0;
-  for (int64_t b = 0; b < B; ++b) {
-    for (int64_t s = R - 1; s < S; ++s) {
-      if (documents[b][s] >= 0 && (positions[b][s] + 1) % R == 0) {
-        entries[b].push_back({s - R + 1, positions[b][s] - R + 1, documents[b][s]});
-      }
-    }
-    C = std::max(C, entries[b].size());
-  }
-  const auto count = static_cast<int64_t>(C);
-  auto first_BC = at::zeros({B, count}, at::kLong), position_BC = at::zeros({B, count}, at::kLong);
+  const auto entries = entries_of(documents_BS, positions_BS, R);
   CompressionGeometry result;
-  result.entries = count;
-  result.visible = {at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)};
-  auto visible_first = result.visible.first_BS.accessor<int64_t, 2>(),
-       visible_end = result.visible.end_BS.accessor<int64_t, 2>();
+  result.entries = entries.most;
+  result.visible = own_share(entries.visible, ranks);
+  const auto own = divide(entries, ranks, S, R, overlaps(config, R), result);
+  int64_t count = 0;
+  for (const auto& [first, number] : own) {
+    count = std::max(count, number);
+  }
+  // Row 0 of the buffer is this token of the sequence.
+  const int64_t share = S / ranks.size(), before = result.rows_before[ranks.rank()],
+                start = ranks.rank() * share - before, rows = before + share;
+  auto first_BC = at::full({B, count}, start, at::kLong),
+       position_BC = at::zeros({B, count}, at::kLong);
+  auto first_row = first_BC.accessor<int64_t, 2>(), position = position_BC.accessor<int64_t, 2>();
+  std::vector<int64_t> numbers;
   for (int64_t b = 0; b < B; ++b) {
-    for (std::size_t c = 0; c < entries[b].size(); ++c) {
-      first_BC.accessor<int64_t, 2>()[b][c] = entries[b][c].row;
-      position_BC.accessor<int64_t, 2>()[b][c] = entries[b][c].position;
-    }
-    // A document's entries stand together, in the order of its tokens.
-    int64_t end = 0, first = 0;
-    for (int64_t s = 0; s < S; ++s) {
-      if (s == 0 || documents[b][s] != documents[b][s - 1]) {
-        first = end;
-      }
-      end += documents[b][s] >= 0 && (positions[b][s] + 1) % R == 0 && s >= R - 1;
-      visible_first[b][s] = first;
-      visible_end[b][s] = end;
+    for (int64_t c = 0; c < own[b].second; ++c) {
+      const auto& entry = entries.of_row[b][own[b].first + c];
+      first_row[b][c] = entry.row;
+      position[b][c] = entry.position;
+      numbers.push_back(b * count + c);
     }
   }
-  const auto slot_R = at::arange(R, at::kLong);
-  result.rows_BCR = (first_BC.unsqueeze(-1) + slot_R).clamp_max(S - 1);
-  result.previous_BCR = (first_BC.unsqueeze(-1) - R + slot_R).clamp(0, S - 1);
+  result.divided.own_E = at::tensor(numbers, at::kLong);
+  const auto rows_BCR = (first_BC - start).unsqueeze(-1) + at::arange(R, at::kLong);
+  result.rows_BCR = rows_BCR.clamp_max(rows - 1);
+  result.previous_BCR = (rows_BCR - R).clamp(0, rows - 1);
   result.has_previous_BC = position_BC > 0;
   result.rotation = rotation(rope_frequencies(config, true), position_BC, type);
   return result;
@@ -89,22 +167,63 @@ at::Tensor document_starts(const at::Tensor& documents_BS) {
   return starts_BS;
 }
 
+// The part of a range that this rank's tokens see, in a buffer that begins as far before them as
+// any of them sees. Fills in how far that is on every rank.
+KeyRange own_keys(const KeyRange& range,
+                  const ContextRanks& ranks,
+                  std::vector<int64_t>& rows_before) {
+  const int64_t share = range.first_BS.size(1) / ranks.size();
+  for (int64_t r = 0; r < ranks.size(); ++r) {
+    // What a token sees begins no earlier than what those before it see.
+    const int64_t first = range.first_BS.select(1, r * share).min().item<int64_t>();
+    rows_before.push_back(r * share - first);
+  }
+  const int64_t start = ranks.rank() * share - rows_before[ranks.rank()];
+  const auto own = own_share(range, ranks);
+  return {own.first_BS - start, own.end_BS - start};
+}
+
 }  // namespace
+
+at::Tensor Geometry::with_entries_of_all(const at::Tensor& own_BCH, int64_t ratio) const {
+  if (ranks.size() == 1) {
+    return own_BCH;
+  }
+  const auto& divided = compression.at(ratio).divided;
+  const auto own = own_BCH.flatten(0, 1).index_select(0, divided.own_E);
+  const auto all = rows_of_all(ranks, own, divided.of_rank);
+  return all.index_select(0, divided.all_BC.flatten())
+      .view({divided.all_BC.size(0), divided.all_BC.size(1), own_BCH.size(2)});
+}
 
 Geometry packed_geometry(const ModelConfig& config,
                          const at::Tensor& documents_BS,
                          const at::Tensor& positions_BS,
-                         at::ScalarType type) {
+                         at::ScalarType type,
+                         const ContextRanks& ranks) {
   const auto [B, S] = sizes<2>(documents_BS);
+  require(S % ranks.size() == 0,
+          "[geometry] sequences of ",
+          S,
+          " tokens cannot be divided among ",
+          ranks.size(),
+          " ranks; possible here: ",
+          S / ranks.size() * ranks.size(),
+          ", ",
+          (S / ranks.size() + 1) * ranks.size());
   Geometry result;
-  result.window_rotation = rotation(rope_frequencies(config, false), positions_BS, type);
-  result.compress_rotation = rotation(rope_frequencies(config, true), positions_BS, type);
+  result.ranks = ranks;
+  const auto own_positions_BS = ranks.own_share(positions_BS);
+  result.window_rotation = rotation(rope_frequencies(config, false), own_positions_BS, type);
+  result.compress_rotation = rotation(rope_frequencies(config, true), own_positions_BS, type);
   const auto end_BS = at::arange(1, S + 1, at::kLong).expand({B, S});
   const auto start_BS = document_starts(documents_BS);
-  result.window = {at::maximum(end_BS - config.sliding_window, start_BS), end_BS};
-  result.full = {start_BS, end_BS};
+  result.window = own_keys({at::maximum(end_BS - config.sliding_window, start_BS), end_BS},
+                           ranks,
+                           result.window_rows_before);
+  result.full = own_keys({start_BS, end_BS}, ranks, result.full_rows_before);
   for (const int64_t R : ratios_of(config)) {
-    result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type);
+    result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type, ranks);
   }
   return result;
 }

@@ -4,17 +4,28 @@
 // positions, windows and compression start anew at each (report 3.4.3).
 
 #include <map>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "kernels/visibility.h"
 #include "model/config.h"
 #include "model/rope_table.h"
+#include "parallel/context_exchange.h"
 
 namespace braid {
 
+/// Where several ranks divide each sequence: the entries that each of them makes, in the order of
+/// ranks, and where they stand among all.
+struct DividedEntries {
+  std::vector<int64_t> of_rank;  ///< entries of all its rows
+  at::Tensor own_E;              ///< int64: this rank's among its B * C, padding left out
+  at::Tensor all_BC;             ///< int64: number of each entry among those of all ranks
+};
+
 /// How tokens pool into entries for one compression ratio R.  The compressor works on a buffer of
-/// rows, one per token: the rows of this pass, behind those it kept from earlier passes.
+/// rows, one per token: the rows of this pass, behind those it kept from earlier passes or has from
+/// the ranks to the left.
 struct CompressionGeometry {
   at::Tensor
       rows_BCR;  ///< int64: rows of the entry's own R tokens; any valid row where there is no entry
@@ -25,23 +36,33 @@ struct CompressionGeometry {
   KeyRange visible;            ///< of all entries (kept ones first): complete at the query, same
                                ///< document
   int64_t entries = 0;         ///< kept ones and those of this pass
+  std::vector<int64_t> rows_before;  ///< with_rows_before() of the buffer
+  DividedEntries divided;
 };
 
+/// One rank's view, where several divide each sequence: S are its own tokens, entries those of all.
 struct Geometry {
-  Rotation window_rotation;                            ///< [B, S, P/2], layers without compression
-  Rotation compress_rotation;                          ///< [B, S, P/2], layers with compression
-  KeyRange window;                                     ///< raw keys within the sliding window
-  KeyRange full;                                       ///< raw keys of a full layer
+  ContextRanks ranks;
+  Rotation window_rotation;    ///< [B, S, P/2], layers without compression
+  Rotation compress_rotation;  ///< [B, S, P/2], layers with compression
+  KeyRange window;             ///< raw keys within the sliding window
+  KeyRange full;               ///< raw keys of a full layer
+  std::vector<int64_t> window_rows_before,
+      full_rows_before;                                ///< with_rows_before() of the raw keys
   std::map<int64_t, CompressionGeometry> compression;  ///< by ratio
+
+  /// This rank's entries of one ratio, [B, C, H], to those of all ranks.
+  at::Tensor with_entries_of_all(const at::Tensor& own_BCH, int64_t ratio) const;
 };
 
 /// A pass over whole rows.  documents_BS: which document of its row a token belongs to (-1 =
 /// padding, which sees only padding); each document is contiguous.  positions_BS: position in the
-/// document. int64, on the CPU.
+/// document. int64, on the CPU; of whole sequences, also where `ranks` divide them.
 Geometry packed_geometry(const ModelConfig& config,
                          const at::Tensor& documents_BS,
                          const at::Tensor& positions_BS,
-                         at::ScalarType type);
+                         at::ScalarType type,
+                         const ContextRanks& ranks = {});
 
 /// A pass over `count` further tokens of B documents of which `past` tokens each were consumed
 /// before.

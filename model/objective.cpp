@@ -69,15 +69,15 @@ Losses losses_of(const Transformer& model,
   Losses losses;
   const auto hidden = model.forward(tokens, options, &observations);
   const auto cross_entropy =
-      mean(model.cross_entropy_sum(hidden.final_BSD, targets_BS), counts.targets);
+      mean(model.cross_entropy_sum(hidden.final_BSD, model.own_share(targets_BS)), counts.targets);
   losses.total = cross_entropy;
   losses.cross_entropy = cross_entropy.item<double>();
   if (model.has_mtp()) {
     const ProfileScope scope("MTP", ProfileKind::kWhole);
     const auto hidden_BSD = model.mtp_forward(tokens, hidden, options, &observations);
-    const auto mtp =
-        mean(model.cross_entropy_sum(hidden_BSD, mtp_targets(targets_BS, tokens.documents_BS)),
-             counts.mtp_targets);
+    const auto mtp_targets_BS = mtp_targets(targets_BS, tokens.documents_BS);
+    const auto mtp = mean(model.cross_entropy_sum(hidden_BSD, model.own_share(mtp_targets_BS)),
+                          counts.mtp_targets);
     losses.total = losses.total + weights.mtp * mtp;
     losses.mtp = mtp.item<double>();
   }

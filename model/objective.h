@@ -28,7 +28,7 @@ struct LossWeights {
   double mtp = 0, balance = 0, indexer = 0;
 };
 
-/// One micro-batch's share of the losses; shares add up to the step's.
+/// One micro-batch's share of the losses, or of that one rank's; shares add up to the step's.
 struct Losses {
   at::Tensor total;          ///< [] wide; without a gradient when all that it depends on is frozen
   double cross_entropy = 0;  ///< nats per counted target
@@ -44,8 +44,8 @@ struct Losses {
   void add(const Losses& other);
 };
 
-/// Forward pass and losses of one micro-batch.  options.balance_loss and options.indexer_loss
-/// follow from the weights.
+/// Forward pass and losses of one micro-batch, of whole sequences.  options.balance_loss and
+/// options.indexer_loss follow from the weights.
 Losses losses_of(const Transformer& model,
                  const Tokens& tokens,
                  const at::Tensor& targets_BS,

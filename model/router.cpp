@@ -51,13 +51,15 @@ at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS) {
   return counted.bincount({}, routing.scores_TE.size(1)).to(at::kDouble);
 }
 
-at::Tensor balance_loss_sum(const Routing& routing, const at::Tensor& documents_BS) {
+at::Tensor balance_loss_sum(const Routing& routing,
+                            const at::Tensor& documents_BS,
+                            const ContextRanks& ranks) {
   const int64_t E = routing.scores_TE.size(1), K = routing.experts_TK.size(1);
   // Documents of all rows, numbered through; padding goes into a last one that is dropped.
   const int64_t per_row = documents_BS.max().item<int64_t>() + 1, B = documents_BS.size(0);
   const auto row_B1 = at::arange(B, at::kLong).unsqueeze(1) * per_row;
   const auto document_T =
-      at::where(documents_BS >= 0, documents_BS + row_B1, B * per_row).flatten();
+      ranks.own_share(at::where(documents_BS >= 0, documents_BS + row_B1, B * per_row)).flatten();
   const auto per_document = [&](const at::Tensor& values_TE) {
     return at::zeros({B * per_row + 1, E}, values_TE.options())
         .index_add(0, document_T, values_TE)
@@ -66,9 +68,11 @@ at::Tensor balance_loss_sum(const Routing& routing, const at::Tensor& documents_
   const auto& scores_TE = routing.scores_TE;
   const auto total_T1 = scores_TE.sum(-1, true);
   const auto share_TE = scores_TE / total_T1.where(total_T1 > 0, at::ones({}, total_T1.options()));
+  // The loss is linear in P: of what other ranks hold only the visits matter.
   const auto visits_XE =
-      per_document(at::zeros_like(scores_TE, scores_TE.options().requires_grad(false))
-                       .scatter(1, routing.experts_TK, 1));
+      sum_over(ranks,
+               per_document(at::zeros_like(scores_TE, scores_TE.options().requires_grad(false))
+                                .scatter(1, routing.experts_TK, 1)));
   const auto tokens_X1 = visits_XE.sum(-1, true) / K;
   // n_d f_e P_e: one n_d of the two means remains in the denominator.
   return (visits_XE * per_document(share_TE) * (static_cast<double>(E) / K) /

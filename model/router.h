@@ -3,6 +3,7 @@
 
 #include "model/config.h"
 #include "model/parameters.h"
+#include "parallel/context_exchange.h"
 
 namespace braid {
 
@@ -37,8 +38,11 @@ at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS);
 /// Sequence-wise balance loss (report 4.2; V3's form): over documents d of n_d tokens, the sum of
 /// n_d sum_e f_e P_e with f_e = E / (K n_d) times the tokens of d that visit expert e (no gradient)
 /// and P_e the mean over d of the scores normalised to sum 1.  [] wide; divide by the tokens of the
-/// optimiser step.  documents_BS as in Tokens, T = B S; padding counts nowhere.
-at::Tensor balance_loss_sum(const Routing& routing, const at::Tensor& documents_BS);
+/// optimiser step.  documents_BS as in Tokens; padding counts nowhere. Where `ranks` divide the
+/// sequences, documents_BS is of whole ones, T of this rank's tokens, and the result its share.
+at::Tensor balance_loss_sum(const Routing& routing,
+                            const at::Tensor& documents_BS,
+                            const ContextRanks& ranks = {});
 
 /// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of
 /// all its tokens (arXiv:2408.15664).

@@ -26,6 +26,7 @@ Transformer::Transformer(const ModelConfig& config,
                          const ModelRanks& ranks)
     : config_(config),
       compute_(compute),
+      context_(ranks.context),
       parameters_(parameter_type(compute), seed, config.initializer_range, source) {
   config.validate();
   const Scope root(parameters_, "");
@@ -49,8 +50,8 @@ Hidden Transformer::forward(const Tokens& tokens,
                             const PassOptions& options,
                             Observations* observations) const {
   const auto geometry = profiled("geometry", [&] {
-    return std::make_shared<const Geometry>(
-        packed_geometry(config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_)));
+    return std::make_shared<const Geometry>(packed_geometry(
+        config_, tokens.documents_BS, tokens.positions_BS, wide_type(compute_), context_));
   });
   const auto X_BSMD = run(tokens, geometry, options, nullptr, observations);
   return {normed(X_BSMD), X_BSMD, geometry};
@@ -124,11 +125,10 @@ at::Tensor Transformer::run(const Tokens& tokens,
                             const PassOptions& options,
                             DecodeState* state,
                             Observations* observations) const {
-  const auto [B, S] = sizes<2>(tokens.ids_BS);
+  const auto ids_BS = own_share(tokens.ids_BS);
+  const auto [B, S] = sizes<2>(ids_BS);
   auto X_BSMD = profiled("embedding", [&, B = B, S = S] {
-    return embedded(tokens.ids_BS)
-        .unsqueeze(2)
-        .expand({B, S, config_.num_streams(), config_.hidden_size});
+    return embedded(ids_BS).unsqueeze(2).expand({B, S, config_.num_streams(), config_.hidden_size});
   });
   if (observations != nullptr) {
     observations->layers.resize(layers_.size());
@@ -174,7 +174,8 @@ at::Tensor Transformer::mtp_forward(const Tokens& tokens,
   auto* observed = observations != nullptr ? &observations->layers.emplace_back() : nullptr;
   const Segment segment = [=, this, geometry = hidden.geometry](const at::Tensor& X, bool again) {
     const ProfileScope again_whole("MTP", ProfileKind::kWhole);
-    const auto next_embedding_BSD = embedded(next_ids(tokens.ids_BS, tokens.documents_BS));
+    const auto next_embedding_BSD =
+        embedded(own_share(next_ids(tokens.ids_BS, tokens.documents_BS)));
     std::vector<at::Tensor> results = {mtp_->entered(X, next_embedding_BSD)};
     for (const int64_t i : {0, 1}) {
       add_sublayer(mtp_->block(),

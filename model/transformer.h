@@ -37,9 +37,14 @@ class Transformer {
               const WeightSource* source = nullptr,
               const ModelRanks& ranks = {});
 
+  /// Of whole sequences, which every rank that shares them is given alike; results and observations
+  /// are those of this rank's tokens, see own_share().
   Hidden forward(const Tokens& tokens,
                  const PassOptions& options = {},
                  Observations* observations = nullptr) const;
+
+  /// This rank's tokens out of whole sequences [B, S, ...]; all, unless ranks divide them.
+  at::Tensor own_share(const at::Tensor& whole) const { return context_.own_share(whole); }
 
   /// The next `ids_BS` of the documents in `state` (empty at first); updates the state.
   Hidden forward(const at::Tensor& ids_BS, DecodeState& state) const;
@@ -87,6 +92,7 @@ class Transformer {
 
   ModelConfig config_;
   at::ScalarType compute_;
+  ContextRanks context_;
   Parameters parameters_;
   at::Tensor embed_VD_, head_VD_, norm_D_;
   std::vector<Block> layers_;

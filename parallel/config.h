@@ -37,7 +37,7 @@ struct ParallelSection {
       at_least(1));
     v("context",
       &P::context,
-      "ranks that share one sequence; divides the number of ranks",
+      "ranks that share one sequence; divides the number of ranks and the sequence lengths",
       at_least(1));
     v("expert_waves",
       &P::expert_waves,

@@ -97,6 +97,25 @@ GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
     require_shared(text("schedule.global_batch_size[", i, "].value"),
                    schedule.global_batch_size[i].value);
   }
+  std::vector<std::pair<std::string, int64_t>> lengths = {
+      {"data.seq_len", data.seq_len}, {"data.validation_seq_len", data.validation_seq_len}};
+  for (std::size_t i = 0; i < schedule.seq_len.size(); ++i) {
+    lengths.emplace_back(text("schedule.seq_len[", i, "].value"), schedule.seq_len[i].value);
+  }
+  for (const auto& [key, length] : lengths) {
+    if (length % place.context_size != 0) {
+      const int64_t down = length / place.context_size * place.context_size;
+      throw ConfigError(key,
+                        text("is ",
+                             length,
+                             " tokens, which parallel.context ",
+                             place.context_size,
+                             " cannot divide evenly; possible here: ",
+                             down > 0 ? text(down, ", ") : "",
+                             down + place.context_size,
+                             ", or another parallel.context"));
+    }
+  }
   return place;
 }
 

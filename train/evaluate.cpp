@@ -38,6 +38,23 @@ void add_batch(const Batch& batch,
   }
 }
 
+// One batch's nats [B, S] out of those of its sequences' shares, which follow one another in `all`
+// from `first` on.
+std::vector<double> joined(const std::vector<std::vector<double>>& all,
+                           std::size_t first,
+                           std::size_t shares,
+                           std::size_t rows) {
+  std::vector<double> nats;
+  for (std::size_t b = 0; b < rows; ++b) {
+    for (std::size_t c = first; c < first + shares; ++c) {
+      const auto length = static_cast<std::ptrdiff_t>(all[c].size() / rows);
+      const auto row = all[c].begin() + static_cast<std::ptrdiff_t>(b) * length;
+      nats.insert(nats.end(), row, row + length);
+    }
+  }
+  return nats;
+}
+
 }  // namespace
 
 Evaluation evaluate(const Transformer& model,
@@ -45,26 +62,32 @@ Evaluation evaluate(const Transformer& model,
                     int64_t seq_len,
                     int64_t rows,
                     const std::function<void(int64_t, int64_t)>& progress,
-                    Communicator* ranks) {
+                    const ProcessGrid* grid) {
   const at::NoGradGuard no_grad;
   Evaluation result;
   result.positions = position_buckets(seq_len);
   const auto batches = evaluation_batches(store, seq_len, rows);
   const auto own = alone();
-  auto& group = ranks == nullptr ? *own : *ranks;
-  const auto size = static_cast<std::size_t>(group.size()),
-             rank = static_cast<std::size_t>(group.rank());
+  auto& world = grid == nullptr ? *own : *grid->world;
+  const auto place = grid == nullptr ? GridPlace{} : grid->place;
+  const auto size = static_cast<std::size_t>(place.data_size),
+             shares = static_cast<std::size_t>(place.context_size);
   for (std::size_t first = 0; first < batches.size(); first += size) {
     // Ranks that share a model run the same number of passes: one without a batch repeats one.
-    const auto& batch = batches[std::min(first + rank, batches.size() - 1)];
+    const auto& batch =
+        batches[std::min(first + static_cast<std::size_t>(place.data), batches.size() - 1)];
     const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
     const auto nats_BS =
-        model.cross_entropy_each(hidden.final_BSD, batch.targets_BS).to(at::kDouble).contiguous();
+        model.cross_entropy_each(hidden.final_BSD, model.own_share(batch.targets_BS))
+            .to(at::kDouble)
+            .contiguous();
     const double* nats = nats_BS.const_data_ptr<double>();
-    const auto all = group.all_gather(std::vector(nats, nats + nats_BS.numel()), "validation");
-    for (std::size_t r = 0; r < size && first + r < batches.size(); ++r) {
-      add_batch(batches[first + r], all[r], result.positions);
-      result.tokens += batches[first + r].num_targets;
+    const auto all = world.all_gather(std::vector(nats, nats + nats_BS.numel()), "validation");
+    for (std::size_t d = 0; d < size && first + d < batches.size(); ++d) {
+      const auto& its_batch = batches[first + d];
+      const auto its_rows = static_cast<std::size_t>(its_batch.ids_BS.size(0));
+      add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
+      result.tokens += its_batch.num_targets;
     }
     progress(result.tokens, store.num_tokens());
   }

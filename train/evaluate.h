@@ -4,7 +4,7 @@
 
 #include "data/token_store.h"
 #include "model/transformer.h"
-#include "parallel/communicator.h"
+#include "parallel/grid.h"
 
 namespace braid {
 
@@ -24,15 +24,15 @@ struct Evaluation {
 
 /// The model on every document of a store, whole up to seq_len tokens of context, `rows` sequences
 /// at once. A position's prediction sees itself and the positions before it in its context.
-/// `progress` sees tokens done and tokens in all after each batch. With several `ranks`, which all
-/// call this, each takes its share of the batches, and all get the result, the same bits on any
-/// number.
+/// `progress` sees tokens done and tokens in all after each batch. The ranks of a `grid`, which all
+/// call this, divide batches and sequences as in training, and all get the result, the same bits on
+/// any number of data-parallel ranks.
 Evaluation evaluate(
     const Transformer& model,
     const TokenStore& store,
     int64_t seq_len,
     int64_t rows,
     const std::function<void(int64_t, int64_t)>& progress = [](int64_t, int64_t) {},
-    Communicator* ranks = nullptr);
+    const ProcessGrid* grid = nullptr);
 
 }  // namespace braid

@@ -90,7 +90,8 @@ Trainer::StepResult Trainer::train_step() {
 }
 
 // Each rank goes through the whole step's samples and keeps its own: consecutive ones, so that
-// micro-batches are the same on any number of ranks as long as their size divides the share.
+// micro-batches are the same on any number of ranks as long as their size divides the share. Ranks
+// of a context group have the same ones; the model gives each its tokens of them.
 std::vector<Batch> Trainer::next_batches(const Regime& regime) {
   const ProfileScope scope("loader", ProfileKind::kStep);
   const auto& place = grid_.place;
@@ -119,6 +120,9 @@ LossCounts Trainer::counts_of(const std::vector<Batch>& batches) const {
     numbers.push_back(count);
   }
   numbers = grid_.world->sum(numbers, "token counts");
+  for (auto& number : numbers) {
+    number /= grid_.place.context_size;  // ranks that share their sequences all counted them
+  }
   LossCounts all = own;
   all.targets = numbers[0];
   all.mtp_targets = numbers[1];

@@ -111,7 +111,7 @@ void Trainer::validate() {
       config_.data.validation_seq_len,
       4,
       [](int64_t, int64_t) {},
-      grid_.world.get());
+      &grid_);
   if (!is_first()) {
     return;
   }

@@ -136,7 +136,8 @@ std::unique_ptr<Transformer> Trainer::initial_model(const ResumeFrom& from) cons
   const auto seed = static_cast<uint64_t>(config_.run.seed);
   const ModelRanks ranks{
       .experts = {.group = grid_.place.expert_size > 1 ? grid_.experts.get() : nullptr,
-                  .waves = config_.parallel.expert_waves}};
+                  .waves = config_.parallel.expert_waves},
+      .context = {grid_.place.context_size > 1 ? grid_.context.get() : nullptr}};
   const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
                               ? std::optional(from.path)
                               : newest_complete_checkpoint(checkpoints());

@@ -67,14 +67,18 @@ class Ranks : public testing::CliTest {
 struct Grid {
   int ranks;
   Strings settings;
-  double tolerance;  // of experts: their gradients are sums over tokens in another order
+  double tolerance;  // of experts and context: gradients are sums over tokens in another order
 };
 
 const std::vector<Grid> kGrids = {{2, {}, 0},
                                   {4, {"optimizer.zero_group=2"}, 0},
                                   {2, {"parallel.expert=2"}, 1e-9},
                                   {4, {"parallel.expert=4", "optimizer.zero_group=4"}, 1e-9},
-                                  {4, {"parallel.expert=2", "optimizer.zero_group=4"}, 1e-9}};
+                                  {4, {"parallel.expert=2", "optimizer.zero_group=4"}, 1e-9},
+                                  {2, {"parallel.context=2"}, 1e-9},
+                                  {4, {"parallel.context=4", "optimizer.zero_group=4"}, 1e-9},
+                                  {4, {"parallel.context=2", "optimizer.zero_group=2"}, 1e-9},
+                                  {4, {"parallel.context=2", "parallel.expert=2"}, 1e-9}};
 
 TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
   const Strings adamw = {"optimizer.groups=[{match: '*', optimizer: adamw}]"};
@@ -91,6 +95,22 @@ TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
   }
 }
 
+// Dense attention, the indexers alone, then everything; what is not kept is exchanged again.
+TEST_F(Ranks, IndexersLearnTheSameWhereSequencesAreDivided) {
+  const Strings regimes = {"loss.indexer_mode=sparse",
+                           "schedule.dense_steps=15",
+                           "schedule.indexer_warmup_steps=15",
+                           "train.recompute_sublayers=3"};
+  train_on(0, "whole", regimes);
+  for (const int ranks : {2, 4}) {
+    auto settings = regimes;
+    settings.push_back(text("parallel.context=", ranks));
+    const auto name = text("context-", ranks);
+    train_on(ranks, name, settings);
+    expect_same_numbers(name, "whole", 1e-9);
+  }
+}
+
 TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   train_on(0, "whole");
   struct Stage {
@@ -102,7 +122,8 @@ TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
       {{2, 17, {"parallel.expert=2"}},
        {4, 33, {"parallel.expert=4", "optimizer.zero_group=2"}},
        {0, 50, {}}},
-      {{4, 24, {"parallel.expert=2", "optimizer.zero_group=4"}}, {2, 50, {}}}};
+      {{4, 24, {"parallel.expert=2", "optimizer.zero_group=4"}}, {2, 50, {}}},
+      {{0, 16, {}}, {2, 31, {"parallel.context=2"}}, {4, 50, {"parallel.context=4"}}}};
   for (std::size_t j = 0; j < journeys.size(); ++j) {
     const auto name = text("journey-", j);
     for (const auto& [ranks, until, settings] : journeys[j]) {
@@ -182,6 +203,7 @@ TEST_F(Ranks, GridsThatCannotBeAreRefusedWithTheChoices) {
   const std::vector<std::pair<Strings, Strings>> cases = {
       {{"parallel.expert=3"}, {"parallel.expert", "possible here: 1, 2"}},
       {{"parallel.context=4"}, {"parallel.context", "possible here: 1, 2"}},
+      {{"parallel.context=2", "data.seq_len=31"}, {"data.seq_len", "31 tokens", "30, 32"}},
       {{"optimizer.zero_group=4"}, {"optimizer.zero_group", "does not divide 2 ranks"}},
       {{"train.global_batch_size=7", "train.micro_batch_size=1"},
        {"train.global_batch_size", "2 data-parallel ranks", "6, 8"}}};

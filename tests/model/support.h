@@ -26,7 +26,9 @@ std::vector<NamedLayers> layer_mixes();
 
 /// A model with noise on every floating-point parameter: the default initial values (sinks, ape,
 /// biases 0, norms 1, constant mHC bases) would hide errors.
-Transformer randomised(const ModelConfig& config, at::ScalarType compute = at::kDouble);
+Transformer randomised(const ModelConfig& config,
+                       at::ScalarType compute = at::kDouble,
+                       const ModelRanks& ranks = {});
 
 /// A pure function of the sizes and `stream`.
 at::Tensor random_ids(int64_t B, int64_t S, int64_t vocab_size, int stream = 0);
