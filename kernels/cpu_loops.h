@@ -7,6 +7,12 @@
 namespace braid::BRAID_CPU_ISA {
 namespace {
 
+/// A number that loops are written for, or (0) any: then the given one.
+template <int kKnown>
+[[maybe_unused]] constexpr int64_t known_or(int64_t given) {
+  return kKnown > 0 ? kKnown : given;
+}
+
 /// sum_i a[i] b[i].  Independent partial sums give the compiler vector lanes; their order is fixed.
 template <class T>
 [[maybe_unused]] T dot(const T* a, const T* b, int64_t size) {

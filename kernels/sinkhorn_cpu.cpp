@@ -2,27 +2,33 @@
 // neighbours.
 #include "kernels/sinkhorn_cpu.h"
 
-#include <cmath>
 #include <memory>
+
+#include "kernels/cpu_loops.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
 
 constexpr int64_t kLanes = 16, kMaxStreams = 8;
 
+// The functions below are made for kM = 4 streams, whose loops the compiler unrolls, and for any
+// number (kM = 0).
+template <int kM>
+constexpr int64_t kRoom = kM > 0 ? kM : kMaxStreams;
+
 // M * M numbers of kLanes tokens; [i * M + j][lane].
-template <class T>
+template <int kM, class T>
 struct Matrices {
-  T at[kMaxStreams * kMaxStreams][kLanes];
+  T at[kRoom<kM> * kRoom<kM>][kLanes];
 };
 
-template <class T>
+template <int kM, class T>
 struct Sums {
-  T at[kMaxStreams][kLanes];
+  T at[kRoom<kM>][kLanes];
 };
 
-template <class T>
-void load(const T* source, int64_t count, int64_t size, Matrices<T>& into) {
+template <int kM, class T>
+void load(const T* source, int64_t count, int64_t size, Matrices<kM, T>& into) {
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       into.at[i][lane] = source[(lane < count ? lane : 0) * size + i];
@@ -30,8 +36,8 @@ void load(const T* source, int64_t count, int64_t size, Matrices<T>& into) {
   }
 }
 
-template <class T>
-void store(const Matrices<T>& from, int64_t count, int64_t size, T* destination) {
+template <int kM, class T>
+void store(const Matrices<kM, T>& from, int64_t count, int64_t size, T* destination) {
   for (int64_t lane = 0; lane < count; ++lane) {
     for (int64_t i = 0; i < size; ++i) {
       destination[lane * size + i] = from.at[i][lane];
@@ -40,8 +46,9 @@ void store(const Matrices<T>& from, int64_t count, int64_t size, T* destination)
 }
 
 // softmax over the last axis.
-template <class T>
-void softmax_rows(Matrices<T>& m, int64_t M) {
+template <int kM, class T>
+void softmax_rows(Matrices<kM, T>& m, int64_t given) {
+  const int64_t M = known_or<kM>(given);
   for (int64_t i = 0; i < M; ++i) {
     T largest[kLanes], sum[kLanes] = {};
     for (int64_t lane = 0; lane < kLanes; ++lane) {
@@ -55,7 +62,7 @@ void softmax_rows(Matrices<T>& m, int64_t M) {
     }
     for (int64_t j = 0; j < M; ++j) {
       for (int64_t lane = 0; lane < kLanes; ++lane) {
-        m.at[i * M + j][lane] = std::exp(m.at[i * M + j][lane] - largest[lane]);
+        m.at[i * M + j][lane] = exponential(m.at[i * M + j][lane] - largest[lane]);
         sum[lane] += m.at[i * M + j][lane];
       }
     }
@@ -68,8 +75,9 @@ void softmax_rows(Matrices<T>& m, int64_t M) {
 }
 
 // m = m / (sums + eps); rows: sums over the last axis, else over the first.
-template <bool rows, class T>
-void normalise(Matrices<T>& m, int64_t M, T eps, Sums<T>& inverse) {
+template <bool rows, int kM, class T>
+void normalise(Matrices<kM, T>& m, int64_t given, T eps, Sums<kM, T>& inverse) {
+  const int64_t M = known_or<kM>(given);
   for (int64_t i = 0; i < M; ++i) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       inverse.at[i][lane] = eps;
@@ -91,11 +99,12 @@ void normalise(Matrices<T>& m, int64_t M, T eps, Sums<T>& inverse) {
 }
 
 // Of m = n / (sums of n + eps): dn = (dm - sum(dm m)) / (sums of n + eps), in place.
-template <bool rows, class T>
-void normalise_backward(const Matrices<T>& m,
-                        const Sums<T>& inverse,
-                        int64_t M,
-                        Matrices<T>& gradient) {
+template <bool rows, int kM, class T>
+void normalise_backward(const Matrices<kM, T>& m,
+                        const Sums<kM, T>& inverse,
+                        int64_t given,
+                        Matrices<kM, T>& gradient) {
+  const int64_t M = known_or<kM>(given);
   for (int64_t i = 0; i < M; ++i) {
     T product[kLanes] = {};
     for (int64_t j = 0; j < M; ++j) {
@@ -113,8 +122,8 @@ void normalise_backward(const Matrices<T>& m,
   }
 }
 
-template <class T>
-void add(Matrices<T>& m, int64_t size, T value) {
+template <int kM, class T>
+void add(Matrices<kM, T>& m, int64_t size, T value) {
   for (int64_t i = 0; i < size; ++i) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       m.at[i][lane] += value;
@@ -122,13 +131,11 @@ void add(Matrices<T>& m, int64_t size, T value) {
   }
 }
 
-}  // namespace
-
-template <class T>
-void sinkhorn_forward(
-    const T* logits, T* matrix, int64_t tokens, int64_t M, int64_t iterations, T eps) {
-  Matrices<T> m;
-  Sums<T> inverse;
+template <int kM, class T>
+void forward(const T* logits, T* matrix, int64_t tokens, int64_t given, int64_t iterations, T eps) {
+  const int64_t M = known_or<kM>(given);
+  Matrices<kM, T> m;
+  Sums<kM, T> inverse;
   for (int64_t first = 0; first < tokens; first += kLanes) {
     const int64_t count = tokens - first < kLanes ? tokens - first : kLanes;
     load(logits + first * M * M, count, M * M, m);
@@ -143,24 +150,25 @@ void sinkhorn_forward(
   }
 }
 
-template <class T>
-void sinkhorn_backward(const T* logits,
-                       const T* dmatrix,
-                       T* dlogits,
-                       int64_t tokens,
-                       int64_t M,
-                       int64_t iterations,
-                       T eps) {
+template <int kM, class T>
+void backward(const T* logits,
+              const T* dmatrix,
+              T* dlogits,
+              int64_t tokens,
+              int64_t given,
+              int64_t iterations,
+              T eps) {
+  const int64_t M = known_or<kM>(given);
   const int64_t steps =
       2 * iterations - 1;  // step 0 normalises columns, then rows and columns in turn
-  const std::unique_ptr<Matrices<T>[]> after(new Matrices<T>[steps]);
-  const std::unique_ptr<Sums<T>[]> inverse(new Sums<T>[steps]);
-  Matrices<T> softmax, gradient;
+  const std::unique_ptr<Matrices<kM, T>[]> after(new Matrices<kM, T>[steps]);
+  const std::unique_ptr<Sums<kM, T>[]> inverse(new Sums<kM, T>[steps]);
+  Matrices<kM, T> softmax, gradient;
   for (int64_t first = 0; first < tokens; first += kLanes) {
     const int64_t count = tokens - first < kLanes ? tokens - first : kLanes;
     load(logits + first * M * M, count, M * M, softmax);
     softmax_rows(softmax, M);
-    Matrices<T> m = softmax;
+    Matrices<kM, T> m = softmax;
     add(m, M * M, eps);
     for (int64_t step = 0; step < steps; ++step) {
       if (step % 2 == 0) {
@@ -194,6 +202,25 @@ void sinkhorn_backward(const T* logits,
     }
     store(gradient, count, M * M, dlogits + first * M * M);
   }
+}
+
+}  // namespace
+
+template <class T>
+void sinkhorn_forward(
+    const T* logits, T* matrix, int64_t tokens, int64_t M, int64_t iterations, T eps) {
+  (M == 4 ? forward<4, T> : forward<0, T>)(logits, matrix, tokens, M, iterations, eps);
+}
+
+template <class T>
+void sinkhorn_backward(const T* logits,
+                       const T* dmatrix,
+                       T* dlogits,
+                       int64_t tokens,
+                       int64_t M,
+                       int64_t iterations,
+                       T eps) {
+  (M == 4 ? backward<4, T> : backward<0, T>)(logits, dmatrix, dlogits, tokens, M, iterations, eps);
 }
 
 template void sinkhorn_forward(const float*, float*, int64_t, int64_t, int64_t, float);

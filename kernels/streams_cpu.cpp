@@ -40,17 +40,11 @@ void collapse_backward(
 
 namespace {
 
-// The number of streams: one that the compiler knows, so that a token's sums stay in registers, or
-// (0) the given one.
-template <int kM>
-int64_t streams(int64_t given) {
-  return kM > 0 ? kM : given;
-}
-
+// kM = 4 streams, whose sums then stay in registers, or (kM = 0) any number.
 template <int kM, class E, class T>
 void expand_token(
     const E* X, const E* y, const T* post, const T* mix, E* out, int64_t given_M, int64_t D) {
-  const int64_t M = streams<kM>(given_M);
+  const int64_t M = known_or<kM>(given_M);
   for_lanes<T>(D, [&](auto v, int64_t i) {
     using V = decltype(v);
     const V y_i = load<V>(y + i);
