@@ -25,7 +25,7 @@ void measure(benchmark::State& state) {
   const auto b = state.range(3) == 1 ? at::randn({n, k}).t() : at::randn({k, n});
   const bool gives_gradient = state.range(3) == 2;
   const auto a16 = a.to(at::kBFloat16), b16 = gives_gradient ? b.to(at::kBFloat16) : b;
-  auto c = at::empty({m, n}), c16 = gives_gradient ? c : c.to(at::kBFloat16);
+  auto c = at::zeros({m, n}), c16 = gives_gradient ? c : c.to(at::kBFloat16);
   double ours = 1e9, ours16 = 1e9, library = 1e9;
   for (auto _ : state) {
     ours = std::min(ours, seconds_of([&] { multiply(a, b, c); }));
