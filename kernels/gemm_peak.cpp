@@ -75,8 +75,8 @@ GemmPeak gemm_peak(at::ScalarType type, double seconds) {
   if (type == at::kFloat) {
     candidates.push_back(block_products(64, 64, 256));
     candidates.push_back(block_products(128, 128, 128));
-    candidates.push_back(own_product(type, 1024));
   }
+  candidates.push_back(own_product(type, 1024));
   candidates.push_back(library_product(type, 1024));
   if (type == at::kBFloat16) {
     candidates.push_back(library_product(type, 2048));

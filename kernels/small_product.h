@@ -37,8 +37,14 @@ inline void small_product(const double* A,
 }
 
 /// The same for any k: pieces of k go by whose rows of B fit the cache.
-inline void deep_product(
-    const float* A, const float* B, float* C, int64_t m, int64_t n, int64_t k, int64_t ldb, int64_t ldc) {
+inline void deep_product(const float* A,
+                         const float* B,
+                         float* C,
+                         int64_t m,
+                         int64_t n,
+                         int64_t k,
+                         int64_t ldb,
+                         int64_t ldc) {
   constexpr int64_t kDepth = 512;
   count_flops(2 * m * n * k);
   for (int64_t k0 = 0; k0 < k; k0 += kDepth) {

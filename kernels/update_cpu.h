@@ -35,7 +35,7 @@ BRAID_DECLARE_CPU(template <class T>
                   void polynomial_elements(const T* a, T* square, int64_t count, T b, T c))
 
 /// value <- decay value - rate update.
-BRAID_DECLARE_CPU(template <class T> void decayed_step(
-    T* value, const T* update, int64_t count, T decay, T rate))
+BRAID_DECLARE_CPU(template <class T>
+                  void decayed_step(T* value, const T* update, int64_t count, T decay, T rate))
 
 }  // namespace braid

@@ -2,26 +2,57 @@
 
 #include <cmath>
 
-#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "core/error.h"
+#include "kernels/autograd.h"
+#include "kernels/update_cpu.h"
 
 namespace braid {
 
-void adamw_update(at::Tensor value,
+void adamw_update(const at::Tensor& value,
                   const at::Tensor& grad,
-                  at::Tensor exp_avg,
-                  at::Tensor exp_avg_sq,
-                  int64_t step,
-                  double learning_rate,
-                  double weight_decay,
+                  const at::Tensor& exp_avg,
+                  const at::Tensor& exp_avg_sq,
+                  const AdamWStep& step,
                   const AdamWConfig& config) {
-  const at::NoGradGuard no_grad;
-  exp_avg.mul_(config.beta1).add_(grad, 1 - config.beta1);
-  exp_avg_sq.mul_(config.beta2).addcmul_(grad, grad, 1 - config.beta2);
-  const double correction1 = 1 - std::pow(config.beta1, static_cast<double>(step));
-  const double correction2 = 1 - std::pow(config.beta2, static_cast<double>(step));
-  const auto denominator = exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(config.epsilon);
-  value.mul_(1 - learning_rate * weight_decay)
-      .addcdiv_(exp_avg, denominator, -learning_rate / correction1);
+  const auto type = value.scalar_type();
+  for (const auto* tensor : {&value, &grad, &exp_avg, &exp_avg_sq}) {
+    require(tensor->sizes() == value.sizes() && tensor->scalar_type() == type &&
+                tensor->is_contiguous() && (type == at::kFloat || type == at::kDouble),
+            "[adamw_update] expected contiguous tensors of one shape, all float32 or all float64; "
+            "value is ",
+            type,
+            " ",
+            value.sizes(),
+            ", another ",
+            tensor->scalar_type(),
+            " ",
+            tensor->sizes());
+  }
+  const auto count = static_cast<double>(step.step);
+  with_wide_type(type, [&](auto zero) {
+    using T = decltype(zero);
+    const AdamWFactors<T> factors{
+        static_cast<T>(config.beta1),
+        static_cast<T>(1 - config.beta1),
+        static_cast<T>(config.beta2),
+        static_cast<T>(1 - config.beta2),
+        static_cast<T>(config.epsilon),
+        static_cast<T>(1 - step.learning_rate * step.weight_decay),
+        static_cast<T>(step.learning_rate / (1 - std::pow(config.beta1, count))),
+        static_cast<T>(std::sqrt(1 - std::pow(config.beta2, count))),
+        static_cast<T>(step.gradient_scale)};
+    at::parallel_for(0, value.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+      BRAID_CPU(adamw_elements<T>)
+      (value.data_ptr<T>() + begin,
+       grad.const_data_ptr<T>() + begin,
+       exp_avg.data_ptr<T>() + begin,
+       exp_avg_sq.data_ptr<T>() + begin,
+       end - begin,
+       factors);
+    });
+  });
 }
 
 }  // namespace braid

@@ -1,20 +1,19 @@
 #pragma once
 #include <optional>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace braid {
 
-/// Global L2 norm over all gradients, summed in double in the order given. Undefined tensors count
-/// as zeros. NaN or infinite exactly when a gradient is (a float32 gradient cannot overflow the
-/// sum).
-double gradient_norm(const std::vector<at::Tensor>& gradients);
+/// Sum of the squares of a contiguous float32 or float64 tensor in double, in one pass: fixed
+/// pieces, added in their order, so that the bits do not depend on threads. NaN or infinite exactly
+/// when an element is (a float32 element cannot overflow the sum).
+double squared_norm(const at::Tensor& x);
+template <class T>
+double squared_norm(const T* x, int64_t count);
 
-/// Scales gradients of global norm `norm` in place to `max_norm` when they are longer. A non-finite
-/// norm leaves them as they are: the caller skips the step.
-void clip_gradients(const std::vector<at::Tensor>& gradients,
-                    double norm,
-                    std::optional<double> max_norm);
+/// What gradients of global norm `norm` are multiplied by so that they are no longer than
+/// `max_norm`; 1 where they are not, or where the norm is not finite: the caller skips the step.
+double clip_factor(double norm, std::optional<double> max_norm);
 
 }  // namespace braid

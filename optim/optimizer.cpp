@@ -22,9 +22,8 @@ at::Tensor gradient_of(const at::Tensor& value) {
 
 Optimizer::Optimizer(const OptimizerConfig& config,
                      std::vector<GroupedParameter> parameters,
-                     std::optional<std::vector<ElementRange>> owned,
-                     int64_t batch_bytes)
-    : config_(config), parameters_(std::move(parameters)), batch_bytes_(batch_bytes) {
+                     std::optional<std::vector<ElementRange>> owned)
+    : config_(config), parameters_(std::move(parameters)) {
   const at::NoGradGuard no_grad;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, value] = parameters_[i].parameter;
@@ -73,60 +72,42 @@ void Optimizer::add_muon(const ElementRange& range) {
       {range.parameter, range.begin / elements, begin, begin + range.elements() / elements});
 }
 
-void Optimizer::step(double learning_rate, TrainedPart part) {
+void Optimizer::step(double learning_rate, TrainedPart part, double gradient_scale) {
   const at::NoGradGuard no_grad;
   ++steps_.all;
   steps_.trunk += contains(part, /*is_indexer=*/false);
   steps_.indexer += contains(part, /*is_indexer=*/true);
   for (const auto& shape : muon_) {
     if (contains(part, shape.is_indexer)) {
-      step_muon(shape, learning_rate);
+      step_muon(shape, learning_rate, gradient_scale);
     }
   }
   for (const auto& member : adamw_) {
     if (contains(part, parameters_[member.range.parameter].is_indexer)) {
-      step_adamw(member, learning_rate);
+      step_adamw(member, learning_rate, gradient_scale);
     }
   }
 }
 
-void Optimizer::step_muon(const MuonShape& shape, double learning_rate) {
+void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double gradient_scale) {
   const ProfileScope scope("Muon", ProfileKind::kStep);
-  const auto& momentum_Brc = shape.momentum_Brc;
-  const int64_t total = momentum_Brc.size(0);
-  const int64_t matrix_bytes = static_cast<int64_t>(momentum_Brc.nbytes()) / total;
-  const int64_t batch = std::max<int64_t>(1, batch_bytes_ / matrix_bytes);
-  for (int64_t begin = 0; begin < total; begin += batch) {
-    const int64_t end = std::min(total, begin + batch);
-    // Calls action(parameter, its matrices' range, the range's start in the batch).
-    const auto for_each_member = [&](const auto& action) {
-      for (const auto& member : shape.members) {
-        const int64_t first = std::max(begin, member.begin), last = std::min(end, member.end);
-        if (first < last) {
-          const int64_t from = member.first - member.begin;
-          action(parameters_[member.parameter], first + from, last + from, first - begin);
-        }
-      }
+  std::vector<MuonStack> stacks;
+  for (const auto& [parameter, first, begin, end] : shape.members) {
+    const auto& grouped = parameters_[parameter];
+    const auto& value = grouped.parameter.value;
+    const auto members = [&, from = first, count = end - begin](const at::Tensor& tensor) {
+      return matrices_of(grouped, tensor).slice(0, from, from + count);
     };
-    std::vector<at::Tensor> gradients;
-    for_each_member([&](const GroupedParameter& grouped, int64_t first, int64_t last, int64_t) {
-      gradients.push_back(
-          matrices_of(grouped, gradient_of(grouped.parameter.value)).slice(0, first, last));
-    });
-    const auto grad_Brc = gradients.size() == 1 ? gradients.front() : at::cat(gradients);
-    const auto update_Brc = muon_update(grad_Brc, momentum_Brc.slice(0, begin, end), config_.muon);
-    for_each_member(
-        [&](const GroupedParameter& grouped, int64_t first, int64_t last, int64_t offset) {
-          const double rate = learning_rate * grouped.learning_rate_scale;
-          matrices_of(grouped, grouped.parameter.value)
-              .slice(0, first, last)
-              .mul_(1 - rate * grouped.weight_decay)
-              .sub_(update_Brc.slice(0, offset, offset + last - first), rate);
-        });
+    stacks.push_back({members(value.detach()),
+                      members(gradient_of(value)),
+                      shape.momentum_Brc.slice(0, begin, end),
+                      learning_rate * grouped.learning_rate_scale,
+                      grouped.weight_decay});
   }
+  muon_step(stacks, gradient_scale, config_.muon);
 }
 
-void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
+void Optimizer::step_adamw(const AdamWMember& member, double learning_rate, double gradient_scale) {
   const ProfileScope scope("AdamW", ProfileKind::kStep);
   const auto& grouped = parameters_[member.range.parameter];
   const auto& value = grouped.parameter.value;
@@ -137,9 +118,10 @@ void Optimizer::step_adamw(const AdamWMember& member, double learning_rate) {
                owned(gradient_of(value)),
                member.exp_avg,
                member.exp_avg_sq,
-               grouped.is_indexer ? steps_.indexer : steps_.trunk,
-               learning_rate * grouped.learning_rate_scale,
-               grouped.weight_decay,
+               {grouped.is_indexer ? steps_.indexer : steps_.trunk,
+                learning_rate * grouped.learning_rate_scale,
+                grouped.weight_decay,
+                gradient_scale},
                config_.adamw);
 }
 

@@ -23,21 +23,17 @@ struct OptimizerSteps {
 /// float64 for float64 parameters. Parameters must be contiguous and must not change their storage.
 class Optimizer {
  public:
-  /// Large enough to fill the machine, small enough that Newton-Schulz's work tensors stay modest.
-  static constexpr int64_t kBatchBytes = int64_t{64} << 20;
-
   /// Updates all parameters, or where `owned` is given these ranges of them, made of whole units
   /// (ownership.h): then it keeps state for no others.
   Optimizer(const OptimizerConfig& config,
             std::vector<GroupedParameter> parameters,
-            std::optional<std::vector<ElementRange>> owned = std::nullopt,
-            int64_t batch_bytes = kBatchBytes);
+            std::optional<std::vector<ElementRange>> owned = std::nullopt);
 
   /// Updates every weight of `part` in place from its grad(), at this learning rate times the
   /// group's scale. An undefined gradient counts as zeros: momentum and weights decay as for any
-  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`. Equal
-  /// matrices of all layers go through Newton-Schulz in batches, in the order of the parameters.
-  void step(double learning_rate, TrainedPart part = TrainedPart::kAll);
+  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`.
+  /// Gradients count times `gradient_scale` (clip_factor()) and stay as they are.
+  void step(double learning_rate, TrainedPart part = TrainedPart::kAll, double gradient_scale = 1);
 
   /// Optimizer state by name: "<tensor>/momentum" for Muon, "<tensor>/exp_avg" and
   /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
@@ -68,14 +64,13 @@ class Optimizer {
   };
 
   void add_muon(const ElementRange& range);
-  void step_muon(const MuonShape& shape, double learning_rate);
-  void step_adamw(const AdamWMember& member, double learning_rate);
+  void step_muon(const MuonShape& shape, double learning_rate, double gradient_scale);
+  void step_adamw(const AdamWMember& member, double learning_rate, double gradient_scale);
 
   OptimizerConfig config_;
   std::vector<GroupedParameter> parameters_;
   std::vector<MuonShape> muon_;
   std::vector<AdamWMember> adamw_;
-  int64_t batch_bytes_;
   OptimizerSteps steps_;
 };
 

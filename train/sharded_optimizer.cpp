@@ -6,7 +6,6 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
-#include "core/profile.h"
 #include "core/random.h"
 #include "optim/clip.h"
 
@@ -116,8 +115,7 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
   const auto square = [&](const Unit& unit) {
     const auto gradient = parameters()[unit.range.parameter].parameter.value.grad().view(-1).slice(
         0, unit.range.begin, unit.range.end);
-    const double norm = gradient_norm({gradient});
-    return norm * norm;
+    return squared_norm(gradient);
   };
   const auto learns = [&](const Unit& unit) {
     return parameters()[unit.range.parameter].learns_in(part_);
@@ -178,24 +176,8 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
   return result;
 }
 
-std::vector<at::Tensor> ShardedOptimizer::owned_gradients() const {
-  std::vector<at::Tensor> result;
-  for (const auto& range : owned_) {
-    const auto& grouped = parameters()[range.parameter];
-    if (grouped.learns_in(part_)) {
-      result.push_back(grouped.parameter.value.grad().view(-1).slice(0, range.begin, range.end));
-    }
-  }
-  return result;
-}
-
-void ShardedOptimizer::clip(double norm, std::optional<double> max_norm) {
-  const ProfileScope scope("clipping", ProfileKind::kStep);
-  clip_gradients(owned_gradients(), norm, max_norm);
-}
-
-void ShardedOptimizer::step(double learning_rate) {
-  optimizer_.step(learning_rate, part_);
+void ShardedOptimizer::step(double learning_rate, double gradient_scale) {
+  optimizer_.step(learning_rate, part_, gradient_scale);
   dense_sync_->share_weights();
   experts_sync_->share_weights();
 }

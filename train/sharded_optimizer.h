@@ -25,7 +25,7 @@ Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
 /// keeps the state for its share of the weights and updates these, and all get all weights.
 ///
 /// A step: begin_step(), begin_micro_batch() before each backward pass, reduce(), squared_norms(),
-/// clip(), step(). Every rank calls all of them.
+/// step(). Every rank calls all of them.
 class ShardedOptimizer {
  public:
   ShardedOptimizer(const OptimizerConfig& config,
@@ -45,9 +45,8 @@ class ShardedOptimizer {
   /// on every rank: sums over units (optim/ownership.h) in a fixed order, in double.
   std::vector<ParameterNorm> squared_norms();
 
-  /// Scales gradients of global norm `norm` down to `max_norm` if they are longer.
-  void clip(double norm, std::optional<double> max_norm);
-  void step(double learning_rate);
+  /// Gradients count times `gradient_scale`.
+  void step(double learning_rate, double gradient_scale);
 
   const Optimizer& local() const { return optimizer_; }
   Optimizer& local() { return optimizer_; }
@@ -55,8 +54,6 @@ class ShardedOptimizer {
   const Sharding& sharding() const { return sharding_; }
 
  private:
-  std::vector<at::Tensor> owned_gradients() const;
-
   ProcessGrid& grid_;
   Sharding sharding_;
   std::vector<ElementRange> owned_;

@@ -23,6 +23,10 @@ std::string formatted(const char* format, Values... values) {
   return buffer;
 }
 
+const char* name_of(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 ? "bfloat16" : dtype == at::kDouble ? "float64" : "float32";
+}
+
 }  // namespace
 
 StepProfile::StepProfile(at::ScalarType dtype, int64_t ranks)
@@ -71,7 +75,7 @@ ordered_json StepProfile::report() const {
   return {{"steps", std::max<int64_t>(0, steps_)},
           {"threads", at::get_num_threads()},
           {"ranks", ranks_},
-          {"dtype", c10::toString(dtype_)},
+          {"dtype", name_of(dtype_)},
           {"gemm_peak", {{"flops_per_second", peak_.flops}, {"kernel", peak_.kernel}}},
           {"step_seconds", seconds_ / steps},
           {"step_tokens", static_cast<double>(tokens_) / steps},

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/profile.h"
+#include "optim/clip.h"
 #include "parallel/mpi_world.h"
 #include "train/memory.h"
 #include "train/parts.h"
@@ -75,10 +76,10 @@ Trainer::StepResult Trainer::train_step() {
   // 3. Clip and update, unless a loss or gradient is not finite: then all stays as it was.
   result.learning_rate = regime.learning_rate;
   if (result.not_finite.empty()) {
-    optimizer_->clip(result.gradient_norm, config_.optimizer.max_grad_norm);
     const int64_t before = TensorMemory::now();
     TensorMemory::take_peak();
-    optimizer_->step(regime.learning_rate);
+    optimizer_->step(regime.learning_rate,
+                     clip_factor(result.gradient_norm, config_.optimizer.max_grad_norm));
     result.update_bytes = TensorMemory::take_peak() - before;
     if (!regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);

@@ -3,50 +3,61 @@
 #include <cmath>
 #include <limits>
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/compare.h"
+#include "core/error.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {
 
-std::vector<at::Tensor> gradients_of_norm_13() {
-  return {at::full({3, 3}, 1.0f), at::Tensor(), at::full({4}, 6.0f), at::full({}, 4.0f)};
+TEST(Clip, SquaresOfAnyShapeAreSummedInDouble) {
+  EXPECT_EQ(squared_norm(at::full({3, 3}, 2.0f)), 36);
+  EXPECT_EQ(squared_norm(at::full({}, 4.0f)), 16);
+  EXPECT_EQ(squared_norm(at::zeros({0})), 0);
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    const auto x = testing::normal_tensor("x", {70'001}, type);
+    const double want = x.to(at::kDouble).square().sum().item<double>();
+    EXPECT_NEAR(squared_norm(x) / want, 1, 1e-13);
+  }
+  EXPECT_THROW(squared_norm(at::zeros({2, 3}).t()), Error);
+  EXPECT_THROW(squared_norm(at::zeros({2}, at::kBFloat16)), Error);
 }
 
-TEST(Clip, NormIsGlobalAndSkipsUndefinedGradients) {
-  EXPECT_DOUBLE_EQ(gradient_norm(gradients_of_norm_13()), 13);
-  EXPECT_EQ(gradient_norm({}), 0);
+TEST(Clip, TheSumHasTheSameBitsOnAnyNumberOfThreads) {
+  const auto x = testing::normal_tensor("x", {100'003}, at::kFloat);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const double alone = squared_norm(x);
+  at::set_num_threads(2);
+  EXPECT_EQ(squared_norm(x), alone);
+  at::set_num_threads(threads);
 }
 
-TEST(Clip, ScalesLongGradientsToTheBound) {
-  const auto gradients = gradients_of_norm_13();
-  clip_gradients(gradients, 13, 6.5);
-  EXPECT_DOUBLE_EQ(gradient_norm(gradients), 6.5);
-  testing::expect_close("gradient", gradients[2], at::full({4}, 3.0f), {});
+TEST(Clip, LongGradientsAreScaledToTheBound) {
+  EXPECT_EQ(clip_factor(13, 6.5), 0.5);
 }
 
-TEST(Clip, LeavesShortAndUnlimitedGradientsAlone) {
-  const auto gradients = gradients_of_norm_13();
-  clip_gradients(gradients, 13, 13);
-  clip_gradients(gradients, 13, std::nullopt);
-  testing::expect_bitwise_equal("gradient", gradients[2], at::full({4}, 6.0f));
+TEST(Clip, ShortAndUnlimitedGradientsAreLeftAlone) {
+  EXPECT_EQ(clip_factor(13, 13), 1);
+  EXPECT_EQ(clip_factor(13, std::nullopt), 1);
 }
 
-TEST(Clip, ReportsNonFiniteGradientsAndLeavesThem) {
+TEST(Clip, NonFiniteGradientsShowAndAreLeftAlone) {
   for (const float bad :
        {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-    const std::vector<at::Tensor> gradients = {at::full({2}, 5.0f), at::full({1}, bad)};
-    const double norm = gradient_norm(gradients);
-    EXPECT_FALSE(std::isfinite(norm));
-    clip_gradients(gradients, norm, 1);
-    testing::expect_bitwise_equal("gradient", gradients[0], at::full({2}, 5.0f));
+    auto gradient = at::full({50}, 5.0f);
+    gradient[17] = bad;
+    const double square = squared_norm(gradient);
+    EXPECT_FALSE(std::isfinite(square));
+    EXPECT_EQ(clip_factor(std::sqrt(square), 1), 1);
   }
 }
 
 TEST(Clip, LargeFloatGradientsDoNotOverflow) {
-  EXPECT_NEAR(gradient_norm({at::full({4}, 1e30f)}) / 2e30, 1, 1e-6);
+  EXPECT_NEAR(squared_norm(at::full({4}, 1e30f)) / 4e60, 1, 1e-6);
 }
 
 }  // namespace

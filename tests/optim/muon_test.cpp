@@ -4,6 +4,8 @@
 #include <limits>
 #include <string>
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "checkpoint/safetensors.h"
@@ -18,6 +20,15 @@ using testing::normal_tensor;
 
 at::Tensor as_stack(const at::Tensor& tensor) {
   return tensor.dim() == 2 ? tensor.unsqueeze(0) : tensor;
+}
+
+// The update alone: what a step at learning rate 1 takes from zeros.
+at::Tensor muon_update(const at::Tensor& grad_Brc,
+                       const at::Tensor& momentum_Brc,
+                       const MuonConfig& config) {
+  const auto value = at::zeros(grad_Brc.sizes(), grad_Brc.options());
+  muon_step({{value, grad_Brc.contiguous(), momentum_Brc, /*learning_rate=*/1}}, 1, config);
+  return -value;
 }
 
 class MuonGolden : public ::testing::TestWithParam<const char*> {};
@@ -108,6 +119,36 @@ TEST(Muon, NonFiniteGradientsShow) {
   auto grad = normal_tensor("gradient", {1, 3, 4}, at::kFloat);
   grad[0][1][2] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(muon_update(grad, at::zeros_like(grad), {}).isnan().all().item<bool>());
+}
+
+// Sizes around those of the strips and blocks that the products are cut into.
+TEST(Muon, AStepEqualsItsPlainTwin) {
+  for (const auto& sizes :
+       {std::vector<int64_t>{3, 70, 130}, {1, 130, 70}, {2, 32, 300}, {5, 5, 7}}) {
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      const auto tensor = [&](const char* name) { return normal_tensor(name, sizes, type); };
+      const MuonStack stack{tensor("W"), tensor("G"), tensor("M"), 0.1, 0.2};
+      const MuonStack want{tensor("W"), tensor("G"), tensor("M"), 0.1, 0.2};
+      muon_step({stack}, 0.25, {});
+      muon_step_reference(want, 0.25, {});
+      const double rounding = type == at::kFloat ? 2e-5 : 1e-12;
+      expect_close("W", stack.value_Brc, want.value_Brc, {.absolute = rounding});
+      expect_close("M", stack.momentum_Brc, want.momentum_Brc, {.relative = 1e-6});
+    }
+  }
+}
+
+TEST(Muon, BitsDoNotDependOnThreadsOrNeighbours) {
+  const auto grad = normal_tensor("gradient", {3, 70, 130}, at::kFloat);
+  const int threads = at::get_num_threads();
+  std::vector<at::Tensor> updates;
+  for (const int count : {1, 2, 4}) {
+    at::set_num_threads(count);
+    updates.push_back(muon_update(grad, at::zeros_like(grad), {}));
+  }
+  at::set_num_threads(threads);
+  testing::expect_bitwise_equal("two threads", updates[1], updates[0]);
+  testing::expect_bitwise_equal("more threads than matrices", updates[2], updates[0]);
 }
 
 TEST(Muon, RefusesOtherPrecisions) {

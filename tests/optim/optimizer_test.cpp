@@ -56,9 +56,8 @@ void set_gradients(const std::vector<NamedTensor>& parameters, const std::string
 }
 
 Optimizer optimizer_of(const std::vector<NamedTensor>& parameters,
-                       const OptimizerConfig& config = {},
-                       int64_t batch_bytes = Optimizer::kBatchBytes) {
-  return Optimizer(config, group_parameters(parameters, kFacts, config), std::nullopt, batch_bytes);
+                       const OptimizerConfig& config = {}) {
+  return Optimizer(config, group_parameters(parameters, kFacts, config));
 }
 
 // What a step must do, one matrix at a time.
@@ -77,7 +76,7 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
     const auto old_value = before[i].value.detach();
     if (grouped.optimizer == OptimizerKind::kAdamW) {
       const auto m = at::zeros_like(old_value), v = at::zeros_like(old_value);
-      adamw_update(old_value, value.grad(), m, v, 1, 0.1, 0.25, {});
+      adamw_update_reference(old_value, value.grad(), m, v, {1, 0.1, 0.25}, {});
       expect_close(name, value, old_value, {.relative = 1e-14});
       continue;
     }
@@ -87,10 +86,10 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
     for (int64_t b = 0; b < values.size(0); ++b, ++num_matrices) {
       const auto update = (old_values[b] * (1 - 0.1 * 0.25) - values[b]) / 0.1;
       const auto gradient = gradients.slice(0, b, b + 1);
-      expect_close(name,
-                   update,
-                   muon_update(gradient, at::zeros_like(gradient), {})[0],
-                   {.relative = 1e-11});
+      const auto zeros = [&] { return at::zeros_like(gradient); };
+      const MuonStack want{zeros(), gradient, zeros(), /*learning_rate=*/1};
+      muon_step_reference(want, 1, {});
+      expect_close(name, update, -want.value_Brc[0], {.relative = 1e-11});
       // Orthogonal: the update is 0.18 sqrt(max(r, c)) times a matrix whose singular values are 1.
       const int64_t rows = update.size(0), cols = update.size(1);
       const auto o = update / (0.18 * std::sqrt(static_cast<double>(std::max(rows, cols))));
@@ -102,24 +101,21 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
   EXPECT_EQ(num_matrices, 2u * (4 + 2 + 2 + 3 + 3 + 1));
 }
 
-// Batches of one matrix, of two, and of all: the same bits.
-TEST(Optimizer, BatchingDoesNotChangeTheBits) {
-  for (const auto type : {at::kFloat, at::kDouble}) {
-    for (const int64_t batch_bytes : {1, 2 * 8 * 24 * 8}) {
-      const auto parameters = parameters_of(small_model(), type);
-      auto optimizer = optimizer_of(parameters, {}, batch_bytes);
-      const auto whole = parameters_of(small_model(), type);
-      auto reference = optimizer_of(whole);
-      for (const std::string seed : {"first", "second"}) {
-        set_gradients(parameters, seed);
-        set_gradients(whole, seed);
-        optimizer.step(0.1);
-        reference.step(0.1);
-      }
-      for (std::size_t i = 0; i < parameters.size(); ++i) {
-        expect_bitwise_equal(parameters[i].name, parameters[i].value, whole[i].value);
-      }
+TEST(Optimizer, AGradientsFactorIsAsIfGradientsWereScaled) {
+  const auto parameters = parameters_of(small_model(), at::kDouble);
+  const auto scaled = parameters_of(small_model(), at::kDouble);
+  auto optimizer = optimizer_of(parameters), reference = optimizer_of(scaled);
+  for (const std::string seed : {"first", "second"}) {
+    set_gradients(parameters, seed);
+    set_gradients(scaled, seed);
+    for (const auto& [name, value] : scaled) {
+      value.grad().mul_(0.3);
     }
+    optimizer.step(0.1, TrainedPart::kAll, 0.3);
+    reference.step(0.1);
+  }
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    expect_close(parameters[i].name, parameters[i].value, scaled[i].value, {.relative = 1e-12});
   }
 }
 

@@ -1,0 +1,147 @@
+// Kernels at the sizes of bench/wide.yaml, 8 x 1024 tokens, float32, forward and backward where
+// there is a backward. Counters, of the best run: GFLOP/s of matrix products and their share of the
+// GEMM peak, or GB/s of the tensors that must be read and written at least and their share of the
+// bandwidth of memcpy; peak and bandwidth as measured when the program starts.
+#include <cmath>
+#include <functional>
+
+#include <benchmark/benchmark.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include "bench/copy_bandwidth.h"
+#include "core/profile.h"
+#include "kernels/attention.h"
+#include "kernels/gemm_peak.h"
+#include "kernels/index_topk.h"
+#include "kernels/rms_norm.h"
+#include "kernels/sinkhorn.h"
+#include "kernels/swiglu.h"
+#include "optim/adamw.h"
+#include "optim/clip.h"
+
+namespace braid {
+namespace {
+
+constexpr int64_t kB = 8, kS = 1024, kD = 512, kHeads = 8, kHeadDim = 64, kWindow = 32, kRatio = 4,
+                  kTopK = 64;
+
+// Every query sees what is complete: `keys` of them, each over `ratio` tokens, `most` at a time.
+KeyRange causal(int64_t ratio, int64_t most) {
+  const auto end = at::arange(1, kS + 1, at::kLong).div(ratio, "floor").expand({kB, kS});
+  return {(end - most).clamp_min(0).contiguous(), end.contiguous()};
+}
+
+at::Tensor input(at::IntArrayRef sizes) {
+  return at::randn(sizes).requires_grad_(true);
+}
+
+// By bytes, or where it has matrix products, by what these count.
+void measure(benchmark::State& state, double bytes, const std::function<void()>& run) {
+  static const double peak = gemm_peak(at::kFloat).flops;
+  static const double bandwidth = copy_bandwidth(int64_t{1} << 28);
+  run();
+  double best = 1e9, flops = 0;
+  for (auto _ : state) {
+    Profile profile;
+    best = std::min(best, seconds_of(run));
+    profile.end_step();
+    flops = static_cast<double>(profile.parts().front().phases[3].flops);
+  }
+  if (flops > 0) {
+    state.counters["GFLOP/s"] = flops / best / 1e9;
+    state.counters["of_peak"] = flops / best / peak;
+  } else {
+    state.counters["GB/s"] = bytes / best / 1e9;
+    state.counters["of_copy"] = bytes / best / bandwidth;
+  }
+}
+
+double bytes_of(std::initializer_list<at::Tensor> tensors) {
+  double bytes = 0;
+  for (const auto& tensor : tensors) {
+    bytes += static_cast<double>(tensor.nbytes());
+  }
+  return bytes;
+}
+
+// The backward pass reads the inputs and the output's gradient and writes the inputs' gradients.
+void forward_backward(benchmark::State& state,
+                      const std::vector<at::Tensor>& inputs,
+                      const std::function<at::Tensor()>& forward) {
+  const auto dy = at::randn_like(forward());
+  double bytes = 2 * bytes_of({dy});
+  for (const auto& x : inputs) {
+    bytes += 3 * bytes_of({x});
+  }
+  measure(state, bytes, [&] {
+    for (const auto& x : inputs) {
+      x.mutable_grad().reset();
+    }
+    forward().backward(dy);
+  });
+}
+
+enum class Entries { kNone, kAll, kChosen };
+
+void attend(benchmark::State& state, Entries kind) {
+  const int64_t C = kind == Entries::kNone ? 0 : kS / kRatio;
+  const auto q = input({kB, kS, kHeads, kHeadDim}), kv = input({kB, kS, kHeadDim}),
+             entries = input({kB, C, kHeadDim}), sink = input({kHeads});
+  SeenEntries seen{causal(kRatio, kind == Entries::kNone ? 0 : C), {}};
+  if (kind == Entries::kChosen) {
+    seen.chosen_BSK = index_topk(at::randn({kB, kS, 4, 32}),
+                                 at::randn({kB, C, 32}),
+                                 at::randn({kB, kS, 4}),
+                                 seen.range,
+                                 kTopK);
+  }
+  forward_backward(state, {q, kv, entries, sink}, [&] {
+    return attention(q, kv, entries, sink, causal(1, kWindow), seen, 1 / std::sqrt(64.0));
+  });
+}
+BENCHMARK_CAPTURE(attend, window, Entries::kNone);
+BENCHMARK_CAPTURE(attend, all_entries, Entries::kAll);
+BENCHMARK_CAPTURE(attend, chosen_entries, Entries::kChosen);
+
+void choose(benchmark::State& state) {
+  const auto q = at::randn({kB, kS, 4, 32}), keys = at::randn({kB, kS / kRatio, 32}),
+             weight = at::randn({kB, kS, 4});
+  const auto visible = causal(kRatio, kS);
+  measure(state, 0, [&] { index_topk(q, keys, weight, visible, kTopK); });
+}
+BENCHMARK(choose);
+
+void sinkhorn_20(benchmark::State& state) {
+  const auto logits = input({kB * kS, 4, 4});
+  forward_backward(state, {logits}, [&] { return sinkhorn(logits, 20, 1e-6); });
+}
+BENCHMARK(sinkhorn_20);
+
+void norm(benchmark::State& state) {
+  const auto x = input({kB * kS, kD}), weight = input({kD});
+  forward_backward(state, {x, weight}, [&] { return rms_norm(x, weight, 1e-6); });
+}
+BENCHMARK(norm);
+
+void swiglu(benchmark::State& state) {
+  const auto gate = input({2 * kB * kS, 256}), up = input({2 * kB * kS, 256});
+  forward_backward(state, {gate, up}, [&] { return clamped_swiglu(gate, up, 10); });
+}
+BENCHMARK(swiglu);
+
+void adamw(benchmark::State& state) {
+  const auto w = at::randn({1 << 23}), g = at::randn_like(w), m = at::zeros_like(w),
+             v = at::zeros_like(w);
+  const double bytes = 7 * bytes_of({w});
+  measure(state, bytes, [&] { adamw_update(w, g, m, v, {1, 1e-3, 0.1}, {}); });
+}
+BENCHMARK(adamw);
+
+void gradient_norm(benchmark::State& state) {
+  const auto g = at::randn({1 << 23});
+  measure(state, bytes_of({g}), [&] { benchmark::DoNotOptimize(squared_norm(g)); });
+}
+BENCHMARK(gradient_norm);
+
+}  // namespace
+}  // namespace braid
