@@ -62,5 +62,33 @@ template <class T>
   return p * power;
 }
 
+[[maybe_unused]] double logarithm(double x) {
+  return std::log(x);
+}
+
+/// log x of a normal x > 0, which the compiler can vectorise: x = 2^n m, log m as a polynomial.
+/// Error below 1e-7, absolute or relative, whichever is larger.
+[[maybe_unused]] float logarithm(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  // m in [sqrt(1/2), sqrt(2)): taking off the bits of sqrt(1/2) leaves n in the exponent.
+  const int32_t n = (bits - 0x3F3504F3) >> 23;
+  bits -= static_cast<int32_t>(static_cast<uint32_t>(n) << 23);
+  float m;
+  std::memcpy(&m, &bits, sizeof m);
+  const float f = m - 1, square = f * f, exponent = static_cast<float>(n);
+  float p = 7.0376836292e-2f;
+  p = p * f - 1.1514610310e-1f;
+  p = p * f + 1.1676998740e-1f;
+  p = p * f - 1.2420140846e-1f;
+  p = p * f + 1.4249322787e-1f;
+  p = p * f - 1.6668057665e-1f;
+  p = p * f + 2.0000714765e-1f;
+  p = p * f - 2.4999993993e-1f;
+  p = p * f + 3.3333331174e-1f;
+  p = p * f * square - exponent * 2.12194440e-4f - 0.5f * square;
+  return f + p + exponent * 0.693359375f;
+}
+
 }  // namespace
 }  // namespace braid::BRAID_CPU_ISA

@@ -1,146 +1,116 @@
 #include "kernels/index_topk.h"
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "core/sizes.h"
+#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
 #include "kernels/index_topk_cpu.h"
-#include "kernels/small_product.h"
+#include "kernels/running_selection.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t kQueries = 16, kEntries = 512;
-
-template <class T>
-struct Candidate {
-  T score;
-  int64_t entry;
-
-  bool operator<(const Candidate& other) const {
-    return score != other.score ? score > other.score : entry < other.entry;
-  }
-};
-
-/// The k best of what it is offered, entries in ascending order.
-template <class T>
-class Selection {
- public:
-  explicit Selection(int64_t k) : k_(static_cast<std::size_t>(k)) { candidates_.reserve(2 * k_); }
-
-  void clear() {
-    candidates_.clear();
-    threshold_ = -std::numeric_limits<T>::infinity();
-    full_ = false;
-  }
-
-  /// scores[c] is that of entry first + c.
-  void offer(const T* scores, int64_t first, int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c) {
-      if (full_) {
-        c = BRAID_CPU(next_above<T>)(scores, c, end, threshold_);
-        if (c == end) {
-          return;
-        }
-      }
-      const bool is_number = scores[c] == scores[c];  // a step that went wrong must not sort NaN
-      candidates_.push_back(
-          {is_number ? scores[c] : -std::numeric_limits<T>::infinity(), first + c});
-      if (candidates_.size() == (full_ ? 2 * k_ : k_)) {
-        prune();
-      }
-    }
-  }
-
-  /// Writes k entries, -1 behind the last.
-  void write(int64_t* entries) {
-    prune();
-    std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) {
-      return a.entry < b.entry;
-    });
-    for (std::size_t i = 0; i < k_; ++i) {
-      entries[i] = i < candidates_.size() ? candidates_[i].entry : -1;
-    }
-  }
-
- private:
-  // An entry that comes later must beat the worst of k strictly: of equal scores the lower one
-  // stays.
-  void prune() {
-    if (candidates_.size() < k_) {
-      return;
-    }
-    std::nth_element(candidates_.begin(), candidates_.begin() + k_ - 1, candidates_.end());
-    candidates_.resize(k_);
-    threshold_ = candidates_[k_ - 1].score;
-    full_ = true;
-  }
-
-  std::size_t k_;
-  std::vector<Candidate<T>> candidates_;
-  T threshold_ = 0;
-  bool full_ = false;
-};
+constexpr int64_t kQueries = 16;  // of a tile
 
 template <class T>
 struct Problem {
-  const T *q, *keys_t, *weight;  // keys_t [B, H, C]
+  const T *q, *panels, *weight;  // [B, S, I, H], [B, panels, H, kPanelEntries], [B, S, I]
   const int64_t *first, *end;
   int64_t B, S, I, H, C, k;
   int64_t* chosen;
 
-  int64_t tiles_per_row() const { return (S + kQueries - 1) / kQueries; }
+  int64_t tiles_per_row() const { return blocks(S, kQueries); }
+  int64_t groups() const { return blocks(I, kPanelHeads); }
 };
 
+/// One thread's tile.
 template <class T>
-void choose(const Problem<T>& p,
-            int64_t tile,
-            std::vector<T>& products,
-            std::vector<T>& scores,
-            std::vector<Selection<T>>& selections) {
-  const int64_t b = tile / p.tiles_per_row(), s0 = tile % p.tiles_per_row() * kQueries;
-  const int64_t queries = std::min(kQueries, p.S - s0), row = b * p.S + s0;
-  int64_t begin = p.C, end = 0;
-  for (int64_t t = 0; t < queries; ++t) {
-    selections[t].clear();
-    if (p.end[row + t] > p.first[row + t]) {
-      begin = std::min(begin, p.first[row + t]);
-      end = std::max(end, p.end[row + t]);
+class Tile {
+ public:
+  explicit Tile(const Problem<T>& problem)
+      : p_(problem),
+        heads_(p_.groups() * kPanelHeads),
+        q_(kQueries * heads_ * p_.H),
+        weight_(kQueries * heads_),
+        scores_(kQueries * kPanelEntries),
+        selections_(kQueries, RunningSelection<T>(p_.k)) {}
+
+  void choose(int64_t tile) {
+    const int64_t b = tile / p_.tiles_per_row(), s = tile % p_.tiles_per_row() * kQueries;
+    const int64_t queries = std::min(kQueries, p_.S - s), row = b * p_.S + s;
+    load_queries(row, queries);
+    int64_t begin = p_.C, end = 0;
+    for (int64_t t = 0; t < queries; ++t) {
+      selections_[t].clear();
+      if (p_.end[row + t] > p_.first[row + t]) {
+        begin = std::min(begin, p_.first[row + t]);
+        end = std::max(end, p_.end[row + t]);
+      }
+    }
+    const T* panels = p_.panels + b * blocks(p_.C, kPanelEntries) * p_.H * kPanelEntries;
+    for (int64_t c = begin / kPanelEntries * kPanelEntries; c < end; c += kPanelEntries) {
+      BRAID_CPU(score_panel<T>)
+      (q_.data(), weight_.data(), panels + c * p_.H, scores_.data(), queries, p_.groups(), p_.H);
+      for (int64_t t = 0; t < queries; ++t) {
+        const int64_t from = std::max<int64_t>(0, p_.first[row + t] - c),
+                      to = std::min(kPanelEntries, p_.end[row + t] - c);
+        if (from < to) {
+          selections_[t].offer(scores_.data() + t * kPanelEntries, c, from, to);
+        }
+      }
+    }
+    for (int64_t t = 0; t < queries; ++t) {
+      selections_[t].write(p_.chosen + (row + t) * p_.k);
     }
   }
-  for (int64_t c0 = begin; c0 < end; c0 += kEntries) {
-    const int64_t count = std::min(kEntries, end - c0);
-    small_product(p.q + row * p.I * p.H,
-                  p.keys_t + b * p.H * p.C + c0,
-                  products.data(),
-                  queries * p.I,
-                  count,
-                  p.H,
-                  p.C,
-                  kEntries);
+
+ private:
+  // By groups of heads, channel by channel; heads that are missing in the last group stay zero.
+  void load_queries(int64_t row, int64_t queries) {
     for (int64_t t = 0; t < queries; ++t) {
-      const int64_t from = std::max<int64_t>(0, p.first[row + t] - c0);
-      const int64_t to = std::min(count, p.end[row + t] - c0);
-      if (from < to) {
-        BRAID_CPU(weighted_relu_sum<T>)
-        (products.data() + t * p.I * kEntries,
-         p.weight + (row + t) * p.I,
-         scores.data(),
-         p.I,
-         to,
-         kEntries);
-        selections[t].offer(scores.data(), c0, from, to);
+      for (int64_t head = 0; head < p_.I; ++head) {
+        const T* from = p_.q + ((row + t) * p_.I + head) * p_.H;
+        T* to =
+            q_.data() + (t * heads_ + head / kPanelHeads * kPanelHeads) * p_.H + head % kPanelHeads;
+        for (int64_t i = 0; i < p_.H; ++i) {
+          to[i * kPanelHeads] = from[i];
+        }
+        weight_[t * heads_ + head] = p_.weight[(row + t) * p_.I + head];
       }
     }
   }
-  for (int64_t t = 0; t < queries; ++t) {
-    selections[t].write(p.chosen + (row + t) * p.k);
-  }
+
+  const Problem<T>& p_;
+  int64_t heads_;
+  std::vector<T> q_, weight_, scores_;
+  std::vector<RunningSelection<T>> selections_;
+};
+
+// [B, C, H] -> blocks of entries side by side, channel by channel: a panel lies in one piece, where
+// rows of all entries would be a power of two apart and share a few lines of the cache.
+template <class T>
+std::vector<T> panels_of(const at::Tensor& keys_BCH) {
+  const auto [B, C, H] = sizes<3>(keys_BCH);
+  const int64_t panels = blocks(C, kPanelEntries), size = H * kPanelEntries;
+  std::vector<T> result(B * panels * size);
+  at::parallel_for(0, B * panels, 8, [&, C = C, H = H](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      const int64_t c = i % panels * kPanelEntries;
+      BRAID_CPU(transpose<T>)
+      (keys_BCH.const_data_ptr<T>() + (i / panels * C + c) * H,
+       H,
+       result.data() + i * size,
+       kPanelEntries,
+       std::min(kPanelEntries, C - c),
+       H);
+    }
+  });
+  return result;
 }
 
 }  // namespace
@@ -164,13 +134,14 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
           ", visible ",
           visible.first_BS.sizes());
   const auto q = q_BSIH.detach().contiguous(), weight = weight_BSI.detach().contiguous();
-  const auto keys_t = keys_BCH.detach().transpose(1, 2).contiguous();
+  const auto keys = keys_BCH.detach().contiguous();
   const auto first = visible.first_BS.contiguous(), end = visible.end_BS.contiguous();
   auto chosen = at::empty({B, S, k}, at::kLong);
   with_wide_type(q.scalar_type(), [&, S = S, B = B, I = I, H = H, C = C](auto zero) {
     using T = decltype(zero);
+    const auto panels = panels_of<T>(keys);
     const Problem<T> p{q.const_data_ptr<T>(),
-                       keys_t.const_data_ptr<T>(),
+                       panels.data(),
                        weight.const_data_ptr<T>(),
                        first.const_data_ptr<int64_t>(),
                        end.const_data_ptr<int64_t>(),
@@ -182,12 +153,10 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
                        k,
                        chosen.data_ptr<int64_t>()};
     at::parallel_for(0, B * p.tiles_per_row(), 1, [&](int64_t from, int64_t to) {
-      std::vector<T> products(kQueries * I * kEntries), scores(kEntries);
-      std::vector<Selection<T>> selections(kQueries, Selection<T>(k));
-      for (int64_t tile = from; tile < to; ++tile) {
-        choose(p, tile, products, scores, selections);
+      Tile<T> tile(p);
+      for (int64_t i = from; i < to; ++i) {
+        tile.choose(i);
       }
-      at::native::cpublas::brgemm_release();
     });
   });
   return chosen;

@@ -5,9 +5,18 @@
 
 namespace braid {
 
-/// scores[c] = sum_h weight[h] relu(products[h * stride + c]), c < count.
-BRAID_DECLARE_CPU(template <class T> void weighted_relu_sum(
-    const T* products, const T* weight, T* scores, int64_t heads, int64_t count, int64_t stride))
+/// Entries of a panel of keys, and heads that are multiplied with it at a time.
+inline constexpr int64_t kPanelEntries = 64, kPanelHeads = 4;
+
+/// scores [queries, kPanelEntries] = sum over heads of weight relu(q . key) for one panel of keys
+/// [H, kPanelEntries]; q [queries, groups, H, kPanelHeads], weight [queries, groups, kPanelHeads].
+BRAID_DECLARE_CPU(template <class T> void score_panel(const T* q,
+                                                      const T* weight,
+                                                      const T* panel,
+                                                      T* scores,
+                                                      int64_t queries,
+                                                      int64_t groups,
+                                                      int64_t H))
 
 /// The first position >= begin with scores[position] > threshold; `end` if there is none.
 BRAID_DECLARE_CPU(template <class T>

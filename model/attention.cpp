@@ -10,11 +10,11 @@
 #include "core/sizes.h"
 #include "kernels/attention.h"
 #include "kernels/index_topk.h"
+#include "kernels/indexer_kl.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/weight.h"
-#include "model/indexer_loss.h"
 
 namespace braid {
 
@@ -72,7 +72,7 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
   const auto& raw = full ? geometry.full : geometry.window;
   auto compressed_BCH = kv_BUH.narrow(1, 0, 0);
   SeenEntries seen{{at::zeros({B, S}, at::kLong), at::zeros({B, S}, at::kLong)}, {}};
-  std::optional<Indexer::Parts> index;
+  std::optional<IndexParts> index;
   if (compressor_) {
     const ProfileScope scope("compressor");
     compressed_BCH = compressor_->forward(h_BSD, geometry, state ? &state->compressor : nullptr);
@@ -96,13 +96,12 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
   Output result{output(rope(o_BSNH, cos_BS1P, sin_BS1P, /*inverse=*/true)), {}, {}};
   if (options.indexer_loss && indexer_) {
     const ProfileScope scope("indexer loss");
-    const auto index_BSC = index_scores(index->q_BSIH, index->keys_BCH, index->weight_BSI);
-    const auto set_BSC = mask_of(seen, compressed_BCH.size(1));
-    const auto mass_BSC =
-        indexer_target(q_BSNH, kv_BUH, compressed_BCH, sink_, raw, set_BSC, scale);
-    result.indexer_kl_sum = indexer_kl_sum(index_BSC, mass_BSC, set_BSC);
-    if (topk_ && options.dense_attention) {
-      result.indexer_recall_sum = indexer_recall_sum(index_BSC.detach(), mass_BSC, set_BSC, *topk_);
+    const int64_t recalled = topk_ && options.dense_attention ? *topk_ : 0;
+    const auto loss =
+        indexer_kl(*index, {q_BSNH, kv_BUH, compressed_BCH, sink_, raw, scale}, seen, recalled);
+    result.indexer_kl_sum = loss.kl_sum;
+    if (recalled > 0) {
+      result.indexer_recall_sum = loss.recall_sum;
     }
   }
   return result;

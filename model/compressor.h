@@ -8,8 +8,8 @@ namespace braid {
 
 /// What a compressor carries from one pass to the next.
 struct CompressorState {
-  at::Tensor keys_BUX,
-      gates_BUX;           ///< wide projections of the last tokens, which later entries may pool
+  at::Tensor
+      projected_BUX;       ///< wide keys and gates of the last tokens, which later entries may pool
   int64_t first_row = 0;   ///< position of the token that row 0 belongs to
   at::Tensor entries_BCH;  ///< entries emitted so far; they never change
 };
@@ -34,7 +34,7 @@ class Compressor {
                      CompressorState* state) const;
 
  private:
-  int64_t channels_, ratio_;
+  int64_t ratio_;
   bool overlap_;
   double eps_;
   at::Tensor ape_, wkv_, wgate_, norm_;

@@ -26,13 +26,13 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
                   true,
                   config.rms_norm_eps) {}
 
-Indexer::Parts Indexer::parts(const at::Tensor& qr_BSL,
-                              const at::Tensor& h_BSD,
-                              const Geometry& geometry,
-                              CompressorState* state) const {
+IndexParts Indexer::parts(const at::Tensor& qr_BSL,
+                          const at::Tensor& h_BSD,
+                          const Geometry& geometry,
+                          CompressorState* state) const {
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation = geometry.compress_rotation;
-  Parts parts;
+  IndexParts parts;
   parts.q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
                       rotation.cos.unsqueeze(2),
                       rotation.sin.unsqueeze(2));

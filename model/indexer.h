@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "kernels/indexer_kl.h"
 #include "model/compressor.h"
 
 namespace braid {
@@ -15,13 +16,10 @@ class Indexer {
   /// What scores are made of (kernels/index_topk.h): queries, keys of all entries, and the heads'
   /// weights with the scale 1 / sqrt(H I).  qr_BSL is the query latent that the attention uses,
   /// h_BSD the attention's input.  The state, if any, is fed.
-  struct Parts {
-    at::Tensor q_BSIH, keys_BCH, weight_BSI;
-  };
-  Parts parts(const at::Tensor& qr_BSL,
-              const at::Tensor& h_BSD,
-              const Geometry& geometry,
-              CompressorState* state) const;
+  IndexParts parts(const at::Tensor& qr_BSL,
+                   const at::Tensor& h_BSD,
+                   const Geometry& geometry,
+                   CompressorState* state) const;
 
  private:
   at::Tensor rotated_fp4(const at::Tensor& x) const;

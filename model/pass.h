@@ -33,8 +33,8 @@ struct PassOptions {
 struct LayerObservation {
   at::Tensor load_E;              ///< tokens per expert, float64
   at::Tensor balance_sum;         ///< [] with gradient: see balance_loss_sum()
-  at::Tensor indexer_kl_sum;      ///< [] with gradient: see indexer_kl_sum()
-  at::Tensor indexer_recall_sum;  ///< [2]: see indexer_recall_sum(); dense attention only
+  at::Tensor indexer_kl_sum;      ///< [] with gradient: see indexer_kl()
+  at::Tensor indexer_recall_sum;  ///< [2]: see indexer_kl(); dense attention only
 };
 
 struct Observations {

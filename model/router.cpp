@@ -24,31 +24,26 @@ Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
 }
 
 Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
-  const auto logits_TE = project(widened(x_TD), weight_ED_);
-  // softplus(z) = -log_sigmoid(-z) is exact for large |z|.  Where it underflows to 0 the root has
-  // no slope to offer: the score is 0 and so is its gradient.
-  const auto softplus = -at::log_sigmoid(-logits_TE);
-  const auto positive = softplus > 0;
-  Routing routing;
-  routing.scores_TE = softplus.where(positive, at::ones({}, softplus.options())).sqrt() * positive;
-  if (tid2eid_VK_.defined()) {
-    routing.experts_TK = tid2eid_VK_.index_select(0, ids_T);
-  } else {
-    const auto selection = routing.scores_TE.detach() + bias_E_.to(logits_TE.scalar_type());
-    routing.experts_TK = std::get<1>(at::sort(selection, /*stable=*/true, -1, /*descending=*/true))
-                             .narrow(-1, 0, picks_);
-  }
-  const auto chosen_TK = routing.scores_TE.gather(-1, routing.experts_TK);
-  const auto sum_T1 = chosen_TK.sum(-1, true);
-  routing.weights_TK =
-      chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling_;
-  return routing;
+  const bool by_hash = tid2eid_VK_.defined();
+  return route(project(widened(x_TD), weight_ED_),
+               {.picks = picks_,
+                .bias_E = bias_E_,
+                .given_TK = by_hash ? tid2eid_VK_.index_select(0, ids_T) : at::Tensor()},
+               scaling_);
 }
 
 at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS) {
-  const auto real_T1 = (documents_BS >= 0).flatten().unsqueeze(-1);
-  const auto counted = routing.experts_TK.masked_select(real_T1.expand_as(routing.experts_TK));
-  return counted.bincount({}, routing.scores_TE.size(1)).to(at::kDouble);
+  const auto experts_TK = routing.experts_TK.contiguous(), documents = documents_BS.contiguous();
+  const int64_t K = experts_TK.size(1);
+  auto load_E = at::zeros({routing.scores_TE.size(1)}, at::kDouble);
+  const int64_t* expert = experts_TK.const_data_ptr<int64_t>();
+  for (int64_t t = 0; t < experts_TK.size(0); ++t, expert += K) {
+    const bool counts = documents.const_data_ptr<int64_t>()[t] >= 0;
+    for (int64_t k = 0; k < K && counts; ++k) {
+      load_E.data_ptr<double>()[expert[k]] += 1;
+    }
+  }
+  return load_E;
 }
 
 at::Tensor balance_loss_sum(const Routing& routing,

@@ -1,17 +1,12 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "kernels/routing.h"
 #include "model/config.h"
 #include "model/parameters.h"
 #include "parallel/context_exchange.h"
 
 namespace braid {
-
-struct Routing {
-  at::Tensor experts_TK;  ///< int64, distinct experts of a token
-  at::Tensor weights_TK;  ///< wide: normalised scores times routed_scaling_factor
-  at::Tensor scores_TE;   ///< wide: sqrt(softplus(logits)), before any bias
-};
 
 /// Chooses the experts of each token (architecture.md 2.9).  Learned: the highest scores + bias,
 /// where the bias only balances the load and never enters a weight; of equals the lower index wins.

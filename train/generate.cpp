@@ -76,8 +76,7 @@ void take_rows(DecodeState& state, const at::Tensor& rows) {
   for (auto& layer : state.layers) {
     take(layer.kv_BUH);
     for (auto* compressor : {&layer.compressor, &layer.indexer}) {
-      take(compressor->keys_BUX);
-      take(compressor->gates_BUX);
+      take(compressor->projected_BUX);
       take(compressor->entries_BCH);
     }
   }

@@ -42,7 +42,7 @@ Kept kept_by_layer(const ModelConfig& config, const LayerConfig& layer, bool mix
   Kept kept;
   kept.narrow = 2 * D + L + NH + GO + K * (D + 3 * F) + F * shared;
   kept.wide =
-      2 * ((mixed ? 3 : 1) * M * D + 2 * D) + L + 3 * NH + 2 * H + 2 * X + 2 * F * shared + 6 * E;
+      2 * ((mixed ? 3 : 1) * M * D + 2 * D) + L + 3 * NH + 2 * H + 2 * X + 2 * F * shared + 2 * E;
   if (mixed) {
     kept.wide += layer.compresses() ? 3 * D : D;
   }
@@ -65,21 +65,21 @@ Kept kept_by_mtp(const ModelConfig& config, bool mixed) {
   return kept;
 }
 
-// Bytes per token of the masks that say who sees whom.
-double mask_bytes(const ModelConfig& config, int64_t seq_len) {
-  auto bytes = static_cast<double>(seq_len);
+// Bytes per token of what says who sees whom and which tokens pool into entries.
+double visibility_bytes(const ModelConfig& config, int64_t seq_len) {
+  constexpr int64_t kNumber = 8, kNumbers = 4;
+  int64_t numbers = kNumbers;
   std::set<int64_t> ratios;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
     if (layer.compresses()) {
-      const int64_t entries = seq_len / layer.ratio;
+      numbers += ratios.insert(layer.ratio).second ? kNumbers : 0;
       const bool selects = layer.attention == AttentionKind::kCsa && config.index_topk &&
-                           *config.index_topk < entries;
-      const int64_t masks = ratios.insert(layer.ratio).second + selects;
-      bytes += static_cast<double>(masks * entries);
+                           *config.index_topk < seq_len / layer.ratio;
+      numbers += selects ? *config.index_topk : 0;
     }
   }
-  return bytes;
+  return static_cast<double>(kNumber * numbers);
 }
 
 // Of all layers, or with recomputation of one segment beside the streams of all.
@@ -112,7 +112,7 @@ double activation_bytes(const RunConfig& config, const Regime& regime, const Gri
     kept += kept_by_mtp(model, mixed);
   }
   const double per_token =
-      kept.narrow * narrow_bytes + kept.wide * wide_bytes + mask_bytes(model, regime.seq_len);
+      kept.narrow * narrow_bytes + kept.wide * wide_bytes + visibility_bytes(model, regime.seq_len);
   const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences / grid.data_size);
   return per_token * static_cast<double>(rows * regime.seq_len) /
          static_cast<double>(grid.context_size);

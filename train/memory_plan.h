@@ -28,12 +28,12 @@ struct MemoryPlan {
 /// backward pass, without working tensors. A layer keeps of each token, in the compute type
 ///   2 D + L + N H + G O + K (D + 3 F) + F s                     inputs of matrix products
 /// and in the wide type
-///   2 (c M D + 2 D) + L + 3 N H + 2 H + 2 X + 2 F s + 6 E       inputs of everything else
+///   2 (c M D + 2 D) + L + 3 N H + 2 H + 2 X + 2 F s + 2 E       inputs of everything else
 /// with X the width of its compressor, s the shared experts and c = 1. Where the compute type is
 /// narrower than the wide one each operation keeps a wide copy of its own: c = 3, and D more, 3 D
 /// in a layer that compresses. Collapsing the streams at the end keeps M D + 2 D (c: twice M D).
-/// Masks take a byte for each raw key and for each entry of each ratio, and in a CSA layer that
-/// selects for each entry once more. Logits exist in chunks only and are not counted. With
+/// Who sees whom is four numbers of 8 bytes, four more for each ratio, and the chosen entries'
+/// numbers in each CSA layer that selects. Logits exist in chunks only and are not counted. With
 /// recomputation each segment of n sublayers keeps its M D streams, and one segment at a time, n /
 /// 2 layers, what layers keep. Buckets are kept as sent and as received. `regime` is the step's
 /// whose memory this is; `groups` are one rank's, `optimizer_bytes` its state.

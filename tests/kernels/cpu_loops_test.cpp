@@ -34,6 +34,19 @@ TEST(Exponential, Float32IsExactAtZeroAndSaturatesOutside) {
   EXPECT_TRUE(std::isnan(exponential(std::nanf(""))));
 }
 
+TEST(Logarithm, Float32StaysWithin1e7OfTheExactOne) {
+  double worst = 0;
+  for (int64_t i = -87000; i <= 88000; ++i) {
+    const auto x = static_cast<float>(std::exp(1e-3 * static_cast<double>(i)));
+    const double exact = std::log(static_cast<double>(x));
+    worst = std::max(
+        worst,
+        std::abs(static_cast<double>(logarithm(x)) - exact) / std::max(1.0, std::abs(exact)));
+  }
+  EXPECT_LT(worst, 1e-7);
+  EXPECT_EQ(logarithm(1.0f), 0.0f);
+}
+
 TEST(Dot, SumsEveryProductOfAnyLength) {
   for (const int64_t size : {0, 1, 15, 16, 17, 40}) {
     std::vector<double> a(size), b(size, 2);

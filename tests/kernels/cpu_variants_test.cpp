@@ -8,10 +8,13 @@
 #include "core/error.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/codec_cpu.h"
+#include "kernels/compress_cpu.h"
 #include "kernels/cpu_isa.h"
 #include "kernels/index_topk_cpu.h"
+#include "kernels/indexer_kl_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
+#include "kernels/routing_cpu.h"
 #include "kernels/sinkhorn_cpu.h"
 #include "kernels/streams_cpu.h"
 #include "kernels/swiglu_cpu.h"
@@ -247,31 +250,163 @@ TYPED_TEST(CpuVariants, OfAttentionAgree) {
       });
 }
 
+TYPED_TEST(CpuVariants, OfCompressionAgree) {
+  using T = TypeParam;
+  const int64_t U = 13, C = 4, R = 3, H = 21, width = 2 * H;
+  const auto projected = this->input("projected", {U, 2 * width}),
+             ape = this->input("ape", {R, width}), dentries = this->input("de", {C, H});
+  const auto rows = at::arange(C * R, at::kLong), previous = (rows - R).clamp_min(0),
+             has_previous = at::arange(C) > 0;
+  const PooledSequence<T> p{this->data(projected),
+                            this->data(ape),
+                            rows.template data_ptr<int64_t>(),
+                            previous.template data_ptr<int64_t>(),
+                            has_previous.template data_ptr<bool>(),
+                            R,
+                            H,
+                            width};
+  auto entries = this->output({C, H}), log_sum = this->output({C, H});
+  this->expect_equal("forward", BRAID_VARIANTS(compress_forward<T>), [&](auto* f) {
+    f(p, this->data(entries), this->data(log_sum), 0, C);
+    return std::vector{entries.clone(), log_sum.clone()};
+  });
+  this->expect_equal("backward", BRAID_VARIANTS(compress_backward<T>), [&](auto* f) {
+    auto dprojected = this->output({U, 2 * width}), dape = this->output({R, width});
+    f(p,
+      this->data(entries),
+      this->data(log_sum),
+      this->data(dentries),
+      this->data(dprojected),
+      this->data(dape),
+      C,
+      0,
+      H);
+    return std::vector{dprojected, dape};
+  });
+}
+
 TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
   using T = TypeParam;
-  const int64_t heads = 3, count = 75, stride = 80;
-  const auto products = this->input("products", {heads, stride}),
-             weight = this->input("weight", {heads});
-  this->expect_equal("weighted relu sum", BRAID_VARIANTS(weighted_relu_sum<T>), [&](auto* f) {
-    auto scores = this->output({count});
-    f(this->data(products), this->data(weight), this->data(scores), heads, count, stride);
+  const int64_t queries = 3, groups = 2, H = 5;
+  const auto q = this->input("q", {queries, groups, H, kPanelHeads}),
+             weight = this->input("weight", {queries, groups, kPanelHeads}),
+             panel = this->input("panel", {H, kPanelEntries});
+  this->expect_equal("score panel", BRAID_VARIANTS(score_panel<T>), [&](auto* f) {
+    auto scores = this->output({queries, kPanelEntries});
+    f(this->data(q), this->data(weight), this->data(panel), this->data(scores), queries, groups, H);
+    const auto products = at::einsum("tgih,ic->tghc", {q, panel}).relu();
     testing::expect_close("scores",
                           scores,
-                          (products.relu() * weight.unsqueeze(1)).sum(0).narrow(0, 0, count),
-                          {.absolute = 1e-6});
+                          (products * weight.unsqueeze(-1)).sum({1, 2}),
+                          {.relative = TestFixture::kTolerance});
     return std::vector{scores};
   });
   this->expect_equal("next above", BRAID_VARIANTS(next_above<T>), [&](auto* f) {
-    const auto row = products.select(0, 0).contiguous();
+    const int64_t count = 80;
+    const auto row = this->input("row", {count});
     std::vector<int64_t> places;
-    for (int64_t at = 0; at < stride; ++at) {
-      at = f(this->data(row), at, stride, T(0.8));
+    for (int64_t at = 0; at < count; ++at) {
+      at = f(this->data(row), at, count, T(0.8));
       places.push_back(at);
     }
     const auto want = (row > 0.8).nonzero().flatten();
     const auto got = at::tensor(places, at::kLong);
     EXPECT_TRUE(got.narrow(0, 0, want.size(0)).equal(want));
     return std::vector{got.to(at::kDouble)};
+  });
+}
+
+TYPED_TEST(CpuVariants, OfTheIndexersLossAgree) {
+  using T = TypeParam;
+  const int64_t J = 32, heads = 3, Q = 4, columns = heads * Q;
+  const auto z = this->input("z", {J, columns}), weight = this->input("weight", {columns}),
+             shift = this->input("shift", {columns}), scores = this->input("scores", {J, Q}),
+             mass = this->input("mass", {J, Q}).exp();
+  const auto seen = (this->input("seen", {J, Q}) > 0).to(at::kByte);
+  this->expect_equal("log sums", BRAID_VARIANTS(add_to_log_sums<T>), [&](auto* f) {
+    auto largest = this->output({columns}), sum = at::ones_like(largest);
+    f(this->data(z), this->data(largest), this->data(sum), J, columns);
+    testing::expect_close("log-sum-exp",
+                          largest + sum.log(),
+                          at::cat({z, this->output({1, columns})}).logsumexp(0),
+                          {.relative = 1e-6});
+    return std::vector{largest, sum};
+  });
+  this->expect_equal("sum of heads", BRAID_VARIANTS(sum_of_heads<T>), [&](auto* f) {
+    auto out = this->output({J, Q});
+    f(this->data(z.clone()), this->data(shift), this->data(out), J, heads, Q);
+    return std::vector{out};
+  });
+  this->expect_equal("scores", BRAID_VARIANTS(weighted_relu_columns<T>), [&](auto* f) {
+    auto out = this->output({J, Q});
+    f(this->data(z), this->data(weight), this->data(out), J, heads, Q);
+    return std::vector{out};
+  });
+  this->expect_equal("divergence", BRAID_VARIANTS(divergence<T>), [&](auto* f) {
+    auto p = mass.clone(), gradient = scores.clone(), kl = this->output({Q});
+    f(this->data(p), this->data(gradient), seen.template data_ptr<uint8_t>(), this->data(kl), J, Q);
+    const auto set = seen.to(at::kBool);
+    const auto want_p = mass * set / (mass * set).sum(0);
+    const auto log_q =
+        scores.masked_fill(set.logical_not(), -std::numeric_limits<double>::infinity())
+            .log_softmax(0);
+    testing::expect_close("target", p, want_p, {.relative = 1e-6});
+    testing::expect_close("gradient", gradient, log_q.exp() - want_p, {.relative = 1e-6});
+    testing::expect_close(
+        "divergence",
+        kl,
+        (want_p * (want_p.log() - log_q)).masked_fill(set.logical_not(), 0).sum(0),
+        {.relative = 2e-6});
+    return std::vector{p, gradient, kl};
+  });
+  this->expect_equal("backward", BRAID_VARIANTS(weighted_relu_columns_backward<T>), [&](auto* f) {
+    auto products = z.clone(), dweight = this->output({columns});
+    f(this->data(products),
+      this->data(weight),
+      this->data(scores),
+      this->data(dweight),
+      J,
+      heads,
+      Q);
+    return std::vector{products, dweight};
+  });
+}
+
+TYPED_TEST(CpuVariants, OfRoutingAgree) {
+  using T = TypeParam;
+  const int64_t tokens = 7, E = 19, K = 3;
+  const auto logits = 4 * this->input("logits", {tokens, E}), bias = this->input("bias", {E}),
+             dscores = this->input("dscores", {tokens, E}),
+             dweights = this->input("dweights", {tokens, K});
+  auto scores = this->output({tokens, E});
+  auto experts = at::zeros({tokens, K}, at::kLong);
+  int64_t* chosen = experts.template data_ptr<int64_t>();
+  this->expect_equal("scores", BRAID_VARIANTS(routing_scores<T>), [&](auto* f) {
+    f(this->data(logits), this->data(scores), tokens * E);
+    return std::vector{scores.clone()};
+  });
+  this->expect_equal("experts", BRAID_VARIANTS(choose_experts<T>), [&](auto* f) {
+    f(this->data(scores), this->data(bias), chosen, tokens, E, K);
+    return std::vector{experts.to(at::kDouble)};
+  });
+  this->expect_equal("weights", BRAID_VARIANTS(routing_weights<T>), [&](auto* f) {
+    auto weights = this->output({tokens, K});
+    f(this->data(scores), chosen, this->data(weights), T(1.5), tokens, E, K);
+    return std::vector{weights};
+  });
+  this->expect_equal("backward", BRAID_VARIANTS(routing_backward<T>), [&](auto* f) {
+    auto dlogits = this->output({tokens, E});
+    f(this->data(logits),
+      this->data(scores),
+      chosen,
+      this->data(dscores),
+      this->data(dweights),
+      this->data(dlogits),
+      T(1.5),
+      tokens,
+      E,
+      K);
+    return std::vector{dlogits};
   });
 }
 

@@ -113,8 +113,8 @@ TEST(Decode, KeepsNoMoreThanLaterTokensNeed) {
   }
   EXPECT_EQ(state.layers[0].kv_BUH.size(1), config.sliding_window - 1);
   EXPECT_EQ(state.layers[1].compressor.entries_BCH.size(1), 50 / 4);
-  EXPECT_LE(state.layers[1].compressor.keys_BUX.size(1), 2 * 4);
-  EXPECT_LE(state.layers[1].indexer.keys_BUX.size(1), 2 * 4);
+  EXPECT_LE(state.layers[1].compressor.projected_BUX.size(1), 2 * 4);
+  EXPECT_LE(state.layers[1].indexer.projected_BUX.size(1), 2 * 4);
   EXPECT_EQ(state.layers[2].kv_BUH.size(1), 50);
 }
 

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "core/ignored_target.h"
-#include "model/indexer_loss.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 
@@ -184,17 +183,6 @@ TEST_F(Objective, GradientsAreTheNumericOnesOfTheirOwnLosses) {
     value[i] = original;
     EXPECT_NEAR(grads[i].item<double>(), (above - below) / (2 * kStep), 2e-8) << name;
   }
-}
-
-TEST(Recall, IsTheMassThatTheTopEntriesCatch) {
-  const auto scores = at::tensor({3.0, 1.0, 2.0, 5.0, 1.0, 0.0}, at::kDouble).view({1, 2, 3});
-  const auto mass = at::tensor({0.5, 0.3, 0.2, 1.0, 0.0, 0.0}, at::kDouble).view({1, 2, 3});
-  const auto set = at::tensor({1, 1, 1, 1, 0, 0}, at::kLong).to(at::kBool).view({1, 2, 3});
-  // The second token has one entry to choose from: it does not count.
-  expect_close("recall",
-               indexer_recall_sum(scores, mass, set, 2),
-               at::tensor({0.7, 1.0}, at::kDouble),
-               {.absolute = 1e-15});
 }
 
 }  // namespace

@@ -127,10 +127,10 @@ TEST(Plan, RecomputationKeepsStreamsAndOneSegment) {
   config.model.num_hash_layers = 0;
   const double kept = plan_training(config).memory.activations_bytes;
   config.train.recompute_sublayers = 4;
-  const double after = 4 * (16 + 16), masks = 8;
-  const double layers = kept - 16 * (masks + after);
+  const double after = 4 * (16 + 16), visibility = 8 * 4;
+  const double layers = kept - 16 * (visibility + after);
   EXPECT_DOUBLE_EQ(plan_training(config).memory.activations_bytes,
-                   16 * (masks + after) + layers * 2 / 8 + 16 * 4 * (4 * 16.0));
+                   16 * (visibility + after) + layers * 2 / 8 + 16 * 4 * (4 * 16.0));
 }
 
 TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
@@ -138,9 +138,10 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
   EXPECT_EQ(memory.weights_bytes, 4 * 4117 + 8 * 10 * 2);         // and one hash table
   EXPECT_EQ(memory.gradients_bytes, 4 * (4117 - 8 - 228));        // no routing bias, no indexer
   EXPECT_EQ(memory.optimizer_bytes, 4 * (4117 - 8 - 228 + 393));  // 393 elements on AdamW
-  const double layer = 4 * (2 * (16 + 24) + 2 * 6 + 4 * 8 + 2 * 4 + 6 + 2 * (8 + 15) + 15 + 6 * 4);
-  const double compressors = 4 * (2 * 8 + 2 * 4), masks = 8 + 2 + 1, after = 4 * (16 + 16);
-  EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + masks + after));
+  const double layer = 4 * (2 * (16 + 24) + 2 * 6 + 4 * 8 + 2 * 4 + 6 + 2 * (8 + 15) + 15 + 2 * 4);
+  const double compressors = 4 * (2 * 8 + 2 * 4), visibility = 8 * (4 + 2 * 4),
+               after = 4 * (16 + 16);
+  EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + visibility + after));
 
   auto narrow = small_run();
   narrow.train.dtype = ComputeType::kBfloat16;

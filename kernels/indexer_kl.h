@@ -1,0 +1,48 @@
+#pragma once
+// What trains a lightning indexer: its scores should rank compressed entries as the attention
+// weighs them (architecture.md 3 and 3b; DeepSeek-V3.2's rule with V4's joint softmax).
+#include "kernels/visibility.h"
+
+namespace braid {
+
+/// What index scores are made of (kernels/index_topk.h), of any floating type.
+struct IndexParts {
+  at::Tensor q_BSIH, keys_BCH, weight_BSI;
+};
+
+/// The attention whose weights are the target, its arguments as of attention().
+struct AttentionTeacher {
+  at::Tensor q_BSNH, kv_BUH, compressed_BCH, sink_N;
+  KeyRange window;
+  double scale;
+};
+
+struct IndexerKl {
+  at::Tensor kl_sum;      ///< [] wide
+  at::Tensor recall_sum;  ///< [2] wide
+};
+
+/// kl_sum: over tokens, KL(p || softmax of the index scores), both over the entries `seen`.  The
+/// target p: per head the softmax over window, these entries and sink together, restricted to the
+/// entries; summed over heads; normalised to sum 1.  It is finite however far below the window the
+/// entries lie.  Tokens without entries contribute 0.
+///
+/// recall_sum: over the tokens that see more than `recalled` entries, the sum of the target's mass
+/// on the `recalled` entries of the highest scores, and the number of these tokens; {0, 0} if it is
+/// 0.
+///
+/// Gradients: the index's queries, keys and weights; the teacher is constant.  They are taken while
+/// a block of scores exists, as the target is known then: memory O(S + C) beside the results, never
+/// S x C. Differentiable once.
+IndexerKl indexer_kl(const IndexParts& index,
+                     const AttentionTeacher& teacher,
+                     const SeenEntries& seen,
+                     int64_t recalled);
+
+/// The same in plain LibTorch, from all scores.
+IndexerKl indexer_kl_reference(const IndexParts& index,
+                               const AttentionTeacher& teacher,
+                               const SeenEntries& seen,
+                               int64_t recalled);
+
+}  // namespace braid

@@ -1,0 +1,208 @@
+#include "kernels/indexer_kl.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/index_topk.h"
+#include "tests/kernels/check_op.h"
+#include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
+
+namespace braid {
+namespace {
+
+using testing::check_op;
+using testing::expect_close;
+using testing::normal_tensor;
+using testing::wide;
+
+struct KlCase {
+  const char* name;
+  int64_t B, S, I, h, N, H, C, window;
+};
+
+std::vector<KlCase> cases() {
+  return {{"one token", 1, 1, 1, 1, 1, 1, 1, 1},
+          {"no entries", 1, 5, 2, 3, 2, 4, 0, 3},
+          {"two sequences", 2, 21, 4, 6, 3, 5, 9, 4},
+          {"blocks of keys", 1, 9, 4, 8, 8, 4, 300, 270},
+          {"many heads", 1, 9, 3, 5, 40, 4, 17, 4}};
+}
+
+AttentionTeacher teacher_of(const KlCase& c) {
+  const auto named = [&](const char* what, std::vector<int64_t> shape) {
+    return normal_tensor(text(c.name, " ", what), shape);
+  };
+  const int64_t U = c.S + c.window;
+  const auto end = at::arange(c.window + 1, U + 1, at::kLong).expand({c.B, c.S});
+  return {named("attention q", {c.B, c.S, c.N, c.H}),
+          named("kv", {c.B, U, c.H}),
+          named("compressed", {c.B, c.C, c.H}),
+          named("sink", {c.N}),
+          {end - c.window, end},
+          0.7};
+}
+
+// Two documents; the first queries of each see nothing.
+SeenEntries range_of(const KlCase& c) {
+  const auto step = at::arange(c.S, at::kLong);
+  const auto second = (step >= c.S / 2).to(at::kLong) * (c.C / 3);
+  const auto end = second + ((step % (c.S / 2 + 1)) * c.C).div(c.S, "floor");
+  return {{second.expand({c.B, c.S}), end.clamp_max(c.C).expand({c.B, c.S})}, {}};
+}
+
+SeenEntries lists_of(const KlCase& c) {
+  return entries_of(normal_tensor(text(c.name, " visible"), {c.B, c.S, c.C}) > 0.4);
+}
+
+std::vector<testing::OpInput> inputs(const KlCase& c) {
+  const auto named = [&](const char* what, std::vector<int64_t> shape) {
+    return normal_tensor(text(c.name, " ", what), shape);
+  };
+  return {{named("q", {c.B, c.S, c.I, c.h})},
+          {named("keys", {c.B, c.C, c.h})},
+          wide(named("weight", {c.B, c.S, c.I}))};
+}
+
+IndexParts parts(const std::vector<at::Tensor>& in) {
+  return {in[0], in[1], in[2]};
+}
+
+testing::Op bound(decltype(indexer_kl)* f, const AttentionTeacher& teacher, SeenEntries seen) {
+  return [=](const auto& in) { return f(parts(in), teacher, seen, 0).kl_sum; };
+}
+
+TEST(IndexerKl, AndItsGradientsEqualTheReference) {
+  for (const auto& c : cases()) {
+    for (const auto& seen : {range_of(c), lists_of(c)}) {
+      check_op(text("indexer KL ", c.name, seen.chosen_BSK.defined() ? " lists" : " range"),
+               {.fused = bound(indexer_kl, teacher_of(c), seen),
+                .reference = bound(indexer_kl_reference, teacher_of(c), seen),
+                .inputs = inputs(c),
+                .float32 = 5e-6});  // gradients are differences of probabilities
+    }
+  }
+}
+
+TEST(IndexerKl, LeavesTheTeacherWithoutGradient) {
+  const auto c = cases()[2];
+  auto teacher = teacher_of(c);
+  teacher.q_BSNH.requires_grad_(true);
+  teacher.sink_N.requires_grad_(true);
+  const auto in = inputs(c);
+  const auto q = in[0].value.requires_grad_(true);
+  indexer_kl({q, in[1].value, in[2].value}, teacher, range_of(c), 0).kl_sum.backward();
+  EXPECT_TRUE(q.grad().defined());
+  EXPECT_FALSE(teacher.q_BSNH.grad().defined() || teacher.sink_N.grad().defined());
+}
+
+// Entries 300 below the window in the exponent: in float32 none of their probabilities exists.
+TEST(IndexerKl, IsFiniteAndRightHoweverLittleTheEntriesWeigh) {
+  const auto c = cases()[2];
+  auto teacher = teacher_of(c);
+  teacher.sink_N = teacher.sink_N + 300;
+  const auto in = inputs(c);
+  const IndexParts index{in[0].value, in[1].value, in[2].value};
+  const auto want = indexer_kl_reference(index, teacher_of(c), range_of(c), 0).kl_sum;
+  const auto narrow = [](const at::Tensor& t) { return t.to(at::kFloat); };
+  const auto got =
+      indexer_kl({narrow(index.q_BSIH), narrow(index.keys_BCH), narrow(index.weight_BSI)},
+                 teacher,
+                 range_of(c),
+                 0)
+          .kl_sum;
+  EXPECT_TRUE(got.isfinite().item<bool>());
+  const auto exact = indexer_kl_reference(index, teacher, range_of(c), 0).kl_sum;
+  expect_close("KL", got, exact, {.relative = 1e-4});
+  EXPECT_GT(std::abs(exact.item<double>() - want.item<double>()), 1e-3);
+}
+
+TEST(IndexerKl, RecallIsTheMassThatTheTopEntriesCatch) {
+  for (const auto& c : cases()) {
+    for (const int64_t recalled : {1, 3, 100}) {
+      std::vector<at::Tensor> in;
+      for (const auto& input : inputs(c)) {
+        in.push_back(input.value);
+      }
+      const auto got = indexer_kl(parts(in), teacher_of(c), range_of(c), recalled);
+      const auto want = indexer_kl_reference(parts(in), teacher_of(c), range_of(c), recalled);
+      expect_close(text(c.name, ", top ", recalled),
+                   got.recall_sum,
+                   want.recall_sum,
+                   {.absolute = 1e-14, .relative = 1e-13});
+    }
+  }
+}
+
+// One head of attention, one of the index: two queries, of which the first chooses among three
+// entries and the second sees a single one.
+TEST(IndexerKl, RecallByHand) {
+  const auto numbers = [](std::vector<double> values, std::vector<int64_t> shape) {
+    return at::tensor(values, at::kDouble).view(shape);
+  };
+  const AttentionTeacher teacher{at::ones({1, 2, 1, 1}, at::kDouble),
+                                 at::zeros({1, 2, 1}, at::kDouble),
+                                 numbers({0.5, 0.3, 0.2}, {1, 3, 1}).log(),
+                                 at::zeros({1}, at::kDouble),
+                                 {at::zeros({1, 2}, at::kLong), at::ones({1, 2}, at::kLong)},
+                                 1};
+  const SeenEntries seen{{at::zeros({1, 2}, at::kLong), at::tensor({3, 1}, at::kLong).view({1, 2})},
+                         {}};
+  const IndexParts index{at::ones({1, 2, 1, 1}, at::kDouble),
+                         numbers({3, 1, 2}, {1, 3, 1}),
+                         at::ones({1, 2, 1}, at::kDouble)};
+  for (const auto& f : {indexer_kl, indexer_kl_reference}) {
+    const auto result = f(index, teacher, seen, 2);
+    expect_close("recall", result.recall_sum, numbers({0.7, 1}, {2}), {.absolute = 1e-15});
+    const auto p = numbers({0.5, 0.3, 0.2}, {3}), scores = numbers({3, 1, 2}, {3});
+    expect_close(
+        "KL", result.kl_sum, (p * (p.log() - scores.log_softmax(0))).sum(), {.absolute = 1e-15});
+  }
+}
+
+TEST(IndexerKl, DoesNotDependOnTheNumberOfThreads) {
+  const KlCase c{"threads", 2, 90, 4, 8, 4, 8, 22, 8};
+  const auto results = [&](int threads) {
+    at::set_num_threads(threads);
+    std::vector<at::Tensor> in;
+    for (const auto& input : inputs(c)) {
+      in.push_back(input.value.to(at::kFloat).requires_grad_(true));
+    }
+    const auto loss = indexer_kl(parts(in), teacher_of(c), range_of(c), 2);
+    loss.kl_sum.backward();
+    return std::vector{
+        loss.kl_sum.detach(), loss.recall_sum, in[0].grad(), in[1].grad(), in[2].grad()};
+  };
+  const auto two = results(2), one = results(1);
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    testing::expect_bitwise_equal(text("result ", i), two[i], one[i]);
+  }
+}
+
+TEST(IndexerKl, RefusesWhatDoesNotFit) {
+  const auto c = cases()[2];
+  const auto in = inputs(c);
+  const auto &q = in[0].value, &keys = in[1].value, &weight = in[2].value;
+  const auto teacher = teacher_of(c);
+  const auto range = range_of(c), lists = lists_of(c);
+  const auto refuses =
+      [](const IndexParts& index, const AttentionTeacher& attention, const SeenEntries& seen) {
+        const auto message = testing::error_of([&] { indexer_kl(index, attention, seen, 0); });
+        EXPECT_TRUE(message.starts_with("[indexer_kl] ")) << message;
+      };
+  refuses({q, keys.narrow(1, 0, 4), weight}, teacher, range);
+  refuses({q, keys, weight.narrow(2, 0, 1)}, teacher, range);
+  auto other = teacher;
+  other.sink_N = teacher.sink_N.narrow(0, 0, 1);
+  refuses({q, keys, weight}, other, range);
+  other = teacher;
+  other.window.end_BS = teacher.window.end_BS + 1;
+  refuses({q, keys, weight}, other, range);
+  refuses({q, keys, weight}, teacher, {{range.range.first_BS, range.range.end_BS + c.C}, {}});
+  refuses({q, keys, weight}, teacher, {range.range, lists.chosen_BSK + c.C});
+}
+
+}  // namespace
+}  // namespace braid
