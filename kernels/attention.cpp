@@ -14,8 +14,9 @@
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/precision.h"
-#include "kernels/small_product.h"
+#include "kernels/tile_products.h"
 
 namespace braid {
 namespace {
@@ -33,10 +34,10 @@ int64_t tile_queries(int64_t heads) {
   return queries;
 }
 
-// Few distinct tile widths: the library compiles a kernel for each.
+// Whole vectors of scores.
 int64_t padded(int64_t keys) {
-  const int64_t step = keys <= 256 ? 16 : keys <= 1024 ? 64 : 256;
-  return std::max<int64_t>(16, (keys + step - 1) / step * step);
+  constexpr int64_t kStep = 16;
+  return std::max(kStep, blocks(keys, kStep) * kStep);
 }
 
 struct Span {
@@ -49,15 +50,18 @@ struct TileQueries {
   int64_t b, first, count;
 };
 
-// All tensors contiguous; q, kv, compressed and sink of type T.
+// All tensors contiguous; q, kv and compressed of type T or, beside float32, bfloat16.
 template <class T>
 struct Problem {
-  const T *q, *kv, *compressed, *sink;
+  const uint8_t *q, *kv, *compressed;
+  const T* sink;
   const int64_t *window_first, *window_end;  // [B, S]
   const int64_t *entry_first, *entry_end;    // [B, S]
   const int64_t* chosen;                     // [B, S, K], or null
   int64_t B, S, N, H, U, C, K;
   T scale;
+  bool bf16;
+  int64_t bytes;  // of an element of q, kv and compressed
 
   /// The smallest stretch of keys that holds all that these queries see.
   static Span hull(const int64_t* first, const int64_t* end, int64_t begin, int64_t count) {
@@ -150,9 +154,10 @@ struct Tile {
   std::vector<int64_t> entries;
   int64_t J = 0;              // keys, padded
   std::vector<uint8_t> sees;  // [queries, J]
-  std::vector<T> keys;        // [J, H], raw ones first; padding is zero
-  std::vector<T> keys_t;      // [H, J]
-  std::vector<T> scores, dscores, flipped, delta;
+  std::vector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
+  TileProducts<T> products;
+  typename TileProducts<T>::Packed packed_keys, packed_keys_t, packed_rows;  // [J, H], [H, J]
+  std::vector<T> scores, dscores;
   ListedEntries listed;
 
   int64_t row_offset(const Problem<T>& p) const { return (queries.b * p.S + queries.first) * p.N; }
@@ -171,15 +176,16 @@ struct Tile {
     }
     const auto count = raw.count() + static_cast<int64_t>(entries.size());
     J = padded(count);
-    keys.resize(J * p.H);
-    keys_t.resize(J * p.H);
-    std::copy_n(p.kv + (tile.b * p.U + raw.first) * p.H, raw.count() * p.H, keys.data());
-    T* key = keys.data() + raw.count() * p.H;
+    const int64_t width = p.H * p.bytes;
+    keys.resize(J * width);
+    uint8_t* key =
+        std::copy_n(p.kv + (tile.b * p.U + raw.first) * width, raw.count() * width, keys.data());
     for (const int64_t entry : entries) {
-      key = std::copy_n(p.compressed + (tile.b * p.C + entry) * p.H, p.H, key);
+      key = std::copy_n(p.compressed + (tile.b * p.C + entry) * width, width, key);
     }
-    std::fill(key, keys.data() + J * p.H, T{0});
-    BRAID_CPU(transpose<T>)(keys.data(), p.H, keys_t.data(), J, J, p.H);
+    std::fill(key, keys.data() + J * width, uint8_t{0});
+    products.pack(products.operand(keys.data(), p.H, false, p.bf16), J, p.H, packed_keys);
+    products.pack(products.operand(keys.data(), p.H, true, p.bf16), p.H, J, packed_keys_t);
     scores.resize(rows * J);
     mark_seen(p, begin);
   }
@@ -213,9 +219,14 @@ struct Tile {
 };
 
 template <class T>
-void forward_tile(const Problem<T>& p, Tile<T>& tile, T* o, T* log_sum) {
+void forward_tile(const Problem<T>& p, Tile<T>& tile, RowsOut<T>& out, T* log_sum) {
   const int64_t offset = tile.row_offset(p), J = tile.J, H = p.H;
-  small_product(p.q + offset * H, tile.keys_t.data(), tile.scores.data(), tile.rows, J, H, J, J);
+  auto& products = tile.products;
+  products.multiply(products.operand(p.q + offset * H * p.bytes, H, false, p.bf16),
+                    tile.packed_keys_t,
+                    tile.scores.data(),
+                    J,
+                    tile.rows);
   BRAID_CPU(attention_softmax<T>)
   (tile.scores.data(),
    tile.sees.data(),
@@ -225,7 +236,12 @@ void forward_tile(const Problem<T>& p, Tile<T>& tile, T* o, T* log_sum) {
    p.N,
    J,
    p.scale);
-  small_product(tile.scores.data(), tile.keys.data(), o + offset * H, tile.rows, H, J, H, H);
+  products.multiply(products.operand(tile.scores.data(), J, false),
+                    tile.packed_keys,
+                    out.at(offset, tile.rows),
+                    H,
+                    tile.rows);
+  out.put();
 }
 
 // What a tile adds to the gradients that tiles share.
@@ -241,43 +257,48 @@ struct SharedGradients {
 template <class T>
 void backward_tile(const Problem<T>& p,
                    Tile<T>& tile,
-                   const T* o,
                    const T* log_sum,
-                   const T* dout,
-                   T* dq,
+                   const uint8_t* dout,
+                   RowsOut<T>& dq,
                    SharedGradients<T>& shared) {
   const int64_t offset = tile.row_offset(p), rows = tile.rows, J = tile.J, H = p.H;
-  const T *q = p.q + offset * H, *tile_dout = dout + offset * H;
+  auto& products = tile.products;
+  const auto q = products.operand(p.q + offset * H * p.bytes, H, false, p.bf16),
+             tile_dout = products.operand(dout + offset * H * p.bytes, H, false, p.bf16);
   tile.dscores.resize(rows * J);
-  tile.flipped.resize(rows * J);
-  tile.delta.resize(rows);
   shared.b = tile.queries.b;
   shared.raw = tile.raw;
   shared.entries = tile.entries;
   shared.dkeys.resize(J * H);
   shared.dsink.assign(p.N, T{0});
-  T *scores = tile.scores.data(), *dscores = tile.dscores.data(), *flipped = tile.flipped.data();
-  small_product(q, tile.keys_t.data(), scores, rows, J, H, J, J);
-  small_product(tile_dout, tile.keys_t.data(), dscores, rows, J, H, J, J);
-  BRAID_CPU(row_products<T>)(tile_dout, o + offset * H, tile.delta.data(), rows, H);
+  T *scores = tile.scores.data(), *dscores = tile.dscores.data();
+  products.multiply(q, tile.packed_keys_t, scores, J, rows);
+  products.multiply(tile_dout, tile.packed_keys_t, dscores, J, rows);
   BRAID_CPU(attention_softmax_backward<T>)
   (scores,
    dscores,
    tile.sees.data(),
    p.sink,
    log_sum + offset,
-   tile.delta.data(),
    shared.dsink.data(),
    tile.queries.count,
    p.N,
    J,
    p.scale);
-  small_product(dscores, tile.keys.data(), dq + offset * H, rows, H, J, H, H);
+  products.multiply(
+      products.operand(dscores, J, false), tile.packed_keys, dq.at(offset, rows), H, rows);
+  dq.put();
   // Keys are values too: they receive gradient from both products.
-  BRAID_CPU(transpose<T>)(scores, J, flipped, rows, rows, J);
-  small_product(flipped, tile_dout, shared.dkeys.data(), J, H, rows, H, H);
-  BRAID_CPU(transpose<T>)(dscores, J, flipped, rows, rows, J);
-  small_product(flipped, q, shared.dkeys.data(), J, H, rows, H, H, /*accumulate=*/true);
+  T* dkeys = shared.dkeys.data();
+  products.pack(tile_dout, rows, H, tile.packed_rows);
+  products.multiply(products.operand(scores, J, true), tile.packed_rows, dkeys, H, J);
+  products.pack(q, rows, H, tile.packed_rows);
+  products.multiply(products.operand(dscores, J, true),
+                    tile.packed_rows,
+                    dkeys,
+                    H,
+                    J,
+                    /*accumulate=*/true);
 }
 
 template <class T>
@@ -308,7 +329,6 @@ enum Saved {
   kEntryFirst,
   kEntryEnd,
   kChosen,
-  kOut,
   kLogSum
 };
 
@@ -317,9 +337,9 @@ Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
   const auto &q = saved[kQ], &kv = saved[kKv], &compressed = saved[kCompressed],
              &chosen = saved[kChosen];
   const auto ids = [&](Saved which) { return saved[which].template const_data_ptr<int64_t>(); };
-  return {q.const_data_ptr<T>(),
-          kv.const_data_ptr<T>(),
-          compressed.const_data_ptr<T>(),
+  return {static_cast<const uint8_t*>(q.const_data_ptr()),
+          static_cast<const uint8_t*>(kv.const_data_ptr()),
+          static_cast<const uint8_t*>(compressed.const_data_ptr()),
           saved[kSink].const_data_ptr<T>(),
           ids(kWindowFirst),
           ids(kWindowEnd),
@@ -333,23 +353,26 @@ Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
           kv.size(1),
           compressed.size(1),
           chosen.defined() ? chosen.size(2) : 0,
-          static_cast<T>(scale)};
+          static_cast<T>(scale),
+          q.scalar_type() == at::kBFloat16,
+          static_cast<int64_t>(q.element_size())};
 }
 
-// Calls f(index, tile) for the tiles [begin, end) of the list.
+// Calls with_thread(for_tiles) on each thread, and for_tiles(f) calls f(index, tile) for its tiles.
 template <class T, class F>
 void for_each_tile(const Problem<T>& p,
                    const std::vector<TileQueries>& tiles,
                    int64_t begin,
                    int64_t end,
-                   const F& f) {
+                   const F& with_thread) {
   at::parallel_for(begin, end, 1, [&](int64_t from, int64_t to) {
     Tile<T> tile;
-    for (int64_t i = from; i < to; ++i) {
-      tile.load(p, tiles[i]);
-      f(i, tile);
-    }
-    at::native::cpublas::brgemm_release();
+    with_thread([&](const auto& f) {
+      for (int64_t i = from; i < to; ++i) {
+        tile.load(p, tiles[i]);
+        f(i, tile);
+      }
+    });
   });
 }
 
@@ -374,16 +397,19 @@ class AttentionFunction : public Function<AttentionFunction> {
                                      entries.range.end_BS.contiguous(),
                                      chosen.defined() ? chosen.contiguous() : chosen};
     auto o = at::empty_like(saved[kQ]);
-    auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options());
+    auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(wide_type(q)));
     with_wide_type(q.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const auto p = problem<T>(saved, scale);
       const auto tiles = tiles_of(p);
-      for_each_tile(p, tiles, 0, static_cast<int64_t>(tiles.size()), [&](int64_t, Tile<T>& tile) {
-        forward_tile<T>(p, tile, o.data_ptr<T>(), log_sum.data_ptr<T>());
+      for_each_tile(p, tiles, 0, static_cast<int64_t>(tiles.size()), [&](const auto& for_tiles) {
+        RowsOut<T> out(o, p.H);
+        for_tiles([&](int64_t, Tile<T>& tile) {
+          forward_tile<T>(p, tile, out, log_sum.template data_ptr<T>());
+        });
       });
     });
-    saved.insert(saved.end(), {o, log_sum});
+    saved.push_back(log_sum);
     ctx->save_for_backward(saved);
     ctx->saved_data["scale"] = scale;
     return o;
@@ -393,8 +419,10 @@ class AttentionFunction : public Function<AttentionFunction> {
     const auto saved = ctx->get_saved_variables();
     const double scale = ctx->saved_data["scale"].toDouble();
     const auto dout = gradients[0].contiguous();
-    auto dq = at::empty_like(saved[kQ]), dkv = at::zeros_like(saved[kKv]),
-         dcompressed = at::zeros_like(saved[kCompressed]), dsink = at::zeros_like(saved[kSink]);
+    const auto wide = saved[kSink].options();
+    auto dq = at::empty_like(saved[kQ]), dkv = at::zeros(saved[kKv].sizes(), wide),
+         dcompressed = at::zeros(saved[kCompressed].sizes(), wide),
+         dsink = at::zeros_like(saved[kSink]);
     with_wide_type(dout.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       const auto p = problem<T>(saved, scale);
@@ -403,14 +431,16 @@ class AttentionFunction : public Function<AttentionFunction> {
       std::vector<SharedGradients<T>> shared(kWave);
       for (int64_t begin = 0; begin < count; begin += kWave) {
         const int64_t end = std::min(count, begin + kWave);
-        for_each_tile(p, tiles, begin, end, [&](int64_t i, Tile<T>& tile) {
-          backward_tile<T>(p,
-                           tile,
-                           saved[kOut].const_data_ptr<T>(),
-                           saved[kLogSum].const_data_ptr<T>(),
-                           dout.const_data_ptr<T>(),
-                           dq.data_ptr<T>(),
-                           shared[i - begin]);
+        for_each_tile(p, tiles, begin, end, [&](const auto& for_tiles) {
+          RowsOut<T> dq_rows(dq, p.H);
+          for_tiles([&](int64_t i, Tile<T>& tile) {
+            backward_tile<T>(p,
+                             tile,
+                             saved[kLogSum].template const_data_ptr<T>(),
+                             static_cast<const uint8_t*>(dout.const_data_ptr()),
+                             dq_rows,
+                             shared[i - begin]);
+          });
         });
         // In the order of the tiles, whatever thread they were on.
         for (int64_t i = begin; i < end; ++i) {
@@ -423,8 +453,8 @@ class AttentionFunction : public Function<AttentionFunction> {
       }
     });
     return {dq,
-            dkv,
-            dcompressed,
+            dkv.to(saved[kKv].scalar_type()),
+            dcompressed.to(saved[kCompressed].scalar_type()),
             dsink,
             at::Tensor(),
             at::Tensor(),
@@ -478,15 +508,14 @@ at::Tensor attention(const at::Tensor& q_BSNH,
   require(!chosen.defined() || chosen.numel() == 0 || chosen.max().item<int64_t>() < C,
           "[attention] queries chose entries that do not exist; there are ",
           C);
-  const auto type = wide_type(q_BSNH);
-  return AttentionFunction::apply(q_BSNH.to(type),
+  const auto type = q_BSNH.scalar_type();
+  return AttentionFunction::apply(q_BSNH,
                                   kv_BUH.to(type),
                                   compressed_BCH.to(type),
-                                  sink_N.to(type),
+                                  sink_N.to(wide_type(type)),
                                   window,
                                   entries,
-                                  scale)
-      .to(q_BSNH.scalar_type());
+                                  scale);
 }
 
 }  // namespace braid

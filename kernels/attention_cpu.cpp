@@ -65,28 +65,33 @@ void attention_softmax_backward(T* scores,
                                 const uint8_t* sees,
                                 const T* sink,
                                 const T* log_sum,
-                                const T* delta,
                                 T* dsink,
                                 int64_t queries,
                                 int64_t N,
                                 int64_t J,
                                 T scale) {
+  constexpr int64_t kLanes = 16;
   for (int64_t row = 0; row < queries * N; ++row, scores += J, dscores += J) {
     const uint8_t* seen = sees + row / N * J;
-    const T log_row = log_sum[row], delta_row = delta[row];
-    for (int64_t j = 0; j < J; ++j) {
-      const T p = seen[j] ? exponential(scores[j] * scale - log_row) : T{0};
-      scores[j] = p;
-      dscores[j] = p * (dscores[j] - delta_row) * scale;
+    const T log_row = log_sum[row];
+    T partial[kLanes] = {};
+    for (int64_t first = 0; first < J; first += kLanes) {
+      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        const int64_t j = first + lane;
+        const T p = seen[j] ? exponential(scores[j] * scale - log_row) : T{0};
+        scores[j] = p;
+        partial[lane] += p * dscores[j];
+      }
     }
-    dsink[row % N] -= exponential(sink[row % N] - log_row) * delta_row;
-  }
-}
-
-template <class T>
-void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H) {
-  for (int64_t row = 0; row < rows; ++row, a += H, b += H) {
-    delta[row] = dot(a, b, H);
+    T mean = 0;  // of the probabilities' gradients
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      mean += partial[lane];
+    }
+    for (int64_t j = 0; j < J; ++j) {
+      dscores[j] = scores[j] * (dscores[j] - mean) * scale;
+    }
+    dsink[row % N] -= exponential(sink[row % N] - log_row) * mean;
   }
 }
 
@@ -169,8 +174,7 @@ void dense_product(const T* A,
 #define BRAID_INSTANTIATE(T)                                                                       \
   template void attention_softmax(T*, const uint8_t*, const T*, T*, int64_t, int64_t, int64_t, T); \
   template void attention_softmax_backward(                                                        \
-      T*, T*, const uint8_t*, const T*, const T*, const T*, T*, int64_t, int64_t, int64_t, T);     \
-  template void row_products(const T*, const T*, T*, int64_t, int64_t);                            \
+      T*, T*, const uint8_t*, const T*, const T*, T*, int64_t, int64_t, int64_t, T);               \
   template void transpose(const T*, int64_t, T*, int64_t, int64_t, int64_t);                       \
   template void dense_product(                                                                     \
       const T*, const T*, T*, int64_t, int64_t, int64_t, int64_t, int64_t, bool);

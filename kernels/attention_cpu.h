@@ -21,22 +21,17 @@ BRAID_DECLARE_CPU(template <class T> void attention_softmax(T* scores,
                                                             T scale))
 
 /// scores -> probabilities again (from log_sum), dscores: gradient of the probabilities -> gradient
-/// of q . k, both in place.  delta [rows] = do . o.  dsink [N] is added to.
+/// of q . k, both in place.  dsink [N] is added to.
 BRAID_DECLARE_CPU(template <class T> void attention_softmax_backward(T* scores,
                                                                      T* dscores,
                                                                      const uint8_t* sees,
                                                                      const T* sink,
                                                                      const T* log_sum,
-                                                                     const T* delta,
                                                                      T* dsink,
                                                                      int64_t queries,
                                                                      int64_t N,
                                                                      int64_t J,
                                                                      T scale))
-
-/// delta[row] = sum over H of a b.
-BRAID_DECLARE_CPU(template <class T>
-                  void row_products(const T* a, const T* b, T* delta, int64_t rows, int64_t H))
 
 /// out[c * out_stride + r] = in[r * stride + c] for rows r and columns c.
 BRAID_DECLARE_CPU(template <class T> void transpose(

@@ -11,6 +11,7 @@
 #include "kernels/autograd.h"
 #include "kernels/bf16_rows.h"
 #include "kernels/gemm_cpu.h"
+#include "kernels/tile_products.h"
 
 namespace braid {
 namespace {
@@ -189,7 +190,8 @@ class Products {
     for (int64_t done = 0; done < share.depth; done += depth_) {
       const int64_t depth = std::min(depth_, share.depth - done);
       int64_t lda = 0;
-      const auto* a = block_of_a(p, row, share.k + done, rows, depth, lda);
+      const auto* a = packed_rows(
+          kernels_, p.a, row, share.k + done, rows, depth, scratch<uint32_t>(2, 0), lda);
       for (int64_t i = 0; i < count; ++i) {
         const int64_t column = (first_panel + i) * kernels_.width;
         const auto* panel =
@@ -206,21 +208,6 @@ class Products {
                           adds || done > 0);
       }
     }
-  }
-
-  // In place where it lies as if it were packed.
-  const uint32_t* block_of_a(
-      const Product& p, int64_t row, int64_t k, int64_t rows, int64_t depth, int64_t& lda) const {
-    const bool in_place = !p.a.by_columns && !p.a.rounded && p.a.bf16 == (kernels_.pair == 2) &&
-                          depth % kernels_.pair == 0 && p.a.stride % kernels_.pair == 0;
-    if (in_place) {
-      lda = p.a.stride / kernels_.pair;
-      return static_cast<const uint32_t*>(p.a.data) + row * lda + k / kernels_.pair;
-    }
-    lda = units(depth);
-    auto& packed = scratch<uint32_t>(2, rows * lda);
-    kernels_.pack_a(p.a, row, k, rows, depth, packed.data());
-    return packed.data();
   }
 
   // Memory of this thread that stays: `which` of three.

@@ -1,7 +1,8 @@
 // Compiled for AVX-512 BF16 alone; called only where has_bf16_products().
-#include <immintrin.h>
-
 #include "kernels/gemm_cpu.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
 
 #define BRAID_CPU_ISA avx512bf16
 #define BRAID_VECTOR_BYTES 64
@@ -24,3 +25,15 @@ GemmKernels gemm_of_pairs() {
 }
 
 }  // namespace braid::avx512bf16
+
+#else
+
+namespace braid::avx512bf16 {
+
+GemmKernels gemm_of_pairs() {
+  return {};
+}
+
+}  // namespace braid::avx512bf16
+
+#endif
