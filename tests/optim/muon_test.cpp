@@ -28,7 +28,7 @@ at::Tensor muon_update(const at::Tensor& grad_Brc,
                        const MuonConfig& config) {
   const auto value = at::zeros(grad_Brc.sizes(), grad_Brc.options());
   muon_step({{value, grad_Brc.contiguous(), momentum_Brc, /*learning_rate=*/1}}, 1, config);
-  return -value;
+  return 0 - value;  // zeros without a sign
 }
 
 class MuonGolden : public ::testing::TestWithParam<const char*> {};
