@@ -133,9 +133,13 @@ Ownership contiguous_ownership(std::vector<Unit> units, int64_t owners) {
   return result;
 }
 
-int64_t largest_balanced_group(const std::vector<Unit>& units, int64_t ranks, double most) {
+int64_t largest_balanced_group(const std::vector<Unit>& units,
+                               int64_t ranks,
+                               const std::function<bool(int64_t)>& is_possible,
+                               double most) {
   for (int64_t owners = ranks; owners > 1; --owners) {
-    if (ranks % owners == 0 && balanced_ownership(units, owners).flops_imbalance() <= most) {
+    if (ranks % owners == 0 && is_possible(owners) &&
+        balanced_ownership(units, owners).flops_imbalance() <= most) {
       return owners;
     }
   }

@@ -1,6 +1,7 @@
 #pragma once
 // Which rank updates which part of the weights, and so keeps the optimizer's state for it (ZeRO-1).
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "optim/param_groups.h"
@@ -46,7 +47,11 @@ Ownership balanced_ownership(std::vector<Unit> units, int64_t owners);
 /// in one piece. Even to one unit.
 Ownership contiguous_ownership(std::vector<Unit> units, int64_t owners);
 
-/// The largest divisor of `ranks` at which balanced_ownership() stays within `most` imbalance.
-int64_t largest_balanced_group(const std::vector<Unit>& units, int64_t ranks, double most = 1.1);
+/// The largest divisor of `ranks` that `is_possible` at which balanced_ownership() stays within
+/// `most` imbalance.
+int64_t largest_balanced_group(const std::vector<Unit>& units,
+                               int64_t ranks,
+                               const std::function<bool(int64_t)>& is_possible,
+                               double most = 1.1);
 
 }  // namespace braid

@@ -31,6 +31,7 @@ GradientSync::GradientSync(Communicator& ranks,
                            const SyncOptions& options)
     : ranks_(ranks),
       owners_(ranks.split(ranks.rank() / options.owner_group)),
+      peers_(ranks.split(ranks.rank() % options.owner_group)),
       parameters_(std::move(parameters)),
       options_(options) {
   require(ranks.size() % options.owner_group == 0,
@@ -190,6 +191,9 @@ void GradientSync::finish() {
   while (!flights_.empty()) {
     land();
   }
+  while (!flights_across_.empty()) {
+    land_across();
+  }
 }
 
 at::Tensor GradientSync::slice_of(const Slice& slice, bool of_gradient) const {
@@ -220,37 +224,59 @@ void GradientSync::launch(std::size_t index) {
     }
   }
   const auto wire_type = rounds ? at::kBFloat16 : type;
-  auto send = parts.empty() ? at::empty({0}, wire_type) : at::cat(parts);
-  // Every owner group has the sums of all ranks: each rank's part goes to one owner in each.
-  std::vector<int64_t> send_rows;
-  const int64_t groups = ranks_.size() / options_.owner_group;
-  if (groups > 1) {
-    send = send.repeat({groups});
-  }
-  for (int64_t g = 0; g < groups; ++g) {
-    send_rows.insert(send_rows.end(), rows.begin(), rows.end());
-  }
+  const auto send = parts.empty() ? at::empty({0}, wire_type) : at::cat(parts);
   const int64_t own = rows[static_cast<std::size_t>(owners_->rank())];
-  auto received = at::empty({ranks_.size() * own}, wire_type);
-  auto pending = ranks_.start_all_to_all(send,
-                                         send_rows,
-                                         received,
-                                         std::vector(static_cast<std::size_t>(ranks_.size()), own),
-                                         "gradients");
+  const auto received = at::empty({owners_->size() * own}, wire_type);
+  auto pending =
+      owners_->start_all_to_all(send,
+                                rows,
+                                received,
+                                std::vector(static_cast<std::size_t>(owners_->size()), own),
+                                "gradients");
   flights_.push_back({index, received, std::move(pending)});
 }
 
-// Waits for the oldest bucket and puts its sums where they belong.
+at::Tensor GradientSync::sum_of(Flight& flight, int64_t of_ranks) const {
+  flight.pending->wait();
+  const auto type =
+      parameters_[buckets_[flight.bucket].slices.front().parameter].value.scalar_type();
+  return tree_sum(flight.received.view({of_ranks, -1}).to(type).unbind(0));
+}
+
+// Waits for the oldest bucket: this rank's part, summed over its owner group, goes on to the owners
+// of the same in other groups.
 void GradientSync::land() {
   const ProfileScope scope("exchange", ProfileKind::kStep);
   const at::NoGradGuard no_grad;
   auto flight = std::move(flights_.front());
   flights_.erase(flights_.begin());
-  flight.pending->wait();
-  const auto& bucket = buckets_[flight.bucket];
-  const auto type = parameters_[bucket.slices.front().parameter].value.scalar_type();
-  auto parts = flight.received.view({ranks_.size(), -1}).to(type).unbind(0);
-  const auto sum = tree_sum(std::move(parts));
+  const auto sum = sum_of(flight, owners_->size());
+  if (peers_->size() == 1) {
+    put(flight.bucket, sum);
+    return;
+  }
+  if (flights_across_.size() == kMostFlights) {
+    land_across();
+  }
+  const auto received = at::empty({peers_->size() * sum.numel()}, sum.scalar_type());
+  auto pending =
+      peers_->start_all_gather(sum,
+                               received,
+                               std::vector(static_cast<std::size_t>(peers_->size()), sum.numel()),
+                               "gradients of other groups");
+  flights_across_.push_back({flight.bucket, received, std::move(pending)});
+}
+
+void GradientSync::land_across() {
+  const at::NoGradGuard no_grad;
+  auto flight = std::move(flights_across_.front());
+  flights_across_.erase(flights_across_.begin());
+  put(flight.bucket, sum_of(flight, peers_->size()));
+}
+
+// Sums of what this rank owns.
+void GradientSync::put(std::size_t index, const at::Tensor& sum) {
+  const auto& bucket = buckets_[index];
   int64_t next = 0;
   for (const auto& slice : bucket.slices) {
     if (learns(slice) && slice.range.owner == owners_->rank()) {

@@ -37,9 +37,11 @@ struct SyncOptions {
 /// finish();  the optimizer on the ranges this rank owns;  share_weights().  After finish() the
 /// gradients of owned ranges are the sums over all ranks and micro-batches; those of others are
 /// undetermined. Buckets of ranges are sent while the last backward pass still runs, as
-/// all-to-all, and summed by their owners in the order of ranks (tree_sum()), however they arrive.
+/// all-to-all, and summed by their owners in the order of ranks (tree_sum()), however they arrive:
+/// first within owner groups, then the sums of the groups, among the owners of the same.
 /// With fixed_order each rank first sums its micro-batches by the same tree: where their number
-/// per rank is a power of two, the sum has the same bits on any number of ranks.
+/// per rank is a power of two, the sum has the same bits on any number of ranks; owner groups are
+/// then of a power of two of ranks, or all ranks.
 class GradientSync {
  public:
   /// Buckets on their way at once: their copies are memory beside the gradients.
@@ -59,6 +61,9 @@ class GradientSync {
   void begin_micro_batch(bool is_last);
   void finish();
   void share_weights();
+
+  /// Bytes of gradients and weights that this rank has handed to others.
+  int64_t bytes_sent() const { return owners_->bytes_sent() + peers_->bytes_sent(); }
 
  private:
   struct Hook;
@@ -83,11 +88,15 @@ class GradientSync {
   void launch_ready();
   void launch(std::size_t bucket);
   void land();
+  void land_across();
+  at::Tensor sum_of(Flight& flight, int64_t of_ranks) const;
+  void put(std::size_t bucket, const at::Tensor& sum);
   at::Tensor slice_of(const Slice& slice, bool of_gradient) const;
   bool learns(const Slice& slice) const { return learns_[slice.parameter]; }
 
   Communicator& ranks_;
-  std::unique_ptr<Communicator> owners_;
+  std::unique_ptr<Communicator> owners_;  // this rank's owner group
+  std::unique_ptr<Communicator> peers_;   // the ranks that own the same, one in each group
   std::vector<SyncedParameter> parameters_;
   SyncOptions options_;
   std::vector<Bucket> buckets_;
@@ -104,7 +113,7 @@ class GradientSync {
   };
   std::vector<std::vector<Partial>> partials_;
   std::size_t next_bucket_ = 0;
-  std::vector<Flight> flights_;
+  std::vector<Flight> flights_, flights_across_;
 };
 
 /// bfloat16 that is the value's lower or upper neighbour, the nearer the likelier: a pure function

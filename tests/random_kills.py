@@ -121,6 +121,8 @@ class Abuse:
             if continued:
                 self.check(int(continued[1]) == complete, f"continued after {continued[1]}, not {complete}")
                 lost.append(max(0, reached - complete))
+            if died and killed % 10 == 0:
+                print(f"{killed} kills, {in_save} while saving, at most {max(lost, default=0)} steps lost", flush=True)
             if process.returncode == 0:
                 if killed >= self.arguments.kills:
                     break

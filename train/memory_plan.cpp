@@ -146,15 +146,17 @@ MemoryPlan planned_memory(const RunConfig& config,
   }
   memory.activations_bytes = activation_bytes(config, regime, grid);
   if (grid.ranks > 1) {
-    // As many buckets as are under way at once; each goes to every owner group.
+    // As many buckets as are under way at once: within an owner group, then between groups.
     const auto at_once =
         static_cast<double>(GradientSync::kMostFlights * (config.parallel.bucket_mib << 20));
-    const double travelling =
-        std::min(dense_gradients, at_once) * ranks / static_cast<double>(zero_group) +
-        (grid.ranks > grid.expert_size ? std::min(memory.gradients_bytes - dense_gradients, at_once)
-                                       : 0);
-    memory.buckets_bytes =
-        2 * travelling * (config.parallel.reduce_dtype == ReduceType::kBfloat16 ? 0.5 : 1);
+    const auto owners = static_cast<double>(zero_group);
+    const double dense = std::min(dense_gradients, at_once),
+                 experts = grid.ranks > grid.expert_size
+                               ? std::min(memory.gradients_bytes - dense_gradients, at_once)
+                               : 0,
+                 rounded = config.parallel.reduce_dtype == ReduceType::kBfloat16 ? 0.5 : 1;
+    memory.buckets_bytes = 2 * rounded * (dense + experts) +
+                           (owners < ranks ? dense / owners * (1 + ranks / owners) : 0);
   }
   if (config.parallel.fixed_order) {
     const auto micro_batches = static_cast<uint64_t>(

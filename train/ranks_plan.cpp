@@ -85,7 +85,8 @@ RanksPlan planned_ranks(const RunConfig& config,
                         const Regime& regime,
                         const GridPlace& grid,
                         double per_token_flops) {
-  const auto sharding = sharding_of(groups, grid, config.optimizer.zero_group);
+  const auto sharding =
+      sharding_of(groups, grid, config.optimizer.zero_group, config.parallel.fixed_order);
   const auto dense = loads_of(config, sharding.dense, groups, regime.part),
              experts = loads_of(config, sharding.experts, groups, regime.part);
   const auto dense_state = sharding.dense.state_bytes(),
@@ -112,8 +113,9 @@ RanksPlan planned_ranks(const RunConfig& config,
     most(plan.matrices, dense[d].matrices);
     most(plan.newton_schulz_flops, dense[d].flops + experts[e].flops);
     most(plan.gradients_sent_bytes,
-         owner_groups * total(dense, &Load::gradient_bytes) - dense[d].gradient_bytes +
-             total(experts, &Load::gradient_bytes) - experts[e].gradient_bytes);
+         total(dense, &Load::gradient_bytes) - dense[d].gradient_bytes +
+             (owner_groups - 1) * dense[d].weight_bytes + total(experts, &Load::gradient_bytes) -
+             experts[e].gradient_bytes);
     most(plan.weights_sent_bytes,
          (owners - 1) * dense[d].weight_bytes + (replicas - 1) * experts[e].weight_bytes);
   }

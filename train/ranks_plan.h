@@ -30,10 +30,10 @@ std::vector<GroupedParameter> groups_of_rank(std::vector<GroupedParameter> group
                                              const GridPlace& grid);
 
 /// `groups` of one rank; `per_token_flops` forward and backward. Bytes are those that GradientSync
-/// and exchanged_experts() send: of gradients each element once to every owner group's owner, of
-/// weights each rank's share to the others of its owner group; of the exchange, for each token and
-/// choice whose expert another rank has, a row and a weight there and a row back, and their
-/// gradients; with recomputation the forward pass twice.
+/// and exchanged_experts() send: of gradients each element once to its owner, and of what a rank
+/// owns the sum once to every other owner group; of weights each rank's share to the others of its
+/// owner group; of the exchange, for each token and choice whose expert another rank has, a row and
+/// a weight there and a row back, and their gradients; with recomputation the forward pass twice.
 RanksPlan planned_ranks(const RunConfig& config,
                         const std::vector<GroupedParameter>& groups,
                         const Regime& regime,

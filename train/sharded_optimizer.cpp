@@ -1,5 +1,6 @@
 #include "train/sharded_optimizer.h"
 
+#include <bit>
 #include <map>
 #include <utility>
 
@@ -59,7 +60,8 @@ std::unique_ptr<GradientSync> sync_of(Communicator& ranks,
 
 Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
                      const GridPlace& place,
-                     int64_t zero_group) {
+                     int64_t zero_group,
+                     bool fixed_order) {
   std::vector<Unit> dense, experts;
   for (const auto& unit : units_of(parameters)) {
     const bool is_expert = is_stack(parameters[unit.range.parameter].parameter.name);
@@ -69,7 +71,20 @@ Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
     throw ConfigError("optimizer.zero_group",
                       text("is ", zero_group, ", which does not divide ", place.ranks, " ranks"));
   }
-  const int64_t owners = zero_group > 0 ? zero_group : largest_balanced_group(dense, place.ranks);
+  const auto is_ordered = [&](int64_t owners) {
+    return !fixed_order || owners == place.ranks ||
+           std::has_single_bit(static_cast<uint64_t>(owners));
+  };
+  if (zero_group > 0 && !is_ordered(zero_group)) {
+    throw ConfigError("optimizer.zero_group",
+                      text("is ",
+                           zero_group,
+                           "; with parallel.fixed_order it must be a power of two, or all ",
+                           place.ranks,
+                           " ranks"));
+  }
+  const int64_t owners =
+      zero_group > 0 ? zero_group : largest_balanced_group(dense, place.ranks, is_ordered);
   return {balanced_ownership(std::move(dense), owners),
           contiguous_ownership(std::move(experts), place.ranks / place.expert_size)};
 }
@@ -79,7 +94,7 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config,
                                    std::vector<GroupedParameter> parameters,
                                    ProcessGrid& grid)
     : grid_(grid),
-      sharding_(sharding_of(parameters, grid.place, config.zero_group)),
+      sharding_(sharding_of(parameters, grid.place, config.zero_group, parallel.fixed_order)),
       owned_(owned_ranges(sharding_, grid.place)),
       optimizer_(config, std::move(parameters), owned_),
       dense_sync_(sync_of(*grid.world, optimizer_.parameters(), sharding_.dense, parallel, dense_)),

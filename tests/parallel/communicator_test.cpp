@@ -27,8 +27,7 @@ TEST(Communicator, GathersNumbersAndTextsOfEveryRank) {
   const auto integers = ranks().all_gather(std::vector<int64_t>{own, -own}, "test");
   const auto reals =
       ranks().all_gather(std::vector<double>(static_cast<std::size_t>(own), 0.5), "test");
-  const auto texts =
-      ranks().all_gather(std::string(static_cast<std::size_t>(own), 'x'), "test");
+  const auto texts = ranks().all_gather(std::string(static_cast<std::size_t>(own), 'x'), "test");
   ASSERT_EQ(static_cast<int64_t>(integers.size()), ranks().size());
   for (int64_t r = 0; r < ranks().size(); ++r) {
     const auto i = static_cast<std::size_t>(r);
@@ -120,8 +119,7 @@ TEST(Communicator, RefusesRowsThatAreNotThere) {
                                           "test"),
                  Error);
     EXPECT_THROW(
-        ranks().start_all_gather(
-            rows.t(), rows, counts_of_all([](int64_t) { return 1; }), "test"),
+        ranks().start_all_gather(rows.t(), rows, counts_of_all([](int64_t) { return 1; }), "test"),
         Error);
   }
 }

@@ -25,7 +25,8 @@ struct Case {
   at::ScalarType type = at::kDouble;
 
   at::Tensor x(int64_t rank) const {
-    return normal_tensor(text("x ", rank), {tokens[static_cast<std::size_t>(rank)], kD}, at::kDouble)
+    return normal_tensor(
+               text("x ", rank), {tokens[static_cast<std::size_t>(rank)], kD}, at::kDouble)
         .to(type);
   }
   at::Tensor choices(int64_t rank) const {
@@ -37,7 +38,8 @@ struct Case {
     return std::get<1>(scores.topk(kK, -1));
   }
   at::Tensor weights(int64_t rank) const {
-    return normal_tensor(text("w ", rank), {tokens[static_cast<std::size_t>(rank)], kK}, at::kDouble)
+    return normal_tensor(
+               text("w ", rank), {tokens[static_cast<std::size_t>(rank)], kK}, at::kDouble)
         .abs()
         .to(wide_type(type));
   }
@@ -45,7 +47,8 @@ struct Case {
     return normal_tensor(name, {experts, out, in}, at::kDouble).to(wide_type(type));
   }
   at::Tensor gradient(int64_t rank) const {
-    return normal_tensor(text("dy ", rank), {tokens[static_cast<std::size_t>(rank)], kD}, at::kDouble)
+    return normal_tensor(
+               text("dy ", rank), {tokens[static_cast<std::size_t>(rank)], kD}, at::kDouble)
         .to(wide_type(type));
   }
 };
@@ -101,8 +104,8 @@ Result exchanged(const Case& given, int64_t waves) {
             .to(rows.scalar_type());
       });
   y.backward(given.gradient(own));
-  return {y.detach(), x.grad(), weights.grad(), w1.grad(), w2.grad(), w3.grad(),
-          group->bytes_sent()};
+  return {
+      y.detach(), x.grad(), weights.grad(), w1.grad(), w2.grad(), w3.grad(), group->bytes_sent()};
 }
 
 // The same on one rank that has all tokens; this rank's share of the result.
@@ -175,11 +178,10 @@ TEST(ExchangedExperts, SendNoMoreThanTheRowsThatMustTravel) {
     const int64_t sent = (of_rank != ranks().rank()).sum().item<int64_t>();
     int64_t received = 0;
     for (int64_t r = 0; r < ranks().size(); ++r) {
-      received += r == ranks().rank()
-                      ? 0
-                      : (given.choices(r).div(local, "floor") == ranks().rank())
-                            .sum()
-                            .item<int64_t>();
+      received +=
+          r == ranks().rank()
+              ? 0
+              : (given.choices(r).div(local, "floor") == ranks().rank()).sum().item<int64_t>();
     }
     const int64_t row = kD * static_cast<int64_t>(c10::elementSize(type)),
                   weight = static_cast<int64_t>(c10::elementSize(wide_type(type)));

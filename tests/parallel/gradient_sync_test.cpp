@@ -101,8 +101,8 @@ TEST(GradientSync, OwnersHaveTheSumsOfAllRanks) {
   }
 }
 
-// Each element once to its owner in every owner group, and none to oneself.
-TEST(GradientSync, SendsEveryElementOnceToEachOfItsOwners) {
+// Each element once to its owner, what is owned on to the other owner groups, and weights back.
+TEST(GradientSync, SendsNoMoreThanMustTravel) {
   for (const bool rounds : {false, true}) {
     for (const int64_t groups : {int64_t{1}, ranks().size()}) {
       const int64_t owners = ranks().size() / groups;
@@ -120,9 +120,11 @@ TEST(GradientSync, SendsEveryElementOnceToEachOfItsOwners) {
       for_each_owned(parameters, owners, [&](std::size_t, const OwnedRange& range) {
         own += range.end - range.begin;
       });
-      const int64_t before = ranks().bytes_sent();
       run_step(sync, model, 2);
-      EXPECT_EQ(ranks().bytes_sent() - before, (rounds ? 2 : 8) * (groups * all - own));
+      const int64_t of_gradients = (rounds ? 2 : 8) * (all - own) + 8 * (groups - 1) * own;
+      EXPECT_EQ(sync.bytes_sent(), of_gradients);
+      sync.share_weights();
+      EXPECT_EQ(sync.bytes_sent(), of_gradients + 8 * (owners - 1) * own);
     }
   }
 }

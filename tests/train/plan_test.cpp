@@ -219,7 +219,8 @@ TEST(Plan, CountsTheBytesThatTravel) {
   config.optimizer.zero_group = 1;
   const double learn = 4 * (4117 - 8 - 228), experts = 4 * 1440, dense = learn - experts;
   auto plan = plan_training(config, 4).ranks;
-  // Every rank owns all dense weights, and a quarter of the experts'.
+  // Every rank owns all dense weights, whose gradients it sends to the three others, and a quarter
+  // of the experts'.
   EXPECT_NEAR(plan.gradients_sent_bytes, 3 * dense + experts * 3 / 4, experts / 4);
   EXPECT_NEAR(plan.weights_sent_bytes, 3 * experts / 4, experts / 4);
   EXPECT_EQ(plan.experts_sent_bytes, 0);
