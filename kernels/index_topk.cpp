@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
@@ -54,6 +55,7 @@ class Tile {
     }
     const T* panels = p_.panels + b * blocks(p_.C, kPanelEntries) * p_.H * kPanelEntries;
     for (int64_t c = begin / kPanelEntries * kPanelEntries; c < end; c += kPanelEntries) {
+      count_flops(2 * queries * p_.I * p_.H * kPanelEntries);
       BRAID_CPU(score_panel<T>)
       (q_.data(), weight_.data(), panels + c * p_.H, scores_.data(), queries, p_.groups(), p_.H);
       for (int64_t t = 0; t < queries; ++t) {
