@@ -54,10 +54,12 @@ void Profile::begin_step() {
   depth_ = 0;
   profile_detail::flops = 0;
   since_ = Clock::now();
+  began_ = since_;
 }
 
-void Profile::end_step() {
+double Profile::end_step() {
   switch_to({});
+  return std::chrono::duration<double>(since_ - began_).count();
 }
 
 void Profile::clear() {

@@ -37,7 +37,7 @@ class Profile {
   Profile& operator=(const Profile&) = delete;
 
   void begin_step();
-  void end_step();
+  double end_step();  ///< the step's seconds, to which those of its parts add up
   void clear();  ///< forgets the steps so far
 
   struct Cell {
@@ -73,7 +73,7 @@ class Profile {
 
   std::vector<Part> parts_;
   State now_;
-  Clock::time_point since_;
+  Clock::time_point began_, since_;
   int64_t depth_ = 0;  // nodes being run, each within the one before
   // Nodes from this number on were made in this state; ascending.
   std::vector<std::pair<uint64_t, State>> marks_;

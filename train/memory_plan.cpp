@@ -25,6 +25,12 @@ struct Kept {
   }
 };
 
+// What mHC keeps of a collapse, beside the streams: projections of `rows` rows, weights of the
+// streams and two norms.
+double kept_by_collapse(double M, double rows) {
+  return rows + M + 2;
+}
+
 // `mixed`: the compute type is narrower than the wide one.
 Kept kept_by_layer(const ModelConfig& config, const LayerConfig& layer, bool mixed) {
   const auto D = static_cast<double>(config.hidden_size),
@@ -39,12 +45,16 @@ Kept kept_by_layer(const ModelConfig& config, const LayerConfig& layer, bool mix
   const double X = layer.attention == AttentionKind::kCsa   ? 2 * H
                    : layer.attention == AttentionKind::kHca ? H
                                                             : 0;
+  const double mixing =
+      config.residual == ResidualKind::kMhc ? kept_by_collapse(M, (2 + M) * M) + M + M * M : 0;
   Kept kept;
-  kept.narrow = 2 * D + L + NH + GO + K * (D + 3 * F) + F * shared;
-  kept.wide =
-      2 * ((mixed ? 3 : 1) * M * D + 2 * D) + L + 3 * NH + 2 * H + 2 * X + 2 * F * shared + 2 * E;
-  if (mixed) {
-    kept.wide += layer.compresses() ? 3 * D : D;
+  // Of both sublayers streams, input and output; queries before their norm, rotated, and their
+  // outputs.
+  kept.narrow =
+      2 * (M * D + 2 * D) + 2 * L + 3 * NH + GO + 2 * H + K * (D + 3 * F) + 3 * F * shared;
+  kept.wide = 2 * mixing + 2 * X + 2 * E;
+  if (mixed) {  // the inputs of the router and of a compressor
+    kept.wide += layer.compresses() ? 2 * D : D;
   }
   return kept;
 }
@@ -52,14 +62,16 @@ Kept kept_by_layer(const ModelConfig& config, const LayerConfig& layer, bool mix
 Kept kept_by_stream_head(const ModelConfig& config, bool mixed) {
   const auto D = static_cast<double>(config.hidden_size),
              M = static_cast<double>(config.num_streams());
-  return {.narrow = D, .wide = (mixed ? 2 : 1) * M * D + D};
+  const double collapse = config.residual == ResidualKind::kMhc ? kept_by_collapse(M, M) : 0;
+  return {.narrow = M * D + D, .wide = collapse + (mixed ? D : 0)};
 }
 
-// Beside its layer: two norms and two projections, of the embedding and of the streams.
+// Beside its layer: a norm and a projection of the embedding, and of the streams, which are kept
+// already.
 Kept kept_by_mtp(const ModelConfig& config, bool mixed) {
   const auto D = static_cast<double>(config.hidden_size),
              M = static_cast<double>(config.num_streams());
-  Kept kept = {.narrow = D + M * D, .wide = D + (mixed ? M * D : 0)};
+  Kept kept = {.narrow = 2 * D + M * D};
   kept += kept_by_layer(config, config.mtp_layer(), mixed);
   kept += kept_by_stream_head(config, mixed);
   return kept;
@@ -88,7 +100,7 @@ Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = kept_by_layer(config, config.layer(i), mixed);
     all += layer;
-    largest = layer.wide > largest.wide ? layer : largest;
+    largest = layer.narrow + layer.wide > largest.narrow + largest.wide ? layer : largest;
   }
   if (recompute_sublayers == 0) {
     return all;
@@ -96,8 +108,8 @@ Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool
   const auto sublayers = static_cast<double>(2 * config.num_hidden_layers),
              segment = std::min(static_cast<double>(recompute_sublayers), sublayers),
              streams = static_cast<double>(config.num_streams() * config.hidden_size);
-  return {.narrow = largest.narrow * segment / 2,
-          .wide = largest.wide * segment / 2 + std::ceil(sublayers / segment) * streams};
+  return {.narrow = largest.narrow * segment / 2 + std::ceil(sublayers / segment) * streams,
+          .wide = largest.wide * segment / 2};
 }
 
 double activation_bytes(const RunConfig& config, const Regime& regime, const GridPlace& grid) {

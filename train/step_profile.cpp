@@ -38,8 +38,8 @@ void StepProfile::begin_step() {
   profile_.begin_step();
 }
 
-void StepProfile::end_step(int64_t tokens, double model_flops, double seconds) {
-  profile_.end_step();
+void StepProfile::end_step(int64_t tokens, double model_flops) {
+  const double seconds = profile_.end_step();
   if (++steps_ == 0) {
     profile_.clear();
     return;

@@ -19,7 +19,7 @@ class StepProfile {
 
   void begin_step();
   /// `tokens`: targets that counted; `model_flops`: what train/flops.h counts of the step.
-  void end_step(int64_t tokens, double model_flops, double seconds);
+  void end_step(int64_t tokens, double model_flops);
 
   /// steps; threads, ranks, dtype; gemm_peak {flops_per_second, kernel}; per step: seconds, tokens,
   /// model_flops; tokens_per_second, model_flops_utilisation; peak_memory_bytes (of the process);

@@ -26,7 +26,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     const auto result = train_step();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (profile_) {
-      profile_->end_step(result.counts.targets, result.flops, seconds.count());
+      profile_->end_step(result.counts.targets, result.flops);
     }
     report(result, seconds.count());
     if (config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&

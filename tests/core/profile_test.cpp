@@ -49,10 +49,13 @@ TEST(Profile, InnerScopesAreNotTheOuterOnesTime) {
     pause(5);
     profiled("inner", [] { pause(30); });
   }
-  profile.end_step();
-  EXPECT_GE(seconds(profile, "inner", ProfilePhase::kForward), 0.030);
-  EXPECT_GE(seconds(profile, "outer", ProfilePhase::kForward), 0.005);
-  EXPECT_LT(seconds(profile, "outer", ProfilePhase::kForward), 0.025);
+  const double whole = profile.end_step();
+  const double inner = seconds(profile, "inner", ProfilePhase::kForward),
+               outer = seconds(profile, "outer", ProfilePhase::kForward),
+               other = seconds(profile, "other", ProfilePhase::kStep);
+  EXPECT_GE(inner, 0.030);
+  EXPECT_GE(outer, 0.005);
+  EXPECT_NEAR(inner + outer + other, whole, 1e-6);
 }
 
 TEST(Profile, BackwardTimeBelongsToThePartWhoseForwardMadeTheNode) {
@@ -69,7 +72,6 @@ TEST(Profile, BackwardTimeBelongsToThePartWhoseForwardMadeTheNode) {
   profile.end_step();
   for (const char* part : {"first", "second", "whole"}) {
     EXPECT_GE(seconds(profile, part, ProfilePhase::kBackward), 0.020) << part;
-    EXPECT_LT(seconds(profile, part, ProfilePhase::kBackward), 0.200) << part;
     const auto backward = static_cast<std::size_t>(ProfilePhase::kBackward);
     EXPECT_EQ(part_of(profile, part).phases[backward].flops, 1000) << part;
   }

@@ -127,7 +127,7 @@ TEST(Plan, RecomputationKeepsStreamsAndOneSegment) {
   config.model.num_hash_layers = 0;
   const double kept = plan_training(config).memory.activations_bytes;
   config.train.recompute_sublayers = 4;
-  const double after = 4 * (16 + 16), visibility = 8 * 4;
+  const double after = 4 * (16 + 8 + 6), visibility = 8 * 4;
   const double layers = kept - 16 * (visibility + after);
   EXPECT_DOUBLE_EQ(plan_training(config).memory.activations_bytes,
                    16 * (visibility + after) + layers * 2 / 8 + 16 * 4 * (4 * 16.0));
@@ -138,17 +138,17 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
   EXPECT_EQ(memory.weights_bytes, 4 * 4117 + 8 * 10 * 2);         // and one hash table
   EXPECT_EQ(memory.gradients_bytes, 4 * (4117 - 8 - 228));        // no routing bias, no indexer
   EXPECT_EQ(memory.optimizer_bytes, 4 * (4117 - 8 - 228 + 393));  // 393 elements on AdamW
-  const double layer = 4 * (2 * (16 + 24) + 2 * 6 + 4 * 8 + 2 * 4 + 6 + 2 * (8 + 15) + 15 + 2 * 4);
+  const double narrow_layer = 2 * (16 + 16) + 2 * 6 + 3 * 8 + 6 + 2 * 4 + 2 * (8 + 15) + 15;
+  const double mixing = (8 + 2 + 2) + 2 + 4, layer = 4 * (narrow_layer + 2 * mixing + 2 * 4);
   const double compressors = 4 * (2 * 8 + 2 * 4), visibility = 8 * (4 + 2 * 4),
-               after = 4 * (16 + 16);
+               after = 4 * (16 + 8 + 6);
   EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + visibility + after));
 
   auto narrow = small_run();
   narrow.train.dtype = ComputeType::kBfloat16;
-  // Wide copies that were shared, in the layers (two of which compress) and after them; what is
-  // narrow takes half.
-  const double copies = 3 * (4 * (2 * 2 * 16 + 8)) + 4 * (2 * 2 * 8) + 4 * 16;
-  const double narrow_elements = 3 * (16 + 6 + 8 + 6 + 46 + 5) + 8;
+  // Wide copies, in the layers (two of which compress) and after them; what is narrow takes half.
+  const double copies = 4 * (3 * 8 + 2 * 8) + 4 * 8;
+  const double narrow_elements = 3 * narrow_layer + (16 + 8);
   EXPECT_EQ(plan_training(narrow).memory.activations_bytes,
             memory.activations_bytes + 16 * (copies - 2 * narrow_elements));
 
