@@ -55,10 +55,12 @@ void Profile::begin_step() {
   profile_detail::flops = 0;
   since_ = Clock::now();
   began_ = since_;
+  in_step_ = true;
 }
 
 double Profile::end_step() {
   switch_to({});
+  in_step_ = false;
   return std::chrono::duration<double>(since_ - began_).count();
 }
 
@@ -81,9 +83,12 @@ std::size_t Profile::index_of(const char* part, ProfileKind kind) {
 
 void Profile::switch_to(const State& next) {
   const auto time = Clock::now();
-  auto& cell = parts_[now_.part].phases[static_cast<std::size_t>(now_.phase)];
-  cell.seconds += std::chrono::duration<double>(time - since_).count();
-  cell.flops += profile_detail::flops.exchange(0, std::memory_order_relaxed);
+  const int64_t flops = profile_detail::flops.exchange(0, std::memory_order_relaxed);
+  if (in_step_) {
+    auto& cell = parts_[now_.part].phases[static_cast<std::size_t>(now_.phase)];
+    cell.seconds += std::chrono::duration<double>(time - since_).count();
+    cell.flops += flops;
+  }
   since_ = time;
   now_ = next;
 }

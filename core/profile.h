@@ -74,6 +74,7 @@ class Profile {
   std::vector<Part> parts_;
   State now_;
   Clock::time_point began_, since_;
+  bool in_step_ = false;  // what runs between steps, validation for one, is not measured
   int64_t depth_ = 0;  // nodes being run, each within the one before
   // Nodes from this number on were made in this state; ascending.
   std::vector<std::pair<uint64_t, State>> marks_;
