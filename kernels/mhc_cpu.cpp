@@ -16,13 +16,13 @@ namespace {
 
 constexpr int64_t kBlock = 16;  // tokens; as many as Sinkhorn takes at once
 
-// Rows of fn that are multiplied at once, so that their sums stay in registers.
+// Sums that stay in registers: of kTokens tokens with kRows rows of fn, and of kTall rows with
+// kWide vectors of columns.
 #if defined(__AVX512F__)
-constexpr int kTokens = 4, kRows = 6;
+constexpr int kTokens = 4, kRows = 6, kTall = 6, kWide = 4;
 #else
-constexpr int kTokens = 2, kRows = 4;
+constexpr int kTokens = 2, kRows = 6, kTall = 4, kWide = 3;
 #endif
-constexpr int kManyRows = 24;  // as four streams have
 
 /// Rows of a block in the wide type: the rows themselves, or a copy.
 template <class E, class T>
@@ -133,37 +133,65 @@ void mix_logits(const MhcProblem<T>& p, const T* m, int64_t tokens, T* logits) {
   }
 }
 
-// sums[t] += s[t] fn in one strip of columns.
-template <int kR, class V, class T>
-void add_rows(const T* fn, const T* s, int64_t K, int64_t size, int64_t tokens, V* sums) {
-  V f[kR];
-  for (int r = 0; r < kR; ++r) {
-    f[r] = load<V>(fn + r * size);
-  }
-  for (int64_t t = 0; t < tokens; ++t) {
-    V sum = sums[t];
-    for (int r = 0; r < kR; ++r) {
-      sum += s[t * K + r] * f[r];
+// A factor whose element (i, p) is at i * row + p * column.
+template <class T>
+struct Factor {
+  const T* data;
+  int64_t row, column;
+};
+
+template <int kM, int kN, class V, class T>
+void add_tile(const Factor<T>& a, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t k) {
+  constexpr int64_t kLanes = kLanesOf<V, T>;
+  V sums[kM][kN];
+  for (int i = 0; i < kM; ++i) {
+    for (int j = 0; j < kN; ++j) {
+      sums[i][j] = load<V>(c + i * ldc + j * kLanes);
     }
-    sums[t] = sum;
+  }
+  for (int64_t p = 0; p < k; ++p) {
+    V b_p[kN];
+    for (int j = 0; j < kN; ++j) {
+      b_p[j] = load<V>(b + p * ldb + j * kLanes);
+    }
+    for (int i = 0; i < kM; ++i) {
+      const T factor = a.data[i * a.row + p * a.column];
+      for (int j = 0; j < kN; ++j) {
+        sums[i][j] += factor * b_p[j];
+      }
+    }
+  }
+  for (int i = 0; i < kM; ++i) {
+    for (int j = 0; j < kN; ++j) {
+      store(sums[i][j], c + i * ldc + j * kLanes);
+    }
   }
 }
 
-// dfn += s^T X in one strip of columns.
-template <int kR, class V, class T>
-void add_products(const T* X, const T* s, int64_t K, int64_t size, int64_t tokens, T* dfn) {
-  V sums[kR];
-  for (int r = 0; r < kR; ++r) {
-    sums[r] = load<V>(dfn + r * size);
-  }
-  for (int64_t t = 0; t < tokens; ++t) {
-    const V x = load<V>(X + t * size);
-    for (int r = 0; r < kR; ++r) {
-      sums[r] += s[t * K + r] * x;
+// C [m, n] += A B for a few rows and columns of B and C that are `ld` apart, neither packed.
+template <class T>
+void add_product(Factor<T> a, const T* b, T* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
+  const auto rows = [&]<int kN, class V>(int64_t column, std::integral_constant<int, kN>, V) {
+    int64_t i = 0;
+    for (; i + kTall <= m; i += kTall) {
+      add_tile<kTall, kN, V>(
+          {a.data + i * a.row, a.row, a.column}, b + column, ld, c + i * ld + column, ld, k);
     }
+    for (; i < m; ++i) {
+      add_tile<1, kN, V>(
+          {a.data + i * a.row, a.row, a.column}, b + column, ld, c + i * ld + column, ld, k);
+    }
+  };
+  int64_t column = 0;
+  for (; column + kWide * kLanes <= n; column += kWide * kLanes) {
+    rows(column, std::integral_constant<int, kWide>{}, Vector<T>{});
   }
-  for (int r = 0; r < kR; ++r) {
-    store(sums[r], dfn + r * size);
+  for (; column + kLanes <= n; column += kLanes) {
+    rows(column, std::integral_constant<int, 1>{}, Vector<T>{});
+  }
+  for (; column < n; ++column) {
+    rows(column, std::integral_constant<int, 1>{}, T{});
   }
 }
 
@@ -221,7 +249,7 @@ void mhc_enter_backward(const MhcProblem<T>& p,
   const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
   WideRows<E, T> wide, wide_dh;
   std::vector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M), s(kBlock * K),
-      shift(kBlock);
+      shift(kBlock), wide_dX;
   for (int64_t first = 0; first < tokens; first += kBlock) {
     const int64_t count = std::min(kBlock, tokens - first);
     const T* X_block = wide.read(X + first * size, count * size);
@@ -282,37 +310,37 @@ void mhc_enter_backward(const MhcProblem<T>& p,
       const T inverse = saved.inverse_rms[first + t];
       shift[t] = -inverse * inverse / static_cast<T>(size) * sum;
     }
-    // 3. dX = carried + pre dx + shift X + s fn and dfn += s^T X, strip by strip.
-    for (int64_t stream = 0; stream < M; ++stream) {
-      for_lanes<T>(D, [&](auto v, int64_t i) {
-        using V = decltype(v);
-        const int64_t column = stream * D + i, at = first * size + column;
-        V sums[kBlock];
-        for (int64_t t = 0; t < count; ++t) {
-          sums[t] = saved.pre[(first + t) * M + stream] * load<V>(dx.data() + t * D + i) +
-                    shift[t] * load<V>(X_block + t * size + column);
-          if (g.dcarried != nullptr) {
-            sums[t] += load<V>(g.dcarried + at + t * size);
-          }
-        }
-        int64_t row = 0;
-        const auto add = [&]<int kR>(std::integral_constant<int, kR>) {
-          const T* s_row = s.data() + row;
-          add_rows<kR>(p.fn + row * size + column, s_row, K, size, count, sums);
-          add_products<kR, V>(X_block + column, s_row, K, size, count, g.dfn + row * size + column);
-          row += kR;
-        };
-        while (row + kManyRows <= K) {
-          add(std::integral_constant<int, kManyRows>{});
-        }
-        while (row < K) {
-          add(std::integral_constant<int, 1>{});
-        }
-        for (int64_t t = 0; t < count; ++t) {
-          store(sums[t], g.dX + at + t * size);
-        }
-      });
+    // 3. dX = carried + pre dx + shift X + s fn, in the wide type until it is whole.
+    E* dX = g.dX + first * size;
+    T* sums;
+    if constexpr (std::is_same_v<E, T>) {
+      sums = dX;
+    } else {
+      wide_dX.resize(kBlock * size);
+      sums = wide_dX.data();
     }
+    for (int64_t t = 0; t < count; ++t) {
+      for (int64_t stream = 0; stream < M; ++stream) {
+        const T weight = saved.pre[(first + t) * M + stream];
+        const int64_t at = t * size + stream * D;
+        const E* carried = g.dcarried == nullptr ? nullptr : g.dcarried + first * size + at;
+        for_lanes<T>(D, [&](auto v, int64_t i) {
+          using V = decltype(v);
+          V d = weight * load<V>(dx.data() + t * D + i) + shift[t] * load<V>(X_block + at + i);
+          if (carried != nullptr) {
+            d += load<V>(carried + i);
+          }
+          store(d, sums + at + i);
+        });
+      }
+    }
+    add_product<T>({s.data(), K, 1}, p.fn, sums, size, count, size, K);
+    if constexpr (!std::is_same_v<E, T>) {
+      for_lanes<T>(count * size,
+                   [&](auto v, int64_t i) { store(load<decltype(v)>(sums + i), dX + i); });
+    }
+    // 4. dfn += s^T X.
+    add_product<T>({s.data(), 1, K}, X_block, g.dfn, size, K, size, count);
   }
 }
 
