@@ -26,7 +26,7 @@ std::map<std::pair<int64_t, int64_t>, std::vector<MuonStack>> stacks_of(const Ru
   std::map<std::pair<int64_t, int64_t>, std::vector<MuonStack>> stacks;
   for (const auto& grouped : parameter_groups(model, config)) {
     if (grouped.optimizer == OptimizerKind::kMuon) {
-      const auto sizes = matrices_of(grouped, grouped.parameter.value).sizes();
+      const auto sizes = matrices_of(grouped, grouped.parameter.value).sizes().vec();
       stacks[{sizes[1], sizes[2]}].push_back(
           {at::randn(sizes) * 0.02, at::randn(sizes), at::zeros(sizes), 1e-3, 0.1});
     }
