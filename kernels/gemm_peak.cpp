@@ -10,6 +10,7 @@
 #include <ATen/native/CPUBlas.h>
 
 #include "core/error.h"
+#include "kernels/cpu_isa.h"
 #include "kernels/gemm.h"
 
 namespace braid {
@@ -77,9 +78,12 @@ GemmPeak gemm_peak(at::ScalarType type, double seconds) {
     candidates.push_back(block_products(128, 128, 128));
   }
   candidates.push_back(own_product(type, 1024));
-  candidates.push_back(library_product(type, 1024));
-  if (type == at::kBFloat16) {
-    candidates.push_back(library_product(type, 2048));
+  // Without the instructions the library takes seconds for one product in bfloat16.
+  if (type != at::kBFloat16 || has_bf16_products()) {
+    candidates.push_back(library_product(type, 1024));
+    if (type == at::kBFloat16) {
+      candidates.push_back(library_product(type, 2048));
+    }
   }
   GemmPeak peak;
   for (const auto& candidate : candidates) {
