@@ -205,6 +205,17 @@ at::Tensor with_rows_before(const ContextRanks& ranks,
   return RowsBeforeFunction::apply(x_BSX, *ranks.group, rows_before);
 }
 
+std::vector<int64_t> rows_sent_before(int64_t share, const std::vector<int64_t>& rows_before) {
+  const auto N = static_cast<int64_t>(rows_before.size());
+  std::vector<int64_t> sent(rows_before.size(), 0);
+  for (int64_t from = 0; from < N; ++from) {
+    for (int64_t to = from + 1; to < N; ++to) {
+      sent[static_cast<std::size_t>(from)] += stretch(from, to, share, rows_before).count;
+    }
+  }
+  return sent;
+}
+
 at::Tensor rows_of_all(const ContextRanks& ranks,
                        const at::Tensor& own,
                        const std::vector<int64_t>& rows) {

@@ -29,6 +29,10 @@ at::Tensor with_rows_before(const ContextRanks& ranks,
                             const at::Tensor& x_BSX,
                             const std::vector<int64_t>& rows_before);
 
+/// How many rows of one sequence with_rows_before() takes from each rank to those on its right, in
+/// the forward pass, where a rank has `share` of them. Backward it sends rows_before[rank] back.
+std::vector<int64_t> rows_sent_before(int64_t share, const std::vector<int64_t>& rows_before);
+
 /// The rows of all ranks, rows[r] of rank r, in their order: [sum of rows, X] of own rows
 /// [rows[rank], X].
 at::Tensor rows_of_all(const ContextRanks& ranks,

@@ -6,7 +6,7 @@
 #   scripts/mpirun.sh --hostfile hosts -n 16 braid train run.yaml       several machines
 #
 # All arguments are mpirun's. Threads per rank: train.threads, or by default the machine's cores
-# divided among its ranks. Ends with braid's exit status: 130 or 143 when it was stopped.
+# divided among its ranks. Ends with braid's exit status: 130 when it was stopped.
 set -uo pipefail
 
 if (($# == 0)) || [[ $1 == --help ]]; then

@@ -14,6 +14,7 @@ has the same in small.
 import argparse
 import collections
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -45,6 +46,15 @@ def metrics(run):
 
 def newest(run):
     return sorted(run.glob("checkpoints/step-????????"))[-1]
+
+
+def saves_since(run, moment):
+    """Whether a checkpoint is being written; what an earlier kill left half written does not count."""
+    for path in run.glob("checkpoints/*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime > moment:
+                return True
+    return False
 
 
 class Abuse:
@@ -85,6 +95,16 @@ class Abuse:
         os.kill(int(self.draw.choice(children)), signal.SIGKILL)
         return True
 
+    def wait_a_while(self, process, saves, whole):
+        """Until any moment of start-up and the first half of the steps; or, one time in three, of a save."""
+        end = time.monotonic() + self.draw.uniform(0, whole / 2)
+        if self.draw.random() < 1 / 3:
+            while process.poll() is None and not saves():
+                time.sleep(0.001)
+            end = time.monotonic() + self.draw.uniform(0, 0.03)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, end - time.monotonic()))
+
     def check(self, good, message):
         if not good:
             sys.exit(f"FAILED: {message} (left in {self.folder})")
@@ -103,17 +123,14 @@ class Abuse:
             complete = int(newest(run).name[5:]) if any(run.glob("checkpoints/step-????????/COMPLETE")) else 0
             process = subprocess.Popen(
                 self.launch(config), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            saves = functools.partial(saves_since, run, time.time())
             died = None
             if killed < self.arguments.kills:
-                start_up = 0.25 if self.arguments.ranks == 1 else 0.5
-                wait = self.draw.uniform(0, 3 * whole / self.arguments.kills) + start_up
-                try:
-                    process.wait(wait)
-                except subprocess.TimeoutExpired:
-                    if self.kill_one(process):
-                        died = time.monotonic()
-                        killed += 1
-                        in_save += any(run.glob("checkpoints/*.tmp"))
+                self.wait_a_while(process, saves, whole)
+                if process.poll() is None and self.kill_one(process):
+                    died = time.monotonic()
+                    killed += 1
+                    in_save += saves()
             output = process.communicate()[0].decode(errors="replace")
             if died:
                 slowest = max(slowest, time.monotonic() - died)

@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 
@@ -41,6 +42,7 @@ void keep_freed_memory() {
 int main(int argc, char** argv) {
   restart_with_short_spinning(argv);
   keep_freed_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
   app.require_subcommand(0,

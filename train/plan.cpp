@@ -199,7 +199,8 @@ nlohmann::ordered_json report(const Plan& plan) {
         {"dense_matrices_orthogonalised", ranks.matrices},
         {"gradients_sent_bytes", ranks.gradients_sent_bytes},
         {"weights_sent_bytes", ranks.weights_sent_bytes},
-        {"expert_exchange_sent_bytes", ranks.experts_sent_bytes}};
+        {"expert_exchange_sent_bytes", ranks.experts_sent_bytes},
+        {"context_exchange_sent_bytes", ranks.context_sent_bytes}};
   }
   const auto& memory = plan.memory;
   auto& bytes = result[several ? "memory of the fullest rank, estimated" : "memory, estimated"];

@@ -23,6 +23,7 @@ struct RanksPlan {
   double gradients_sent_bytes = 0;     ///< per step
   double weights_sent_bytes = 0;       ///< per step
   double experts_sent_bytes = 0;       ///< per step: tokens to experts and back, and gradients
+  double context_sent_bytes = 0;       ///< per step: keys and entries of divided sequences
 };
 
 /// What one rank holds of the groups: its share of the experts.
@@ -34,6 +35,8 @@ std::vector<GroupedParameter> groups_of_rank(std::vector<GroupedParameter> group
 /// owns the sum once to every other owner group; of weights each rank's share to the others of its
 /// owner group; of the exchange, for each token and choice whose expert another rank has, a row and
 /// a weight there and a row back, and their gradients; with recomputation the forward pass twice.
+/// Of divided sequences, each of one document: raw keys and compressor rows that those on the right
+/// see, entries to all, and their gradients; of the balance loss the experts' visits.
 RanksPlan planned_ranks(const RunConfig& config,
                         const std::vector<GroupedParameter>& groups,
                         const Regime& regime,

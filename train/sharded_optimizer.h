@@ -54,6 +54,8 @@ class ShardedOptimizer {
   Optimizer& local() { return optimizer_; }
   const std::vector<GroupedParameter>& parameters() const { return optimizer_.parameters(); }
   const Sharding& sharding() const { return sharding_; }
+  /// Bytes of gradients and weights that this rank has handed to others.
+  int64_t bytes_sent() const { return dense_sync_->bytes_sent() + experts_sync_->bytes_sent(); }
 
  private:
   ProcessGrid& grid_;

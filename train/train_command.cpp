@@ -3,6 +3,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <sstream>
 
 #include <c10/util/Exception.h>
 
@@ -26,6 +27,27 @@ ResumeFrom resume_from(const std::string& argument) {
           argument,
           ": no such folder; expected auto, none, or the folder of a checkpoint");
   return {ResumeFrom::Kind::kPath, argument};
+}
+
+// Ranks that would do different things are found before their messages stop fitting.
+void require_same_config(const RunConfig& config, Communicator& ranks) {
+  const auto texts = ranks.all_gather(dump_config(config), "configurations");
+  for (std::size_t r = 1; r < texts.size(); ++r) {
+    std::istringstream first(texts[0]), other(texts[r]);
+    std::string want, got;
+    while (want == got && std::getline(first, want)) {
+      got.clear();
+      std::getline(other, got);
+    }
+    require(texts[r] == texts[0],
+            "rank ",
+            r,
+            " was started with other settings than rank 0: '",
+            got,
+            "' instead of '",
+            want,
+            "'; give all ranks the same files and --set");
+  }
 }
 
 // An error on one rank ends all, after its message.
@@ -116,9 +138,9 @@ Command train_command(CLI::App& app) {
     const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
     const auto train = [&] {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
-      Trainer trainer(run_config,
-                      resume_from(arguments->resume),
-                      world ? with_nccl(world->communicator()) : alone());
+      auto ranks = world ? with_nccl(world->communicator()) : alone();
+      require_same_config(run_config, *ranks);
+      Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
       const bool speaks = launched_as().rank == 0;
       if (trainer.step() >= run_config.train.max_steps) {
         if (speaks) {

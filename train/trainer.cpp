@@ -58,6 +58,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
 // One optimiser step, start to end.
 Trainer::StepResult Trainer::train_step() {
   StepResult result;
+  const auto sent_before = sent_bytes();
   const auto regime = regime_at(config_, optimizer_->local().steps().all);
   freeze_all_but(regime.part);
 
@@ -87,6 +88,10 @@ Trainer::StepResult Trainer::train_step() {
   }
   ++step_;
   tokens_ += result.counts.targets;
+  result.sent_bytes = sent_bytes();
+  for (auto& [what, bytes] : result.sent_bytes) {
+    bytes -= sent_before.at(what);
+  }
   return result;
 }
 
@@ -202,6 +207,16 @@ Losses Trainer::sum_over_ranks(const std::vector<Losses>& micro_batches) const {
     }
   }
   return sum;
+}
+
+// Since the start; nothing when there is no other rank.
+std::map<std::string, int64_t> Trainer::sent_bytes() const {
+  if (grid_.place.ranks == 1) {
+    return {};
+  }
+  return {{"sent_bytes.context", grid_.context->bytes_sent()},
+          {"sent_bytes.experts", grid_.experts->bytes_sent()},
+          {"sent_bytes.updates", optimizer_->bytes_sent()}};
 }
 
 bool Trainer::any_rank(bool here, const char* what) const {

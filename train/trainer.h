@@ -72,6 +72,7 @@ class Trainer {
     std::array<int64_t, 2> shape{};                  // sequences at once, and their length
     double flops = 0;                                // of the model, as train/flops.h counts
     int64_t activation_bytes = 0, update_bytes = 0;  // at most, beside what was there before
+    std::map<std::string, int64_t> sent_bytes;       // by this rank, by what; of several ranks
   };
   StepResult train_step();
   std::vector<Batch> next_batches(const Regime& regime);
@@ -79,6 +80,7 @@ class Trainer {
   void forward_backward(const std::vector<Batch>& batches, const Regime&, StepResult& result);
   Losses sum_over_ranks(const std::vector<Losses>& micro_batches) const;
   void measure_gradients(StepResult& result);
+  std::map<std::string, int64_t> sent_bytes() const;
   bool any_rank(bool here, const char* what) const;
   void compare_weights() const;
   void update_routing_biases(const std::vector<at::Tensor>& load_E);

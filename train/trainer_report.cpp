@@ -156,6 +156,9 @@ void Trainer::report(const StepResult& result, double seconds) {
   for (const auto& [part, norm] : result.part_norms) {
     values.emplace_back("gradient_norm." + std::string(part), norm);
   }
+  for (const auto& [what, bytes] : result.sent_bytes) {
+    values.emplace_back(what, static_cast<double>(bytes));
+  }
   if (!result.not_finite.empty()) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(skipped_ + 1));

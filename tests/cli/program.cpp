@@ -36,8 +36,6 @@ int occurrences(const std::string& text, const std::string& part) {
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
   if (largest_file > 0) {
-    // Ignored, writes that are too long fail with an error as they do on a full disk.
-    signal(SIGXFSZ, SIG_IGN);
     const rlimit limit = {largest_file, largest_file};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
@@ -63,16 +61,22 @@ Program::Program(const std::filesystem::path& folder,
                  const Options& options)
     : out_(folder / "standard-output"), err_(folder / "standard-error") {
   std::vector<std::string> words = {"braid"};
-  if (options.ranks > 0) {
-    words = {"mpirun",
-             "-n",
-             std::to_string(options.ranks),
-             "--oversubscribe",
-             "--bind-to",
-             "none",
-             BRAID_PROGRAM};
+  const auto add_ranks = [&](int ranks) {
+    words.insert(words.end(), {"-n", std::to_string(ranks), BRAID_PROGRAM});
+    words.insert(words.end(), arguments.begin(), arguments.end());
+  };
+  const auto& more = options.more_of_last_rank;
+  if (options.ranks == 0) {
+    words.insert(words.end(), arguments.begin(), arguments.end());
+  } else {
+    words = {"mpirun", "--oversubscribe", "--bind-to", "none"};
+    add_ranks(more.empty() ? options.ranks : options.ranks - 1);
   }
-  words.insert(words.end(), arguments.begin(), arguments.end());
+  if (!more.empty()) {
+    words.emplace_back(":");
+    add_ranks(1);
+    words.insert(words.end(), more.begin(), more.end());
+  }
   std::vector<std::string> environment = {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
   if (options.ranks > 0) {
     environment.insert(environment.end(),
@@ -89,8 +93,13 @@ Program::Program(const std::filesystem::path& folder,
   if (process_ == 0) {
     become(argv.data(),
            envp.data(),
-           options.ranks > 0 ? BRAID_MPIRUN : BRAID_PROGRAM,
-           folder.c_str(), out, err, options.largest_file);
+           options.by_script   ? BRAID_SCRIPTS "/mpirun.sh"
+           : options.ranks > 0 ? BRAID_MPIRUN
+                               : BRAID_PROGRAM,
+           folder.c_str(),
+           out,
+           err,
+           options.largest_file);
   }
   close(out);
   close(err);
@@ -122,22 +131,29 @@ void Program::send(int signal) const {
 }
 
 void Program::send_to_rank(int rank, int signal) const {
+  kill(process_of_rank(rank), signal);
+}
+
+void Program::limit_files_of_rank(int rank, uint64_t largest_file) const {
+  const rlimit limit = {largest_file, largest_file};
+  EXPECT_EQ(prlimit(process_of_rank(rank), RLIMIT_FSIZE, &limit, nullptr), 0);
+}
+
+pid_t Program::process_of_rank(int rank) const {
   // mpirun's children tell their rank in their environment.
   const auto wanted = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
-  const auto children =
-      read_file("/proc/" + std::to_string(process_) + "/task/" + std::to_string(process_) +
-                "/children");
+  const auto children = read_file("/proc/" + std::to_string(process_) + "/task/" +
+                                  std::to_string(process_) + "/children");
   std::istringstream pids(children);
   for (pid_t pid = 0; pids >> pid;) {
     std::istringstream variables(read_file("/proc/" + std::to_string(pid) + "/environ"));
     for (std::string variable; std::getline(variables, variable, '\0');) {
       if (variable == wanted) {
-        kill(pid, signal);
-        return;
+        return pid;
       }
     }
   }
-  ADD_FAILURE() << "there is no rank " << rank << " among " << children;
+  fail("there is no rank ", rank, " among ", children);
 }
 
 Outcome Program::finish() {

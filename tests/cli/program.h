@@ -20,7 +20,9 @@ class Program {
   struct Options {
     /// No file may grow beyond this, as on a disk that is full; 0 = no limit.
     uint64_t largest_file = 0;
-    int ranks = 0;  ///< as many processes under mpirun; 0 = one without it
+    int ranks = 0;           ///< as many processes under mpirun; 0 = one without it
+    bool by_script = false;  ///< through scripts/mpirun.sh
+    std::vector<std::string> more_of_last_rank = {};  ///< arguments that the last rank alone has
   };
   Program(const std::filesystem::path& folder,
           const std::vector<std::string>& arguments,
@@ -34,12 +36,15 @@ class Program {
   /// ends, or a minute passes, before that.
   void wait_for(const std::string& part, int times = 1) const;
   void send(int signal) const;
-  /// To one of the ranks.
   void send_to_rank(int rank, int signal) const;
+  /// From now on no file of that rank may grow beyond this.
+  void limit_files_of_rank(int rank, uint64_t largest_file) const;
   /// Waits for the end.
   Outcome finish();
 
  private:
+  pid_t process_of_rank(int rank) const;
+
   std::filesystem::path out_, err_;
   pid_t process_ = -1;
 };

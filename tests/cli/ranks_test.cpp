@@ -167,6 +167,56 @@ TEST_F(Ranks, OneKilledRankEndsAllAndTheRunContinues) {
   expect_same_numbers("run", "whole", 0);
 }
 
+/// Status, and whose message stands first on standard error.
+void expect_failure_of_rank_1(const testing::Outcome& outcome, const Strings& parts) {
+  EXPECT_NE(outcome.status, 0);
+  EXPECT_TRUE(outcome.err.starts_with("braid: rank 1: ")) << outcome.err;
+  EXPECT_EQ(outcome.err.find("braid: rank 0: "), std::string::npos) << outcome.err;
+  testing::expect_mentions(outcome.err, parts);
+}
+
+TEST_F(Ranks, AnErrorOfOneRankEndsAllAfterItsMessage) {
+  // One that cannot begin.
+  expect_failure_of_rank_1(
+      braid(command("run"), {.ranks = 2, .more_of_last_rank = {"--resume", "nowhere"}}),
+      {"--resume nowhere: no such folder"});
+  // One that cannot write its shard any more.
+  testing::Program program(
+      folder_, command("run", {"checkpoint.every_steps=3", "train.max_steps=10000"}), {.ranks = 2});
+  program.wait_for("| saved ");
+  program.limit_files_of_rank(1, 1000);
+  const auto start = std::chrono::steady_clock::now();
+  expect_failure_of_rank_1(program.finish(),
+                           {"cannot save the checkpoint", "shard-00001-of-00002", "too large"});
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  const auto earlier = newest_complete_checkpoint(config("run").run_dir() / "checkpoints");
+  ASSERT_TRUE(earlier);
+  EXPECT_EQ(braid({"inspect", earlier->string(), "--verify"}).status, 0);
+}
+
+TEST_F(Ranks, ACrashOfOneRankEndsAll) {
+  for (const int signal : {SIGSEGV, SIGABRT}) {
+    testing::Program program(folder_, command("run", {"train.max_steps=10000"}), {.ranks = 2});
+    program.wait_for("memory at");
+    program.send_to_rank(1, signal);
+    const auto start = std::chrono::steady_clock::now();
+    const auto outcome = program.finish();
+    EXPECT_NE(outcome.status, 0);
+    testing::expect_mentions(outcome.err, {"process rank 1", text("signal ", signal)});
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  }
+}
+
+TEST_F(Ranks, OtherSettingsOnOneRankAreRefused) {
+  const auto outcome =
+      braid(command("run"), {.ranks = 2, .more_of_last_rank = {"--set", "train.max_steps=51"}});
+  EXPECT_NE(outcome.status, 0);
+  testing::expect_mentions(outcome.err,
+                           {"braid: rank 0: rank 1 was started with other settings than rank 0: ",
+                            "max_steps: 51",
+                            "max_steps: 50"});
+}
+
 TEST_F(Ranks, AStuckRankIsNamedAndEndsTheRun) {
   testing::Program program(
       folder_,
@@ -196,6 +246,63 @@ TEST_F(Ranks, SigUsr1ToMpirunSavesAndStops) {
   testing::expect_mentions(outcome.out, {"| saved ", "the same command continues"});
   train_on(2, "run");
   expect_same_numbers("run", "whole", 0);
+}
+
+TEST_F(Ranks, CtrlCToTheScriptSavesAndStops) {
+  train_on(0, "whole");
+  for (const int signal : {SIGINT, SIGTERM}) {
+    testing::Program program(folder_, command("run"), {.ranks = 2, .by_script = true});
+    program.wait_for("memory at");
+    program.send(signal);
+    const auto outcome = program.finish();
+    EXPECT_EQ(outcome.status, 130) << outcome.err;
+    testing::expect_mentions(outcome.err, {"each rank finishes its step and saves"});
+    testing::expect_mentions(outcome.out, {"| saved ", "the same command continues"});
+  }
+  train_on(2, "run");
+  expect_same_numbers("run", "whole", 0);
+}
+
+// Each sequence is a piece of one document, as the plan assumes.
+TEST_F(Ranks, SendTheBytesThatThePlanSays) {
+  std::string long_document;
+  for (int i = 0; i < 2000; ++i) {
+    long_document += text(i, " and ");
+  }
+  write("long.txt", long_document);
+  const std::vector<std::pair<int, Strings>> grids = {
+      {2, {"parallel.context=2"}},
+      {2, {"parallel.context=2", "loss.indexer_mode=sparse", "train.recompute_sublayers=2"}},
+      {2, {"parallel.expert=2"}}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    const auto& [ranks, more] = grids[i];
+    auto settings = more;
+    settings.insert(settings.end(),
+                    {"data.train=[long.txt]",
+                     "data.validation_fraction=0",
+                     "data.seq_len=64",
+                     "loss.balance_weight=0.01",
+                     "train.max_steps=2"});
+    const auto name = text("grid-", i);
+    train_on(ranks, name, settings);
+    auto plan_words = command(name, settings);
+    plan_words[0] = "plan";
+    plan_words.insert(plan_words.end(), {"--ranks", std::to_string(ranks), "--json"});
+    const auto planned = braid(plan_words);
+    ASSERT_EQ(planned.status, 0) << planned.err;
+    const auto plan = nlohmann::json::parse(planned.out).at("of a step, on the busiest rank");
+    std::ifstream file(config(name).run_dir() / "metrics.jsonl");
+    std::string first_step;
+    std::getline(file, first_step);
+    const auto metrics = nlohmann::json::parse(first_step);
+    EXPECT_EQ(metrics.at("sent_bytes.context"), plan.at("context_exchange_sent_bytes")) << name;
+    const double updates =
+        plan.at("gradients_sent_bytes").get<double>() + plan.at("weights_sent_bytes").get<double>();
+    EXPECT_NEAR(metrics.at("sent_bytes.updates").get<double>(), updates, 0.1 * updates) << name;
+    // Routing is even only nearly.
+    const double experts = plan.at("expert_exchange_sent_bytes");
+    EXPECT_NEAR(metrics.at("sent_bytes.experts").get<double>(), experts, 0.3 * experts) << name;
+  }
 }
 
 // Said once, whoever finds it.

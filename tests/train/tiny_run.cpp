@@ -101,6 +101,9 @@ std::vector<nlohmann::json> metrics_but_timings(const RunConfig& config) {
     records.push_back(nlohmann::json::parse(line));
     records.back().erase("tokens_per_second");
     records.back().erase("step_seconds");
+    for (const auto* what : {"context", "experts", "updates"}) {
+      records.back().erase(std::string("sent_bytes.") + what);
+    }
   }
   return records;
 }

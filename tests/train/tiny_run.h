@@ -35,7 +35,7 @@ Trained train(const RunConfig& config,
               int64_t steps = std::numeric_limits<int64_t>::max(),
               const ResumeFrom& from = {});
 
-/// metrics.jsonl without the two timings of a step, the only numbers that may differ.
+/// metrics.jsonl without a step's timings and the bytes that ranks send, which may differ.
 std::vector<nlohmann::json> metrics_but_timings(const RunConfig& config);
 /// The metrics of one step.
 nlohmann::json metrics_of_step(const RunConfig& config, int64_t step);
