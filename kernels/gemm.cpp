@@ -1,6 +1,8 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <atomic>
+#include <limits>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -19,6 +21,8 @@ namespace {
 constexpr int64_t kDepthUnits = 256;       // of a block: a panel's share stays in the L1 cache
 constexpr int64_t kPackedUnits = 1 << 20;  // of all right operands packed at once: 4 MB
 constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
+constexpr int64_t kTileRows = 6;
+constexpr int64_t kRowsAtOnce = 32;  // that are packed for all panels: in the L1 cache
 
 bool has_plain_rows(const at::Tensor& t) {
   return t.stride(1) == 1 || t.size(1) == 1;
@@ -100,16 +104,18 @@ class Products {
     used_ = 0;
   }
 
-  // Calls f(share, index) for `counts` indices of each share, on all threads.
+  // Calls f(share, index) for `counts` indices of each share, on all threads: each takes the next
+  // one when it is done with its last, since one that is interrupted would keep all waiting.
   template <class F>
   void for_each(const std::vector<int64_t>& counts, const F& f) const {
     std::vector<int64_t> first(counts.size() + 1, 0);
     for (std::size_t i = 0; i < counts.size(); ++i) {
       first[i + 1] = first[i] + counts[i];
     }
-    at::parallel_for(0, first.back(), 1, [&](int64_t begin, int64_t end) {
-      auto share = std::upper_bound(first.begin(), first.end(), begin) - first.begin() - 1;
-      for (int64_t i = begin; i < end; ++i) {
+    std::atomic<int64_t> next = 0;
+    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+      std::size_t share = 0;
+      for (int64_t i = next++; i < first.back(); i = next++) {
         while (i >= first[share + 1]) {
           ++share;
         }
@@ -121,14 +127,43 @@ class Products {
   void pack() const {
     std::vector<int64_t> counts;
     for (const auto& share : shares_) {
-      counts.push_back(panels(*share.product));
+      const bool by_columns = share.product->b.by_columns;
+      counts.push_back(by_columns ? panels(*share.product) : blocks(share.depth, kRowsAtOnce));
     }
-    for_each(counts, [&](const Share& share, int64_t panel) {
-      const int64_t column = panel * kernels_.width;
-      const int64_t columns = std::min(kernels_.width, share.product->n - column);
-      auto* to = share.packed + panel * kernels_.width * units(share.depth);
-      kernels_.pack_b(share.product->b, share.k, column, share.depth, columns, to);
+    // Along what has no gaps: a panel's columns, or rows through all panels.
+    for_each(counts, [&](const Share& share, int64_t i) {
+      if (share.product->b.by_columns) {
+        pack_panel(share, i, 0, share.depth);
+        return;
+      }
+      const int64_t row = i * kRowsAtOnce, rows = std::min(kRowsAtOnce, share.depth - row);
+      for (int64_t panel = 0; panel < panels(*share.product); ++panel) {
+        pack_panel(share, panel, row, rows);
+      }
     });
+  }
+
+  void pack_panel(const Share& share, int64_t panel, int64_t row, int64_t rows) const {
+    const int64_t column = panel * kernels_.width;
+    const int64_t columns = std::min(kernels_.width, share.product->n - column);
+    auto* to = share.packed + kernels_.width * (panel * units(share.depth) + row / kernels_.pair);
+    kernels_.pack_b(share.product->b, share.k + row, column, rows, columns, to);
+  }
+
+  // Of a block: as many as make the busiest thread's work the least, where fetching the panels
+  // costs each block as much as so many more rows.
+  static int64_t block_rows(int64_t all_rows) {
+    constexpr int64_t kFetching = 8;
+    const int64_t threads = at::get_num_threads();
+    int64_t best = kLeastRows, least = std::numeric_limits<int64_t>::max();
+    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kTileRows) {
+      const int64_t busiest = blocks(blocks(all_rows, rows), threads) * (rows + kFetching);
+      if (busiest < least) {
+        least = busiest;
+        best = rows;
+      }
+    }
+    return best;
   }
 
   void multiply() const {
@@ -139,8 +174,7 @@ class Products {
       all_rows += share.product->m;
       most_panels = std::max(most_panels, panels(*share.product));
     }
-    const int64_t rows =
-        std::clamp(blocks(all_rows, 4 * threads * kLeastRows) * kLeastRows, kLeastRows, kMostRows);
+    const int64_t rows = block_rows(all_rows);
     const int64_t row_blocks = blocks(all_rows, rows);
     const int64_t wide = blocks(most_panels, blocks(2 * threads, row_blocks));  // panels a block
     std::vector<int64_t> counts;

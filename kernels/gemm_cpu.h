@@ -20,9 +20,14 @@ struct GemmOperand {
 struct GemmKernels {
   int64_t width;  ///< columns of a panel
   int64_t pair;   ///< elements of a unit: 1 or 2
-  /// Rows [row, row + rows), columns [k, k + depth) of A, to [rows][units].
-  void (*pack_a)(
-      const GemmOperand& a, int64_t row, int64_t k, int64_t rows, int64_t depth, uint32_t* to);
+  /// Rows [row, row + rows), columns [k, k + depth) of A, to rows that are lda units apart.
+  void (*pack_a)(const GemmOperand& a,
+                 int64_t row,
+                 int64_t k,
+                 int64_t rows,
+                 int64_t depth,
+                 uint32_t* to,
+                 int64_t lda);
   /// Rows [k, k + depth), columns [column, column + columns) of B to one panel.
   void (*pack_b)(const GemmOperand& b,
                  int64_t k,

@@ -6,6 +6,7 @@
 //   Format::multiply_add(sum, a, b)
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "kernels/gemm_cpu.h"
 
@@ -185,8 +186,13 @@ void with_lines(const GemmOperand& from, const F& f) {
 }
 
 template <int64_t kPair>
-void pack_a(
-    const GemmOperand& a, int64_t row, int64_t k, int64_t rows, int64_t depth, uint32_t* to) {
+void pack_a(const GemmOperand& a,
+            int64_t row,
+            int64_t k,
+            int64_t rows,
+            int64_t depth,
+            uint32_t* to,
+            int64_t lda) {
   const int64_t units = (depth + kPair - 1) / kPair;
   with_lines(a, [&](auto lines) {
     if (a.by_columns) {
@@ -194,7 +200,7 @@ void pack_a(
       pack_turned([&](int64_t unit,
                       int64_t i) { return lines.template across<kPair>(unit, i, depth, rows - i); },
                   to,
-                  units,
+                  lda,
                   units,
                   rows);
     } else {
@@ -202,7 +208,7 @@ void pack_a(
       pack_as_is(
           [&](int64_t r, int64_t unit) { return lines.template along<kPair>(r, unit, depth); },
           to,
-          units,
+          lda,
           rows,
           units);
     }
@@ -239,6 +245,21 @@ void pack_b(
   });
 }
 
+// f(0), f(1), ... as constants.  A compiler keeps an array in registers only where no index varies.
+template <class F, int... kIndex>
+[[gnu::always_inline]] inline void for_indices(std::integer_sequence<int, kIndex...>, const F& f) {
+  (f(std::integral_constant<int, kIndex>{}), ...);
+}
+
+template <int kRows, int kAcross, class F>
+[[gnu::always_inline]] inline void for_each_sum(const F& f) {
+  for_indices(
+      std::make_integer_sequence<int, kRows * kAcross>{},
+      [&](auto i) __attribute__((always_inline)) {
+        f(std::integral_constant<int, i / kAcross>{}, std::integral_constant<int, i % kAcross>{});
+      });
+}
+
 template <class Format, int kRows, int kAcross>
 void tile(const uint32_t* a,
           int64_t lda,
@@ -248,32 +269,37 @@ void tile(const uint32_t* a,
           int64_t columns,
           int64_t units,
           bool accumulate) {
-  Floats sum[kRows][kAcross] = {};
-  for (int64_t unit = 0; unit < units; ++unit) {
-    Floats b[kAcross];
-    for (int v = 0; v < kAcross; ++v) {
-      b[v] = loaded<Floats>(panel + unit * kWidth + v * kLanes);
-    }
-    for (int row = 0; row < kRows; ++row) {
-      uint32_t value;
-      std::memcpy(&value, a + row * lda + unit, sizeof value);
-      const auto same = (Floats)(Units{} + value);
-      for (int v = 0; v < kAcross; ++v) {
-        sum[row][v] = Format::multiply_add(sum[row][v], same, b[v]);
+  Floats sum[kRows][kAcross];
+  for_each_sum<kRows, kAcross>([&](auto row, auto v)
+                                   __attribute__((always_inline)) { sum[row][v] = Floats{}; });
+  for (int64_t unit = 0; unit < units; ++unit, panel += kWidth) {
+    Floats b[kAcross], same{};
+    for_each_sum<1, kAcross>([&](auto, auto v) __attribute__((always_inline)) {
+      b[v] = loaded<Floats>(panel + v * kLanes);
+    });
+    for_each_sum<kRows, kAcross>([&](auto row, auto v) __attribute__((always_inline)) {
+      if constexpr (v == 0) {
+        uint32_t value;
+        std::memcpy(&value, a + row * lda + unit, sizeof value);
+        same = (Floats)(Units{} + value);
       }
-    }
+      sum[row][v] = Format::multiply_add(sum[row][v], same, b[v]);
+    });
   }
+  if (columns == kAcross * kLanes) {
+    for_each_sum<kRows, kAcross>([&](auto row, auto v) __attribute__((always_inline)) {
+      float* out = c + row * ldc + v * kLanes;
+      stored(accumulate ? loaded<Floats>(out) + sum[row][v] : sum[row][v], out);
+    });
+    return;
+  }
+  float sums[kRows][kAcross * kLanes];
+  for_each_sum<kRows, kAcross>([&](auto row, auto v) __attribute__((always_inline)) {
+    stored(sum[row][v], sums[row] + v * kLanes);
+  });
   for (int row = 0; row < kRows; ++row, c += ldc) {
-    for (int v = 0; v < kAcross; ++v) {
-      float* out = c + v * kLanes;
-      const int64_t count = columns - v * kLanes;
-      if (count >= kLanes) {
-        stored(accumulate ? loaded<Floats>(out) + sum[row][v] : sum[row][v], out);
-      } else {
-        for (int64_t lane = 0; lane < count; ++lane) {
-          out[lane] = accumulate ? out[lane] + sum[row][v][lane] : sum[row][v][lane];
-        }
-      }
+    for (int64_t i = 0; i < columns; ++i) {
+      c[i] = accumulate ? c[i] + sums[row][i] : sums[row][i];
     }
   }
 }

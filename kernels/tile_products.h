@@ -28,11 +28,12 @@ inline const uint32_t* packed_rows(const GemmKernels& kernels,
     lda = a.stride / kernels.pair;
     return static_cast<const uint32_t*>(a.data) + row * lda + k / kernels.pair;
   }
-  lda = blocks(depth, kernels.pair);
+  constexpr int64_t kGap = 16;  // units: lines of neighbouring rows share no set of the cache
+  lda = blocks(depth, kernels.pair) + kGap;
   if (static_cast<int64_t>(scratch.size()) < rows * lda) {
     scratch.resize(rows * lda);
   }
-  kernels.pack_a(a, row, k, rows, depth, scratch.data());
+  kernels.pack_a(a, row, k, rows, depth, scratch.data(), lda);
   return scratch.data();
 }
 

@@ -102,9 +102,10 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
                          exact(b.narrow(0, kK, depth).narrow(1, kColumn, columns)));
 
               const int64_t units = (depth + kernels.pair - 1) / kernels.pair;
-              std::vector<uint32_t> packed_a(rows * units), panel(units * kernels.width);
+              const int64_t lda = units + 3;
+              std::vector<uint32_t> packed_a(rows * lda), panel(units * kernels.width);
               kernels.pack_a(
-                  operand(a, a_by_columns, rounded), kRow, kK, rows, depth, packed_a.data());
+                  operand(a, a_by_columns, rounded), kRow, kK, rows, depth, packed_a.data(), lda);
               for (int64_t column = 0; column < columns; column += kernels.width) {
                 const int64_t count = std::min(kernels.width, columns - column);
                 kernels.pack_b(operand(b, b_by_columns, rounded),
@@ -114,7 +115,7 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
                                count,
                                panel.data());
                 kernels.multiply(packed_a.data(),
-                                 units,
+                                 lda,
                                  panel.data(),
                                  c.data_ptr<float>() + column,
                                  columns + 2,
