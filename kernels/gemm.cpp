@@ -1,7 +1,6 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 
 #include <ATen/ATen.h>
@@ -12,6 +11,7 @@
 #include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/bf16_rows.h"
+#include "kernels/each.h"
 #include "kernels/gemm_cpu.h"
 #include "kernels/tile_products.h"
 
@@ -104,23 +104,16 @@ class Products {
     used_ = 0;
   }
 
-  // Calls f(share, index) for `counts` indices of each share, on all threads: each takes the next
-  // one when it is done with its last, since one that is interrupted would keep all waiting.
+  // Calls f(share, index) for `counts` indices of each share, on all threads.
   template <class F>
   void for_each(const std::vector<int64_t>& counts, const F& f) const {
     std::vector<int64_t> first(counts.size() + 1, 0);
     for (std::size_t i = 0; i < counts.size(); ++i) {
       first[i + 1] = first[i] + counts[i];
     }
-    std::atomic<int64_t> next = 0;
-    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-      std::size_t share = 0;
-      for (int64_t i = next++; i < first.back(); i = next++) {
-        while (i >= first[share + 1]) {
-          ++share;
-        }
-        f(shares_[share], i - first[share]);
-      }
+    for_each_of(first.back(), [&](int64_t i) {
+      const auto share = std::upper_bound(first.begin(), first.end(), i) - first.begin() - 1;
+      f(shares_[share], i - first[share]);
     });
   }
 

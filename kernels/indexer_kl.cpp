@@ -14,7 +14,7 @@
 #include "kernels/indexer_kl_cpu.h"
 #include "kernels/precision.h"
 #include "kernels/running_selection.h"
-#include "kernels/small_product.h"
+#include "kernels/tile_products.h"
 
 namespace braid {
 namespace {
@@ -82,18 +82,16 @@ class Tile {
   explicit Tile(const Problem<T>& problem)
       : p_(problem),
         Q_(p_.Q()),
-        q_t_(p_.H * p_.N * Q_),
+        q_(p_.N * Q_ * p_.H),
         index_q_(p_.I * Q_ * p_.h),
-        index_q_t_(p_.I * Q_ * p_.h),
         weight_(p_.I * Q_),
         window_(p_.N * Q_),
         set_(p_.N * Q_),
         shift_(p_.N * Q_),
         kl_(Q_),
         dweight_(p_.I * Q_),
-        dq_t_(p_.I * Q_ * p_.h),
+        dq_(p_.I * Q_ * p_.h),
         keys_(kKeys * std::max(p_.H, p_.h)),
-        keys_t_(kKeys * p_.h),
         dkeys_(kKeys * p_.h),
         z_(kKeys * p_.N * Q_),
         products_(kKeys * p_.I * Q_),
@@ -120,17 +118,18 @@ class Tile {
   }
 
  private:
-  // Column head * Q + t of the transposed queries is query t's; missing queries are zero.
+  // Row head * Q + t of the queries is query t's; missing queries are zero.
   void load_queries() {
-    std::fill(q_t_.begin(), q_t_.end(), T{0});
+    std::fill(q_.begin(), q_.end(), T{0});
     std::fill(index_q_.begin(), index_q_.end(), T{0});
     std::fill(weight_.begin(), weight_.end(), T{0});
     const int64_t columns = p_.N * Q_, index_columns = p_.I * Q_;
     for (int64_t t = 0; t < count_; ++t) {
       for (int64_t n = 0; n < p_.N; ++n) {
         const T* from = p_.q + ((row_ + t) * p_.N + n) * p_.H;
+        T* to = q_.data() + (n * Q_ + t) * p_.H;
         for (int64_t i = 0; i < p_.H; ++i) {
-          q_t_[i * columns + n * Q_ + t] = from[i] * p_.scale;
+          to[i] = from[i] * p_.scale;
         }
       }
       for (int64_t n = 0; n < p_.I; ++n) {
@@ -140,8 +139,8 @@ class Tile {
         weight_[n * Q_ + t] = p_.weight[(row_ + t) * p_.I + n];
       }
     }
-    BRAID_CPU(transpose<T>)
-    (index_q_.data(), p_.h, index_q_t_.data(), index_columns, index_columns, p_.h);
+    tiles_.pack(by_columns(q_.data(), p_.H), p_.H, columns, q_Hc_);
+    tiles_.pack(by_columns(index_q_.data(), p_.h), p_.h, index_columns, index_q_hc_);
   }
 
   // entries_: the set, or the stretch that holds the sets of all queries.
@@ -174,6 +173,13 @@ class Tile {
     }
   }
 
+  static GemmOperand by_rows(const T* data, int64_t stride) {
+    return TileProducts<T>::operand(data, stride, /*by_columns=*/false);
+  }
+  static GemmOperand by_columns(const T* data, int64_t stride) {
+    return TileProducts<T>::operand(data, stride, /*by_columns=*/true);
+  }
+
   static int64_t padded(int64_t keys) { return blocks(keys, kStep) * kStep; }
 
   // Rows [first, first + rows) of the set, out of those of the batch's row b.
@@ -196,7 +202,7 @@ class Tile {
   // z_ = logits of the keys that are loaded, of all queries and heads; unseen ones never count.
   void logits(int64_t rows, const uint8_t* seen) {
     const int64_t columns = p_.N * Q_;
-    small_product(keys_.data(), q_t_.data(), z_.data(), rows, columns, p_.H, columns, columns);
+    tiles_.multiply(by_rows(keys_.data(), p_.H), q_Hc_, z_.data(), columns, rows);
     for (int64_t i = 0; i < rows * Q_; ++i) {
       if (seen[i] == 0) {
         T* z = z_.data() + i / Q_ * columns + i % Q_;
@@ -272,8 +278,7 @@ class Tile {
   void index_products(int64_t first, int64_t rows) {
     const int64_t columns = p_.I * Q_;
     load_keys(p_.index_keys, p_.h, first, rows);
-    small_product(
-        keys_.data(), index_q_t_.data(), products_.data(), rows, columns, p_.h, columns, columns);
+    tiles_.multiply(by_rows(keys_.data(), p_.h), index_q_hc_, products_.data(), columns, rows);
   }
 
   void find_scores() {
@@ -327,7 +332,8 @@ class Tile {
   void write_gradients(const Results<T>& results) {
     const int64_t columns = p_.I * Q_;
     std::fill(dweight_.begin(), dweight_.end(), T{0});
-    std::fill(dq_t_.begin(), dq_t_.end(), T{0});
+    std::fill(dq_.begin(), dq_.end(), T{0});
+    tiles_.pack(by_rows(index_q_.data(), p_.h), columns, p_.h, index_q_ch_);
     for_each_block([&](int64_t first, int64_t rows) {
       if (J_ > kKeys) {
         index_products(first, rows);
@@ -340,27 +346,21 @@ class Tile {
        rows,
        p_.I,
        Q_);
-      BRAID_CPU(transpose<T>)(keys_.data(), p_.h, keys_t_.data(), rows, rows, p_.h);
-      small_product(keys_t_.data(),
-                    products_.data(),
-                    dq_t_.data(),
-                    p_.h,
-                    columns,
-                    rows,
-                    columns,
-                    columns,
-                    /*accumulate=*/true);
-      small_product(
-          products_.data(), index_q_.data(), dkeys_.data(), rows, p_.h, columns, p_.h, p_.h);
+      tiles_.pack(by_rows(keys_.data(), p_.h), rows, p_.h, packed_keys_);
+      tiles_.multiply(by_columns(products_.data(), columns),
+                      packed_keys_,
+                      dq_.data(),
+                      p_.h,
+                      columns,
+                      /*accumulate=*/true);
+      tiles_.multiply(by_rows(products_.data(), columns), index_q_ch_, dkeys_.data(), p_.h, rows);
       add_keys_gradient(results.dkeys, first, rows);
     });
     for (int64_t t = 0; t < count_; ++t) {
       for (int64_t n = 0; n < p_.I; ++n) {
         const int64_t head = (row_ + t) * p_.I + n, column = n * Q_ + t;
         results.dweight[head] = dweight_[column];
-        for (int64_t i = 0; i < p_.h; ++i) {
-          results.dq[head * p_.h + i] = dq_t_[i * columns + column];
-        }
+        std::copy_n(dq_.data() + column * p_.h, p_.h, results.dq + head * p_.h);
       }
     }
   }
@@ -377,12 +377,15 @@ class Tile {
   }
 
   const Problem<T>& p_;
-  int64_t Q_, b_ = 0, row_ = 0, count_ = 0;            // queries [row_, row_ + count_) of all rows
-  int64_t J_ = 0;                                      // keys of the set, padded
-  std::vector<T> q_t_, index_q_, index_q_t_, weight_;  // [channels, columns], [columns, channels]
+  int64_t Q_, b_ = 0, row_ = 0, count_ = 0;  // queries [row_, row_ + count_) of all rows
+  int64_t J_ = 0;                            // keys of the set, padded
+  TileProducts<T> tiles_;
+  std::vector<T> q_, index_q_, weight_;                              // [columns, channels]
+  typename TileProducts<T>::Packed q_Hc_, index_q_hc_, index_q_ch_;  // right operands
   LogSums window_, set_;
-  std::vector<T> shift_, kl_, dweight_, dq_t_;
-  std::vector<T> keys_, keys_t_, dkeys_, z_, products_;  // of a block
+  std::vector<T> shift_, kl_, dweight_, dq_;
+  std::vector<T> keys_, dkeys_, z_, products_;  // of a block
+  typename TileProducts<T>::Packed packed_keys_;
   std::vector<int64_t> entries_;
   std::vector<T> mass_, scores_;  // [J, Q]
   std::vector<uint8_t> seen_, window_seen_;
@@ -482,7 +485,6 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
             tile.run(i, results);
           }
         }
-        at::native::cpublas::brgemm_release();
       });
     });
     ctx->saved_data["dq"] = dq;

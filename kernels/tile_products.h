@@ -60,13 +60,23 @@ class TileProducts<float> {
   }
 
   void pack(const GemmOperand& b, int64_t k, int64_t n, Packed& packed) const {
+    make_room(k, n, packed);
+    pack_columns(b, 0, n, packed);
+  }
+
+  /// The same in parts, by several threads: memory first, then columns [first, end), the first of
+  /// them a multiple of kColumns.
+  static constexpr int64_t kColumns = 64;
+  void make_room(int64_t k, int64_t n, Packed& packed) const {
     packed.k = k;
     packed.n = n;
-    const int64_t panel = k * kernels_.width;
-    packed.values.resize(blocks(n, kernels_.width) * panel);
-    uint32_t* to = packed.values.data();
-    for (int64_t column = 0; column < n; column += kernels_.width, to += panel) {
-      kernels_.pack_b(b, 0, column, k, std::min(kernels_.width, n - column), to);
+    packed.values.resize(blocks(n, kernels_.width) * kernels_.width * k);
+  }
+  void pack_columns(const GemmOperand& b, int64_t first, int64_t end, Packed& packed) const {
+    uint32_t* to = packed.values.data() + first * packed.k;
+    for (int64_t column = first; column < end;
+         column += kernels_.width, to += kernels_.width * packed.k) {
+      kernels_.pack_b(b, 0, column, packed.k, std::min(kernels_.width, packed.n - column), to);
     }
   }
 
@@ -77,29 +87,56 @@ class TileProducts<float> {
                 int64_t ldc,
                 int64_t m,
                 bool accumulate = false) {
-    count_flops(2 * m * b.n * b.k);
+    multiply_rows(a, b, c, ldc, 0, m, b.n, accumulate, [](int64_t) { return int64_t{0}; });
+  }
+
+  /// Of a symmetric c = a b: what of the rows [first, first + m) stands left of the diagonal or on
+  /// it. `a` and `c` are whole. Beyond the diagonal some of the row's block is written as well.
+  void multiply_lower(
+      const GemmOperand& a, const Packed& b, float* c, int64_t ldc, int64_t first, int64_t m) {
+    multiply_rows(a, b, c + first * ldc, ldc, first, m, first + m, false, [&](int64_t column) {
+      return std::max<int64_t>(0, column - first) / kTileRows * kTileRows;
+    });
+  }
+
+ private:
+  static constexpr int64_t kTileRows = 6;  // of the kernels
+
+  // Rows [first, first + m) of a, columns [0, n) of b; of each panel the rows from
+  // first_row(column) on.
+  template <class FirstRow>
+  void multiply_rows(const GemmOperand& a,
+                     const Packed& b,
+                     float* c,
+                     int64_t ldc,
+                     int64_t first,
+                     int64_t m,
+                     int64_t n,
+                     bool accumulate,
+                     const FirstRow& first_row) {
     constexpr int64_t kDepth = 256;  // a panel's share stays in the L1 cache
     for (int64_t k = 0; k < b.k; k += kDepth) {
       const int64_t depth = std::min(kDepth, b.k - k);
       int64_t lda = 0;
-      const uint32_t* left = packed_rows(kernels_, a, 0, k, m, depth, left_, lda);
+      const uint32_t* left = packed_rows(kernels_, a, first, k, m, depth, left_, lda);
       const uint32_t* panel = b.values.data() + k * kernels_.width;
-      for (int64_t column = 0; column < b.n;
+      for (int64_t column = 0; column < n;
            column += kernels_.width, panel += b.k * kernels_.width) {
-        kernels_.multiply(left,
+        const int64_t row = first_row(column), columns = std::min(kernels_.width, n - column);
+        count_flops(2 * (m - row) * columns * depth);
+        kernels_.multiply(left + row * lda,
                           lda,
                           panel,
-                          c + column,
+                          c + row * ldc + column,
                           ldc,
-                          m,
-                          std::min(kernels_.width, b.n - column),
+                          m - row,
+                          columns,
                           depth,
                           accumulate || k > 0);
       }
     }
   }
 
- private:
   GemmKernels kernels_ = BRAID_CPU(gemm_of_floats)();
   std::vector<uint32_t> left_;
 };
@@ -114,9 +151,18 @@ class TileProducts<double> {
   }
 
   void pack(const GemmOperand& b, int64_t k, int64_t n, Packed& packed) const {
+    make_room(k, n, packed);
+    pack_columns(b, 0, n, packed);
+  }
+
+  static constexpr int64_t kColumns = 64;
+  void make_room(int64_t k, int64_t n, Packed& packed) const {
     packed.k = k;
     packed.n = n;
-    lay_out(b, k, n, packed.values);
+    packed.values.resize(k * n);
+  }
+  void pack_columns(const GemmOperand& b, int64_t first, int64_t end, Packed& packed) const {
+    lay_out(b, packed.k, first, end, packed.values.data(), packed.n);
   }
 
   void multiply(const GemmOperand& a,
@@ -126,25 +172,45 @@ class TileProducts<double> {
                 int64_t m,
                 bool accumulate = false) {
     count_flops(2 * m * b.n * b.k);
-    lay_out(a, m, b.k, left_);
     BRAID_CPU(dense_product<double>)
-    (left_.data(), b.values.data(), c, m, b.n, b.k, b.n, ldc, accumulate);
+    (left(a, 0, m, b.k), b.values.data(), c, m, b.n, b.k, b.n, ldc, accumulate);
+  }
+
+  void multiply_lower(
+      const GemmOperand& a, const Packed& b, double* c, int64_t ldc, int64_t first, int64_t m) {
+    count_flops(2 * m * (first + m) * b.k);
+    BRAID_CPU(dense_product<double>)
+    (left(a, first, m, b.k),
+     b.values.data(),
+     c + first * ldc,
+     m,
+     first + m,
+     b.k,
+     b.n,
+     ldc,
+     /*accumulate=*/false);
   }
 
  private:
-  // Row by row, without gaps.
-  static void lay_out(const GemmOperand& from,
-                      int64_t rows,
-                      int64_t columns,
-                      std::vector<double>& to) {
+  // Rows [row, row + rows), without gaps.
+  const double* left(GemmOperand a, int64_t row, int64_t rows, int64_t k) {
+    a.data = static_cast<const double*>(a.data) + (a.by_columns ? row : row * a.stride);
+    left_.resize(rows * k);
+    lay_out(a, rows, 0, k, left_.data(), k);
+    return left_.data();
+  }
+
+  // Columns [first, end), row by row; rows of `to` stand `ld` apart.
+  static void lay_out(
+      const GemmOperand& from, int64_t rows, int64_t first, int64_t end, double* to, int64_t ld) {
     const auto* data = static_cast<const double*>(from.data);
-    to.resize(rows * columns);
     if (from.by_columns) {
-      BRAID_CPU(transpose<double>)(data, from.stride, to.data(), columns, columns, rows);
+      BRAID_CPU(transpose<double>)
+      (data + first * from.stride, from.stride, to + first, ld, end - first, rows);
       return;
     }
     for (int64_t row = 0; row < rows; ++row) {
-      std::copy_n(data + row * from.stride, columns, to.data() + row * columns);
+      std::copy_n(data + row * from.stride + first, end - first, to + row * ld + first);
     }
   }
 

@@ -11,7 +11,8 @@
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/small_product.h"
+#include "kernels/each.h"
+#include "kernels/tile_products.h"
 #include "kernels/update_cpu.h"
 #include "optim/clip.h"
 
@@ -20,9 +21,9 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 14;  // elements that are worth a thread
 
-/// The work memory of one matrix, and the iteration on it. A symmetric matrix is computed in strips
-/// of rows up to the diagonal and mirrored. Called from one of several threads it runs on that
-/// alone, otherwise on all: blocks are the same either way, and so are the bits.
+/// The work memory of one matrix, and the iteration on it. Called from one of several threads it
+/// runs on that alone, otherwise on all; the bits are the same either way. Letters: X [n, m] with
+/// n <= m; a tall matrix is X^T, and stays that.
 template <class T>
 class NewtonSchulz {
  public:
@@ -30,30 +31,28 @@ class NewtonSchulz {
       : is_tall_(rows > cols),
         n_(std::min(rows, cols)),
         m_(std::max(rows, cols)),
-        strip_(n_ < 1024 ? 32 : 64),
-        strips_((n_ + strip_ - 1) / strip_),
         x_(n_ * m_),
         next_(n_ * m_),
-        x_t_(n_ * m_),
         gram_(n_ * n_),
         polynomial_(n_ * n_) {}
 
   /// The matrix as given, and the result where it was.
-  T* matrix() { return is_tall_ ? x_t_.data() : x_.data(); }
+  T* matrix() { return x_.data(); }
 
   void run(const MuonConfig& config) {
     normalise();
-    transpose_all();
     const int64_t steps = config.newton_schulz_steps + config.newton_schulz_final_steps;
     for (int64_t i = 0; i < steps; ++i) {
       const auto [a, b, c] = newton_schulz_polynomial(i, config);
       gram();
       polynomial(static_cast<T>(a), static_cast<T>(b), static_cast<T>(c));
-      advance(/*transposed=*/i + 1 < steps || is_tall_);
+      advance();
     }
   }
 
  private:
+  using Products = TileProducts<T>;
+
   void normalise() {
     const double norm = std::sqrt(squared_norm(matrix(), n_ * m_));
     const T by = static_cast<T>(norm < 1e-20 ? 1e-20 : norm);
@@ -62,87 +61,90 @@ class NewtonSchulz {
     });
   }
 
-  void transpose_all() {
-    const int64_t rows = is_tall_ ? m_ : n_, cols = is_tall_ ? n_ : m_;
-    const T* from = matrix();
-    T* to = is_tall_ ? x_.data() : x_t_.data();
-    at::parallel_for(0, rows, kGrain / cols + 1, [&](int64_t begin, int64_t end) {
-      BRAID_CPU(transpose<T>)(from + begin * cols, cols, to + begin, rows, end - begin, cols);
+  // The right operand [k, n] of a product.
+  void pack(const GemmOperand& b, int64_t k, int64_t n) {
+    const Products products;
+    products.make_room(k, n, packed_);
+    for_each_of(blocks(n, Products::kColumns), [&](int64_t i) {
+      const int64_t first = i * Products::kColumns;
+      products.pack_columns(b, first, std::min(n, first + Products::kColumns), packed_);
     });
   }
 
-  // Calls f(first row, rows) for every strip. Their lengths grow with their number: the first and
-  // the last go together, so that equal parts of the list are equal work.
+  // Calls f(products, first row, rows) for blocks of rows, the last ones first: in a triangle they
+  // are the longest.
   template <class F>
-  void for_each_strip(const F& f) {
-    at::parallel_for(0, strips_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t first = (i % 2 == 0 ? i / 2 : strips_ - 1 - i / 2) * strip_;
-        f(first, std::min(strip_, n_ - first));
-      }
-      at::native::cpublas::brgemm_release();
+  static void for_each_block(int64_t all, const F& f) {
+    constexpr int64_t kTileRows = 6, kLeast = 4 * kTileRows, kMost = 16 * kTileRows;
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const int64_t rows =
+        threads == 1 ? kMost
+                     : std::clamp(blocks(all, 4 * threads * kTileRows) * kTileRows, kLeast, kMost);
+    const int64_t count = blocks(all, rows);
+    for_each_of(count, [&](int64_t i) {
+      static thread_local Products products;
+      const int64_t first = (count - 1 - i) * rows;
+      f(products, first, std::min(rows, all - first));
     });
   }
 
-  // What stands left of the strip's diagonal block, above the diagonal.
+  // What stands right of the diagonal in the columns [first, first + rows).
   void mirror(T* symmetric, int64_t first, int64_t rows) {
     BRAID_CPU(transpose<T>)(symmetric + first * n_, n_, symmetric + first, n_, rows, first);
+    for (int64_t row = first; row < first + rows; ++row) {
+      for (int64_t column = first; column < row; ++column) {
+        symmetric[column * n_ + row] = symmetric[row * n_ + column];
+      }
+    }
   }
 
   // A = X X^T
   void gram() {
-    for_each_strip([&](int64_t first, int64_t rows) {
-      deep_product(x_.data() + first * m_,
-                   x_t_.data(),
-                   gram_.data() + first * n_,
-                   rows,
-                   first + rows,
-                   m_,
-                   n_,
-                   n_);
+    const int64_t stride = is_tall_ ? n_ : m_;
+    const auto x_nm = Products::operand(x_.data(), stride, /*by_columns=*/is_tall_),
+               x_mn = Products::operand(x_.data(), stride, /*by_columns=*/!is_tall_);
+    pack(x_mn, m_, n_);
+    for_each_block(n_, [&](Products& products, int64_t first, int64_t rows) {
+      products.multiply_lower(x_nm, packed_, gram_.data(), n_, first, rows);
       mirror(gram_.data(), first, rows);
     });
   }
 
   // P = a I + b A + c A A
   void polynomial(T a, T b, T c) {
-    for_each_strip([&](int64_t first, int64_t rows) {
-      const T* gram_rows = gram_.data() + first * n_;
-      T* result = polynomial_.data() + first * n_;
-      deep_product(gram_rows, gram_.data(), result, rows, first + rows, n_, n_, n_);
-      for (int64_t row = 0; row < rows; ++row) {
-        BRAID_CPU(polynomial_elements<T>)
-        (gram_rows + row * n_, result + row * n_, first + rows, b, c);
-        result[row * n_ + first + row] += a;
+    const auto gram = Products::operand(gram_.data(), n_, /*by_columns=*/false);
+    pack(gram, n_, n_);
+    for_each_block(n_, [&](Products& products, int64_t first, int64_t rows) {
+      products.multiply_lower(gram, packed_, polynomial_.data(), n_, first, rows);
+      for (int64_t row = first; row < first + rows; ++row) {
+        T* result = polynomial_.data() + row * n_;
+        BRAID_CPU(polynomial_elements<T>)(gram_.data() + row * n_, result, row + 1, b, c);
+        result[row] += a;
       }
       mirror(polynomial_.data(), first, rows);
     });
   }
 
-  // X <- P X
-  void advance(bool transposed) {
-    constexpr int64_t kRows = 64, kColumns = 256;
-    const int64_t down = (n_ + kRows - 1) / kRows, across = (m_ + kColumns - 1) / kColumns;
-    at::parallel_for(0, down * across, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t row = i % down * kRows, column = i / down * kColumns;
-        const int64_t rows = std::min(kRows, n_ - row), columns = std::min(kColumns, m_ - column);
-        T* result = next_.data() + row * m_ + column;
-        deep_product(
-            polynomial_.data() + row * n_, x_.data() + column, result, rows, columns, n_, m_, m_);
-        if (transposed) {
-          BRAID_CPU(transpose<T>)(result, m_, x_t_.data() + column * n_ + row, n_, rows, columns);
-        }
-      }
-      at::native::cpublas::brgemm_release();
+  // X <- P X, or X^T <- X^T P
+  void advance() {
+    const int64_t columns = is_tall_ ? n_ : m_;
+    const auto x = Products::operand(x_.data(), columns, /*by_columns=*/false),
+               p = Products::operand(polynomial_.data(), n_, /*by_columns=*/false);
+    const auto& left = is_tall_ ? x : p;
+    pack(is_tall_ ? p : x, n_, columns);
+    for_each_block(is_tall_ ? m_ : n_, [&](Products& products, int64_t first, int64_t rows) {
+      auto block = left;
+      block.data = static_cast<const T*>(left.data) + first * left.stride;
+      products.multiply(block, packed_, next_.data() + first * columns, columns, rows);
     });
     std::swap(x_, next_);
   }
 
   bool is_tall_;
-  int64_t n_, m_, strip_, strips_;
-  std::vector<T> x_, next_, x_t_;  // [n, m], the same, [m, n]
+  int64_t n_, m_;
+  std::vector<T> x_, next_;  // as given
   std::vector<T> gram_, polynomial_;
+  typename Products::Packed packed_;
 };
 
 /// One matrix of a stack.
