@@ -4,7 +4,10 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels/cpu_loops.h"
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/lanes.h"
 
 namespace braid::BRAID_CPU_ISA {
 
@@ -17,40 +20,36 @@ void attention_softmax(T* scores,
                        int64_t N,
                        int64_t J,
                        T scale) {
-  constexpr int64_t kLanes = 16;
   for (int64_t row = 0; row < queries * N; ++row, scores += J) {
     const uint8_t* seen = sees + row / N * J;
     const T sink_logit = sink[row % N];
-    T largest[kLanes];
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      largest[lane] = sink_logit;
-    }
-    for (int64_t first = 0; first < J; first += kLanes) {
-      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const T z = scores[first + lane] * scale;
-        scores[first + lane] = z;
-        const T candidate = seen[first + lane] ? z : sink_logit;
-        largest[lane] = candidate > largest[lane] ? candidate : largest[lane];
-      }
-    }
+    auto most = Vector<T>{} + sink_logit;
     T maximum = sink_logit;
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      maximum = largest[lane] > maximum ? largest[lane] : maximum;
-    }
-    T partial[kLanes] = {};
-    for (int64_t first = 0; first < J; first += kLanes) {
-      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const T p = seen[first + lane] ? exponential(scores[first + lane] - maximum) : T{0};
-        scores[first + lane] = p;
-        partial[lane] += p;
+    for_lanes<T>(J, [&](auto v, int64_t j) {
+      using V = decltype(v);
+      const V z = load<V>(scores + j) * scale;
+      store(z, scores + j);
+      const V candidate = where_seen<V>(seen + j, z, V{} + sink_logit);
+      if constexpr (std::is_same_v<V, T>) {
+        maximum = candidate > maximum ? candidate : maximum;
+      } else {
+        most = candidate > most ? candidate : most;
       }
-    }
+    });
+    maximum = std::max(maximum, largest_of<T>(most));
+    Vector<T> sums = {};
     T sum = exponential(sink_logit - maximum);
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      sum += partial[lane];
-    }
+    for_lanes<T>(J, [&](auto v, int64_t j) {
+      using V = decltype(v);
+      const V p = where_seen<V>(seen + j, exponential(load<V>(scores + j) - maximum), V{});
+      store(p, scores + j);
+      if constexpr (std::is_same_v<V, T>) {
+        sum += p;
+      } else {
+        sums += p;
+      }
+    });
+    sum += sum_of<T>(sums);
     const T inverse = 1 / sum;
     for (int64_t j = 0; j < J; ++j) {
       scores[j] *= inverse;
@@ -70,27 +69,26 @@ void attention_softmax_backward(T* scores,
                                 int64_t N,
                                 int64_t J,
                                 T scale) {
-  constexpr int64_t kLanes = 16;
   for (int64_t row = 0; row < queries * N; ++row, scores += J, dscores += J) {
     const uint8_t* seen = sees + row / N * J;
     const T log_row = log_sum[row];
-    T partial[kLanes] = {};
-    for (int64_t first = 0; first < J; first += kLanes) {
-      const int64_t lanes = J - first < kLanes ? J - first : kLanes;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const int64_t j = first + lane;
-        const T p = seen[j] ? exponential(scores[j] * scale - log_row) : T{0};
-        scores[j] = p;
-        partial[lane] += p * dscores[j];
-      }
-    }
+    Vector<T> means = {};
     T mean = 0;  // of the probabilities' gradients
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      mean += partial[lane];
-    }
-    for (int64_t j = 0; j < J; ++j) {
-      dscores[j] = scores[j] * (dscores[j] - mean) * scale;
-    }
+    for_lanes<T>(J, [&](auto v, int64_t j) {
+      using V = decltype(v);
+      const V p = where_seen<V>(seen + j, exponential(load<V>(scores + j) * scale - log_row), V{});
+      store(p, scores + j);
+      if constexpr (std::is_same_v<V, T>) {
+        mean += p * dscores[j];
+      } else {
+        means += p * load<V>(dscores + j);
+      }
+    });
+    mean += sum_of<T>(means);
+    for_lanes<T>(J, [&](auto v, int64_t j) {
+      using V = decltype(v);
+      store(load<V>(scores + j) * (load<V>(dscores + j) - mean) * scale, dscores + j);
+    });
     dsink[row % N] -= exponential(sink[row % N] - log_row) * mean;
   }
 }

@@ -38,28 +38,34 @@ template <class T>
   return std::exp(x);
 }
 
-/// e^x = 2^n e^r with |r| <= ln2 / 2: the compiler can vectorise it, which it cannot do with
-/// std::exp. Relative error below 2e-7 within [-87, 88]; beyond, the value at the bound.
-[[maybe_unused]] float exponential(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
+/// e^x = 2^n e^r with |r| <= ln2 / 2, of a float or of a vector: the compiler can vectorise it,
+/// which it cannot do with std::exp. Relative error below 2e-7 within [-87, 88]; beyond, the value
+/// at the bound.
+template <class Float, class Bits>
+[[maybe_unused]] inline Float exponential_of(Float x) {
+  const Float zero = {}, low = zero - 87.0f, high = zero + 88.0f;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
   constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer
-  const float shifted = x * 1.44269504f + kRounding;
-  const float n = shifted - kRounding;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
+  const Float shifted = x * 1.44269504f + kRounding;
+  const Float n = shifted - kRounding;
+  const Float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Float p = zero + 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  int32_t bits;
+  Bits bits;
   std::memcpy(&bits, &shifted, sizeof bits);
-  bits = static_cast<int32_t>(static_cast<uint32_t>(bits - 0x4B400000 + 127) << 23);
-  float power;
+  bits = (bits - 0x4B400000 + 127) << 23;
+  Float power;
   std::memcpy(&power, &bits, sizeof power);
   return p * power;
+}
+[[maybe_unused]] inline float exponential(float x) {
+  return exponential_of<float, uint32_t>(x);
 }
 
 [[maybe_unused]] double logarithm(double x) {

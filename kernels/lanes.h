@@ -4,8 +4,10 @@
 // BRAID_CPU_ISA names the instruction set.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/bfloat16.h"
+#include "kernels/cpu_loops.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
@@ -76,6 +78,42 @@ void store(V v, Bfloat16* to) {
     const Halves halves = __builtin_convertvector(v == v ? rounded : quiet, Halves);
     std::memcpy(to, &halves, sizeof halves);
   }
+}
+
+/// seen[lane] != 0 ? x : otherwise.
+template <class V>
+V where_seen(const uint8_t* seen, V x, V otherwise) {
+  if constexpr (std::is_arithmetic_v<V>) {
+    return *seen != 0 ? x : otherwise;
+  } else {
+    const auto never = x != x;  // integers as wide as a lane
+    constexpr int kLanes = sizeof(V) / sizeof(never[0]);
+    typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+    Bytes bytes;
+    std::memcpy(&bytes, seen, sizeof bytes);
+    return __builtin_convertvector(bytes, std::remove_const_t<decltype(never)>) != 0 ? x
+                                                                                     : otherwise;
+  }
+}
+
+/// exponential() of cpu_loops.h.
+[[maybe_unused]] inline Vector<float> exponential(Vector<float> x) {
+  return exponential_of<Vector<float>, Words>(x);
+}
+[[maybe_unused]] inline Vector<double> exponential(Vector<double> x) {
+  for (int lane = 0; lane < kVectorBytes / 8; ++lane) {
+    x[lane] = exponential(x[lane]);
+  }
+  return x;
+}
+
+template <class T>
+T largest_of(Vector<T> v) {
+  T largest = v[0];
+  for (int64_t lane = 1; lane < kLanesOf<Vector<T>, T>; ++lane) {
+    largest = v[lane] > largest ? v[lane] : largest;
+  }
+  return largest;
 }
 
 /// Calls f(V{}, i) for i = 0, lanes, 2 lanes, ... and f(T{}, i) for the single elements left over.
