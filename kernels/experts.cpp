@@ -35,63 +35,75 @@ void prefetch_after(int64_t e,
   }
 }
 
-// out[rows of e] = a[rows of e] w[e]^T for every expert e.
-at::Tensor grouped_product(const at::Tensor& a,
-                           const ExpertWeights& w,
-                           const std::vector<int64_t>& first_E) {
-  auto out = at::empty({a.size(0), w.sizes()[1]}, a.options());
+// Of each w: out[rows of e] = a[rows of e] w[e]^T for every expert e.
+std::vector<at::Tensor> grouped_products(const at::Tensor& a,
+                                         const std::vector<const ExpertWeights*>& weights,
+                                         const std::vector<int64_t>& first_E) {
+  std::vector<at::Tensor> results;
   std::vector<MatrixProduct> products;
-  for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
-    auto slice = out.narrow(0, first, rows);
-    if (w.quantised()) {
-      prefetch_after(e, w.each(), first_E);
-      multiply_by_rows(a.narrow(0, first, rows), w.each()[e], 0, slice);
-    } else {
-      products.push_back({a.narrow(0, first, rows), w.stack().select(0, e).t(), slice});
-    }
-  });
+  for (const auto* w : weights) {
+    const auto& out = results.emplace_back(at::empty({a.size(0), w->sizes()[1]}, a.options()));
+    for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
+      auto slice = out.narrow(0, first, rows);
+      if (w->quantised()) {
+        prefetch_after(e, w->each(), first_E);
+        multiply_by_rows(a.narrow(0, first, rows), w->each()[e], 0, slice);
+      } else {
+        products.push_back({a.narrow(0, first, rows), w->stack().select(0, e).t(), slice});
+      }
+    });
+  }
   multiply_each(products);
-  return out;
+  return results;
 }
 
-// out[rows of e] = a[rows of e] w[e].
-at::Tensor grouped_product_back(const at::Tensor& a,
-                                const ExpertWeights& w,
-                                const std::vector<int64_t>& first_E) {
-  auto out = at::empty({a.size(0), w.sizes()[2]}, a.options());
+// out[rows of e] (+)= a[rows of e] w[e].
+void grouped_product_back(const at::Tensor& a,
+                          const ExpertWeights& w,
+                          const std::vector<int64_t>& first_E,
+                          at::Tensor& out,
+                          bool accumulate = false) {
   std::vector<MatrixProduct> products;
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
     auto slice = out.narrow(0, first, rows);
-    if (w.quantised()) {
-      prefetch_after(e, w.each(), first_E);
-      multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, slice);
-    } else {
+    if (!w.quantised()) {
       products.push_back({a.narrow(0, first, rows), w.stack().select(0, e), slice});
+      return;
+    }
+    prefetch_after(e, w.each(), first_E);
+    auto product = accumulate ? at::empty_like(slice) : slice;
+    multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, product);
+    if (accumulate) {
+      slice.add_(product);
     }
   });
-  multiply_each(products);
-  return out;
+  multiply_each(products, accumulate);
 }
 
-// out[e] = a[rows of e]^T b[rows of e]: the gradients of the experts' matrices; zero for unused
-// experts.
-at::Tensor grouped_gradient(const at::Tensor& a,
-                            const at::Tensor& b,
-                            const std::vector<int64_t>& first_E) {
+// Of each a: out[e] = a[rows of e]^T b[rows of e], the gradients of the experts' matrices; zero for
+// unused experts.
+std::vector<at::Tensor> grouped_gradients(const std::vector<at::Tensor>& left,
+                                          const at::Tensor& b,
+                                          const std::vector<int64_t>& first_E) {
   const auto E = static_cast<int64_t>(first_E.size()) - 1;
-  auto out = at::empty({E, a.size(1), b.size(1)}, a.options().dtype(wide_type(a)));
+  std::vector<at::Tensor> results;
+  for (const auto& a : left) {
+    results.push_back(at::empty({E, a.size(1), b.size(1)}, a.options().dtype(wide_type(a))));
+  }
   std::vector<MatrixProduct> products;
   for (int64_t e = 0; e < E; ++e) {
     const int64_t first = first_E[e], rows = first_E[e + 1] - first;
-    if (rows == 0) {
-      out.select(0, e).zero_();
-    } else {
-      products.push_back(
-          {a.narrow(0, first, rows).t(), b.narrow(0, first, rows), out.select(0, e)});
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      const auto out = results[i].select(0, e);
+      if (rows == 0) {
+        out.zero_();
+      } else {
+        products.push_back({left[i].narrow(0, first, rows).t(), b.narrow(0, first, rows), out});
+      }
     }
   }
   multiply_each(products);
-  return out;
+  return results;
 }
 
 // Sums the K rows of each token, in the order of k: deterministic, unlike adding rows where they
@@ -150,11 +162,11 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     const auto order = sorted_by_expert(experts_TK, w1_EFD.sizes()[0]);
     const auto token_R = order.pair_R.div(K, "floor");
     const auto x_RD = x_TD.index_select(0, token_R);
-    const auto gate_RF = grouped_product(x_RD, w1_EFD, order.first_E);
-    const auto up_RF = grouped_product(x_RD, w3_EFD, order.first_E);
+    const auto inner = grouped_products(x_RD, {&w1_EFD, &w3_EFD}, order.first_E);
+    const auto &gate_RF = inner[0], &up_RF = inner[1];
     const auto weight_R = weights_TK.reshape(-1).index_select(0, order.pair_R);
     const auto h_RF = swiglu_rows(gate_RF, up_RF, weight_R, limit);
-    const auto y_RD = grouped_product(h_RF, w2_EDF, order.first_E);
+    const auto y_RD = grouped_products(h_RF, {&w2_EDF}, order.first_E)[0];
     ctx->save_for_backward({x_RD,
                             gate_RF,
                             up_RF,
@@ -189,14 +201,22 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     };
 
     const auto dy_RD = gradients[0].to(x_RD.scalar_type()).index_select(0, token_R);
-    const auto dh_RF = grouped_product_back(dy_RD, w2_EDF, first_E);
+    auto dh_RF = at::empty_like(h_RF), dx_RD = at::empty_like(x_RD);
+    grouped_product_back(dy_RD, w2_EDF, first_E, dh_RF);
     const auto inner = swiglu_rows_backward(gate_RF, up_RF, weight_R, dh_RF, limit);
-    const auto &dgate_RF = inner.dgate, &dup_RF = inner.dup;
-    const auto dw1_EFD = learns(0) ? grouped_gradient(dgate_RF, x_RD, first_E) : at::Tensor();
-    const auto dw2_EDF = learns(1) ? grouped_gradient(dy_RD, h_RF, first_E) : at::Tensor();
-    const auto dw3_EFD = learns(2) ? grouped_gradient(dup_RF, x_RD, first_E) : at::Tensor();
-    const auto dx_RD = grouped_product_back(dgate_RF, w1_EFD, first_E)
-                           .add_(grouped_product_back(dup_RF, w3_EFD, first_E));
+    // The gradients of w1 and w3 share x.
+    std::vector<at::Tensor> of_inner;
+    for (const auto stack : {0, 2}) {
+      if (learns(stack)) {
+        of_inner.push_back(stack == 0 ? inner.dgate : inner.dup);
+      }
+    }
+    const auto dw_inner = grouped_gradients(of_inner, x_RD, first_E);
+    const auto dw1_EFD = learns(0) ? dw_inner.front() : at::Tensor(),
+               dw3_EFD = learns(2) ? dw_inner.back() : at::Tensor(),
+               dw2_EDF = learns(1) ? grouped_gradients({dy_RD}, h_RF, first_E)[0] : at::Tensor();
+    grouped_product_back(inner.dgate, w1_EFD, first_E, dx_RD);
+    grouped_product_back(inner.dup, w3_EFD, first_E, dx_RD, /*accumulate=*/true);
     const auto dx_TD = summed_per_token(dx_RD, row_TK, K, x_RD.scalar_type());
     const auto dweights_TK = inner.dweight.index_select(0, row_TK).view({-1, K});
     return {dx_TD,

@@ -51,11 +51,18 @@ struct Product {
   int64_t m, n, k;
 };
 
-/// The rows [k, k + depth) of a product's right operand, packed at `packed`.
+bool same_right(const Product& p, const Product& q) {
+  return p.b.data == q.b.data && p.b.stride == q.b.stride && p.b.by_columns == q.b.by_columns &&
+         p.b.bf16 == q.b.bf16 && p.b.rounded == q.b.rounded && p.n == q.n && p.k == q.k;
+}
+
+/// The rows [k, k + depth) of a product's right operand, packed from `offset` on: for this product,
+/// or for one before it that has the same.
 struct Share {
   const Product* product;
-  int64_t k, depth;
-  uint32_t* packed;
+  int64_t k, depth, offset;
+  bool packs;
+  uint32_t* packed = nullptr;
 };
 
 /// The products of one kind: float32, or bfloat16.
@@ -66,21 +73,25 @@ class Products {
 
   // As many right operands as the buffer holds are packed by all threads together, then multiplied.
   void run(const std::vector<Product>& products) {
-    for (const auto& product : products) {
-      const int64_t width = panels(product) * kernels_.width;
+    for (auto first = products.begin(); first != products.end();) {
+      const auto end = std::find_if(
+          first, products.end(), [&](const auto& product) { return !same_right(*first, product); });
+      const int64_t width = panels(*first) * kernels_.width;
       // A result that is rounded needs its whole sum at once.
-      const int64_t most = is_bf16(product.c)
-                               ? product.k
-                               : std::max<int64_t>(1, kPackedUnits / width / kDepthUnits) * depth_;
-      for (int64_t k = 0; k < product.k; k += most) {
-        const int64_t depth = std::min(most, product.k - k);
+      const bool whole = std::any_of(first, end, [](const auto& p) { return is_bf16(p.c); });
+      const int64_t most =
+          whole ? first->k : std::max<int64_t>(1, kPackedUnits / width / kDepthUnits) * depth_;
+      for (int64_t k = 0; k < first->k; k += most) {
+        const int64_t depth = std::min(most, first->k - k);
         if (!shares_.empty() && used_ + units(depth) * width > kPackedUnits) {
           flush();
         }
-        offsets_.push_back(used_);
-        shares_.push_back({&product, k, depth, nullptr});
+        for (auto product = first; product != end; ++product) {
+          shares_.push_back({&*product, k, depth, used_, /*packs=*/product == first});
+        }
         used_ += units(depth) * width;
       }
+      first = end;
     }
     flush();
   }
@@ -94,13 +105,12 @@ class Products {
       return;
     }
     auto& packed = scratch<uint32_t>(0, used_);
-    for (std::size_t i = 0; i < shares_.size(); ++i) {
-      shares_[i].packed = packed.data() + offsets_[i];
+    for (auto& share : shares_) {
+      share.packed = packed.data() + share.offset;
     }
     pack();
     multiply();
     shares_.clear();
-    offsets_.clear();
     used_ = 0;
   }
 
@@ -120,8 +130,9 @@ class Products {
   void pack() const {
     std::vector<int64_t> counts;
     for (const auto& share : shares_) {
-      const bool by_columns = share.product->b.by_columns;
-      counts.push_back(by_columns ? panels(*share.product) : blocks(share.depth, kRowsAtOnce));
+      counts.push_back(!share.packs                  ? 0
+                       : share.product->b.by_columns ? panels(*share.product)
+                                                     : blocks(share.depth, kRowsAtOnce));
     }
     // Along what has no gaps: a panel's columns, or rows through all panels.
     for_each(counts, [&](const Share& share, int64_t i) {
@@ -252,7 +263,6 @@ class Products {
   bool accumulate_;
   int64_t depth_;  // elements of a block along k
   std::vector<Share> shares_;
-  std::vector<int64_t> offsets_;
   int64_t used_ = 0;
 };
 
@@ -286,27 +296,49 @@ at::Tensor without_gaps(const at::Tensor& matrix) {
 
 class LinearFunction : public Function<LinearFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_TI, const at::Tensor& w_OI) {
-    ctx->save_for_backward({x_TI, w_OI});
-    return multiplied(x_TI, w_OI.t());
+  static variable_list forward(AutogradContext* ctx,
+                               const at::Tensor& x_TI,
+                               at::TensorList weights_OI) {
+    ctx->set_materialize_grads(false);
+    variable_list saved = {x_TI}, results;
+    std::vector<MatrixProduct> products;
+    for (const auto& w_OI : weights_OI) {
+      saved.push_back(w_OI);
+      results.push_back(at::empty({x_TI.size(0), w_OI.size(0)}, x_TI.options()));
+      products.push_back({x_TI, w_OI.t(), results.back()});
+    }
+    ctx->save_for_backward(saved);
+    multiply_each(products);
+    return results;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const auto &x_TI = saved[0], &w_OI = saved[1];
-    const auto dy_TO = gradients[0].contiguous();
-    at::Tensor dx_TI, dw_OI;
-    std::vector<MatrixProduct> products;
-    if (ctx->needs_input_grad(0)) {
-      dx_TI = at::empty(x_TI.sizes(), x_TI.options());
-      products.push_back({dy_TO, w_OI, dx_TI});
+    const auto& x_TI = saved[0];
+    variable_list results(saved.size());
+    std::vector<MatrixProduct> of_x, of_weights;
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      if (!gradients[i].defined()) {
+        continue;
+      }
+      const auto dy_TO = gradients[i].contiguous();
+      const auto& w_OI = saved[i + 1];
+      if (ctx->needs_input_grad(0)) {
+        if (!results[0].defined()) {
+          results[0] = at::empty(x_TI.sizes(), x_TI.options());
+        }
+        of_x.push_back({dy_TO, w_OI, results[0]});
+      }
+      if (ctx->needs_input_grad(i + 1)) {
+        results[i + 1] = at::empty(w_OI.sizes(), w_OI.options());
+        of_weights.push_back({dy_TO.t(), x_TI, results[i + 1]});
+      }
     }
-    if (ctx->needs_input_grad(1)) {
-      dw_OI = at::empty(w_OI.sizes(), w_OI.options());
-      products.push_back({dy_TO.t(), x_TI, dw_OI});
+    for (std::size_t i = 0; i < of_x.size(); ++i) {
+      multiply_each({of_x[i]}, /*accumulate=*/i > 0);
     }
-    multiply_each(products);
-    return {dx_TI, dw_OI};
+    multiply_each(of_weights);
+    return results;
   }
 };
 
@@ -361,10 +393,19 @@ at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b) {
   return c;
 }
 
-at::Tensor linear_product(const at::Tensor& x, const at::Tensor& w) {
+std::vector<at::Tensor> linear_products(const at::Tensor& x,
+                                        const std::vector<at::Tensor>& weights) {
+  auto results = LinearFunction::apply(x.reshape({-1, x.size(-1)}), at::TensorList(weights));
   auto sizes = x.sizes().vec();
-  sizes.back() = w.size(0);
-  return LinearFunction::apply(x.reshape({-1, x.size(-1)}), w).view(sizes);
+  for (auto& y : results) {
+    sizes.back() = y.size(1);
+    y = y.view(sizes);
+  }
+  return results;
+}
+
+at::Tensor linear_product(const at::Tensor& x, const at::Tensor& w) {
+  return linear_products(x, {w})[0];
 }
 
 }  // namespace braid

@@ -20,7 +20,8 @@ struct MatrixProduct {
   at::Tensor a, b, c;
 };
 
-/// All of them at once on all threads; what they write must not overlap.
+/// All of them at once on all threads; what they write must not overlap. Right operands that
+/// neighbours have in common are packed once.
 void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate = false);
 
 /// The same as a new tensor, of a's type.
@@ -29,5 +30,8 @@ at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b);
 /// y = x w^T with gradients of both; x [..., in], w [out, in] of x's type, or a float32 master of
 /// bfloat16 ones, whose gradient is float32 too.
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& w);
+/// The same with several weights of one x, whose gradients are summed as they are computed.
+std::vector<at::Tensor> linear_products(const at::Tensor& x,
+                                        const std::vector<at::Tensor>& weights);
 
 }  // namespace braid

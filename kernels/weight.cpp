@@ -220,6 +220,24 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
   return QuantisedProduct::apply(x.reshape({-1, x.size(-1)}), weight, 0, weight.rows()).view(sizes);
 }
 
+std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights) {
+  std::vector<at::Tensor> values;
+  for (const auto& weight : weights) {
+    if (weight.quantised()) {
+      values.clear();
+      break;
+    }
+    values.push_back(fitting(weight, x));
+  }
+  if (!values.empty()) {
+    return linear_products(x, values);
+  }
+  for (const auto& weight : weights) {
+    values.push_back(project(x, weight));
+  }
+  return values;
+}
+
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {
   const int64_t G = x_TGI.size(1), rows = weight.rows() / G;
   if (!weight.quantised()) {

@@ -50,6 +50,8 @@ class ExpertWeights {
 /// y = x W^T.  x [..., in] of any floating type; floating values are cast to it, codes decoded to
 /// it.  Gradients: x, and floating values.
 at::Tensor project(const at::Tensor& x, const Weight& weight);
+/// project() with each of several matrices.
+std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights);
 /// The same in plain LibTorch, with the matrix decoded whole.
 at::Tensor project_reference(const at::Tensor& x, const Weight& weight);
 

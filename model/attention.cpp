@@ -54,10 +54,11 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
       layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
   const auto cos_BS1P = rotation.cos.unsqueeze(2), sin_BS1P = rotation.sin.unsqueeze(2);
 
-  const auto qr_BSL = rms_norm(project(h_BSD, wq_a_), q_norm_, eps_);
+  const auto of_h = project_each(h_BSD, {wq_a_, wkv_});
+  const auto qr_BSL = rms_norm(of_h[0], q_norm_, eps_);
   const auto q_heads = project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_});
   const auto q_BSNH = rope(rms_norm(q_heads, {}, eps_), cos_BS1P, sin_BS1P);
-  auto kv_BUH = rope(rms_norm(project(h_BSD, wkv_), kv_norm_, eps_), rotation.cos, rotation.sin);
+  auto kv_BUH = rope(rms_norm(of_h[1], kv_norm_, eps_), rotation.cos, rotation.sin);
   const bool full = layer_.attention == AttentionKind::kFull;
   if (state != nullptr) {
     if (state->kv_BUH.defined()) {

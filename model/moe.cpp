@@ -97,8 +97,8 @@ Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) cons
   auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen); });
   if (shared_w1_FD_.defined()) {
     const ProfileScope scope("shared expert");
-    const auto hidden =
-        clamped_swiglu(project(x_TD, shared_w1_FD_), project(x_TD, shared_w3_FD_), limit_);
+    const auto gate_up = project_each(x_TD, {shared_w1_FD_, shared_w3_FD_});
+    const auto hidden = clamped_swiglu(gate_up[0], gate_up[1], limit_);
     y_TD = y_TD + widened(project(hidden, shared_w2_DF_));
   }
   return {y_TD.to(x_BSD.scalar_type()).view({B, S, D}), std::move(chosen)};
