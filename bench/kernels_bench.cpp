@@ -13,8 +13,10 @@
 #include "kernels/attention.h"
 #include "kernels/gemm_peak.h"
 #include "kernels/index_topk.h"
+#include "kernels/mhc.h"
 #include "kernels/rms_norm.h"
 #include "kernels/sinkhorn.h"
+#include "kernels/streams.h"
 #include "kernels/swiglu.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
@@ -35,7 +37,7 @@ at::Tensor input(at::IntArrayRef sizes) {
   return at::randn(sizes).requires_grad_(true);
 }
 
-// By bytes, or where it has matrix products, by what these count.
+// By bytes where they are given, else by what its matrix products count.
 void measure(benchmark::State& state, double bytes, const std::function<void()>& run) {
   static const double peak = gemm_peak(at::kFloat).flops;
   static const double bandwidth = copy_bandwidth(int64_t{1} << 28);
@@ -47,7 +49,7 @@ void measure(benchmark::State& state, double bytes, const std::function<void()>&
     profile.end_step();
     flops = static_cast<double>(profile.parts().front().phases[3].flops);
   }
-  if (flops > 0) {
+  if (bytes == 0) {
     state.counters["GFLOP/s"] = flops / best / 1e9;
     state.counters["of_peak"] = flops / best / peak;
   } else {
@@ -64,8 +66,11 @@ double bytes_of(std::initializer_list<at::Tensor> tensors) {
   return bytes;
 }
 
+enum class By { kProducts, kBytes };
+
 // The backward pass reads the inputs and the output's gradient and writes the inputs' gradients.
 void forward_backward(benchmark::State& state,
+                      By by,
                       const std::vector<at::Tensor>& inputs,
                       const std::function<at::Tensor()>& forward) {
   const auto dy = at::randn_like(forward());
@@ -73,7 +78,7 @@ void forward_backward(benchmark::State& state,
   for (const auto& x : inputs) {
     bytes += 3 * bytes_of({x});
   }
-  measure(state, bytes, [&] {
+  measure(state, by == By::kBytes ? bytes : 0, [&] {
     for (const auto& x : inputs) {
       x.mutable_grad().reset();
     }
@@ -95,7 +100,7 @@ void attend(benchmark::State& state, Entries kind) {
                                  seen.range,
                                  kTopK);
   }
-  forward_backward(state, {q, kv, entries, sink}, [&] {
+  forward_backward(state, By::kProducts, {q, kv, entries, sink}, [&] {
     return attention(q, kv, entries, sink, causal(1, kWindow), seen, 1 / std::sqrt(64.0));
   });
 }
@@ -113,19 +118,32 @@ BENCHMARK(choose);
 
 void sinkhorn_20(benchmark::State& state) {
   const auto logits = input({kB * kS, 4, 4});
-  forward_backward(state, {logits}, [&] { return sinkhorn(logits, 20, 1e-6); });
+  forward_backward(state, By::kBytes, {logits}, [&] { return sinkhorn(logits, 20, 1e-6); });
 }
 BENCHMARK(sinkhorn_20);
 
+// In front of a sublayer that gives its input back, and behind it.
+void mix_streams(benchmark::State& state) {
+  constexpr int64_t kM = 4, kK = (2 + kM) * kM;
+  const auto X = input({kB * kS, kM, kD});
+  const MhcWeights weights{input({kK, kM * kD}), input({kK}), input({3})};
+  const auto norm_weight = input({kD});
+  forward_backward(state, By::kBytes, {X, X}, [&] {
+    const auto entered = enter_streams(X, weights, norm_weight, {});
+    return expand_streams(entered.X_TMD, entered.h_TD, entered.post_TM, entered.mix_TMM);
+  });
+}
+BENCHMARK(mix_streams);
+
 void norm(benchmark::State& state) {
   const auto x = input({kB * kS, kD}), weight = input({kD});
-  forward_backward(state, {x, weight}, [&] { return rms_norm(x, weight, 1e-6); });
+  forward_backward(state, By::kBytes, {x, weight}, [&] { return rms_norm(x, weight, 1e-6); });
 }
 BENCHMARK(norm);
 
 void swiglu(benchmark::State& state) {
   const auto gate = input({2 * kB * kS, 256}), up = input({2 * kB * kS, 256});
-  forward_backward(state, {gate, up}, [&] { return clamped_swiglu(gate, up, 10); });
+  forward_backward(state, By::kBytes, {gate, up}, [&] { return clamped_swiglu(gate, up, 10); });
 }
 BENCHMARK(swiglu);
 

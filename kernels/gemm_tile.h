@@ -233,6 +233,12 @@ void pack_b(
                   units);
     } else {
       lines.data = lines.at(k, column);
+      if (kPair == 1 && columns == kWidth && sizeof *lines.data == 4 && !lines.rounded) {
+        for (int64_t line = 0; line < depth; ++line) {
+          std::memcpy(to + line * kWidth, lines.at(line, 0), kWidth * sizeof(uint32_t));
+        }
+        return;
+      }
       pack_as_is(
           [&](int64_t unit, int64_t i) {
             return lines.template across<kPair>(unit, i, depth, columns - i);
