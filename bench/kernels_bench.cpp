@@ -20,6 +20,7 @@
 #include "kernels/swiglu.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
+#include "train/memory.h"
 
 namespace braid {
 namespace {
@@ -92,7 +93,8 @@ void attend(benchmark::State& state, Entries kind) {
   const int64_t C = kind == Entries::kNone ? 0 : kS / kRatio;
   const auto q = input({kB, kS, kHeads, kHeadDim}), kv = input({kB, kS, kHeadDim}),
              entries = input({kB, C, kHeadDim}), sink = input({kHeads});
-  SeenEntries seen{causal(kRatio, kind == Entries::kNone ? 0 : C), {}};
+  const auto none = at::zeros({kB, kS}, at::kLong);
+  SeenEntries seen{kind == Entries::kNone ? KeyRange{none, none} : causal(kRatio, C), {}};
   if (kind == Entries::kChosen) {
     seen.chosen_BSK = index_topk(at::randn({kB, kS, 4, 32}),
                                  at::randn({kB, C, 32}),
@@ -163,3 +165,9 @@ BENCHMARK(gradient_norm);
 
 }  // namespace
 }  // namespace braid
+
+int main(int argc, char** argv) {
+  braid::TensorMemory::watch();  // as in training: memory that is given back stays
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,14 +1,19 @@
 #include "kernels/swiglu_cpu.h"
 
-#include "kernels/cpu_loops.h"
+#include <type_traits>
+
+#include "kernels/lanes.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
 
-template <class T>
-T clamped(T x, T low, T high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
+template <class V>
+V at_most(V x, V limit) {
+  return x > limit ? limit : x;
+}
+template <class V>
+V at_least(V x, V limit) {
+  return x < limit ? limit : x;
 }
 
 }  // namespace
@@ -18,10 +23,12 @@ void swiglu_forward(
     const T* gate, const T* up, const T* weight, T* h, int64_t rows, int64_t F, T limit) {
   for (int64_t row = 0; row < rows; ++row, gate += F, up += F, h += F) {
     const T factor = weight != nullptr ? weight[row] : T{1};
-    for (int64_t i = 0; i < F; ++i) {
-      const T a = gate[i] > limit ? limit : gate[i], b = clamped(up[i], -limit, limit);
-      h[i] = factor * (a / (1 + exponential(-a))) * b;
-    }
+    for_lanes<T>(F, [&](auto v, int64_t i) {
+      using V = decltype(v);
+      const V most = V{} + limit, a = at_most(load<V>(gate + i), most),
+              b = at_most(at_least(load<V>(up + i), -most), most);
+      store(factor * (a / (1 + exponential(-a))) * b, h + i);
+    });
   }
 }
 
@@ -36,28 +43,28 @@ void swiglu_backward(const T* gate,
                      int64_t rows,
                      int64_t F,
                      T limit) {
-  constexpr int64_t kLanes = 16;
   for (int64_t row = 0; row < rows; ++row, gate += F, up += F, dh += F, dgate += F, dup += F) {
     const T factor = weight != nullptr ? weight[row] : T{1};
-    T partial[kLanes] = {};  // of the weight's gradient
-    for (int64_t first = 0; first < F; first += kLanes) {
-      const int64_t lanes = F - first < kLanes ? F - first : kLanes;
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        const int64_t i = first + lane;
-        const T a = gate[i] > limit ? limit : gate[i], b = clamped(up[i], -limit, limit);
-        const T sigmoid = 1 / (1 + exponential(-a)), silu = a * sigmoid;
-        const T slope = sigmoid * (1 + a * (1 - sigmoid));
-        dgate[i] = gate[i] <= limit ? factor * dh[i] * b * slope : T{0};
-        dup[i] = b == up[i] ? factor * dh[i] * silu : T{0};
-        partial[lane] += dh[i] * b * silu;
+    Vector<T> sums = {};
+    T sum = 0;  // the weight's gradient
+    for_lanes<T>(F, [&](auto v, int64_t i) {
+      using V = decltype(v);
+      const V most = V{} + limit, one = V{} + T{1};
+      const V given_a = load<V>(gate + i), given_b = load<V>(up + i), d = load<V>(dh + i);
+      const V a = at_most(given_a, most), b = at_most(at_least(given_b, -most), most);
+      const V sigmoid = one / (one + exponential(-a)), silu = a * sigmoid;
+      const V slope = sigmoid * (one + a * (one - sigmoid));
+      store(given_a <= most ? factor * d * b * slope : V{}, dgate + i);
+      store(b == given_b ? factor * d * silu : V{}, dup + i);
+      const V product = d * b * silu;
+      if constexpr (std::is_same_v<V, T>) {
+        sum += product;
+      } else {
+        sums += product;
       }
-    }
+    });
     if (weight != nullptr) {
-      T sum = 0;
-      for (int64_t lane = 0; lane < kLanes; ++lane) {
-        sum += partial[lane];
-      }
-      dweight[row] = sum;
+      dweight[row] = sum + sum_of<T>(sums);
     }
   }
 }
