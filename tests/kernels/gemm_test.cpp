@@ -108,6 +108,22 @@ TEST(Multiply, SeveralAtOnceAreTheSameAsOneByOne) {
   }
 }
 
+// Packed once for all of them, also where it takes several pieces.
+TEST(Multiply, NeighboursMayShareTheirRightOperand) {
+  const auto b = normal_tensor("b", {20000, 70}, at::kFloat),
+             other = normal_tensor("other", {20000, 70}, at::kFloat);
+  std::vector<MatrixProduct> products;
+  for (const auto& right : {b, b, other, b}) {
+    products.push_back({normal_tensor(text("a", products.size()), {20000, 30}, at::kFloat).t(),
+                        right,
+                        at::empty({30, 70})});
+  }
+  multiply_each(products);
+  for (const auto& [left, right, c] : products) {
+    expect_bitwise_equal("product", c, multiplied(left, right));
+  }
+}
+
 TEST(Multiply, DoesNotDependOnTheThreads) {
   const int before = at::get_num_threads();
   for (const auto type : {at::kFloat, at::kBFloat16}) {
@@ -154,6 +170,34 @@ TEST(LinearProduct, EqualsItsReference) {
            {.fused = [](const auto& in) { return linear_product(in[0], in[1]); },
             .reference = [](const auto& in) { return at::linear(in[0], in[1]); },
             .inputs = {{normal_tensor("x", {3, 9, 33})}, {normal_tensor("w", {21, 33})}}});
+}
+
+TEST(LinearProduct, OfSeveralWeightsEqualsItsReference) {
+  check_op("linears",
+           {.fused =
+                [](const auto& in) {
+                  return at::cat(linear_products(in[0], {in[1], in[2], in[3]}), -1);
+                },
+            .reference =
+                [](const auto& in) {
+                  return at::linear(in[0], at::cat({in[1], in[2], in[3]}));
+                },
+            .inputs = {{normal_tensor("x", {3, 9, 33})},
+                       {normal_tensor("u", {21, 33})},
+                       {normal_tensor("v", {5, 33})},
+                       {normal_tensor("w", {40, 33})}},
+            .bfloat16 = 1.0 / 128});  // the input's gradient is rounded with every weight's share
+}
+
+// As where only one of them leads to the loss.
+TEST(LinearProduct, TakesGradientsOfTheWeightsThatHaveOne) {
+  const auto x = normal_tensor("x", {9, 33}).requires_grad_(true),
+             used = normal_tensor("u", {21, 33}).requires_grad_(true),
+             unused = normal_tensor("v", {5, 33}).requires_grad_(true);
+  linear_products(x, {unused, used})[1].sum().backward();
+  expect_close("dx", x.grad(), used.detach().sum(0).expand({9, 33}), {.relative = 1e-13});
+  EXPECT_TRUE(used.grad().defined());
+  EXPECT_FALSE(unused.grad().defined() && unused.grad().count_nonzero().item<int64_t>() > 0);
 }
 
 TEST(Multiply, RefusesShapesThatDoNotFit) {

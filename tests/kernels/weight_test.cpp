@@ -71,6 +71,20 @@ TEST(GroupedProject, IsTheProductOfEachGroup) {
                      .inputs = {{x_TGI}, {floating}}});
 }
 
+TEST(ProjectEach, IsTheProductWithEach) {
+  const auto x = at::randn({7, 96}, at::kDouble);
+  const auto codes = quantised(encode_fp8(at::randn({40, 96}), at::kFloat8_e8m0fnu));
+  const Weight floating(at::randn({21, 96}, at::kDouble)), other(at::randn({5, 96}, at::kDouble));
+  for (const auto& weights :
+       {std::vector{floating, other}, {floating, codes}, {codes, codes}, {other}}) {
+    const auto results = project_each(x, weights);
+    ASSERT_EQ(results.size(), weights.size());
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_LT(relative_error(results[i], project_reference(x, weights[i])), 1e-14);
+    }
+  }
+}
+
 TEST(QuantisedProduct, TellsWhereItsTimeWent) {
   const auto before = product_times();
   project(at::randn({64, 1216}), quantised(encode_fp4(at::randn({1100, 1216}))));
