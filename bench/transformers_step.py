@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training steps of Hugging Face transformers on the model of bench/peer.yaml.
 
-    transformers_step.py LENGTH STEPS [bfloat16]
+    transformers_step.py LENGTH STEPS [bfloat16] [recompute]
 
 Forward, backward, clipping and AdamW of one sequence of random tokens, two threads.  Prints the
 seconds of each step.
@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 def main():
     length, steps = int(sys.argv[1]), int(sys.argv[2])
-    autocast = len(sys.argv) > 3 and sys.argv[3] == "bfloat16"
+    autocast = "bfloat16" in sys.argv
     torch.set_num_threads(2)
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -49,6 +49,9 @@ def main():
         compress_rates={"compressed_sparse_attention": 4, "heavily_compressed_attention": 16},
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.train()
+    if "recompute" in sys.argv:
+        model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     ids = torch.randint(0, 256, (1, length))
     for _ in range(steps):
