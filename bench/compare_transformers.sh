@@ -13,6 +13,9 @@ peer=${BRAID_PEER_VENV:-$BRAID_PREFIX/peer}
 lengths=("$@")
 [[ $# -gt 0 ]] || lengths=(256 1024 2048 4096)
 [[ -x $braid ]] || die "$braid is missing; scripts/quickstart.sh builds it"
+for case in "${lengths[@]}"; do
+  [[ $case =~ ^[0-9]+(:(float32|bfloat16))?$ ]] || die "$case is not LENGTH or LENGTH:bfloat16"
+done
 if [[ ! -x $peer/bin/python ]]; then
   step "Installing transformers 5.17.0 in $peer"
   python3 -m venv "$peer"
@@ -29,12 +32,13 @@ summary() { tail -n +3 | sort -g | awk '{ s[NR] = $1 } END { print s[1], s[int((
 
 step "tokens/s, best step (median), steps of one sequence: forward, backward, clipping, AdamW"
 for case in "${lengths[@]}"; do
-  [[ $case =~ ^([0-9]+)(:(float32|bfloat16))?$ ]] || die "$case is not LENGTH or LENGTH:bfloat16"
-  length=${BASH_REMATCH[1]} dtype=${BASH_REMATCH[3]:-float32}
+  length=${case%%:*} dtype=float32
+  [[ $case == "$length" ]] || dtype=${case#*:}
   steps=$((length <= 1024 ? 20 : 8)) run=n$length-$dtype
   read -r best median < <(
     "$braid" train bench/peer.yaml --set run.output_dir="$work/runs" --set run.name="$run" \
-      --set train.dtype="$dtype" --set data.train="[$work/text]" --set data.seq_len="$length" --set train.max_steps=$steps \
+      --set train.dtype="$dtype" --set data.train="[$work/text]" --set data.seq_len="$length" \
+      --set train.max_steps=$steps \
       >"$work/log" 2>&1 || die "$(tail -1 "$work/log")"
     sed -n 's/.*"step_seconds":\([0-9.e-]*\).*/\1/p' "$work/runs/$run/metrics.jsonl" | summary
   )

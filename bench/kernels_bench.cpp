@@ -169,5 +169,8 @@ BENCHMARK(gradient_norm);
 int main(int argc, char** argv) {
   braid::TensorMemory::watch();  // as in training: memory that is given back stays
   benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+    return 1;
+  }
   benchmark::RunSpecifiedBenchmarks();
 }

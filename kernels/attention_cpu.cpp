@@ -43,11 +43,7 @@ void attention_softmax(T* scores,
       using V = decltype(v);
       const V p = where_seen<V>(seen + j, exponential(load<V>(scores + j) - maximum), V{});
       store(p, scores + j);
-      if constexpr (std::is_same_v<V, T>) {
-        sum += p;
-      } else {
-        sums += p;
-      }
+      add_lanes<T>(p, sums, sum);
     });
     sum += sum_of<T>(sums);
     const T inverse = 1 / sum;
@@ -78,11 +74,7 @@ void attention_softmax_backward(T* scores,
       using V = decltype(v);
       const V p = where_seen<V>(seen + j, exponential(load<V>(scores + j) * scale - log_row), V{});
       store(p, scores + j);
-      if constexpr (std::is_same_v<V, T>) {
-        mean += p * dscores[j];
-      } else {
-        means += p * load<V>(dscores + j);
-      }
+      add_lanes<T>(p * load<V>(dscores + j), means, mean);
     });
     mean += sum_of<T>(means);
     for_lanes<T>(J, [&](auto v, int64_t j) {

@@ -206,10 +206,11 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     const auto inner = swiglu_rows_backward(gate_RF, up_RF, weight_R, dh_RF, limit);
     // The gradients of w1 and w3 share x.
     std::vector<at::Tensor> of_inner;
-    for (const auto stack : {0, 2}) {
-      if (learns(stack)) {
-        of_inner.push_back(stack == 0 ? inner.dgate : inner.dup);
-      }
+    if (learns(0)) {
+      of_inner.push_back(inner.dgate);
+    }
+    if (learns(2)) {
+      of_inner.push_back(inner.dup);
     }
     const auto dw_inner = grouped_gradients(of_inner, x_RD, first_E);
     const auto dw1_EFD = learns(0) ? dw_inner.front() : at::Tensor(),

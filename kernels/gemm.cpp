@@ -20,8 +20,8 @@ namespace {
 
 constexpr int64_t kDepthUnits = 256;       // of a block: a panel's share stays in the L1 cache
 constexpr int64_t kPackedUnits = 1 << 20;  // of all right operands packed at once: 4 MB
-constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
-constexpr int64_t kTileRows = 6;
+// Of a block of A: in the L2 cache.
+constexpr int64_t kLeastRows = 2 * kGemmTileRows, kMostRows = 16 * kGemmTileRows;
 constexpr int64_t kRowsAtOnce = 32;  // that are packed for all panels: in the L1 cache
 
 bool has_plain_rows(const at::Tensor& t) {
@@ -160,7 +160,7 @@ class Products {
     constexpr int64_t kFetching = 8;
     const int64_t threads = at::get_num_threads();
     int64_t best = kLeastRows, least = std::numeric_limits<int64_t>::max();
-    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kTileRows) {
+    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kGemmTileRows) {
       const int64_t busiest = blocks(blocks(all_rows, rows), threads) * (rows + kFetching);
       if (busiest < least) {
         least = busiest;

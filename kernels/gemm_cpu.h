@@ -14,6 +14,9 @@ struct GemmOperand {
   bool rounded = false;     ///< float32 elements are rounded to bfloat16 first
 };
 
+/// Rows of the register tile: blocks of A are best a multiple of it high.
+constexpr int64_t kGemmTileRows = 6;
+
 /// The pieces of a product C = A B whose operands are packed into units of 32 bits along k: one
 /// float32, or two bfloat16 where an instruction multiplies pairs.  A block of A is packed
 /// [rows][units]; B in panels of `width` columns, each [units][width] and zero beyond its columns.

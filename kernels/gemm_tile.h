@@ -16,7 +16,8 @@ namespace {
 constexpr int64_t kBytes = BRAID_VECTOR_BYTES, kLanes = kBytes / 4;
 constexpr int64_t kVectors = kBytes == 64 ? 4 : 2;  // of a panel's row
 constexpr int64_t kWidth = kVectors * kLanes;
-constexpr int64_t kTileRows = 6;  // x kVectors sums: as many as registers hold beside the operands
+// x kVectors sums: as many as registers hold beside the operands
+constexpr int64_t kTileRows = kGemmTileRows;
 
 using Floats [[gnu::vector_size(kBytes)]] = float;
 using Units [[gnu::vector_size(kBytes)]] = uint32_t;
@@ -233,6 +234,7 @@ void pack_b(
                   units);
     } else {
       lines.data = lines.at(k, column);
+      // A panel's row as it lies needs no look at each unit.
       if (kPair == 1 && columns == kWidth && sizeof *lines.data == 4 && !lines.rounded) {
         for (int64_t line = 0; line < depth; ++line) {
           std::memcpy(to + line * kWidth, lines.at(line, 0), kWidth * sizeof(uint32_t));

@@ -20,7 +20,7 @@ namespace braid {
 namespace {
 
 constexpr int64_t kKeys = 256;  // of a block
-constexpr int64_t kStep = 16;   // blocks of other lengths are padded: each length is a kernel
+constexpr int64_t kStep = 16;  // blocks of other lengths are padded: divergence() takes whole lanes
 // The gradient of the keys is summed in this many fixed parts, whatever the threads.
 constexpr int64_t kParts = 16;
 

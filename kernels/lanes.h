@@ -142,5 +142,15 @@ T sum_of(T v) {
   return v;
 }
 
+/// Inside for_lanes(): adds to the sums of lanes, or to that of the elements left over.
+template <class T>
+void add_lanes(const Vector<T>& value, Vector<T>& lanes, T&) {
+  lanes += value;
+}
+template <class T>
+void add_lanes(const T& value, Vector<T>&, T& rest) {
+  rest += value;
+}
+
 }  // namespace
 }  // namespace braid::BRAID_CPU_ISA

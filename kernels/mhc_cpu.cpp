@@ -275,11 +275,7 @@ void mhc_enter_backward(const MhcProblem<T>& p,
         store(load<V>(g.dnorm + i) + d * normed, g.dnorm + i);
         store(normed, x.data() + i);
         store(e, dx_t + i);
-        if constexpr (std::is_same_v<V, T>) {
-          mean += e * normed;
-        } else {
-          lanes += e * normed;
-        }
+        add_lanes<T>(e * normed, lanes, mean);
       });
       mean = (mean + sum_of<T>(lanes)) / static_cast<T>(D);
       for_lanes<T>(D, [&](auto v, int64_t i) {

@@ -58,15 +58,6 @@ void expand_token(
   });
 }
 
-template <class T>
-void add_lanes(const Vector<T>& product, Vector<T>& lanes, T&) {
-  lanes += product;
-}
-template <class T>
-void add_lanes(const T& product, Vector<T>&, T& rest) {
-  rest += product;
-}
-
 // kM streams, all their sums at once.
 template <int kM, class E, class T>
 void expand_token_backward(const E* X,

@@ -1,7 +1,5 @@
 #include "kernels/swiglu_cpu.h"
 
-#include <type_traits>
-
 #include "kernels/lanes.h"
 
 namespace braid::BRAID_CPU_ISA {
@@ -56,12 +54,7 @@ void swiglu_backward(const T* gate,
       const V slope = sigmoid * (one + a * (one - sigmoid));
       store(given_a <= most ? factor * d * b * slope : V{}, dgate + i);
       store(b == given_b ? factor * d * silu : V{}, dup + i);
-      const V product = d * b * silu;
-      if constexpr (std::is_same_v<V, T>) {
-        sum += product;
-      } else {
-        sums += product;
-      }
+      add_lanes<T>(d * b * silu, sums, sum);
     });
     if (weight != nullptr) {
       dweight[row] = sum + sum_of<T>(sums);

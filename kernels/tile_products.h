@@ -95,13 +95,11 @@ class TileProducts<float> {
   void multiply_lower(
       const GemmOperand& a, const Packed& b, float* c, int64_t ldc, int64_t first, int64_t m) {
     multiply_rows(a, b, c + first * ldc, ldc, first, m, first + m, false, [&](int64_t column) {
-      return std::max<int64_t>(0, column - first) / kTileRows * kTileRows;
+      return std::max<int64_t>(0, column - first) / kGemmTileRows * kGemmTileRows;
     });
   }
 
  private:
-  static constexpr int64_t kTileRows = 6;  // of the kernels
-
   // Rows [first, first + m) of a, columns [0, n) of b; of each panel the rows from
   // first_row(column) on.
   template <class FirstRow>

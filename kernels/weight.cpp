@@ -221,21 +221,12 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
 }
 
 std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights) {
-  std::vector<at::Tensor> values;
+  const bool alone = std::ranges::any_of(weights, &Weight::quantised);
+  std::vector<at::Tensor> each;
   for (const auto& weight : weights) {
-    if (weight.quantised()) {
-      values.clear();
-      break;
-    }
-    values.push_back(fitting(weight, x));
+    each.push_back(alone ? project(x, weight) : fitting(weight, x));
   }
-  if (!values.empty()) {
-    return linear_products(x, values);
-  }
-  for (const auto& weight : weights) {
-    values.push_back(project(x, weight));
-  }
-  return values;
+  return alone ? each : linear_products(x, each);
 }
 
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {

@@ -75,11 +75,10 @@ class NewtonSchulz {
   // are the longest.
   template <class F>
   static void for_each_block(int64_t all, const F& f) {
-    constexpr int64_t kTileRows = 6, kLeast = 4 * kTileRows, kMost = 16 * kTileRows;
+    constexpr int64_t kTile = kGemmTileRows, kLeast = 4 * kTile, kMost = 16 * kTile;
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
     const int64_t rows =
-        threads == 1 ? kMost
-                     : std::clamp(blocks(all, 4 * threads * kTileRows) * kTileRows, kLeast, kMost);
+        threads == 1 ? kMost : std::clamp(blocks(all, 4 * threads * kTile) * kTile, kLeast, kMost);
     const int64_t count = blocks(all, rows);
     for_each_of(count, [&](int64_t i) {
       static thread_local Products products;
