@@ -155,10 +155,12 @@ struct Tile {
   int64_t J = 0;              // keys, padded
   std::vector<uint8_t> sees;  // [queries, J]
   std::vector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
-  TileProducts<T> products;
+  TileProducts<T> products;  // of bfloat16 tensors also where probabilities are a factor
   typename TileProducts<T>::Packed packed_keys, packed_keys_t, packed_rows;  // [J, H], [H, J]
   std::vector<T> scores, dscores;
   ListedEntries listed;
+
+  explicit Tile(const Problem<T>& p) : products(p.bf16) {}
 
   int64_t row_offset(const Problem<T>& p) const { return (queries.b * p.S + queries.first) * p.N; }
 
@@ -366,7 +368,7 @@ void for_each_tile(const Problem<T>& p,
                    int64_t end,
                    const F& with_thread) {
   at::parallel_for(begin, end, 1, [&](int64_t from, int64_t to) {
-    Tile<T> tile;
+    Tile<T> tile(p);
     with_thread([&](const auto& f) {
       for (int64_t i = from; i < to; ++i) {
         tile.load(p, tiles[i]);

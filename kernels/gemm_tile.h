@@ -8,6 +8,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/gemm_cpu.h"
 
 namespace braid::BRAID_CPU_ISA {
@@ -58,6 +62,9 @@ inline Units8 paired(const uint16_t* from) {
   return loaded<Units8>(from);
 }
 inline Units8 paired(const uint32_t* from) {
+#if defined(__AVX512BF16__)
+  return (Units8)_mm512_cvtneps_pbh(_mm512_loadu_ps(from));
+#else
   const auto half = [](const uint32_t* four_pairs) {
     const auto x = loaded<Wide4>(four_pairs);
     Units8 narrow;
@@ -68,6 +75,24 @@ inline Units8 paired(const uint32_t* from) {
     return __builtin_convertvector(((both >> 16) & 0xFFFF) | ((both >> 32) & 0xFFFF0000), Units4);
   };
   return __builtin_shufflevector(half(from), half(from + 8), 0, 1, 2, 3, 4, 5, 6, 7);
+#endif
+}
+
+// Eight pairs, each of one element of two lines.
+inline Units8 paired(const Halves8& first, const Halves8& second) {
+  return (Units8)__builtin_shufflevector(
+      first, second, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+inline Units8 paired(const uint16_t* first, const uint16_t* second) {
+  return paired(loaded<Halves8>(first), loaded<Halves8>(second));
+}
+inline Units8 paired(const uint32_t* first, const uint32_t* second) {
+#if defined(__AVX512BF16__)
+  return paired((Halves8)_mm256_cvtneps_pbh(loaded<__m256>(first)),
+                (Halves8)_mm256_cvtneps_pbh(loaded<__m256>(second)));
+#else
+  return (widened(first, /*rounded=*/true) >> 16) | widened(second, /*rounded=*/true);
+#endif
 }
 
 // The matrix that is packed, by lines without gaps.
@@ -94,21 +119,21 @@ struct Lines {
   // The units of eight neighbours at `i`, a unit reaching over kPair lines; `count` of them exist.
   template <int64_t kPair>
   Units8 across(int64_t unit, int64_t i, int64_t depth, int64_t count) const {
-    const auto line = [&](int64_t k) {
-      if (k >= depth) {
-        return Units8{};
+    const auto line = [&](int64_t k, S(&rest)[8]) -> const S* {
+      if (k < depth && count >= 8) {
+        return at(k, i);
       }
-      if (count >= 8) {
-        return widened(at(k, i), rounded || kPair == 2);
+      std::memset(rest, 0, sizeof rest);
+      if (k < depth) {
+        std::memcpy(rest, at(k, i), count * sizeof(S));
       }
-      S rest[8] = {};
-      std::memcpy(rest, at(k, i), count * sizeof(S));
-      return widened(rest, rounded || kPair == 2);
+      return rest;
     };
+    S rest[2][8];
     if constexpr (kPair == 1) {
-      return line(unit);
+      return widened(line(unit, rest[0]), rounded);
     } else {
-      return (line(2 * unit) >> 16) | line(2 * unit + 1);
+      return paired(line(2 * unit, rest[0]), line(2 * unit + 1, rest[1]));
     }
   }
 

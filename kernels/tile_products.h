@@ -44,8 +44,9 @@ struct PackedTile {
   std::vector<T> values;
 };
 
-/// Of one thread.  Operands are float64, or float32 and bfloat16 in any mixture; bfloat16 ones are
-/// widened while they are packed.
+/// Of one thread.  Operands are float64, or float32 and bfloat16 in any mixture; sums are wide.  For
+/// `bf16` products float32 operands are rounded while they are packed, where the machine multiplies
+/// pairs (has_bf16_products()); elsewhere, and for others, bfloat16 ones are widened.
 template <class T>
 class TileProducts;
 
@@ -53,6 +54,10 @@ template <>
 class TileProducts<float> {
  public:
   using Packed = PackedTile<uint32_t>;
+
+  explicit TileProducts(bool bf16 = false)
+      : kernels_(bf16 && has_bf16_products() ? avx512bf16::gemm_of_pairs()
+                                             : BRAID_CPU(gemm_of_floats)()) {}
 
   /// Rows or columns without gaps (`by_columns`), `stride` elements apart.
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool bf16 = false) {
@@ -70,12 +75,12 @@ class TileProducts<float> {
   void make_room(int64_t k, int64_t n, Packed& packed) const {
     packed.k = k;
     packed.n = n;
-    packed.values.resize(blocks(n, kernels_.width) * kernels_.width * k);
+    packed.values.resize(blocks(n, kernels_.width) * kernels_.width * units(k));
   }
   void pack_columns(const GemmOperand& b, int64_t first, int64_t end, Packed& packed) const {
-    uint32_t* to = packed.values.data() + first * packed.k;
-    for (int64_t column = first; column < end;
-         column += kernels_.width, to += kernels_.width * packed.k) {
+    const int64_t stride = kernels_.width * units(packed.k);
+    uint32_t* to = packed.values.data() + first / kernels_.width * stride;
+    for (int64_t column = first; column < end; column += kernels_.width, to += stride) {
       kernels_.pack_b(b, 0, column, packed.k, std::min(kernels_.width, packed.n - column), to);
     }
   }
@@ -100,6 +105,8 @@ class TileProducts<float> {
   }
 
  private:
+  int64_t units(int64_t k) const { return blocks(k, kernels_.pair); }
+
   // Rows [first, first + m) of a, columns [0, n) of b; of each panel the rows from
   // first_row(column) on.
   template <class FirstRow>
@@ -112,14 +119,14 @@ class TileProducts<float> {
                      int64_t n,
                      bool accumulate,
                      const FirstRow& first_row) {
-    constexpr int64_t kDepth = 256;  // a panel's share stays in the L1 cache
-    for (int64_t k = 0; k < b.k; k += kDepth) {
-      const int64_t depth = std::min(kDepth, b.k - k);
+    constexpr int64_t kDepthUnits = 256;  // a panel's share stays in the L1 cache
+    const int64_t most = kDepthUnits * kernels_.pair, stride = kernels_.width * units(b.k);
+    for (int64_t k = 0; k < b.k; k += most) {
+      const int64_t depth = std::min(most, b.k - k);
       int64_t lda = 0;
       const uint32_t* left = packed_rows(kernels_, a, first, k, m, depth, left_, lda);
-      const uint32_t* panel = b.values.data() + k * kernels_.width;
-      for (int64_t column = 0; column < n;
-           column += kernels_.width, panel += b.k * kernels_.width) {
+      const uint32_t* panel = b.values.data() + k / kernels_.pair * kernels_.width;
+      for (int64_t column = 0; column < n; column += kernels_.width, panel += stride) {
         const int64_t row = first_row(column), columns = std::min(kernels_.width, n - column);
         count_flops(2 * (m - row) * columns * depth);
         kernels_.multiply(left + row * lda,
@@ -129,13 +136,13 @@ class TileProducts<float> {
                           ldc,
                           m - row,
                           columns,
-                          depth,
+                          units(depth),
                           accumulate || k > 0);
       }
     }
   }
 
-  GemmKernels kernels_ = BRAID_CPU(gemm_of_floats)();
+  GemmKernels kernels_;
   std::vector<uint32_t> left_;
 };
 
@@ -143,6 +150,8 @@ template <>
 class TileProducts<double> {
  public:
   using Packed = PackedTile<double>;
+
+  explicit TileProducts(bool = false) {}
 
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool = false) {
     return {data, stride, by_columns, false, false};
