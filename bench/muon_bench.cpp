@@ -1,7 +1,8 @@
 // Muon's step on the matrices of a model (default bench/wide.yaml), against the time that its
-// matrix products need at the GEMM peak of the same run, symmetric ones counted half.
+// matrix products need at the GEMM peak of the same run, symmetric ones counted half.  With
+// `bfloat16` both multiply in that.
 //
-//   muon_bench [CONFIG.yaml]
+//   muon_bench [CONFIG.yaml [bfloat16]]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,17 +41,19 @@ double seconds_of(const auto& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-void run(const std::string& path) {
+void run(const std::string& path, bool bf16) {
   const auto config = load_run_config(path, {"data.train=[x]", "optimizer.groups=[]"});
   const auto stacks = stacks_of(config);
-  const auto peak = gemm_peak(at::kFloat);
-  std::printf("GEMM peak %.1f GFLOP/s (%s, %d threads)\n",
+  const auto peak = gemm_peak(bf16 ? at::kBFloat16 : at::kFloat);
+  std::printf("GEMM peak %.1f GFLOP/s (%s, %s, %d threads)\n",
               peak.flops / 1e9,
               peak.kernel.c_str(),
+              bf16 ? "bfloat16" : "float32",
               at::get_num_threads());
   for (const int64_t iterations : {10, 5}) {
     const MuonConfig muon{.newton_schulz_steps = iterations * 8 / 10,
-                          .newton_schulz_final_steps = iterations - iterations * 8 / 10};
+                          .newton_schulz_final_steps = iterations - iterations * 8 / 10,
+                          .bfloat16_products = bf16};
     double all_seconds = 0, all_least = 0;
     for (const auto& [shape, list] : stacks) {
       int64_t count = 0;
@@ -86,5 +89,15 @@ void run(const std::string& path) {
 }  // namespace braid
 
 int main(int argc, char** argv) {
-  braid::run(argc > 1 ? argv[1] : "bench/wide.yaml");
+  const std::string path = argc > 1 ? argv[1] : "bench/wide.yaml", type = argc > 2 ? argv[2] : "";
+  if (argc > 3 || !(type.empty() || type == "bfloat16")) {
+    std::fprintf(stderr, "usage: %s [CONFIG.yaml [bfloat16]]\n", argv[0]);
+    return 2;
+  }
+  try {
+    braid::run(path, !type.empty());
+  } catch (const braid::Error& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
 }

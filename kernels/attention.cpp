@@ -155,7 +155,7 @@ struct Tile {
   int64_t J = 0;              // keys, padded
   std::vector<uint8_t> sees;  // [queries, J]
   std::vector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
-  TileProducts<T> products;  // of bfloat16 tensors also where probabilities are a factor
+  TileProducts<T> products;   // of bfloat16 tensors also where probabilities are a factor
   typename TileProducts<T>::Packed packed_keys, packed_keys_t, packed_rows;  // [J, H], [H, J]
   std::vector<T> scores, dscores;
   ListedEntries listed;

@@ -10,10 +10,10 @@ namespace braid {
 ///
 /// q_BSNH, kv_BUH, compressed_BCH one float type (C may be 0); sink_N wide, a raw logit whose value
 /// is zero.  A query may see nothing: its output is zero.  Nothing of size S x U or S x C exists.
-/// Softmax and sums are wide; the result has q's type.  Of bfloat16 tensors the probabilities and the
-/// scores' gradients are rounded too (by 2^-9 of each) before they are multiplied, where the machine
-/// multiplies pairs.  Source: DeepSeek-V4 report 2.3, release code.  Gradients: q, kv, compressed,
-/// sink.
+/// Softmax and sums are wide; the result has q's type.  Of bfloat16 tensors the probabilities and
+/// the scores' gradients are rounded too (by 2^-9 of each) before they are multiplied, where the
+/// machine multiplies pairs.  Source: DeepSeek-V4 report 2.3, release code.  Gradients: q, kv,
+/// compressed, sink.
 at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,
                      const at::Tensor& compressed_BCH,

@@ -44,7 +44,7 @@ struct PackedTile {
   std::vector<T> values;
 };
 
-/// Of one thread.  Operands are float64, or float32 and bfloat16 in any mixture; sums are wide.  For
+/// Of one thread.  Operands are float64, or float32 and bfloat16 in any mixture; sums are wide. For
 /// `bf16` products float32 operands are rounded while they are packed, where the machine multiplies
 /// pairs (has_bf16_products()); elsewhere, and for others, bfloat16 ones are widened.
 template <class T>

@@ -34,6 +34,7 @@ struct MuonConfig {
   int64_t newton_schulz_steps = 8;
   int64_t newton_schulz_final_steps = 2;
   double update_rms = 0.18;
+  bool bfloat16_products = false;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -47,6 +48,9 @@ struct MuonConfig {
       "iterations that settle singular values at 1",
       at_least(0));
     v("update_rms", &MuonConfig::update_rms, "RMS of an update at learning rate 1", more_than(0));
+    v("bfloat16_products",
+      &MuonConfig::bfloat16_products,
+      "iterations multiply in bfloat16 and sum in float32, where the machine does so faster");
   }
 };
 

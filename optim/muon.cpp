@@ -27,8 +27,9 @@ constexpr int64_t kGrain = 1 << 14;  // elements that are worth a thread
 template <class T>
 class NewtonSchulz {
  public:
-  NewtonSchulz(int64_t rows, int64_t cols)
-      : is_tall_(rows > cols),
+  NewtonSchulz(int64_t rows, int64_t cols, const MuonConfig& config)
+      : config_(config),
+        is_tall_(rows > cols),
         n_(std::min(rows, cols)),
         m_(std::max(rows, cols)),
         x_(n_ * m_),
@@ -39,11 +40,11 @@ class NewtonSchulz {
   /// The matrix as given, and the result where it was.
   T* matrix() { return x_.data(); }
 
-  void run(const MuonConfig& config) {
+  void run() {
     normalise();
-    const int64_t steps = config.newton_schulz_steps + config.newton_schulz_final_steps;
+    const int64_t steps = config_.newton_schulz_steps + config_.newton_schulz_final_steps;
     for (int64_t i = 0; i < steps; ++i) {
-      const auto [a, b, c] = newton_schulz_polynomial(i, config);
+      const auto [a, b, c] = newton_schulz_polynomial(i, config_);
       gram();
       polynomial(static_cast<T>(a), static_cast<T>(b), static_cast<T>(c));
       advance();
@@ -63,7 +64,7 @@ class NewtonSchulz {
 
   // The right operand [k, n] of a product.
   void pack(const GemmOperand& b, int64_t k, int64_t n) {
-    const Products products;
+    const Products products(config_.bfloat16_products);
     products.make_room(k, n, packed_);
     for_each_of(blocks(n, Products::kColumns), [&](int64_t i) {
       const int64_t first = i * Products::kColumns;
@@ -74,16 +75,16 @@ class NewtonSchulz {
   // Calls f(products, first row, rows) for blocks of rows, the last ones first: in a triangle they
   // are the longest.
   template <class F>
-  static void for_each_block(int64_t all, const F& f) {
+  void for_each_block(int64_t all, const F& f) const {
     constexpr int64_t kTile = kGemmTileRows, kLeast = 4 * kTile, kMost = 16 * kTile;
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
     const int64_t rows =
         threads == 1 ? kMost : std::clamp(blocks(all, 4 * threads * kTile) * kTile, kLeast, kMost);
     const int64_t count = blocks(all, rows);
     for_each_of(count, [&](int64_t i) {
-      static thread_local Products products;
+      static thread_local Products wide, bf16(true);
       const int64_t first = (count - 1 - i) * rows;
-      f(products, first, std::min(rows, all - first));
+      f(config_.bfloat16_products ? bf16 : wide, first, std::min(rows, all - first));
     });
   }
 
@@ -139,6 +140,7 @@ class NewtonSchulz {
     std::swap(x_, next_);
   }
 
+  const MuonConfig& config_;
   bool is_tall_;
   int64_t n_, m_;
   std::vector<T> x_, next_;  // as given
@@ -159,7 +161,7 @@ template <class T>
 void step_matrix(const Work<T>& work,
                  int64_t elements,
                  T gradient_scale,
-                 const MuonConfig& config,
+                 T momentum,
                  NewtonSchulz<T>& iteration) {
   const auto in_parts = [&](const auto& f) { at::parallel_for(0, elements, kGrain, f); };
   in_parts([&](int64_t begin, int64_t end) {
@@ -168,10 +170,10 @@ void step_matrix(const Work<T>& work,
      work.momentum + begin,
      iteration.matrix() + begin,
      end - begin,
-     static_cast<T>(config.momentum),
+     momentum,
      gradient_scale);
   });
-  iteration.run(config);
+  iteration.run();
   in_parts([&](int64_t begin, int64_t end) {
     BRAID_CPU(decayed_step<T>)
     (work.value + begin, iteration.matrix() + begin, end - begin, work.decay, work.rate);
@@ -181,16 +183,17 @@ void step_matrix(const Work<T>& work,
 // Each thread takes whole matrices as long as every one gets as many; the others go through one by
 // one, on all threads.
 template <class T, class F>
-void for_each_matrix(int64_t count, int64_t rows, int64_t cols, const F& f) {
+void for_each_matrix(
+    int64_t count, int64_t rows, int64_t cols, const MuonConfig& config, const F& f) {
   const int64_t threads = at::get_num_threads(), shared = count / threads * threads;
   at::parallel_for(0, shared, 1, [&](int64_t begin, int64_t end) {
-    NewtonSchulz<T> iteration(rows, cols);
+    NewtonSchulz<T> iteration(rows, cols, config);
     for (int64_t i = begin; i < end; ++i) {
       f(i, iteration);
     }
   });
   if (shared < count) {
-    NewtonSchulz<T> iteration(rows, cols);
+    NewtonSchulz<T> iteration(rows, cols, config);
     for (int64_t i = shared; i < count; ++i) {
       f(i, iteration);
     }
@@ -237,9 +240,9 @@ at::Tensor newton_schulz(const at::Tensor& x_Brc, const MuonConfig& config) {
   const int64_t elements = rows * cols;
   with_wide_type(given.scalar_type(), [&, B = B, rows = rows, cols = cols](auto zero) {
     using T = decltype(zero);
-    for_each_matrix<T>(B, rows, cols, [&](int64_t i, NewtonSchulz<T>& iteration) {
+    for_each_matrix<T>(B, rows, cols, config, [&](int64_t i, NewtonSchulz<T>& iteration) {
       std::copy_n(given.const_data_ptr<T>() + i * elements, elements, iteration.matrix());
-      iteration.run(config);
+      iteration.run();
       std::copy_n(iteration.matrix(), elements, result.data_ptr<T>() + i * elements);
     });
   });
@@ -276,8 +279,12 @@ void muon_step(const std::vector<MuonStack>& stacks,
       }
     }
     const auto count = static_cast<int64_t>(matrices.size());
-    for_each_matrix<T>(count, rows, cols, [&](int64_t i, NewtonSchulz<T>& iteration) {
-      step_matrix(matrices[i], elements, static_cast<T>(gradient_scale), config, iteration);
+    for_each_matrix<T>(count, rows, cols, config, [&](int64_t i, NewtonSchulz<T>& iteration) {
+      step_matrix(matrices[i],
+                  elements,
+                  static_cast<T>(gradient_scale),
+                  static_cast<T>(config.momentum),
+                  iteration);
     });
   });
 }

@@ -70,6 +70,10 @@ void RunConfig::validate() const {
                                                              : "schedule.indexer_warmup_steps",
                       "asks for the indexers' loss, but the model has no CSA layer");
   }
+  if (optimizer.muon.bfloat16_products && train.dtype == ComputeType::kFloat64) {
+    throw ConfigError("optimizer.muon.bfloat16_products",
+                      "is for float32 master weights; train.dtype float64 makes them float64");
+  }
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
       run.name == "..") {
     throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));

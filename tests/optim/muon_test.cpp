@@ -121,6 +121,19 @@ TEST(Muon, NonFiniteGradientsShow) {
   EXPECT_TRUE(muon_update(grad, at::zeros_like(grad), {}).isnan().all().item<bool>());
 }
 
+TEST(Muon, Bfloat16ProductsOrthogonaliseToOnePercent) {
+  const MuonConfig config{.bfloat16_products = true};
+  for (const auto& sizes :
+       {std::vector<int64_t>{2, 70, 130}, {1, 130, 70}, {1, 128, 128}, {3, 5, 600}, {1, 5, 7}}) {
+    const auto x = normal_tensor("X", sizes, at::kFloat);
+    const auto o = newton_schulz(x, config);
+    const auto values = at::linalg_svdvals(o.to(at::kDouble));
+    EXPECT_LT(values.max().item<double>(), 1.01) << x.sizes();
+    EXPECT_GT(values.min().item<double>(), 0.99) << x.sizes();
+    expect_close("O", o, newton_schulz(x, {}), {.relative = 0.01});
+  }
+}
+
 // Sizes around those of the strips and blocks that the products are cut into.
 TEST(Muon, AStepEqualsItsPlainTwin) {
   for (const auto& sizes :
@@ -141,14 +154,17 @@ TEST(Muon, AStepEqualsItsPlainTwin) {
 TEST(Muon, BitsDoNotDependOnThreadsOrNeighbours) {
   const auto grad = normal_tensor("gradient", {3, 70, 130}, at::kFloat);
   const int threads = at::get_num_threads();
-  std::vector<at::Tensor> updates;
-  for (const int count : {1, 2, 4}) {
-    at::set_num_threads(count);
-    updates.push_back(muon_update(grad, at::zeros_like(grad), {}));
+  for (const bool bf16 : {false, true}) {
+    std::vector<at::Tensor> updates;
+    for (const int count : {1, 2, 4}) {
+      at::set_num_threads(count);
+      updates.push_back(
+          muon_update(grad, at::zeros_like(grad), MuonConfig{.bfloat16_products = bf16}));
+    }
+    at::set_num_threads(threads);
+    testing::expect_bitwise_equal("two threads", updates[1], updates[0]);
+    testing::expect_bitwise_equal("more threads than matrices", updates[2], updates[0]);
   }
-  at::set_num_threads(threads);
-  testing::expect_bitwise_equal("two threads", updates[1], updates[0]);
-  testing::expect_bitwise_equal("more threads than matrices", updates[2], updates[0]);
 }
 
 TEST(Muon, RefusesOtherPrecisions) {

@@ -83,6 +83,9 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
   expect_mentions(message("model: {n_routed_experts: 2, num_experts_per_tok: 3}\n"),
                   {"model.num_experts_per_tok", "run.yaml:1"});
   expect_mentions(message("tokenizer: {kind: words}\n"), {"tokenizer.kind", "words"});
+  expect_mentions(
+      message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
+      {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
 }
 
 }  // namespace
