@@ -1,7 +1,8 @@
-// Kernels at the sizes of bench/wide.yaml, 8 x 1024 tokens, float32, forward and backward where
-// there is a backward. Counters, of the best run: GFLOP/s of matrix products and their share of the
-// GEMM peak, or GB/s of the tensors that must be read and written at least and their share of the
-// bandwidth of memcpy; peak and bandwidth as measured when the program starts.
+// Kernels at the sizes of bench/wide.yaml, 8 x 1024 tokens, float32 where nothing else is said,
+// forward and backward where there is a backward. Counters, of the best run: GFLOP/s of matrix
+// products and their share of the GEMM peak, or GB/s of the tensors that must be read and written
+// at least and their share of the bandwidth of memcpy; peak and bandwidth as measured when the
+// program starts.
 #include <cmath>
 #include <functional>
 
@@ -125,9 +126,9 @@ void sinkhorn_20(benchmark::State& state) {
 BENCHMARK(sinkhorn_20);
 
 // In front of a sublayer that gives its input back, and behind it.
-void mix_streams(benchmark::State& state) {
+void mix_streams(benchmark::State& state, at::ScalarType type) {
   constexpr int64_t kM = 4, kK = (2 + kM) * kM;
-  const auto X = input({kB * kS, kM, kD});
+  const auto X = at::randn({kB * kS, kM, kD}).to(type).requires_grad_(true);
   const MhcWeights weights{input({kK, kM * kD}), input({kK}), input({3})};
   const auto norm_weight = input({kD});
   forward_backward(state, By::kBytes, {X, X}, [&] {
@@ -135,7 +136,8 @@ void mix_streams(benchmark::State& state) {
     return expand_streams(entered.X_TMD, entered.h_TD, entered.post_TM, entered.mix_TMM);
   });
 }
-BENCHMARK(mix_streams);
+BENCHMARK_CAPTURE(mix_streams, float32, at::kFloat);
+BENCHMARK_CAPTURE(mix_streams, bfloat16, at::kBFloat16);
 
 void norm(benchmark::State& state) {
   const auto x = input({kB * kS, kD}), weight = input({kD});

@@ -8,7 +8,7 @@ CpuIsa cpu_isa() {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-      return CpuIsa::kAvx512;
+      return __builtin_cpu_supports("avx512bf16") ? CpuIsa::kAvx512Bf16 : CpuIsa::kAvx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
       return CpuIsa::kAvx2;
@@ -20,11 +20,7 @@ CpuIsa cpu_isa() {
 }
 
 bool has_bf16_products() {
-#if defined(__x86_64__)
-  return cpu_isa() == CpuIsa::kAvx512 && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
+  return cpu_isa() == CpuIsa::kAvx512Bf16;
 }
 
 }  // namespace braid

@@ -15,23 +15,27 @@
   }                            \
   namespace avx512 {           \
   __VA_ARGS__;                 \
+  }                            \
+  namespace avx512bf16 {       \
+  __VA_ARGS__;                 \
   }
 
 /// Calls the best variant: BRAID_CPU(sinkhorn_forward<float>)(logits, ...).
-#define BRAID_CPU(...)                                                  \
-  (::braid::cpu_isa() == ::braid::CpuIsa::kAvx512 ? avx512::__VA_ARGS__ \
-   : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx2 ? avx2::__VA_ARGS__   \
-                                                  : baseline::__VA_ARGS__)
+#define BRAID_CPU(...)                                                          \
+  (::braid::cpu_isa() == ::braid::CpuIsa::kAvx512Bf16 ? avx512bf16::__VA_ARGS__ \
+   : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx512   ? avx512::__VA_ARGS__     \
+   : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx2     ? avx2::__VA_ARGS__       \
+                                                      : baseline::__VA_ARGS__)
 
 namespace braid {
 
-enum class CpuIsa { kBaseline, kAvx2, kAvx512 };
+enum class CpuIsa { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 
 /// The best instruction set of this machine that the kernels were compiled for.
 CpuIsa cpu_isa();
 
-/// Whether this machine multiplies pairs of bfloat16 and sums in float32 (AVX-512 BF16), and the
-/// build has kernels for it.
+/// Whether pairs of bfloat16 are multiplied and summed in float32 by one instruction (AVX-512
+/// BF16).
 bool has_bf16_products();
 
 }  // namespace braid

@@ -379,9 +379,8 @@ void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate) 
     b = without_gaps(b);
     (bf16 ? of_bf16 : of_floats).push_back({a, b, c, operand(a, bf16), operand(b, bf16), m, n, k});
   }
-  const auto floats = BRAID_CPU(gemm_of_floats)();
-  Products(floats, accumulate).run(of_floats);
-  Products(has_bf16_products() ? avx512bf16::gemm_of_pairs() : floats, accumulate).run(of_bf16);
+  Products(BRAID_CPU(gemm_of_floats)(), accumulate).run(of_floats);
+  Products(BRAID_CPU(gemm_of_bf16)(), accumulate).run(of_bf16);
   for (auto& [sums, c] : copied) {
     c.copy_(sums);
   }

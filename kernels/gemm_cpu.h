@@ -50,13 +50,10 @@ struct GemmKernels {
                    bool accumulate);
 };
 
-/// Units of float32, one multiply-add each: float32 products, and bfloat16 ones on machines that
-/// cannot multiply pairs.
+/// Units of float32, one multiply-add each.
 BRAID_DECLARE_CPU(GemmKernels gemm_of_floats())
-
-namespace avx512bf16 {
-/// Units of two bfloat16, summed in float32 by vdpbf16ps.  Only where has_bf16_products().
-GemmKernels gemm_of_pairs();
-}  // namespace avx512bf16
+/// For bfloat16 products: units of two that vdpbf16ps sums in float32, where the instruction set
+/// has it, else float32 ones.
+BRAID_DECLARE_CPU(GemmKernels gemm_of_bf16())
 
 }  // namespace braid

@@ -5,6 +5,11 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #include "kernels/bfloat16.h"
 #include "kernels/cpu_loops.h"
@@ -62,7 +67,8 @@ V load(const Bfloat16* from) {
   }
 }
 
-// To the nearest, ties to even; NaN stays one.
+// To the nearest, ties to even; NaN stays one.  The instruction, where there is one, makes zero of
+// numbers below 2^-126.
 template <class V>
 void store(V v, Bfloat16* to) {
   if constexpr (sizeof(V) == sizeof(float)) {
@@ -71,11 +77,15 @@ void store(V v, Bfloat16* to) {
     const uint32_t rounded = v == v ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fc0;
     to->bits = static_cast<uint16_t>(rounded);
   } else {
+#if defined(__AVX512BF16__)
+    const auto halves = _mm512_cvtneps_pbh((__m512)v);
+#else
     Words bits;
     std::memcpy(&bits, &v, sizeof bits);
     const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const Words quiet = Words{} + 0x7fc0;
     const Halves halves = __builtin_convertvector(v == v ? rounded : quiet, Halves);
+#endif
     std::memcpy(to, &halves, sizeof halves);
   }
 }
@@ -107,13 +117,60 @@ V where_seen(const uint8_t* seen, V x, V otherwise) {
   return x;
 }
 
+/// Folds halves of a vector onto each other until one lane is left.
+template <class T, class V, class F, int... kLane>
+T folded(V v, const F& f, std::integer_sequence<int, kLane...>) {
+  if constexpr (sizeof...(kLane) == 0) {
+    return v[0];
+  } else {
+    constexpr int kHalf = sizeof...(kLane);
+    const auto low = __builtin_shufflevector(v, v, kLane...),
+               high = __builtin_shufflevector(v, v, (kHalf + kLane)...);
+    return folded<T>(f(low, high), f, std::make_integer_sequence<int, kHalf / 2>{});
+  }
+}
+template <class T, class F>
+T folded(Vector<T> v, const F& f) {
+  constexpr int kLanes = kLanesOf<Vector<T>, T>;
+  return folded<T>(v, f, std::make_integer_sequence<int, kLanes / 2>{});
+}
+
 template <class T>
 T largest_of(Vector<T> v) {
-  T largest = v[0];
-  for (int64_t lane = 1; lane < kLanesOf<Vector<T>, T>; ++lane) {
-    largest = v[lane] > largest ? v[lane] : largest;
+  return folded<T>(v, [](auto x, auto y) { return x > y ? x : y; });
+}
+
+template <class T>
+T sum_of(Vector<T> v) {
+  return folded<T>(v, [](auto x, auto y) { return x + y; });
+}
+template <class T>
+T sum_of(T v) {
+  return v;
+}
+
+/// sum_i a[i] b[i]: four sums at a time, or each addition would wait for the last. E is T or
+/// narrower.
+template <class E, class T>
+T dot(const E* a, const T* b, int64_t size) {
+  constexpr int64_t kSums = 4, kLanes = kLanesOf<Vector<T>, T>;
+  const auto product = [&](int64_t i) { return load<Vector<T>>(a + i) * load<Vector<T>>(b + i); };
+  Vector<T> sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums * kLanes <= size; i += kSums * kLanes) {
+    for (int s = 0; s < kSums; ++s) {
+      sums[s] += product(i + s * kLanes);
+    }
   }
-  return largest;
+  auto lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  for (; i + kLanes <= size; i += kLanes) {
+    lanes += product(i);
+  }
+  T sum = sum_of<T>(lanes);
+  for (; i < size; ++i) {
+    sum += load<T>(a + i) * b[i];
+  }
+  return sum;
 }
 
 /// Calls f(V{}, i) for i = 0, lanes, 2 lanes, ... and f(T{}, i) for the single elements left over.
@@ -127,19 +184,6 @@ void for_lanes(int64_t size, const F& f) {
   for (; i < size; ++i) {
     f(T{}, i);
   }
-}
-
-template <class T>
-T sum_of(Vector<T> v) {
-  T sum = 0;
-  for (int64_t lane = 0; lane < kLanesOf<Vector<T>, T>; ++lane) {
-    sum += v[lane];
-  }
-  return sum;
-}
-template <class T>
-T sum_of(T v) {
-  return v;
 }
 
 /// Inside for_lanes(): adds to the sums of lanes, or to that of the elements left over.

@@ -7,6 +7,10 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/cpu_loops.h"
 #include "kernels/lanes.h"
 #include "kernels/sinkhorn_cpu.h"
@@ -19,7 +23,7 @@ constexpr int64_t kBlock = 16;  // tokens; as many as Sinkhorn takes at once
 // Sums that stay in registers: of kTokens tokens with kRows rows of fn, and of kTall rows with
 // kWide vectors of columns.
 #if defined(__AVX512F__)
-constexpr int kTokens = 4, kRows = 6, kTall = 6, kWide = 4;
+constexpr int kTokens = 4, kRows = 6, kTall = 8, kWide = 3;
 #else
 constexpr int kTokens = 2, kRows = 6, kTall = 4, kWide = 3;
 #endif
@@ -106,8 +110,8 @@ T sigmoid(T x) {
 }
 
 // The sublayer's input before its norm, as it would be stored in E.
-template <class E, class T>
-void collapse(const T* X, const T* pre, int64_t M, int64_t D, T* x) {
+template <class E, class S, class T>
+void collapse(const S* X, const T* pre, int64_t M, int64_t D, T* x) {
   for_lanes<T>(D, [&](auto v, int64_t i) {
     using V = decltype(v);
     V sum = pre[0] * load<V>(X + i);
@@ -140,19 +144,19 @@ struct Factor {
   int64_t row, column;
 };
 
-template <int kM, int kN, class V, class T>
-void add_tile(const Factor<T>& a, const T* b, int64_t ldb, T* c, int64_t ldc, int64_t k) {
+template <int kM, int kN, class V, class S, class T>
+void add_tile(const Factor<T>& a, const S* b, T* c, int64_t ld, int64_t k) {
   constexpr int64_t kLanes = kLanesOf<V, T>;
   V sums[kM][kN];
   for (int i = 0; i < kM; ++i) {
     for (int j = 0; j < kN; ++j) {
-      sums[i][j] = load<V>(c + i * ldc + j * kLanes);
+      sums[i][j] = load<V>(c + i * ld + j * kLanes);
     }
   }
   for (int64_t p = 0; p < k; ++p) {
     V b_p[kN];
     for (int j = 0; j < kN; ++j) {
-      b_p[j] = load<V>(b + p * ldb + j * kLanes);
+      b_p[j] = load<V>(b + p * ld + j * kLanes);
     }
     for (int i = 0; i < kM; ++i) {
       const T factor = a.data[i * a.row + p * a.column];
@@ -163,37 +167,183 @@ void add_tile(const Factor<T>& a, const T* b, int64_t ldb, T* c, int64_t ldc, in
   }
   for (int i = 0; i < kM; ++i) {
     for (int j = 0; j < kN; ++j) {
-      store(sums[i][j], c + i * ldc + j * kLanes);
+      store(sums[i][j], c + i * ld + j * kLanes);
     }
   }
 }
 
-// C [m, n] += A B for a few rows and columns of B and C that are `ld` apart, neither packed.
-template <class T>
-void add_product(Factor<T> a, const T* b, T* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
-  constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
-  const auto rows = [&]<int kN, class V>(int64_t column, std::integral_constant<int, kN>, V) {
+// C [m, n] += A B for a few rows and columns of B and C that are `ld` apart, neither packed. E is
+// the type of the activations that the product is for.
+template <class E, class T>
+class Product {
+ public:
+  template <class S>
+  void add(Factor<T> a, const S* b, T* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
+    constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
+    const auto rows = [&]<int kN, class V>(int64_t column, std::integral_constant<int, kN>, V) {
+      int64_t i = 0;
+      for (; i + kTall <= m; i += kTall) {
+        add_tile<kTall, kN, V>(
+            {a.data + i * a.row, a.row, a.column}, b + column, c + i * ld + column, ld, k);
+      }
+      for (; i < m; ++i) {
+        add_tile<1, kN, V>(
+            {a.data + i * a.row, a.row, a.column}, b + column, c + i * ld + column, ld, k);
+      }
+    };
+    int64_t column = 0;
+    for (; column + kWide * kLanes <= n; column += kWide * kLanes) {
+      rows(column, std::integral_constant<int, kWide>{}, Vector<T>{});
+    }
+    for (; column + kLanes <= n; column += kLanes) {
+      rows(column, std::integral_constant<int, 1>{}, Vector<T>{});
+    }
+    for (; column < n; ++column) {
+      rows(column, std::integral_constant<int, 1>{}, T{});
+    }
+  }
+};
+
+#if defined(__AVX512BF16__)
+
+// Sixteen neighbours as bfloat16.
+inline Halves narrow16(const Bfloat16* from) {
+  Halves halves;
+  std::memcpy(&halves, from, sizeof halves);
+  return halves;
+}
+inline Halves narrow16(const float* from) {
+  return (Halves)_mm512_cvtneps_pbh(_mm512_loadu_ps(from));
+}
+
+// Of bfloat16 activations: both factors rounded, two products along k at a time.
+template <>
+class Product<Bfloat16, float> {
+ public:
+  template <class S>
+  void add(Factor<float> a, const S* b, float* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
+    pairs_ = (k + 1) / 2;
+    pack(a, m, k);
+    panel_.resize(pairs_);
+    int64_t column = 0;
+    for (; column + kWide * 16 <= n; column += kWide * 16) {
+      columns<kWide>(b + column, c + column, ld, m, k);
+    }
+    for (; column + 16 <= n; column += 16) {
+      columns<1>(b + column, c + column, ld, m, k);
+    }
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t p = 0; p < k; ++p) {
+        for (int64_t j = column; j < n; ++j) {
+          c[i * ld + j] += a.data[i * a.row + p * a.column] * load<float>(b + p * ld + j);
+        }
+      }
+    }
+  }
+
+ private:
+  struct Row {
+    __m512bh pairs[kWide];
+  };
+
+  void pack(const Factor<float>& a, int64_t m, int64_t k) {
+    a_.resize(m * pairs_);
+    const auto rounded = [&](int64_t i, int64_t p) -> uint32_t {
+      Bfloat16 narrow{};
+      if (p < k) {
+        store(a.data[i * a.row + p * a.column], &narrow);
+      }
+      return narrow.bits;
+    };
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t p = 0; p < pairs_; ++p) {
+        a_[i * pairs_ + p] = rounded(i, 2 * p) | rounded(i, 2 * p + 1) << 16;
+      }
+    }
+  }
+
+  template <int kN, class S>
+  void columns(const S* b, float* c, int64_t ld, int64_t m, int64_t k) {
+    typedef uint16_t Halves32 __attribute__((vector_size(64)));
+    for (int64_t p = 0; p < k; p += 2, b += 2 * ld) {
+      for (int j = 0; j < kN; ++j) {
+        const Halves first = narrow16(b + j * 16),
+                     second = p + 1 < k ? narrow16(b + ld + j * 16) : Halves{};
+        const Halves32 both = __builtin_shufflevector(first,
+                                                      second,
+                                                      0,
+                                                      16,
+                                                      1,
+                                                      17,
+                                                      2,
+                                                      18,
+                                                      3,
+                                                      19,
+                                                      4,
+                                                      20,
+                                                      5,
+                                                      21,
+                                                      6,
+                                                      22,
+                                                      7,
+                                                      23,
+                                                      8,
+                                                      24,
+                                                      9,
+                                                      25,
+                                                      10,
+                                                      26,
+                                                      11,
+                                                      27,
+                                                      12,
+                                                      28,
+                                                      13,
+                                                      29,
+                                                      14,
+                                                      30,
+                                                      15,
+                                                      31);
+        panel_[p / 2].pairs[j] = (__m512bh)both;
+      }
+    }
     int64_t i = 0;
     for (; i + kTall <= m; i += kTall) {
-      add_tile<kTall, kN, V>(
-          {a.data + i * a.row, a.row, a.column}, b + column, ld, c + i * ld + column, ld, k);
+      tile<kTall, kN>(a_.data() + i * pairs_, c + i * ld, ld);
     }
     for (; i < m; ++i) {
-      add_tile<1, kN, V>(
-          {a.data + i * a.row, a.row, a.column}, b + column, ld, c + i * ld + column, ld, k);
+      tile<1, kN>(a_.data() + i * pairs_, c + i * ld, ld);
     }
-  };
-  int64_t column = 0;
-  for (; column + kWide * kLanes <= n; column += kWide * kLanes) {
-    rows(column, std::integral_constant<int, kWide>{}, Vector<T>{});
   }
-  for (; column + kLanes <= n; column += kLanes) {
-    rows(column, std::integral_constant<int, 1>{}, Vector<T>{});
+
+  template <int kM, int kN>
+  void tile(const uint32_t* a, float* c, int64_t ld) const {
+    __m512 sums[kM][kN];
+    for (int i = 0; i < kM; ++i) {
+      for (int j = 0; j < kN; ++j) {
+        sums[i][j] = _mm512_loadu_ps(c + i * ld + j * 16);
+      }
+    }
+    for (int64_t p = 0; p < pairs_; ++p) {
+      for (int i = 0; i < kM; ++i) {
+        const auto factor = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[i * pairs_ + p]));
+        for (int j = 0; j < kN; ++j) {
+          sums[i][j] = _mm512_dpbf16_ps(sums[i][j], factor, panel_[p].pairs[j]);
+        }
+      }
+    }
+    for (int i = 0; i < kM; ++i) {
+      for (int j = 0; j < kN; ++j) {
+        _mm512_storeu_ps(c + i * ld + j * 16, sums[i][j]);
+      }
+    }
   }
-  for (; column < n; ++column) {
-    rows(column, std::integral_constant<int, 1>{}, T{});
-  }
-}
+
+  int64_t pairs_ = 0;
+  std::vector<uint32_t> a_;  // [m, pairs]
+  std::vector<Row> panel_;   // of B
+};
+
+#endif
 
 }  // namespace
 
@@ -247,12 +397,12 @@ void mhc_enter_backward(const MhcProblem<T>& p,
                         const MhcGradients<E, T>& g,
                         int64_t tokens) {
   const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
-  WideRows<E, T> wide, wide_dh;
+  Product<E, T> product;
   std::vector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M), s(kBlock * K),
       shift(kBlock), wide_dX;
   for (int64_t first = 0; first < tokens; first += kBlock) {
     const int64_t count = std::min(kBlock, tokens - first);
-    const T* X_block = wide.read(X + first * size, count * size);
+    const E* X_block = X + first * size;
     const T* m = saved.m + first * K;
     if (p.mixes()) {
       mix_logits(p, m, count, logits.data());
@@ -261,9 +411,9 @@ void mhc_enter_backward(const MhcProblem<T>& p,
     }
     for (int64_t t = 0; t < count; ++t) {
       // 1. Through the norm: dx = r (e - x^ mean(e x^)) with e = dh w, x^ = r x.
-      const T *X_t = X_block + t * size, *pre = saved.pre + (first + t) * M, *m_t = m + t * K;
+      const E *X_t = X_block + t * size, *dh = g.dh + (first + t) * D;
+      const T *pre = saved.pre + (first + t) * M, *m_t = m + t * K;
       const T inverse_x = saved.inverse_rms_of_input[first + t];
-      const T* dh = wide_dh.read(g.dh + (first + t) * D, D);
       T* dx_t = dx.data() + t * D;
       collapse<E>(X_t, pre, M, D, x.data());
       Vector<T> lanes = {};
@@ -330,13 +480,13 @@ void mhc_enter_backward(const MhcProblem<T>& p,
         });
       }
     }
-    add_product<T>({s.data(), K, 1}, p.fn, sums, size, count, size, K);
+    product.add({s.data(), K, 1}, p.fn, sums, size, count, size, K);
     if constexpr (!std::is_same_v<E, T>) {
       for_lanes<T>(count * size,
                    [&](auto v, int64_t i) { store(load<decltype(v)>(sums + i), dX + i); });
     }
     // 4. dfn += s^T X.
-    add_product<T>({s.data(), 1, K}, X_block, g.dfn, size, K, size, count);
+    product.add({s.data(), 1, K}, X_block, g.dfn, size, K, size, count);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu_loops.h"
+#include "kernels/lanes.h"
 
 namespace braid::BRAID_CPU_ISA {
 

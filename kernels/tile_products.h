@@ -56,8 +56,7 @@ class TileProducts<float> {
   using Packed = PackedTile<uint32_t>;
 
   explicit TileProducts(bool bf16 = false)
-      : kernels_(bf16 && has_bf16_products() ? avx512bf16::gemm_of_pairs()
-                                             : BRAID_CPU(gemm_of_floats)()) {}
+      : kernels_(bf16 ? BRAID_CPU(gemm_of_bf16)() : BRAID_CPU(gemm_of_floats)()) {}
 
   /// Rows or columns without gaps (`by_columns`), `stride` elements apart.
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool bf16 = false) {

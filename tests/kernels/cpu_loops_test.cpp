@@ -1,12 +1,12 @@
 #define BRAID_CPU_ISA cpu_loops_under_test
-#include "kernels/cpu_loops.h"
-
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "kernels/lanes.h"
 
 namespace braid::cpu_loops_under_test {
 namespace {
@@ -48,11 +48,21 @@ TEST(Logarithm, Float32StaysWithin1e7OfTheExactOne) {
 }
 
 TEST(Dot, SumsEveryProductOfAnyLength) {
-  for (const int64_t size : {0, 1, 15, 16, 17, 40}) {
+  for (const int64_t size : {0, 1, 3, 8, 15, 16, 17, 40, 67, 130}) {
     std::vector<double> a(size), b(size, 2);
     std::iota(a.begin(), a.end(), 1);
     EXPECT_EQ(dot(a.data(), b.data(), size), static_cast<double>(size * (size + 1)));
   }
+}
+
+TEST(Lanes, AreFoldedIntoTheirSumAndTheirLargest) {
+  Vector<float> v;
+  const int64_t lanes = kLanesOf<Vector<float>, float>;
+  for (int64_t i = 0; i < lanes; ++i) {
+    v[i] = static_cast<float>(i * 7 % lanes);
+  }
+  EXPECT_EQ(sum_of<float>(v), static_cast<float>(lanes * (lanes - 1) / 2));
+  EXPECT_EQ(largest_of<float>(v), static_cast<float>(lanes - 1));
 }
 
 }  // namespace

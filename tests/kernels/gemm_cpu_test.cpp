@@ -56,8 +56,9 @@ std::vector<Variant> variants() {
   if (cpu_isa() >= CpuIsa::kAvx512) {
     result.push_back({"avx512", avx512::gemm_of_floats()});
   }
-  if (has_bf16_products()) {
-    result.push_back({"avx512bf16", avx512bf16::gemm_of_pairs()});
+  if (cpu_isa() >= CpuIsa::kAvx512Bf16) {
+    result.push_back({"avx512bf16 of float32", avx512bf16::gemm_of_floats()});
+    result.push_back({"avx512bf16", avx512bf16::gemm_of_bf16()});
   }
   return result;
 }
@@ -138,10 +139,10 @@ TEST(Bf16Rows, OfEveryInstructionSetRoundAsLibTorchDoes) {
   auto wide = normal_tensor("x", {1003}, at::kFloat);
   const float special[] = {
       0.0F, -0.0F, INFINITY, -INFINITY, 1e-40F, 3.4e38F, 1.00390625F, 1.01171875F};
-  for (int64_t i = 0; i < 8; ++i) {
-    wide[i] = special[i];
-  }
-  const auto check = [&](const char* name, auto* widen, auto* narrow) {
+  const auto check = [&](const char* name, auto* widen, auto* narrow, float tiny = 1e-40F) {
+    for (int64_t i = 0; i < 8; ++i) {
+      wide[i] = special[i] == 1e-40F ? tiny : special[i];
+    }
     auto got = at::empty({1003}, at::kBFloat16), back = at::empty({1003}, at::kFloat);
     narrow(wide.const_data_ptr<float>(), static_cast<uint16_t*>(got.data_ptr()), 1003);
     testing::expect_bitwise_equal(name, got, wide.to(at::kBFloat16));
@@ -158,6 +159,13 @@ TEST(Bf16Rows, OfEveryInstructionSetRoundAsLibTorchDoes) {
   }
   if (cpu_isa() >= CpuIsa::kAvx512) {
     check("avx512", &avx512::widen, &avx512::narrow);
+  }
+  if (cpu_isa() >= CpuIsa::kAvx512Bf16) {
+    check("avx512bf16", &avx512bf16::widen, &avx512bf16::narrow, /*tiny=*/1e-37F);
+    const std::vector<float> below(16, 1e-40F);
+    std::vector<uint16_t> bits(16, 1);
+    avx512bf16::narrow(below.data(), bits.data(), 16);
+    EXPECT_EQ(bits, std::vector<uint16_t>(16, 0));
   }
 }
 
