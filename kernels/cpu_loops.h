@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
@@ -11,6 +13,23 @@ namespace {
 template <int kKnown>
 [[maybe_unused]] constexpr int64_t known_or(int64_t given) {
   return kKnown > 0 ? kKnown : given;
+}
+
+/// f(0), f(1), ... as constants.  A compiler keeps an array in registers only where no index
+/// varies.
+template <class F, int... kIndex>
+[[gnu::always_inline]] inline void for_indices(std::integer_sequence<int, kIndex...>, const F& f) {
+  (f(std::integral_constant<int, kIndex>{}), ...);
+}
+
+/// f(row, column) of a tile of sums, as constants.
+template <int kRows, int kAcross, class F>
+[[gnu::always_inline]] inline void for_each_sum(const F& f) {
+  for_indices(
+      std::make_integer_sequence<int, kRows * kAcross>{},
+      [&](auto i) __attribute__((always_inline)) {
+        f(std::integral_constant<int, i / kAcross>{}, std::integral_constant<int, i % kAcross>{});
+      });
 }
 
 [[maybe_unused]] double exponential(double x) {

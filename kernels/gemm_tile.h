@@ -6,12 +6,12 @@
 //   Format::multiply_add(sum, a, b)
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
 
+#include "kernels/cpu_loops.h"
 #include "kernels/gemm_cpu.h"
 
 namespace braid::BRAID_CPU_ISA {
@@ -276,21 +276,6 @@ void pack_b(
           columns);
     }
   });
-}
-
-// f(0), f(1), ... as constants.  A compiler keeps an array in registers only where no index varies.
-template <class F, int... kIndex>
-[[gnu::always_inline]] inline void for_indices(std::integer_sequence<int, kIndex...>, const F& f) {
-  (f(std::integral_constant<int, kIndex>{}), ...);
-}
-
-template <int kRows, int kAcross, class F>
-[[gnu::always_inline]] inline void for_each_sum(const F& f) {
-  for_indices(
-      std::make_integer_sequence<int, kRows * kAcross>{},
-      [&](auto i) __attribute__((always_inline)) {
-        f(std::integral_constant<int, i / kAcross>{}, std::integral_constant<int, i % kAcross>{});
-      });
 }
 
 template <class Format, int kRows, int kAcross>

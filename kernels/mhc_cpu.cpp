@@ -23,7 +23,7 @@ constexpr int64_t kBlock = 16;  // tokens; as many as Sinkhorn takes at once
 // Sums that stay in registers: of kTokens tokens with kRows rows of fn, and of kTall rows with
 // kWide vectors of columns.
 #if defined(__AVX512F__)
-constexpr int kTokens = 4, kRows = 6, kTall = 8, kWide = 3;
+constexpr int kTokens = 4, kRows = 6, kTall = 4, kWide = 4;
 #else
 constexpr int kTokens = 2, kRows = 6, kTall = 4, kWide = 3;
 #endif
@@ -137,71 +137,74 @@ void mix_logits(const MhcProblem<T>& p, const T* m, int64_t tokens, T* logits) {
   }
 }
 
-// A factor whose element (i, p) is at i * row + p * column.
+// A factor [m, k] whose element (i, p) is at i * row + p * column.
 template <class T>
 struct Factor {
   const T* data;
-  int64_t row, column;
+  int64_t row, column, m, k;
 };
 
-template <int kM, int kN, class V, class S, class T>
-void add_tile(const Factor<T>& a, const S* b, T* c, int64_t ld, int64_t k) {
-  constexpr int64_t kLanes = kLanesOf<V, T>;
-  V sums[kM][kN];
-  for (int i = 0; i < kM; ++i) {
-    for (int j = 0; j < kN; ++j) {
-      sums[i][j] = load<V>(c + i * ld + j * kLanes);
-    }
-  }
-  for (int64_t p = 0; p < k; ++p) {
-    V b_p[kN];
-    for (int j = 0; j < kN; ++j) {
-      b_p[j] = load<V>(b + p * ld + j * kLanes);
-    }
-    for (int i = 0; i < kM; ++i) {
-      const T factor = a.data[i * a.row + p * a.column];
-      for (int j = 0; j < kN; ++j) {
-        sums[i][j] += factor * b_p[j];
-      }
-    }
-  }
-  for (int i = 0; i < kM; ++i) {
-    for (int j = 0; j < kN; ++j) {
-      store(sums[i][j], c + i * ld + j * kLanes);
-    }
-  }
-}
-
-// C [m, n] += A B for a few rows and columns of B and C that are `ld` apart, neither packed. E is
-// the type of the activations that the product is for.
+// Sums of products A B for a few rows; B is not packed.  E is the type of the activations that they
+// are for.
 template <class E, class T>
 class Product {
  public:
-  template <class S>
-  void add(Factor<T> a, const S* b, T* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
+  explicit Product(const Factor<T>& a) : a_(a) {}
+
+  /// to(from(V{}, i, j) + A B at (i, j), i, j) for rows i and columns j < n of a vector or a number
+  /// each; rows of B are ld apart.
+  template <class S, class From, class To>
+  void run(const S* b, int64_t ld, int64_t n, const From& from, const To& to) const {
     constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
-    const auto rows = [&]<int kN, class V>(int64_t column, std::integral_constant<int, kN>, V) {
+    const auto columns = [&]<int kN, class V>(int64_t j, std::integral_constant<int, kN>, V) {
       int64_t i = 0;
-      for (; i + kTall <= m; i += kTall) {
-        add_tile<kTall, kN, V>(
-            {a.data + i * a.row, a.row, a.column}, b + column, c + i * ld + column, ld, k);
+      for (; i + kTall <= a_.m; i += kTall) {
+        tile<kTall, kN, V>(b + j, ld, i, j, from, to);
       }
-      for (; i < m; ++i) {
-        add_tile<1, kN, V>(
-            {a.data + i * a.row, a.row, a.column}, b + column, c + i * ld + column, ld, k);
+      for (; i < a_.m; ++i) {
+        tile<1, kN, V>(b + j, ld, i, j, from, to);
       }
     };
-    int64_t column = 0;
-    for (; column + kWide * kLanes <= n; column += kWide * kLanes) {
-      rows(column, std::integral_constant<int, kWide>{}, Vector<T>{});
+    int64_t j = 0;
+    for (; j + kWide * kLanes <= n; j += kWide * kLanes) {
+      columns(j, std::integral_constant<int, kWide>{}, Vector<T>{});
     }
-    for (; column + kLanes <= n; column += kLanes) {
-      rows(column, std::integral_constant<int, 1>{}, Vector<T>{});
+    for (; j + kLanes <= n; j += kLanes) {
+      columns(j, std::integral_constant<int, 1>{}, Vector<T>{});
     }
-    for (; column < n; ++column) {
-      rows(column, std::integral_constant<int, 1>{}, T{});
+    for (; j < n; ++j) {
+      columns(j, std::integral_constant<int, 1>{}, T{});
     }
   }
+
+ private:
+  template <int kM, int kN, class V, class S, class From, class To>
+  void tile(
+      const S* b, int64_t ld, int64_t row, int64_t column, const From& from, const To& to) const {
+    constexpr int64_t kLanes = kLanesOf<V, T>;
+    V sums[kM][kN];
+    for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+      sums[i][j] = from(V{}, row + i, column + j * kLanes);
+    });
+    for (int64_t p = 0; p < a_.k; ++p) {
+      V b_p[kN];
+      T factor = 0;
+      for_each_sum<1, kN>([&](auto, auto j) __attribute__((always_inline)) {
+        b_p[j] = load<V>(b + p * ld + j * kLanes);
+      });
+      for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+        if constexpr (j == 0) {
+          factor = a_.data[(row + i) * a_.row + p * a_.column];
+        }
+        sums[i][j] += factor * b_p[j];
+      });
+    }
+    for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+      to(sums[i][j], row + i, column + j * kLanes);
+    });
+  }
+
+  Factor<T> a_;
 };
 
 #if defined(__AVX512BF16__)
@@ -220,23 +223,38 @@ inline Halves narrow16(const float* from) {
 template <>
 class Product<Bfloat16, float> {
  public:
-  template <class S>
-  void add(Factor<float> a, const S* b, float* c, int64_t ld, int64_t m, int64_t n, int64_t k) {
-    pairs_ = (k + 1) / 2;
-    pack(a, m, k);
-    panel_.resize(pairs_);
-    int64_t column = 0;
-    for (; column + kWide * 16 <= n; column += kWide * 16) {
-      columns<kWide>(b + column, c + column, ld, m, k);
+  explicit Product(const Factor<float>& a) : a_(a), pairs_((a.k + 1) / 2), panel_(pairs_) {
+    const auto rounded = [&](int64_t i, int64_t p) -> uint32_t {
+      Bfloat16 narrow{};
+      if (p < a.k) {
+        store(a.data[i * a.row + p * a.column], &narrow);
+      }
+      return narrow.bits;
+    };
+    left_.reserve(a.m * pairs_);
+    for (int64_t i = 0; i < a.m; ++i) {
+      for (int64_t p = 0; p < a.k; p += 2) {
+        left_.push_back(rounded(i, p) | rounded(i, p + 1) << 16);
+      }
     }
-    for (; column + 16 <= n; column += 16) {
-      columns<1>(b + column, c + column, ld, m, k);
+  }
+
+  template <class S, class From, class To>
+  void run(const S* b, int64_t ld, int64_t n, const From& from, const To& to) {
+    int64_t j = 0;
+    for (; j + kWide * 16 <= n; j += kWide * 16) {
+      columns<kWide>(b + j, ld, j, from, to);
     }
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t p = 0; p < k; ++p) {
-        for (int64_t j = column; j < n; ++j) {
-          c[i * ld + j] += a.data[i * a.row + p * a.column] * load<float>(b + p * ld + j);
+    for (; j + 16 <= n; j += 16) {
+      columns<1>(b + j, ld, j, from, to);
+    }
+    for (; j < n; ++j) {
+      for (int64_t i = 0; i < a_.m; ++i) {
+        float sum = from(float{}, i, j);
+        for (int64_t p = 0; p < a_.k; ++p) {
+          sum += a_.data[i * a_.row + p * a_.column] * load<float>(b + p * ld + j);
         }
+        to(sum, i, j);
       }
     }
   }
@@ -246,29 +264,13 @@ class Product<Bfloat16, float> {
     __m512bh pairs[kWide];
   };
 
-  void pack(const Factor<float>& a, int64_t m, int64_t k) {
-    a_.resize(m * pairs_);
-    const auto rounded = [&](int64_t i, int64_t p) -> uint32_t {
-      Bfloat16 narrow{};
-      if (p < k) {
-        store(a.data[i * a.row + p * a.column], &narrow);
-      }
-      return narrow.bits;
-    };
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t p = 0; p < pairs_; ++p) {
-        a_[i * pairs_ + p] = rounded(i, 2 * p) | rounded(i, 2 * p + 1) << 16;
-      }
-    }
-  }
-
-  template <int kN, class S>
-  void columns(const S* b, float* c, int64_t ld, int64_t m, int64_t k) {
+  template <int kN, class S, class From, class To>
+  void columns(const S* b, int64_t ld, int64_t column, const From& from, const To& to) {
     typedef uint16_t Halves32 __attribute__((vector_size(64)));
-    for (int64_t p = 0; p < k; p += 2, b += 2 * ld) {
+    for (int64_t p = 0; p < a_.k; p += 2, b += 2 * ld) {
       for (int j = 0; j < kN; ++j) {
         const Halves first = narrow16(b + j * 16),
-                     second = p + 1 < k ? narrow16(b + ld + j * 16) : Halves{};
+                     second = p + 1 < a_.k ? narrow16(b + ld + j * 16) : Halves{};
         const Halves32 both = __builtin_shufflevector(first,
                                                       second,
                                                       0,
@@ -307,40 +309,38 @@ class Product<Bfloat16, float> {
       }
     }
     int64_t i = 0;
-    for (; i + kTall <= m; i += kTall) {
-      tile<kTall, kN>(a_.data() + i * pairs_, c + i * ld, ld);
+    for (; i + kTall <= a_.m; i += kTall) {
+      tile<kTall, kN>(i, column, from, to);
     }
-    for (; i < m; ++i) {
-      tile<1, kN>(a_.data() + i * pairs_, c + i * ld, ld);
+    for (; i < a_.m; ++i) {
+      tile<1, kN>(i, column, from, to);
     }
   }
 
-  template <int kM, int kN>
-  void tile(const uint32_t* a, float* c, int64_t ld) const {
-    __m512 sums[kM][kN];
-    for (int i = 0; i < kM; ++i) {
-      for (int j = 0; j < kN; ++j) {
-        sums[i][j] = _mm512_loadu_ps(c + i * ld + j * 16);
-      }
-    }
+  template <int kM, int kN, class From, class To>
+  void tile(int64_t row, int64_t column, const From& from, const To& to) const {
+    __m512 sums[kM][kN], factor{};
+    for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+      sums[i][j] = (__m512)from(Vector<float>{}, row + i, column + j * 16);
+    });
     for (int64_t p = 0; p < pairs_; ++p) {
-      for (int i = 0; i < kM; ++i) {
-        const auto factor = (__m512bh)_mm512_set1_epi32(static_cast<int>(a[i * pairs_ + p]));
-        for (int j = 0; j < kN; ++j) {
-          sums[i][j] = _mm512_dpbf16_ps(sums[i][j], factor, panel_[p].pairs[j]);
+      for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+        if constexpr (j == 0) {
+          const auto pair = static_cast<int>(left_[(row + i) * pairs_ + p]);
+          factor = (__m512)_mm512_set1_epi32(pair);
         }
-      }
+        sums[i][j] = _mm512_dpbf16_ps(sums[i][j], (__m512bh)factor, panel_[p].pairs[j]);
+      });
     }
-    for (int i = 0; i < kM; ++i) {
-      for (int j = 0; j < kN; ++j) {
-        _mm512_storeu_ps(c + i * ld + j * 16, sums[i][j]);
-      }
-    }
+    for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
+      to((Vector<float>)sums[i][j], row + i, column + j * 16);
+    });
   }
 
-  int64_t pairs_ = 0;
-  std::vector<uint32_t> a_;  // [m, pairs]
-  std::vector<Row> panel_;   // of B
+  Factor<float> a_;
+  int64_t pairs_;
+  std::vector<uint32_t> left_;  // [m, pairs]
+  std::vector<Row> panel_;      // of B
 };
 
 #endif
@@ -397,7 +397,6 @@ void mhc_enter_backward(const MhcProblem<T>& p,
                         const MhcGradients<E, T>& g,
                         int64_t tokens) {
   const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
-  Product<E, T> product;
   std::vector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M), s(kBlock * K),
       shift(kBlock), wide_dX;
   for (int64_t first = 0; first < tokens; first += kBlock) {
@@ -456,7 +455,8 @@ void mhc_enter_backward(const MhcProblem<T>& p,
       const T inverse = saved.inverse_rms[first + t];
       shift[t] = -inverse * inverse / static_cast<T>(size) * sum;
     }
-    // 3. dX = carried + pre dx + shift X + s fn, in the wide type until it is whole.
+    // 3. dX = carried + pre dx + shift X + s fn, in the wide type until it is whole. What comes
+    // from memory is read in its order.
     E* dX = g.dX + first * size;
     T* sums;
     if constexpr (std::is_same_v<E, T>) {
@@ -480,13 +480,23 @@ void mhc_enter_backward(const MhcProblem<T>& p,
         });
       }
     }
-    product.add({s.data(), K, 1}, p.fn, sums, size, count, size, K);
-    if constexpr (!std::is_same_v<E, T>) {
-      for_lanes<T>(count * size,
-                   [&](auto v, int64_t i) { store(load<decltype(v)>(sums + i), dX + i); });
-    }
+    Product<E, T>({s.data(), K, 1, count, K})
+        .run(
+            p.fn,
+            size,
+            size,
+            [&](auto v, int64_t t, int64_t i) { return load<decltype(v)>(sums + t * size + i); },
+            [&](auto sum, int64_t t, int64_t i) { store(sum, dX + t * size + i); });
     // 4. dfn += s^T X.
-    product.add({s.data(), 1, K}, X_block, g.dfn, size, K, size, count);
+    Product<E, T>({s.data(), 1, K, K, count})
+        .run(
+            X_block,
+            size,
+            size,
+            [&](auto v, int64_t row, int64_t i) {
+              return load<decltype(v)>(g.dfn + row * size + i);
+            },
+            [&](auto sum, int64_t row, int64_t i) { store(sum, g.dfn + row * size + i); });
   }
 }
 
