@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
 #include "kernels/bf16_rows.h"
+#include "kernels/each.h"
 #include "kernels/precision.h"
 #include "kernels/tile_products.h"
 
@@ -130,13 +132,13 @@ template <class T>
 std::vector<TileQueries> tiles_of(const Problem<T>& p) {
   const int64_t queries = tile_queries(p.N), per_row = (p.S + queries - 1) / queries;
   std::vector<std::vector<TileQueries>> parts(p.B * per_row);
-  at::parallel_for(0, p.B * per_row, 16, [&](int64_t begin, int64_t end) {
+  on_each_thread(p.B * per_row, [&](const auto& for_each) {
     ListedEntries listed;
     std::vector<int64_t> scratch;
-    for (int64_t i = begin; i < end; ++i) {
+    for_each([&](int64_t i) {
       const int64_t first = i % per_row * queries;
       add_tiles(p, {i / per_row, first, std::min(queries, p.S - first)}, parts[i], listed, scratch);
-    }
+    });
   });
   std::vector<TileQueries> tiles;
   for (const auto& part : parts) {
@@ -303,22 +305,27 @@ void backward_tile(const Problem<T>& p,
                     /*accumulate=*/true);
 }
 
+// The channels [first, end) of it.
 template <class T>
-void add_shared(
-    const Problem<T>& p, const SharedGradients<T>& shared, T* dkv, T* dcompressed, T* dsink) {
-  const auto add = [](T* into, const T* from, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) {
+void add_shared(const Problem<T>& p,
+                const SharedGradients<T>& shared,
+                int64_t first,
+                int64_t end,
+                T* dkv,
+                T* dcompressed) {
+  const T* from = shared.dkeys.data();
+  const auto add = [&](T* into) {
+    for (int64_t i = first; i < end; ++i) {
       into[i] += from[i];
     }
-  };
-  const T* from = shared.dkeys.data();
-  add(dkv + (shared.b * p.U + shared.raw.first) * p.H, from, shared.raw.count() * p.H);
-  from += shared.raw.count() * p.H;
-  for (const int64_t entry : shared.entries) {
-    add(dcompressed + (shared.b * p.C + entry) * p.H, from, p.H);
     from += p.H;
+  };
+  for (int64_t key = shared.raw.first; key < shared.raw.end; ++key) {
+    add(dkv + (shared.b * p.U + key) * p.H);
   }
-  add(dsink, shared.dsink.data(), p.N);
+  for (const int64_t entry : shared.entries) {
+    add(dcompressed + (shared.b * p.C + entry) * p.H);
+  }
 }
 
 enum Saved {
@@ -361,19 +368,21 @@ Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
 }
 
 // Calls with_thread(for_tiles) on each thread, and for_tiles(f) calls f(index, tile) for its tiles.
+// Later queries see more entries: what takes longest starts first.
 template <class T, class F>
 void for_each_tile(const Problem<T>& p,
                    const std::vector<TileQueries>& tiles,
                    int64_t begin,
                    int64_t end,
                    const F& with_thread) {
-  at::parallel_for(begin, end, 1, [&](int64_t from, int64_t to) {
+  on_each_thread(end - begin, [&](const auto& for_each) {
     Tile<T> tile(p);
     with_thread([&](const auto& f) {
-      for (int64_t i = from; i < to; ++i) {
-        tile.load(p, tiles[i]);
-        f(i, tile);
-      }
+      for_each([&](int64_t i) {
+        const int64_t index = end - 1 - i;
+        tile.load(p, tiles[index]);
+        f(index, tile);
+      });
     });
   });
 }
@@ -444,13 +453,21 @@ class AttentionFunction : public Function<AttentionFunction> {
                              shared[i - begin]);
           });
         });
-        // In the order of the tiles, whatever thread they were on.
+        // In the order of the tiles, whatever thread they were on; a thread takes some channels.
+        constexpr int64_t kChannels = 32;
+        for_each_of(blocks(p.H, kChannels), [&](int64_t part) {
+          const int64_t first = part * kChannels, last = std::min(p.H, first + kChannels);
+          for (int64_t i = begin; i < end; ++i) {
+            add_shared(
+                p, shared[i - begin], first, last, dkv.data_ptr<T>(), dcompressed.data_ptr<T>());
+          }
+        });
         for (int64_t i = begin; i < end; ++i) {
-          add_shared(p,
-                     shared[i - begin],
-                     dkv.data_ptr<T>(),
-                     dcompressed.data_ptr<T>(),
-                     dsink.data_ptr<T>());
+          std::transform(shared[i - begin].dsink.begin(),
+                         shared[i - begin].dsink.end(),
+                         dsink.data_ptr<T>(),
+                         dsink.data_ptr<T>(),
+                         std::plus<T>());
         }
       }
     });

@@ -4,12 +4,12 @@
 #include <vector>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
+#include "kernels/each.h"
 #include "kernels/index_topk_cpu.h"
 #include "kernels/running_selection.h"
 
@@ -100,17 +100,15 @@ std::vector<T> panels_of(const at::Tensor& keys_BCH) {
   const auto [B, C, H] = sizes<3>(keys_BCH);
   const int64_t panels = blocks(C, kPanelEntries), size = H * kPanelEntries;
   std::vector<T> result(B * panels * size);
-  at::parallel_for(0, B * panels, 8, [&, C = C, H = H](int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) {
-      const int64_t c = i % panels * kPanelEntries;
-      BRAID_CPU(transpose<T>)
-      (keys_BCH.const_data_ptr<T>() + (i / panels * C + c) * H,
-       H,
-       result.data() + i * size,
-       kPanelEntries,
-       std::min(kPanelEntries, C - c),
-       H);
-    }
+  for_each_of(B * panels, [&, C = C, H = H](int64_t i) {
+    const int64_t c = i % panels * kPanelEntries;
+    BRAID_CPU(transpose<T>)
+    (keys_BCH.const_data_ptr<T>() + (i / panels * C + c) * H,
+     H,
+     result.data() + i * size,
+     kPanelEntries,
+     std::min(kPanelEntries, C - c),
+     H);
   });
   return result;
 }
@@ -154,11 +152,10 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
                        C,
                        k,
                        chosen.data_ptr<int64_t>()};
-    at::parallel_for(0, B * p.tiles_per_row(), 1, [&](int64_t from, int64_t to) {
+    on_each_thread(B * p.tiles_per_row(), [&](const auto& for_each) {
       Tile<T> tile(p);
-      for (int64_t i = from; i < to; ++i) {
-        tile.choose(i);
-      }
+      // Later queries see more: what takes longest starts first.
+      for_each([&](int64_t i) { tile.choose(B * p.tiles_per_row() - 1 - i); });
     });
   });
   return chosen;

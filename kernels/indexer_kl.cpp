@@ -11,6 +11,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
+#include "kernels/each.h"
 #include "kernels/indexer_kl_cpu.h"
 #include "kernels/precision.h"
 #include "kernels/running_selection.h"
@@ -472,9 +473,9 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
       };
       const auto p = problem<T>(in, constants.scale, constants.recalled);
       const int64_t tiles = p.B * p.tiles_per_row();
-      at::parallel_for(0, kParts, 1, [&](int64_t from, int64_t to) {
+      on_each_thread(kParts, [&](const auto& for_each) {
         Tile<T> tile(p);
-        for (int64_t part = from; part < to; ++part) {
+        for_each([&](int64_t part) {
           const Results<T> results{
               data(kl),
               data(found),
@@ -484,7 +485,7 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
           for (int64_t i = part; i < tiles; i += kParts) {  // later queries have longer sets
             tile.run(i, results);
           }
-        }
+        });
       });
     });
     ctx->saved_data["dq"] = dq;

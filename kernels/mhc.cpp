@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "kernels/autograd.h"
+#include "kernels/each.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/precision.h"
 
@@ -143,28 +144,26 @@ class EnterFunction : public Function<EnterFunction> {
       using E = decltype(e);
       using T = decltype(t);
       const auto p = problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options);
-      at::parallel_for(0, parts.count(), 1, [&](int64_t from, int64_t to) {
-        for (int64_t part = from; part < to; ++part) {
-          const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
-          T* dfn = data<T>(sums) + part * width;
-          const auto from_first = [&](const at::Tensor& tensor, auto zero, int64_t row) {
-            using Element = decltype(zero);
-            return tensor.defined() ? data<Element>(tensor) + begin * row : nullptr;
-          };
-          const MhcGradients<E, T> g{from_first(dh, E{}, D),
-                                     from_first(carried, E{}, size),
-                                     from_first(dpost, T{}, M),
-                                     from_first(dmix, T{}, M * M),
-                                     from_first(dX, E{}, size),
-                                     dfn,
-                                     dfn + K * size,
-                                     dfn + K * size + K,
-                                     dfn + width - D};
-          const auto out = results<E, T>(
-              {}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse], p, begin);
-          BRAID_CPU(mhc_enter_backward<E, T>)
-          (p, data<E>(X) + begin * size, out, g, end - begin);
-        }
+      for_each_of(parts.count(), [&](int64_t part) {
+        const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
+        T* dfn = data<T>(sums) + part * width;
+        const auto from_first = [&](const at::Tensor& tensor, auto zero, int64_t row) {
+          using Element = decltype(zero);
+          return tensor.defined() ? data<Element>(tensor) + begin * row : nullptr;
+        };
+        const MhcGradients<E, T> g{from_first(dh, E{}, D),
+                                   from_first(carried, E{}, size),
+                                   from_first(dpost, T{}, M),
+                                   from_first(dmix, T{}, M * M),
+                                   from_first(dX, E{}, size),
+                                   dfn,
+                                   dfn + K * size,
+                                   dfn + K * size + K,
+                                   dfn + width - D};
+        const auto out =
+            results<E, T>({}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse], p, begin);
+        BRAID_CPU(mhc_enter_backward<E, T>)
+        (p, data<E>(X) + begin * size, out, g, end - begin);
       });
     });
     count_flops(4 * X.numel() * K);
