@@ -1,6 +1,9 @@
 #include "kernels/index_topk_cpu.h"
 
 #include <cstring>
+#include <limits>
+#include <new>
+#include <type_traits>
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
@@ -62,26 +65,65 @@ void score_panel(const T* q,
 }
 
 template <class T>
-int64_t next_above(const T* scores, int64_t begin, int64_t end, T threshold) {
-  constexpr int64_t kLanes = 32;
-  for (; begin + kLanes <= end; begin += kLanes) {
-    int any = 0;
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      any |= scores[begin + lane] > threshold;
+int64_t append_above(
+    const T* scores, int64_t count, T threshold, int64_t first, T* above, int64_t* places) {
+  constexpr int64_t kStretch = 16;  // looked at together: most hold none
+  int64_t found = 0;
+  for (int64_t begin = 0; begin < count; begin += kStretch) {
+    const int64_t end = begin + kStretch < count ? begin + kStretch : count;
+    if (end - begin == kStretch) {
+      int any = 0;
+      for (int64_t i = begin; i < begin + kStretch; ++i) {
+        any |= scores[i] > threshold;
+      }
+      if (any == 0) {
+        continue;
+      }
     }
-    if (any != 0) {
-      break;
+    for (int64_t i = begin; i < end; ++i) {
+      above[found] = scores[i];
+      places[found] = first + i;
+      found += scores[i] > threshold;
     }
   }
-  while (begin < end && !(scores[begin] > threshold)) {
-    ++begin;
+  return found;
+}
+
+// By their bits as integers of the same order, one bit of the result after the other: as many
+// passes as it has bits, none of which a processor has to guess its way through.
+template <class T>
+T kth_largest(const T* numbers, int64_t count, int64_t k, int64_t* scratch) {
+  using Key = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  using Unsigned = std::make_unsigned_t<Key>;
+  constexpr Key kAllButSign = std::numeric_limits<Key>::max();
+  constexpr int kBits = 8 * sizeof(Key);
+  Key* keys = new (scratch) Key[count];
+  for (int64_t i = 0; i < count; ++i) {
+    Key bits;
+    std::memcpy(&bits, numbers + i, sizeof bits);
+    keys[i] = bits ^ ((bits >> (kBits - 1)) & kAllButSign);
   }
-  return begin;
+  auto best = static_cast<Unsigned>(std::numeric_limits<Key>::min());
+  for (int bit = kBits - 1; bit >= 0; --bit) {
+    const auto next = static_cast<Unsigned>(best + (Unsigned{1} << bit));
+    const auto key = static_cast<Key>(next);
+    Key as_large = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      as_large += keys[i] >= key;
+    }
+    best = as_large >= k ? next : best;
+  }
+  auto key = static_cast<Key>(best);
+  key ^= (key >> (kBits - 1)) & kAllButSign;
+  T result;
+  std::memcpy(&result, &key, sizeof result);
+  return result;
 }
 
 #define BRAID_INSTANTIATE(T)                                                              \
   template void score_panel(const T*, const T*, const T*, T*, int64_t, int64_t, int64_t); \
-  template int64_t next_above(const T*, int64_t, int64_t, T);
+  template int64_t append_above(const T*, int64_t, T, int64_t, T*, int64_t*);             \
+  template T kth_largest(const T*, int64_t, int64_t, int64_t*);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
 #undef BRAID_INSTANTIATE

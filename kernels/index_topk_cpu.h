@@ -18,8 +18,13 @@ BRAID_DECLARE_CPU(template <class T> void score_panel(const T* q,
                                                       int64_t groups,
                                                       int64_t H))
 
-/// The first position >= begin with scores[position] > threshold; `end` if there is none.
+/// Appends those of scores[0, count) that are above the threshold, and where they stand, counted
+/// from `first`; returns how many. There is room for all.
+BRAID_DECLARE_CPU(template <class T> int64_t append_above(
+    const T* scores, int64_t count, T threshold, int64_t first, T* above, int64_t* places))
+
+/// The k-th largest of `count` numbers, 1 <= k <= count, none of them NaN; scratch for `count`.
 BRAID_DECLARE_CPU(template <class T>
-                  int64_t next_above(const T* scores, int64_t begin, int64_t end, T threshold))
+                  T kth_largest(const T* numbers, int64_t count, int64_t k, int64_t* scratch))
 
 }  // namespace braid

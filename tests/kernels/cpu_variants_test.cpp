@@ -301,19 +301,33 @@ TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
                           {.relative = TestFixture::kTolerance});
     return std::vector{scores};
   });
-  this->expect_equal("next above", BRAID_VARIANTS(next_above<T>), [&](auto* f) {
-    const int64_t count = 80;
+  for (const int64_t count : {1, 15, 16, 80, 83}) {
     const auto row = this->input("row", {count});
-    std::vector<int64_t> places;
-    for (int64_t at = 0; at < count; ++at) {
-      at = f(this->data(row), at, count, T(0.8));
-      places.push_back(at);
-    }
-    const auto want = (row > 0.8).nonzero().flatten();
-    const auto got = at::tensor(places, at::kLong);
-    EXPECT_TRUE(got.narrow(0, 0, want.size(0)).equal(want));
-    return std::vector{got.to(at::kDouble)};
-  });
+    this->expect_equal("append above", BRAID_VARIANTS(append_above<T>), [&](auto* f) {
+      auto above = this->output({count});
+      std::vector<int64_t> places(count);
+      const int64_t found = f(this->data(row), count, T(0.8), 7, this->data(above), places.data());
+      const auto want = (row > 0.8).nonzero().flatten();
+      above = above.narrow(0, 0, found).clone();
+      EXPECT_TRUE(at::tensor(places, at::kLong).narrow(0, 0, found).equal(want + 7));
+      EXPECT_TRUE(above.equal(row.index_select(0, want)));
+      return std::vector{at::cat({at::ones({1}, above.options()), above})};
+    });
+    this->expect_equal("k-th largest", BRAID_VARIANTS(kth_largest<T>), [&](auto* f) {
+      // Of both signs, with zeros, equal ones and infinities.
+      auto numbers = row.mul(2).round().div(2);
+      numbers[0] = -std::numeric_limits<T>::infinity();
+      const auto sorted = std::get<0>(numbers.sort(0, /*descending=*/true));
+      std::vector<int64_t> scratch(count);
+      auto got = this->output({count});
+      for (int64_t k = 1; k <= count; ++k) {
+        got[k - 1] = f(this->data(numbers), count, k, scratch.data());
+      }
+      EXPECT_TRUE(got.equal(sorted));
+      got[count - 1] = 0;  // was -inf
+      return std::vector{got};
+    });
+  }
 }
 
 TYPED_TEST(CpuVariants, OfTheIndexersLossAgree) {
