@@ -157,7 +157,7 @@ struct Tile {
   int64_t J = 0;              // keys, padded
   std::vector<uint8_t> sees;  // [queries, J]
   std::vector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
-  TileProducts<T> products;   // of bfloat16 tensors also where probabilities are a factor
+  TileProducts<T> products;   // of bfloat16 tensors in bfloat16: probabilities are rounded
   typename TileProducts<T>::Packed packed_keys, packed_keys_t, packed_rows;  // [J, H], [H, J]
   std::vector<T> scores, dscores;
   ListedEntries listed;
@@ -305,7 +305,7 @@ void backward_tile(const Problem<T>& p,
                     /*accumulate=*/true);
 }
 
-// The channels [first, end) of it.
+// Adds the channels [first, end) of what a tile gives to keys and entries.
 template <class T>
 void add_shared(const Problem<T>& p,
                 const SharedGradients<T>& shared,
@@ -368,7 +368,7 @@ Problem<T> problem(const std::vector<at::Tensor>& saved, double scale) {
 }
 
 // Calls with_thread(for_tiles) on each thread, and for_tiles(f) calls f(index, tile) for its tiles.
-// Later queries see more entries: what takes longest starts first.
+// Early queries of a row see fewer entries: what is done last takes least.
 template <class T, class F>
 void for_each_tile(const Problem<T>& p,
                    const std::vector<TileQueries>& tiles,

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -13,7 +14,7 @@ namespace braid {
 template <class F>
 void on_each_thread(int64_t count, const F& with_thread) {
   std::atomic<int64_t> next = 0;
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
     with_thread([&](const auto& f) {
       for (int64_t i = next++; i < count; i = next++) {
         f(i);

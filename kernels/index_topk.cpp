@@ -154,7 +154,7 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
                        chosen.data_ptr<int64_t>()};
     on_each_thread(B * p.tiles_per_row(), [&](const auto& for_each) {
       Tile<T> tile(p);
-      // Later queries see more: what takes longest starts first.
+      // Early queries see fewer entries: what is done last takes least.
       for_each([&](int64_t i) { tile.choose(B * p.tiles_per_row() - 1 - i); });
     });
   });

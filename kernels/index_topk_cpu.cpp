@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <limits>
-#include <new>
 #include <type_traits>
 
 namespace braid::BRAID_CPU_ISA {
@@ -92,12 +91,11 @@ int64_t append_above(
 // By their bits as integers of the same order, one bit of the result after the other: as many
 // passes as it has bits, none of which a processor has to guess its way through.
 template <class T>
-T kth_largest(const T* numbers, int64_t count, int64_t k, int64_t* scratch) {
-  using Key = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+T kth_largest(const T* numbers, int64_t count, int64_t k, OrderedBits<T>* keys) {
+  using Key = OrderedBits<T>;
   using Unsigned = std::make_unsigned_t<Key>;
   constexpr Key kAllButSign = std::numeric_limits<Key>::max();
   constexpr int kBits = 8 * sizeof(Key);
-  Key* keys = new (scratch) Key[count];
   for (int64_t i = 0; i < count; ++i) {
     Key bits;
     std::memcpy(&bits, numbers + i, sizeof bits);
@@ -123,7 +121,7 @@ T kth_largest(const T* numbers, int64_t count, int64_t k, int64_t* scratch) {
 #define BRAID_INSTANTIATE(T)                                                              \
   template void score_panel(const T*, const T*, const T*, T*, int64_t, int64_t, int64_t); \
   template int64_t append_above(const T*, int64_t, T, int64_t, T*, int64_t*);             \
-  template T kth_largest(const T*, int64_t, int64_t, int64_t*);
+  template T kth_largest(const T*, int64_t, int64_t, OrderedBits<T>*);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)
 #undef BRAID_INSTANTIATE

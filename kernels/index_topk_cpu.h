@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cpu_isa.h"
 
@@ -18,13 +19,19 @@ BRAID_DECLARE_CPU(template <class T> void score_panel(const T* q,
                                                       int64_t groups,
                                                       int64_t H))
 
-/// Appends those of scores[0, count) that are above the threshold, and where they stand, counted
-/// from `first`; returns how many. There is room for all.
+/// Writes those of scores[0, count) that are above the threshold, and where they stand, counted
+/// from `first`; returns how many. There must be room for all: what is behind the last is
+/// overwritten.
 BRAID_DECLARE_CPU(template <class T> int64_t append_above(
     const T* scores, int64_t count, T threshold, int64_t first, T* above, int64_t* places))
 
-/// The k-th largest of `count` numbers, 1 <= k <= count, none of them NaN; scratch for `count`.
-BRAID_DECLARE_CPU(template <class T>
-                  T kth_largest(const T* numbers, int64_t count, int64_t k, int64_t* scratch))
+/// Integers as wide as T, which a number's bits can be ordered as.
+template <class T>
+using OrderedBits = std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>;
+
+/// The k-th largest of `count` numbers, 1 <= k <= count, none of them NaN; scratch has room for
+/// `count`.
+BRAID_DECLARE_CPU(template <class T> T kth_largest(
+    const T* numbers, int64_t count, int64_t k, OrderedBits<T>* scratch))
 
 }  // namespace braid

@@ -72,10 +72,15 @@ V load(const Bfloat16* from) {
 template <class V>
 void store(V v, Bfloat16* to) {
   if constexpr (sizeof(V) == sizeof(float)) {
+#if defined(__AVX512BF16__)
+    const auto halves = _mm_cvtneps_pbh(_mm_set_ss(static_cast<float>(v)));
+    std::memcpy(to, &halves, sizeof *to);
+#else
     uint32_t bits;
     std::memcpy(&bits, &v, sizeof bits);
     const uint32_t rounded = v == v ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fc0;
     to->bits = static_cast<uint16_t>(rounded);
+#endif
   } else {
 #if defined(__AVX512BF16__)
     const auto halves = _mm512_cvtneps_pbh((__m512)v);
@@ -149,10 +154,10 @@ T sum_of(T v) {
   return v;
 }
 
-/// sum_i a[i] b[i]: four sums at a time, or each addition would wait for the last. E is T or
-/// narrower.
-template <class E, class T>
-T dot(const E* a, const T* b, int64_t size) {
+/// sum_i a[i] b[i] in T, of elements that are T or narrower: four sums at a time, or each addition
+/// would wait for the last.
+template <class T, class A, class B>
+T dot(const A* a, const B* b, int64_t size) {
   constexpr int64_t kSums = 4, kLanes = kLanesOf<Vector<T>, T>;
   const auto product = [&](int64_t i) { return load<Vector<T>>(a + i) * load<Vector<T>>(b + i); };
   Vector<T> sums[kSums] = {};
@@ -168,7 +173,7 @@ T dot(const E* a, const T* b, int64_t size) {
   }
   T sum = sum_of<T>(lanes);
   for (; i < size; ++i) {
-    sum += load<T>(a + i) * b[i];
+    sum += load<T>(a + i) * load<T>(b + i);
   }
   return sum;
 }

@@ -101,7 +101,7 @@ void project_block(const T* X, const T* fn, int64_t tokens, int64_t size, int64_
 
 template <class T>
 T squares(const T* x, int64_t size) {
-  return dot(x, x, size);
+  return dot<T>(x, x, size);
 }
 
 template <class T>
@@ -137,15 +137,48 @@ void mix_logits(const MhcProblem<T>& p, const T* m, int64_t tokens, T* logits) {
   }
 }
 
-// A factor [m, k] whose element (i, p) is at i * row + p * column.
+// A factor [m, k] whose element (i, p) is at i * row_stride + p * column_stride.
 template <class T>
 struct Factor {
   const T* data;
-  int64_t row, column, m, k;
+  int64_t row_stride, column_stride, m, k;
+
+  T at(int64_t i, int64_t p) const { return data[i * row_stride + p * column_stride]; }
 };
 
-// Sums of products A B for a few rows; B is not packed.  E is the type of the activations that they
-// are for.
+template <int kValue>
+using Constant = std::integral_constant<int, kValue>;
+
+// Calls f(j, Constant<vectors>, V{}) for stretches of n columns: kWide vectors, a vector, a number.
+template <class T, class F>
+void for_columns(int64_t n, const F& f) {
+  constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
+  int64_t j = 0;
+  for (; j + kWide * kLanes <= n; j += kWide * kLanes) {
+    f(j, Constant<kWide>{}, Vector<T>{});
+  }
+  for (; j + kLanes <= n; j += kLanes) {
+    f(j, Constant<1>{}, Vector<T>{});
+  }
+  for (; j < n; ++j) {
+    f(j, Constant<1>{}, T{});
+  }
+}
+
+// Calls f(i, Constant<rows>) for stretches of m rows: kTall, then single ones.
+template <class F>
+void for_rows(int64_t m, const F& f) {
+  int64_t i = 0;
+  for (; i + kTall <= m; i += kTall) {
+    f(i, Constant<kTall>{});
+  }
+  for (; i < m; ++i) {
+    f(i, Constant<1>{});
+  }
+}
+
+// Sums of products A B for a few rows; B is not packed.  E, the type of the activations that they
+// are for, chooses how they are multiplied.
 template <class E, class T>
 class Product {
  public:
@@ -154,33 +187,17 @@ class Product {
   /// to(from(V{}, i, j) + A B at (i, j), i, j) for rows i and columns j < n of a vector or a number
   /// each; rows of B are ld apart.
   template <class S, class From, class To>
-  void run(const S* b, int64_t ld, int64_t n, const From& from, const To& to) const {
-    constexpr int64_t kLanes = kLanesOf<Vector<T>, T>;
-    const auto columns = [&]<int kN, class V>(int64_t j, std::integral_constant<int, kN>, V) {
-      int64_t i = 0;
-      for (; i + kTall <= a_.m; i += kTall) {
-        tile<kTall, kN, V>(b + j, ld, i, j, from, to);
-      }
-      for (; i < a_.m; ++i) {
-        tile<1, kN, V>(b + j, ld, i, j, from, to);
-      }
-    };
-    int64_t j = 0;
-    for (; j + kWide * kLanes <= n; j += kWide * kLanes) {
-      columns(j, std::integral_constant<int, kWide>{}, Vector<T>{});
-    }
-    for (; j + kLanes <= n; j += kLanes) {
-      columns(j, std::integral_constant<int, 1>{}, Vector<T>{});
-    }
-    for (; j < n; ++j) {
-      columns(j, std::integral_constant<int, 1>{}, T{});
-    }
+  void run(const S* b, int64_t ld, int64_t n, const From& from, const To& to) {
+    for_columns<T>(n, [&](int64_t j, auto across, auto v) {
+      for_rows(a_.m, [&](int64_t i, auto rows) {
+        tile<rows, across, decltype(v)>(b + j, ld, i, j, from, to);
+      });
+    });
   }
 
  private:
   template <int kM, int kN, class V, class S, class From, class To>
-  void tile(
-      const S* b, int64_t ld, int64_t row, int64_t column, const From& from, const To& to) const {
+  void tile(const S* b, int64_t ld, int64_t row, int64_t column, const From& from, const To& to) {
     constexpr int64_t kLanes = kLanesOf<V, T>;
     V sums[kM][kN];
     for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
@@ -194,7 +211,7 @@ class Product {
       });
       for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
         if constexpr (j == 0) {
-          factor = a_.data[(row + i) * a_.row + p * a_.column];
+          factor = a_.at(row + i, p);
         }
         sums[i][j] += factor * b_p[j];
       });
@@ -219,106 +236,70 @@ inline Halves narrow16(const float* from) {
   return (Halves)_mm512_cvtneps_pbh(_mm512_loadu_ps(from));
 }
 
-// Of bfloat16 activations: both factors rounded, two products along k at a time.
+// Sixteen pairs, each of one element of both.
+template <int... kLane>
+__m512bh paired(const Halves& first, const Halves& second, std::integer_sequence<int, kLane...>) {
+  constexpr int kHalves = sizeof...(kLane) / 2;
+  return (__m512bh)__builtin_shufflevector(first, second, (kLane / 2 + kLane % 2 * kHalves)...);
+}
+
+// Of bfloat16 activations: both factors rounded, two products along k at a time; what is left over
+// of the columns after whole vectors is not rounded.
 template <>
 class Product<Bfloat16, float> {
  public:
-  explicit Product(const Factor<float>& a) : a_(a), pairs_((a.k + 1) / 2), panel_(pairs_) {
+  explicit Product(const Factor<float>& a)
+      : a_(a), pairs_((a.k + 1) / 2), left_(a.m * pairs_), panel_(pairs_) {
     const auto rounded = [&](int64_t i, int64_t p) -> uint32_t {
       Bfloat16 narrow{};
       if (p < a.k) {
-        store(a.data[i * a.row + p * a.column], &narrow);
+        store(a.at(i, p), &narrow);
       }
       return narrow.bits;
     };
-    left_.reserve(a.m * pairs_);
     for (int64_t i = 0; i < a.m; ++i) {
-      for (int64_t p = 0; p < a.k; p += 2) {
-        left_.push_back(rounded(i, p) | rounded(i, p + 1) << 16);
+      for (int64_t p = 0; p < pairs_; ++p) {
+        left_[i * pairs_ + p] = rounded(i, 2 * p) | rounded(i, 2 * p + 1) << 16;
       }
     }
   }
 
   template <class S, class From, class To>
   void run(const S* b, int64_t ld, int64_t n, const From& from, const To& to) {
-    int64_t j = 0;
-    for (; j + kWide * 16 <= n; j += kWide * 16) {
-      columns<kWide>(b + j, ld, j, from, to);
-    }
-    for (; j + 16 <= n; j += 16) {
-      columns<1>(b + j, ld, j, from, to);
-    }
-    for (; j < n; ++j) {
-      for (int64_t i = 0; i < a_.m; ++i) {
-        float sum = from(float{}, i, j);
-        for (int64_t p = 0; p < a_.k; ++p) {
-          sum += a_.data[i * a_.row + p * a_.column] * load<float>(b + p * ld + j);
+    for_columns<float>(n, [&](int64_t j, auto across, auto v) {
+      if constexpr (sizeof v == sizeof(float)) {
+        for (int64_t i = 0; i < a_.m; ++i) {
+          float sum = from(float{}, i, j);
+          for (int64_t p = 0; p < a_.k; ++p) {
+            sum += a_.at(i, p) * load<float>(b + p * ld + j);
+          }
+          to(sum, i, j);
         }
-        to(sum, i, j);
+      } else {
+        pack<across>(b + j, ld);
+        for_rows(a_.m, [&](int64_t i, auto rows) { tile<rows, across>(i, j, from, to); });
       }
-    }
+    });
   }
 
  private:
-  struct Row {
+  struct PairOfRows {
     __m512bh pairs[kWide];
   };
 
-  template <int kN, class S, class From, class To>
-  void columns(const S* b, int64_t ld, int64_t column, const From& from, const To& to) {
-    typedef uint16_t Halves32 __attribute__((vector_size(64)));
+  template <int kN, class S>
+  void pack(const S* b, int64_t ld) {
     for (int64_t p = 0; p < a_.k; p += 2, b += 2 * ld) {
       for (int j = 0; j < kN; ++j) {
-        const Halves first = narrow16(b + j * 16),
-                     second = p + 1 < a_.k ? narrow16(b + ld + j * 16) : Halves{};
-        const Halves32 both = __builtin_shufflevector(first,
-                                                      second,
-                                                      0,
-                                                      16,
-                                                      1,
-                                                      17,
-                                                      2,
-                                                      18,
-                                                      3,
-                                                      19,
-                                                      4,
-                                                      20,
-                                                      5,
-                                                      21,
-                                                      6,
-                                                      22,
-                                                      7,
-                                                      23,
-                                                      8,
-                                                      24,
-                                                      9,
-                                                      25,
-                                                      10,
-                                                      26,
-                                                      11,
-                                                      27,
-                                                      12,
-                                                      28,
-                                                      13,
-                                                      29,
-                                                      14,
-                                                      30,
-                                                      15,
-                                                      31);
-        panel_[p / 2].pairs[j] = (__m512bh)both;
+        const Halves second = p + 1 < a_.k ? narrow16(b + ld + j * 16) : Halves{};
+        panel_[p / 2].pairs[j] =
+            paired(narrow16(b + j * 16), second, std::make_integer_sequence<int, 32>{});
       }
-    }
-    int64_t i = 0;
-    for (; i + kTall <= a_.m; i += kTall) {
-      tile<kTall, kN>(i, column, from, to);
-    }
-    for (; i < a_.m; ++i) {
-      tile<1, kN>(i, column, from, to);
     }
   }
 
   template <int kM, int kN, class From, class To>
-  void tile(int64_t row, int64_t column, const From& from, const To& to) const {
+  void tile(int64_t row, int64_t column, const From& from, const To& to) {
     __m512 sums[kM][kN], factor{};
     for_each_sum<kM, kN>([&](auto i, auto j) __attribute__((always_inline)) {
       sums[i][j] = (__m512)from(Vector<float>{}, row + i, column + j * 16);
@@ -339,8 +320,8 @@ class Product<Bfloat16, float> {
 
   Factor<float> a_;
   int64_t pairs_;
-  std::vector<uint32_t> left_;  // [m, pairs]
-  std::vector<Row> panel_;      // of B
+  std::vector<uint32_t> left_;     // [m, pairs]
+  std::vector<PairOfRows> panel_;  // of B
 };
 
 #endif
@@ -438,7 +419,7 @@ void mhc_enter_backward(const MhcProblem<T>& p,
         T slope;
         if (row < M) {
           const T sigma = pre[row] - p.hc_eps;
-          slope = dot(X_t + row * D, dx_t, D) * sigma * (1 - sigma);
+          slope = dot<T>(X_t + row * D, dx_t, D) * sigma * (1 - sigma);
         } else if (row < 2 * M) {
           const T post = saved.post[(first + t) * M + row - M];
           slope = g.dpost[(first + t) * M + row - M] * post * (1 - post / 2);

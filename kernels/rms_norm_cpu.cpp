@@ -10,7 +10,7 @@ template <class T>
 void rms_norm_forward(
     const T* x, const T* weight, T* y, T* inverse_rms, int64_t rows, int64_t D, T eps) {
   for (int64_t row = 0; row < rows; ++row, x += D, y += D) {
-    const T inverse = 1 / std::sqrt(dot(x, x, D) / static_cast<T>(D) + eps);
+    const T inverse = 1 / std::sqrt(dot<T>(x, x, D) / static_cast<T>(D) + eps);
     inverse_rms[row] = inverse;
     if (weight != nullptr) {
       for (int64_t i = 0; i < D; ++i) {
@@ -47,7 +47,7 @@ void rms_norm_backward(const T* x,
         dx[i] = dy[i];
       }
     }
-    const T shift = dot(dx, x, D) * inverse * inverse / static_cast<T>(D);
+    const T shift = dot<T>(dx, x, D) * inverse * inverse / static_cast<T>(D);
     for (int64_t i = 0; i < D; ++i) {
       dx[i] = inverse * (dx[i] - x[i] * shift);
     }

@@ -85,7 +85,8 @@ class RunningSelection {
 
   int64_t k_, room_, count_ = 0;
   std::vector<T> scores_;
-  std::vector<int64_t> entries_, scratch_;
+  std::vector<int64_t> entries_;
+  std::vector<OrderedBits<T>> scratch_;
   T threshold_ = 0;
   bool full_ = false;
 };

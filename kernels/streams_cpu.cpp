@@ -33,7 +33,7 @@ void collapse_backward(
   for (int64_t t = 0; t < tokens; ++t, X += M * D, dX += M * D, pre += M, dpre += M, dx += D) {
     for (int64_t s = 0; s < M; ++s) {
       scaled<false>(dx, pre[s], dX + s * D, D);
-      dpre[s] = dot(X + s * D, dx, D);
+      dpre[s] = dot<T>(X + s * D, dx, D);
     }
   }
 }
@@ -130,21 +130,12 @@ void expand_token_backward(const E* X,
       store(sum, into + i);
     });
   };
-  const auto product = [&](const E* a, const E* b) {
-    Vector<T> lanes = {};
-    T rest = 0;
-    for_lanes<T>(D, [&](auto v, int64_t i) {
-      using V = decltype(v);
-      add_lanes<T>(load<V>(a + i) * load<V>(b + i), lanes, rest);
-    });
-    return sum_of<T>(lanes) + rest;
-  };
   weighted(post, dy);
   for (int64_t j = 0; j < M; ++j) {
     weighted(mix + j * M, dX + j * D);
-    dpost[j] = product(y, dout + j * D);
+    dpost[j] = dot<T>(y, dout + j * D, D);
     for (int64_t k = 0; k < M; ++k) {
-      dmix[j * M + k] = product(X + j * D, dout + k * D);
+      dmix[j * M + k] = dot<T>(X + j * D, dout + k * D, D);
     }
   }
 }

@@ -45,8 +45,8 @@ struct PackedTile {
 };
 
 /// Of one thread.  Operands are float64, or float32 and bfloat16 in any mixture; sums are wide. For
-/// `bf16` products float32 operands are rounded while they are packed, where the machine multiplies
-/// pairs (has_bf16_products()); elsewhere, and for others, bfloat16 ones are widened.
+/// products `in_bf16` float32 operands are rounded while they are packed, where the machine
+/// multiplies pairs (has_bf16_products()); elsewhere, and for others, bfloat16 ones are widened.
 template <class T>
 class TileProducts;
 
@@ -55,8 +55,8 @@ class TileProducts<float> {
  public:
   using Packed = PackedTile<uint32_t>;
 
-  explicit TileProducts(bool bf16 = false)
-      : kernels_(bf16 ? BRAID_CPU(gemm_of_bf16)() : BRAID_CPU(gemm_of_floats)()) {}
+  explicit TileProducts(bool in_bf16 = false)
+      : kernels_(in_bf16 ? BRAID_CPU(gemm_of_bf16)() : BRAID_CPU(gemm_of_floats)()) {}
 
   /// Rows or columns without gaps (`by_columns`), `stride` elements apart.
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool bf16 = false) {

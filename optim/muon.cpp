@@ -72,6 +72,12 @@ class NewtonSchulz {
     });
   }
 
+  // This thread's.
+  static Products& products_of(bool in_bf16) {
+    static thread_local Products wide, bf16(true);
+    return in_bf16 ? bf16 : wide;
+  }
+
   // Calls f(products, first row, rows) for blocks of rows, the last ones first: in a triangle they
   // are the longest.
   template <class F>
@@ -82,9 +88,8 @@ class NewtonSchulz {
         threads == 1 ? kMost : std::clamp(blocks(all, 4 * threads * kTile) * kTile, kLeast, kMost);
     const int64_t count = blocks(all, rows);
     for_each_of(count, [&](int64_t i) {
-      static thread_local Products wide, bf16(true);
       const int64_t first = (count - 1 - i) * rows;
-      f(config_.bfloat16_products ? bf16 : wide, first, std::min(rows, all - first));
+      f(products_of(config_.bfloat16_products), first, std::min(rows, all - first));
     });
   }
 
@@ -140,7 +145,7 @@ class NewtonSchulz {
     std::swap(x_, next_);
   }
 
-  const MuonConfig& config_;
+  MuonConfig config_;
   bool is_tall_;
   int64_t n_, m_;
   std::vector<T> x_, next_;  // as given

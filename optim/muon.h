@@ -34,8 +34,9 @@ void muon_step_reference(const MuonStack& stack, double gradient_scale, const Mu
 ///   A = X X^T,  X <- a X + (b A + c A A) X
 /// x_Brc: float32 or float64, which is also the precision of the products; the norm is float64.
 /// With config.bfloat16_products, where the machine has_bf16_products(), factors of float32
-/// matrices are rounded to bfloat16 while they are packed: singular values then end in
-/// [0.99, 1.01], and a well-conditioned X's result moves by less than 1 % of its norm.
+/// matrices are rounded to bfloat16 while they are packed: for the default steps a well-conditioned
+/// X's singular values then end in [0.99, 1.01], and the result moves by less than 1 % of its norm.
+/// The reference knows no bfloat16.
 at::Tensor newton_schulz(const at::Tensor& x_Brc, const MuonConfig& config);
 at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const MuonConfig& config);
 

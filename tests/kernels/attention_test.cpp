@@ -80,6 +80,28 @@ TEST(Attention, EqualsItsReference) {
   }
 }
 
+// Several waves of tiles, channels for several threads, and more than one depth of a panel.
+TEST(Attention, DoesNotDependOnTheNumberOfThreads) {
+  const AttentionCase c{"threads", 1, 300, 32, 40, 300, 90, 20};
+  const auto window = window_of(c);
+  for (const auto& entries : {chosen_of(c), range_of(c)}) {
+    testing::check_threads("attention", bound(attention, window, entries, 0.3), inputs(c));
+  }
+}
+
+// Sums that are longer than a panel's share of the cache, in the gradients of keys.
+TEST(Attention, OfLongTilesEqualsItsReference) {
+  const AttentionCase c{"long", 1, 40, 32, 40, 600, 700, 600};
+  check_op("attention",
+           {.fused = bound(attention, window_of(c), range_of(c), 0.3),
+            .reference = bound(attention_reference, window_of(c), range_of(c), 0.3),
+            .inputs = inputs(c),
+            .float64 = 1e-12,
+            .float32 = 5e-6,
+            .bfloat16 = 1.0 / 128,
+            .gradcheck = false});
+}
+
 // The formula of the header, query by query.
 TEST(Attention, IsOneSoftmaxOverWindowEntriesAndSink) {
   const double scale = 0.7;

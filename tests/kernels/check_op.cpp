@@ -94,6 +94,23 @@ void check_op(const std::string& name, const OpCheck& check) {
   }
 }
 
+void check_threads(const std::string& name, const Op& op, const std::vector<OpInput>& inputs) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    std::vector<at::Tensor> given;
+    for (const auto& input : inputs) {
+      given.push_back(input.value.to(input.is_wide ? wide_type(type) : type));
+    }
+    std::vector<Evaluation> results;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      results.push_back(evaluated(op, given));
+    }
+    at::set_num_threads(1);
+    expect_bitwise_equal(text(name, " in ", type, ", two threads"), results[1], results[0]);
+    expect_bitwise_equal(text(name, " in ", type, ", three threads"), results[2], results[0]);
+  }
+}
+
 std::string error_of(const std::function<void()>& f) {
   try {
     f();

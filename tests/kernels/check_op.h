@@ -29,7 +29,8 @@ struct OpCheck {
   // errors stay within about ten units in the last place, 10 * 2^-24.
   double float64 = 1e-13;
   double float32 = 1e-6;
-  // Arithmetic is wide and only results are rounded, each by at most 2^-9.
+  // Arithmetic is wide; results are rounded, and on some machines factors of products inside, each
+  // by at most 2^-9.
   double bfloat16 = 1.0 / 256;
   bool gradcheck = true;  // off where the inputs sit on a kink
 };
@@ -38,6 +39,10 @@ struct OpCheck {
 /// with and without gaps between the inputs' elements; a second run gives the same bits; both
 /// gradients are the numeric ones.
 void check_op(const std::string& name, const OpCheck& check);
+
+/// Values and gradients of all inputs have the same bits on one, two and three threads, in float32
+/// and in bfloat16.
+void check_threads(const std::string& name, const Op& op, const std::vector<OpInput>& inputs);
 
 /// The elements of `tensor` with other numbers between them in memory.
 at::Tensor with_gaps(const at::Tensor& tensor);

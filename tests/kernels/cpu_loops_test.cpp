@@ -51,7 +51,7 @@ TEST(Dot, SumsEveryProductOfAnyLength) {
   for (const int64_t size : {0, 1, 3, 8, 15, 16, 17, 40, 67, 130}) {
     std::vector<double> a(size), b(size, 2);
     std::iota(a.begin(), a.end(), 1);
-    EXPECT_EQ(dot(a.data(), b.data(), size), static_cast<double>(size * (size + 1)));
+    EXPECT_EQ(dot<double>(a.data(), b.data(), size), static_cast<double>(size * (size + 1)));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "kernels/cpu_isa.h"
 #include "kernels/index_topk_cpu.h"
 #include "kernels/indexer_kl_cpu.h"
+#include "kernels/mhc_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
 #include "kernels/routing_cpu.h"
@@ -318,7 +319,7 @@ TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
       auto numbers = row.mul(2).round().div(2);
       numbers[0] = -std::numeric_limits<T>::infinity();
       const auto sorted = std::get<0>(numbers.sort(0, /*descending=*/true));
-      std::vector<int64_t> scratch(count);
+      std::vector<OrderedBits<T>> scratch(count);
       auto got = this->output({count});
       for (int64_t k = 1; k <= count; ++k) {
         got[k - 1] = f(this->data(numbers), count, k, scratch.data());
@@ -327,6 +328,67 @@ TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
       got[count - 1] = 0;  // was -inf
       return std::vector{at::cat({at::ones({1}, got.options()), got})};
     });
+  }
+}
+
+// Streams of T, and of bfloat16 beside float32.
+template <class E, class T, class Forward, class Backward>
+void expect_same_mhc(const Forward& forwards, const Backward& backwards, double tolerance) {
+  constexpr int64_t kTokens = 21, kM = 4, kD = 40, kK = (2 + kM) * kM, kSize = kM * kD;
+  const auto wide = [](const char* name, at::IntArrayRef shape) {
+    return testing::normal_tensor(name, shape)
+        .to(std::is_same_v<T, double> ? at::kDouble : at::kFloat);
+  };
+  const auto narrow = [&](const at::Tensor& t) {
+    return std::is_same_v<E, T> ? t.clone() : t.to(at::kBFloat16);
+  };
+  const auto at_T = [](const at::Tensor& t) { return t.data_ptr<T>(); };
+  const auto at_E = [](const at::Tensor& t) { return static_cast<E*>(t.data_ptr()); };
+  const auto X = narrow(wide("X", {kTokens, kM, kD})), dh = narrow(wide("dh", {kTokens, kD}));
+  const auto fn = 0.3 * wide("fn", {kK, kSize}), base = wide("base", {kK}),
+             scale = wide("scale", {3}), norm = wide("norm", {kD}),
+             dpost = wide("dpost", {kTokens, kM}), dmix = wide("dmix", {kTokens, kM, kM});
+  const MhcProblem<T> p{
+      kM, kD, kK, 20, T(1e-6), T(1e-3), at_T(fn), at_T(base), at_T(scale), at_T(norm)};
+  std::vector<std::vector<at::Tensor>> results;
+  for (std::size_t i = 0; i < forwards.size() && forwards[i].isa <= cpu_isa(); ++i) {
+    const auto like = [&](at::IntArrayRef shape) { return at::zeros(shape, fn.options()); };
+    const auto h = at::zeros_like(dh), dX = narrow(wide("carried", {kTokens, kM, kD}));
+    const auto post = like({kTokens, kM}), mix = like({kTokens, kM, kM}), pre = like({kTokens, kM}),
+               m = like({kTokens, kK}), inverse = like({2, kTokens}), dfn = like({kK, kSize}),
+               dbase = like({kK}), dscale = like({3}), dnorm = like({kD});
+    const MhcResults<E, T> out{
+        at_E(h), at_T(post), at_T(mix), at_T(pre), at_T(m), at_T(inverse), at_T(inverse) + kTokens};
+    forwards[i].function(p, at_E(X), out, kTokens);
+    const MhcGradients<E, T> gradients{at_E(dh),
+                                       at_E(dX),
+                                       at_T(dpost),
+                                       at_T(dmix),
+                                       at_E(dX),
+                                       at_T(dfn),
+                                       at_T(dbase),
+                                       at_T(dscale),
+                                       at_T(dnorm)};
+    backwards[i].function(p, at_E(X), out, gradients, kTokens);
+    results.push_back({h, post, mix, pre, m, dX, dfn, dbase, dscale, dnorm});
+    for (std::size_t j = 0; j < results[0].size(); ++j) {
+      testing::expect_close(text(forwards[i].name, ", result ", j),
+                            results[i][j],
+                            results[0][j],
+                            {.relative = tolerance});
+    }
+  }
+}
+
+TYPED_TEST(CpuVariants, OfMhcAgree) {
+  using T = TypeParam;
+  expect_same_mhc<T, T>(BRAID_VARIANTS(mhc_enter_forward<T, T>),
+                        BRAID_VARIANTS(mhc_enter_backward<T, T>),
+                        TestFixture::kTolerance);
+  if constexpr (std::is_same_v<T, float>) {
+    expect_same_mhc<Bfloat16, T>(BRAID_VARIANTS(mhc_enter_forward<Bfloat16, T>),
+                                 BRAID_VARIANTS(mhc_enter_backward<Bfloat16, T>),
+                                 1.0 / 256);
   }
 }
 

@@ -1,6 +1,6 @@
 // The pieces of matrix products, in every instruction set that this machine has.  Pairs of bfloat16
-// are tested on all machines: packing and tile are the kernel's own, compiled here with the one
-// instruction spelled out.
+// are tested on all machines: the tile is the kernel's own, compiled here with the instructions
+// spelled out that multiply and round.
 #include "kernels/gemm_cpu.h"
 
 #include <algorithm>
@@ -162,10 +162,13 @@ TEST(Bf16Rows, OfEveryInstructionSetRoundAsLibTorchDoes) {
   }
   if (cpu_isa() >= CpuIsa::kAvx512Bf16) {
     check("avx512bf16", &avx512bf16::widen, &avx512bf16::narrow, /*tiny=*/1e-37F);
-    const std::vector<float> below(16, 1e-40F);
-    std::vector<uint16_t> bits(16, 1);
-    avx512bf16::narrow(below.data(), bits.data(), 16);
-    EXPECT_EQ(bits, std::vector<uint16_t>(16, 0));
+    // A vector and what is left over alike.
+    for (const auto& [value, want] : {std::pair{1e-40F, 0}, {-1e-40F, 0x8000}, {NAN, 0x7FC0}}) {
+      const std::vector<float> all(19, value);
+      std::vector<uint16_t> bits(19, 1);
+      avx512bf16::narrow(all.data(), bits.data(), 19);
+      EXPECT_EQ(bits, std::vector<uint16_t>(19, static_cast<uint16_t>(want)));
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -47,6 +48,9 @@ TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
       const auto chosen = index_topk(q, keys, weights, visible, c.k);
       EXPECT_TRUE(chosen.equal(index_topk_reference(q, keys, weights, visible, c.k))) << c.name;
       EXPECT_TRUE(chosen.equal(index_topk(q, keys, weights, visible, c.k))) << c.name;
+      at::set_num_threads(2);
+      EXPECT_TRUE(chosen.equal(index_topk(q, keys, weights, visible, c.k))) << c.name;
+      at::set_num_threads(1);
     }
   }
 }

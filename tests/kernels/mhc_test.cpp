@@ -79,6 +79,14 @@ TEST(Mhc, ASublayersStreamsEqualTheReference) {
   }
 }
 
+TEST(Mhc, DoesNotDependOnTheNumberOfThreads) {
+  const MhcCase c{{700}, 4, 20};
+  testing::check_threads(
+      "enter",
+      [](const auto& in) { return through(enter_streams, in); },
+      inputs(c, (2 + c.M) * c.M, 3));
+}
+
 // The norm takes back what weighs one stream alone: with M = 1 those gradients are rounding.
 TEST(Mhc, TheInputAloneEqualsTheReference) {
   for (const auto& c : cases()) {
