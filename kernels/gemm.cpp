@@ -83,7 +83,8 @@ class Products {
           whole ? first->k : std::max<int64_t>(1, kPackedUnits / width / kDepthUnits) * depth_;
       for (int64_t k = 0; k < first->k; k += most) {
         const int64_t depth = std::min(most, first->k - k);
-        if (!shares_.empty() && used_ + units(depth) * width > kPackedUnits) {
+        // The next piece of a sum waits until the last one stands.
+        if (!shares_.empty() && (k > 0 || used_ + units(depth) * width > kPackedUnits)) {
           flush();
         }
         for (auto product = first; product != end; ++product) {

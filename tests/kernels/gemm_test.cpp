@@ -137,6 +137,20 @@ TEST(Multiply, DoesNotDependOnTheThreads) {
   at::set_num_threads(before);
 }
 
+// A right operand that is packed in two pieces, of which the second fits beside the first.
+TEST(Multiply, PiecesOfOneSumDoNotRunAtOnce) {
+  const int before = at::get_num_threads();
+  const auto a = normal_tensor("a", {60, 5440}, at::kFloat),
+             b = normal_tensor("b", {5440, 192}, at::kFloat);
+  at::set_num_threads(1);
+  const auto one = multiplied(a, b);
+  at::set_num_threads(2);
+  for (int i = 0; i < 50; ++i) {
+    expect_bitwise_equal("two threads", multiplied(a, b), one);
+  }
+  at::set_num_threads(before);
+}
+
 TEST(Multiply, CarriesWhatIsNotANumber) {
   auto a = at::ones({8, 64});
   a[2][5] = std::nanf("");
