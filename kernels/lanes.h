@@ -67,8 +67,19 @@ V load(const Bfloat16* from) {
   }
 }
 
-// To the nearest, ties to even; NaN stays one.  The instruction, where there is one, makes zero of
-// numbers below 2^-126.
+// To the nearest bfloat16, ties to even; NaN stays one.  The instruction, where there is one, makes
+// zero of numbers below 2^-126.
+inline Halves rounded(Vector<float> v) {
+#if defined(__AVX512BF16__)
+  return (Halves)_mm512_cvtneps_pbh((__m512)v);
+#else
+  Words bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  const Words nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, quiet = Words{} + 0x7fc0;
+  return __builtin_convertvector(v == v ? nearest : quiet, Halves);
+#endif
+}
+
 template <class V>
 void store(V v, Bfloat16* to) {
   if constexpr (sizeof(V) == sizeof(float)) {
@@ -78,19 +89,11 @@ void store(V v, Bfloat16* to) {
 #else
     uint32_t bits;
     std::memcpy(&bits, &v, sizeof bits);
-    const uint32_t rounded = v == v ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fc0;
-    to->bits = static_cast<uint16_t>(rounded);
+    const uint32_t nearest = v == v ? (bits + 0x7fff + ((bits >> 16) & 1)) >> 16 : 0x7fc0;
+    to->bits = static_cast<uint16_t>(nearest);
 #endif
   } else {
-#if defined(__AVX512BF16__)
-    const auto halves = _mm512_cvtneps_pbh((__m512)v);
-#else
-    Words bits;
-    std::memcpy(&bits, &v, sizeof bits);
-    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    const Words quiet = Words{} + 0x7fc0;
-    const Halves halves = __builtin_convertvector(v == v ? rounded : quiet, Halves);
-#endif
+    const Halves halves = rounded(v);
     std::memcpy(to, &halves, sizeof halves);
   }
 }

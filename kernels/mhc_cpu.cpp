@@ -233,7 +233,7 @@ inline Halves narrow16(const Bfloat16* from) {
   return halves;
 }
 inline Halves narrow16(const float* from) {
-  return (Halves)_mm512_cvtneps_pbh(_mm512_loadu_ps(from));
+  return rounded(load<Vector<float>>(from));
 }
 
 // Sixteen pairs, each of one element of both.
@@ -250,7 +250,7 @@ class Product<Bfloat16, float> {
  public:
   explicit Product(const Factor<float>& a)
       : a_(a), pairs_((a.k + 1) / 2), left_(a.m * pairs_), panel_(pairs_) {
-    const auto rounded = [&](int64_t i, int64_t p) -> uint32_t {
+    const auto half = [&](int64_t i, int64_t p) -> uint32_t {
       Bfloat16 narrow{};
       if (p < a.k) {
         store(a.at(i, p), &narrow);
@@ -259,7 +259,7 @@ class Product<Bfloat16, float> {
     };
     for (int64_t i = 0; i < a.m; ++i) {
       for (int64_t p = 0; p < pairs_; ++p) {
-        left_[i * pairs_ + p] = rounded(i, 2 * p) | rounded(i, 2 * p + 1) << 16;
+        left_[i * pairs_ + p] = half(i, 2 * p) | half(i, 2 * p + 1) << 16;
       }
     }
   }

@@ -64,7 +64,7 @@ class NewtonSchulz {
 
   // The right operand [k, n] of a product.
   void pack(const GemmOperand& b, int64_t k, int64_t n) {
-    const Products products(config_.bfloat16_products);
+    const Products& products = products_of_thread();
     products.make_room(k, n, packed_);
     for_each_of(blocks(n, Products::kColumns), [&](int64_t i) {
       const int64_t first = i * Products::kColumns;
@@ -72,10 +72,9 @@ class NewtonSchulz {
     });
   }
 
-  // This thread's.
-  static Products& products_of(bool in_bf16) {
+  Products& products_of_thread() const {
     static thread_local Products wide, bf16(true);
-    return in_bf16 ? bf16 : wide;
+    return config_.bfloat16_products ? bf16 : wide;
   }
 
   // Calls f(products, first row, rows) for blocks of rows, the last ones first: in a triangle they
@@ -89,7 +88,7 @@ class NewtonSchulz {
     const int64_t count = blocks(all, rows);
     for_each_of(count, [&](int64_t i) {
       const int64_t first = (count - 1 - i) * rows;
-      f(products_of(config_.bfloat16_products), first, std::min(rows, all - first));
+      f(products_of_thread(), first, std::min(rows, all - first));
     });
   }
 

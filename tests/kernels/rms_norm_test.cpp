@@ -1,7 +1,6 @@
 #include "kernels/rms_norm.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -59,26 +58,9 @@ TEST(RmsNorm, GivesRowsOfUnitMeanSquare) {
 }
 
 TEST(RmsNorm, DoesNotDependOnTheNumberOfThreads) {
-  const auto x = normal_tensor("x", {3000, 64}, at::kFloat).requires_grad_(true);
-  const auto weight = normal_tensor("weight", {64}, at::kFloat).requires_grad_(true);
-  const int threads = at::get_num_threads();
-  std::vector<at::Tensor> one;
-  for (const int count : {1, 2}) {
-    at::set_num_threads(count);
-    const auto y = rms_norm(x, weight, kEps);
-    (y * y * y).sum().backward();
-    const std::vector<at::Tensor> results = {y.detach(), x.grad().clone(), weight.grad().clone()};
-    x.mutable_grad().reset();
-    weight.mutable_grad().reset();
-    if (count == 1) {
-      one = results;
-    } else {
-      for (std::size_t i = 0; i < one.size(); ++i) {
-        testing::expect_bitwise_equal(text("result ", i), results[i], one[i]);
-      }
-    }
-  }
-  at::set_num_threads(threads);
+  testing::check_threads("rms_norm",
+                         [](const auto& in) { return rms_norm(in[0], in[1], kEps); },
+                         {{normal_tensor("x", {3000, 64})}, wide(normal_tensor("weight", {64}))});
 }
 
 TEST(RmsNorm, RefusesAWeightOfAnotherSize) {
