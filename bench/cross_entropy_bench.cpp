@@ -8,7 +8,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "kernels/cross_entropy.h"
-#include "train/memory.h"
+#include "run/memory.h"
 
 namespace braid {
 namespace {

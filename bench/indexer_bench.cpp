@@ -1,6 +1,6 @@
 // What compressed attention needs beside attention itself, at the sizes of bench/peer.yaml (4 index
-// heads x 32, 8 heads x 64, one entry for 4 tokens, top 64), forward and backward.  Argument:
-// tokens of one sequence.  Counters: `twin` = the time of the plain LibTorch twin over ours; of the
+// heads x 32, 8 heads x 64, one entry for 4 tokens, top 64), forward and backward. Argument:
+// tokens of one sequence. Counters: `twin` = the time of the plain LibTorch twin over ours; of the
 // choice, GFLOP/s of its products and of a large matrix product in the same run.
 #include <chrono>
 #include <cmath>

@@ -21,7 +21,7 @@
 #include "kernels/swiglu.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
-#include "train/memory.h"
+#include "run/memory.h"
 
 namespace braid {
 namespace {

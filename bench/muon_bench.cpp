@@ -1,5 +1,5 @@
 // Muon's step on the matrices of a model (default bench/wide.yaml), against the time that its
-// matrix products need at the GEMM peak of the same run, symmetric ones counted half.  With
+// matrix products need at the GEMM peak of the same run, symmetric ones counted half. With
 // `bfloat16` both multiply in that.
 //
 //   muon_bench [CONFIG.yaml [bfloat16]]
@@ -14,8 +14,8 @@
 #include "kernels/gemm_peak.h"
 #include "model/transformer.h"
 #include "optim/muon.h"
-#include "train/config.h"
-#include "train/groups.h"
+#include "run/config.h"
+#include "run/grouped_parameters.h"
 
 namespace braid {
 namespace {

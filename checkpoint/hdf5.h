@@ -60,7 +60,7 @@ class Hdf5File {
   at::Tensor read_tensor(const std::string& name) const;
 
   /// The tensor as a view of this file's bytes in `mapped`, which it keeps open; it must not be
-  /// written to.  In memory of its own where those bytes are not aligned to its elements.  Throws
+  /// written to. In memory of its own where those bytes are not aligned to its elements. Throws
   /// Error when they are not in one piece.
   at::Tensor view_tensor(const std::string& name,
                          const std::shared_ptr<const MappedFile>& mapped) const;

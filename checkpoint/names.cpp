@@ -207,8 +207,8 @@ std::optional<std::string> release_name(const std::string& key) {
   if (auto name = exact_name(key)) {
     return name;
   }
-  // Quantised releases keep the scales of "X.weight" in "X.scale"; files of earlier DeepSeek
-  // models, and of those who quantise as they did, say "X.weight_scale_inv".
+  // Quantized releases keep the scales of "X.weight" in "X.scale"; files of earlier DeepSeek
+  // models, and of those who quantize as they did, say "X.weight_scale_inv".
   constexpr std::string_view kWeight = ".weight";
   for (const std::string_view scale : {".scale", ".weight_scale_inv"}) {
     if (!ends_with(key, scale)) {

@@ -17,8 +17,8 @@ struct ShardPlan {
 };
 
 /// Fills shards with tensors in the given order, none longer than `shard_bytes` of tensors unless
-/// one tensor alone is; within a shard wider elements come first, so that all are aligned.  One
-/// shard is called model.safetensors.  Throws Error on a name that is taken or reserved, or a dtype
+/// one tensor alone is; within a shard wider elements come first, so that all are aligned. One
+/// shard is called model.safetensors. Throws Error on a name that is taken or reserved, or a dtype
 /// that the format lacks.
 std::vector<ShardPlan> plan_shards(const std::vector<StoredTensor>& tensors,
                                    std::size_t shard_bytes,

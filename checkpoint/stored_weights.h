@@ -12,8 +12,8 @@ namespace braid {
 using StoredWeights = std::map<std::string, Weight>;
 
 /// The weights in `tensors` (release names): "X.weight" of F8_E4M3, I8 or U8 takes "X.scale" with
-/// it.  FP4 and FP8 are told apart by dtype, scales may be F8_E8M0 or (FP8) F32.  `mapped`: the
-/// tensors are views of files.  Throws Error naming `source` and the tensor for codes without
+/// it. FP4 and FP8 are told apart by dtype, scales may be F8_E8M0 or (FP8) F32.  `mapped`: the
+/// tensors are views of files. Throws Error naming `source` and the tensor for codes without
 /// scales, scales without codes, shapes or dtypes that do not fit.
 StoredWeights stored_weights(const std::vector<NamedTensor>& tensors,
                              bool mapped,

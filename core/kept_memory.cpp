@@ -13,12 +13,8 @@ constexpr std::size_t kPage = 4096;
 }  // namespace
 
 KeptMemory::KeptMemory(std::size_t range) : range_(range) {
-  void* reserved = mmap(nullptr,
-                        range,
-                        PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1,
-                        0);
+  void* reserved = mmap(
+      nullptr, range, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) {
     range_ = 0;
     return;

@@ -10,7 +10,7 @@ namespace braid {
 
 /// Memory for large blocks that is kept when they are given back. A training step asks for about
 /// the same again and again, and memory fresh from the system costs as much to clear as a kernel's
-/// pass over it. Blocks are cut from one range of addresses, best fit first, and neighbours that
+/// pass over it. Blocks are cut from one range of addresses, best fit first, and neighbors that
 /// are free become one again, so that blocks of other sizes fit where they were. The range lies on
 /// huge pages where the system has them; what was once used of it stays with the process. Any
 /// thread may call.
@@ -42,7 +42,7 @@ class KeptMemory {
   std::byte* top_ = nullptr;  // behind it nothing is taken or in free_
   std::size_t range_ = 0, reached_ = 0;
   std::unordered_map<void*, std::size_t> taken_;
-  std::map<std::byte*, std::size_t> free_;                    // by address
+  std::map<std::byte*, std::size_t> free_;                     // by address
   std::set<std::pair<std::size_t, std::byte*>> free_by_size_;  // the same
 };
 

@@ -9,7 +9,7 @@ namespace braid {
 /// A tensor under its release name ("layers.3.attn.wq_a.weight").
 /// A "*" in the name stands for an index: "layers.3.ffn.experts.*.w1.weight" with value [E, F, D]
 /// is the stack of the E tensors "layers.3.ffn.experts.0.w1.weight", ... Each of the stacked
-/// tensors is a tensor of its own to optimisers, checkpoints and initialisation. A rank that holds
+/// tensors is a tensor of its own to optimizers, checkpoints and initialization. A rank that holds
 /// the experts from 16 on has the stack "layers.3.ffn.experts.16+*.w1.weight".
 struct NamedTensor {
   std::string name;

@@ -38,7 +38,7 @@ class Profile {
 
   void begin_step();
   double end_step();  ///< the step's seconds, to which those of its parts add up
-  void clear();  ///< forgets the steps so far
+  void clear();       ///< forgets the steps so far
 
   struct Cell {
     double seconds = 0;
@@ -75,7 +75,7 @@ class Profile {
   State now_;
   Clock::time_point began_, since_;
   bool in_step_ = false;  // what runs between steps, validation for one, is not measured
-  int64_t depth_ = 0;  // nodes being run, each within the one before
+  int64_t depth_ = 0;     // nodes being run, each within the one before
   // Nodes from this number on were made in this state; ascending.
   std::vector<std::pair<uint64_t, State>> marks_;
   uint64_t callback_ = 0;

@@ -6,7 +6,7 @@
 namespace braid {
 namespace {
 
-// SplitMix64's finaliser (Steele et al., OOPSLA 2014): a bijection that mixes all 64 bits.
+// SplitMix64's finalizer (Steele et al., OOPSLA 2014): a bijection that mixes all 64 bits.
 uint64_t mixed(uint64_t x) {
   x ^= x >> 30;
   x *= 0xbf58476d1ce4e5b9ULL;

@@ -13,12 +13,12 @@
 #include <ATen/ATen.h>
 
 #include "core/sizes.h"
-#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/bf16_rows.h"
-#include "kernels/each.h"
+#include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/bf16_rows.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/tile_products.h"
 #include "kernels/precision.h"
-#include "kernels/tile_products.h"
 
 namespace braid {
 namespace {
@@ -106,7 +106,7 @@ class ListedEntries {
   std::vector<uint64_t> bits_;  // all zero between calls
 };
 
-// Neighbours that choose the same entries share a tile; where they choose different ones, most of
+// Neighbors that choose the same entries share a tile; where they choose different ones, most of
 // its scores would be for nothing, and smaller tiles do less work even at a lower rate.
 template <class T>
 void add_tiles(const Problem<T>& p,

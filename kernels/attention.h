@@ -9,10 +9,10 @@ namespace braid {
 ///   o_h = (sum_s e^z kv_s + sum_c e^z compressed_c) / (sum_s e^z + sum_c e^z + e^{sink_h})
 ///
 /// q_BSNH, kv_BUH, compressed_BCH one float type (C may be 0); sink_N wide, a raw logit whose value
-/// is zero.  A query may see nothing: its output is zero.  Nothing of size S x U or S x C exists.
-/// Softmax and sums are wide; the result has q's type.  Of bfloat16 tensors the probabilities and
+/// is zero. A query may see nothing: its output is zero. Nothing of size S x U or S x C exists.
+/// Softmax and sums are wide; the result has q's type. Of bfloat16 tensors the probabilities and
 /// the scores' gradients are rounded too (by 2^-9 of each) before they are multiplied, where the
-/// machine multiplies pairs.  Source: DeepSeek-V4 report 2.3, release code.  Gradients: q, kv,
+/// machine multiplies pairs. Source: DeepSeek-V4 report 2.3, release code. Gradients: q, kv,
 /// compressed, sink.
 at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,

@@ -11,7 +11,7 @@
 #include "core/error.h"
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/codec_cpu.h"
+#include "kernels/cpu/codec_loops.h"
 
 namespace braid {
 namespace {
@@ -132,11 +132,11 @@ int scale_exponent(double largest, double fraction, int power) {
        column,
        "] is ",
        w[row][column].item<double>(),
-       "; only finite values up to 2^127 times the largest code can be quantised");
+       "; only finite values up to 2^127 times the largest code can be quantized");
 }
 
 void require_encodable(const at::Tensor& w) {
-  require(w.dim() == 2, "[codec] cannot quantise a tensor of shape ", w.sizes(), ": not a matrix");
+  require(w.dim() == 2, "[codec] cannot quantize a tensor of shape ", w.sizes(), ": not a matrix");
   const auto good = w.isfinite();
   if (!good.all().item<bool>()) {
     const auto place = good.logical_not().nonzero()[0];

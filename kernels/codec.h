@@ -25,18 +25,18 @@ int64_t columns_of(const Codes& codes);
 at::Tensor decode(const Codes& codes, at::ScalarType type = at::kFloat);
 
 /// Decodes the block at [first_row, first_column] into `out` [rows, columns], contiguous float32,
-/// bfloat16 or float64.  first_column is a multiple of the columns that share a scale.
+/// bfloat16 or float64. first_column is a multiple of the columns that share a scale.
 void decode_block(const Codes& codes, int64_t first_row, int64_t first_column, at::Tensor& out);
 
 /// w [out, in], float32, float64 or bfloat16, rounded to the format: each scale the smallest power
 /// of two by which the group's largest magnitude becomes at most 448 (FP8) or 6 (FP4), 1 where all
-/// are zero; the nearest code, ties to the even one; a zero without sign.  Throws Error naming the
+/// are zero; the nearest code, ties to the even one; a zero without sign. Throws Error naming the
 /// place of a value that is not finite or has no scale.
 Codes encode_fp8(const at::Tensor& w, at::ScalarType scale_type);
 Codes encode_fp4(const at::Tensor& w);
 
 /// The same with the scales of `stored`, in its format: values beyond the largest code saturate,
-/// zeros keep their sign.  What decode() gave becomes the stored codes again, bit for bit, where
+/// zeros keep their sign. What decode() gave becomes the stored codes again, bit for bit, where
 /// scales are finite powers of two and the values normal numbers.
 Codes encode_like(const at::Tensor& w, const Codes& stored);
 

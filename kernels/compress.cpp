@@ -6,7 +6,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/compress_cpu.h"
+#include "kernels/cpu/compress_loops.h"
 
 namespace braid {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/cross_entropy_cpu.h"
+#include "kernels/cpu/cross_entropy_loops.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 

@@ -7,12 +7,12 @@ namespace braid {
 
 inline constexpr int64_t kLogitBytes = int64_t{128} << 20;
 
-/// Sum over counted targets of -log softmax(h_t W^T)[target_t] in nats, wide, [].  hidden_TD of any
+/// Sum over counted targets of -log softmax(h_t W^T)[target_t] in nats, wide, []. hidden_TD of any
 /// floating type, head_VD wide, targets_T int64 in [0, V) or kIgnoredTarget.
 ///
 /// Logits exist for `logit_bytes` worth of counted tokens at a time (at least 64 tokens); with
 /// gradients wanted, each chunk's are taken while its logits are there, so that the pass costs the
-/// three products of the plain form and never holds [T, V].  Differentiable once.
+/// three products of the plain form and never holds [T, V]. Differentiable once.
 at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,

@@ -5,7 +5,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/bf16_rows.h"
+#include "kernels/cpu/bf16_rows.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
@@ -45,7 +45,7 @@ std::vector<at::Tensor> grouped_products(const at::Tensor& a,
     const auto& out = results.emplace_back(at::empty({a.size(0), w->sizes()[1]}, a.options()));
     for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
       auto slice = out.narrow(0, first, rows);
-      if (w->quantised()) {
+      if (w->quantized()) {
         prefetch_after(e, w->each(), first_E);
         multiply_by_rows(a.narrow(0, first, rows), w->each()[e], 0, slice);
       } else {
@@ -66,7 +66,7 @@ void grouped_product_back(const at::Tensor& a,
   std::vector<MatrixProduct> products;
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
     auto slice = out.narrow(0, first, rows);
-    if (!w.quantised()) {
+    if (!w.quantized()) {
       products.push_back({a.narrow(0, first, rows), w.stack().select(0, e), slice});
       return;
     }
@@ -107,7 +107,7 @@ std::vector<at::Tensor> grouped_gradients(const std::vector<at::Tensor>& left,
 }
 
 // Sums the K rows of each token, in the order of k: deterministic, unlike adding rows where they
-// fall.  The result has the given type.
+// fall. The result has the given type.
 at::Tensor summed_per_token(const at::Tensor& rows_RD,
                             const at::Tensor& row_TK,
                             int64_t K,
@@ -136,13 +136,13 @@ at::Tensor summed_per_token(const at::Tensor& rows_RD,
   return out_TD;
 }
 
-// Stacks are inputs of the Function, so that they get gradients; quantised matrices are not.
+// Stacks are inputs of the Function, so that they get gradients; quantized matrices are not.
 struct Matrices : torch::CustomClassHolder {
   ExpertWeights w1, w2, w3;
 };
 
 std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType type) {
-  return weights.quantised() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
+  return weights.quantized() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
 }
 
 class ExpertsFunction : public Function<ExpertsFunction> {
@@ -154,11 +154,11 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             const std::optional<at::Tensor>& stack1_EFD,
                             const std::optional<at::Tensor>& stack2_EDF,
                             const std::optional<at::Tensor>& stack3_EFD,
-                            const Matrices& quantised,
+                            const Matrices& quantized,
                             double limit) {
     const int64_t K = experts_TK.size(1);
-    const auto w1_EFD = chosen(stack1_EFD, quantised.w1), w2_EDF = chosen(stack2_EDF, quantised.w2),
-               w3_EFD = chosen(stack3_EFD, quantised.w3);
+    const auto w1_EFD = chosen(stack1_EFD, quantized.w1), w2_EDF = chosen(stack2_EDF, quantized.w2),
+               w3_EFD = chosen(stack3_EFD, quantized.w3);
     const auto order = sorted_by_expert(experts_TK, w1_EFD.sizes()[0]);
     const auto token_R = order.pair_R.div(K, "floor");
     const auto x_RD = x_TD.index_select(0, token_R);
@@ -177,8 +177,8 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             w1_EFD.stack(),
                             w2_EDF.stack(),
                             w3_EFD.stack()});
-    ctx->saved_data["quantised"] =
-        at::IValue::make_capsule(c10::make_intrusive<Matrices>(quantised));
+    ctx->saved_data["quantized"] =
+        at::IValue::make_capsule(c10::make_intrusive<Matrices>(quantized));
     ctx->saved_data["first_E"] = order.first_E;
     ctx->saved_data["limit"] = limit;
     ctx->saved_data["K"] = K;
@@ -189,15 +189,15 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto &x_RD = saved[0], &gate_RF = saved[1], &up_RF = saved[2], &h_RF = saved[3],
                &weight_R = saved[4], &token_R = saved[5], &row_TK = saved[6];
-    const auto capsule = ctx->saved_data["quantised"].toCapsule();
-    const auto& quantised = static_cast<const Matrices&>(*capsule);
-    const auto w1_EFD = chosen(saved[7], quantised.w1), w2_EDF = chosen(saved[8], quantised.w2),
-               w3_EFD = chosen(saved[9], quantised.w3);
+    const auto capsule = ctx->saved_data["quantized"].toCapsule();
+    const auto& quantized = static_cast<const Matrices&>(*capsule);
+    const auto w1_EFD = chosen(saved[7], quantized.w1), w2_EDF = chosen(saved[8], quantized.w2),
+               w3_EFD = chosen(saved[9], quantized.w3);
     const auto first_E = ctx->saved_data["first_E"].toIntVector();
     const double limit = ctx->saved_data["limit"].toDouble();
     const int64_t K = ctx->saved_data["K"].toInt();
     const auto learns = [&](std::size_t stack) {
-      return !w1_EFD.quantised() && ctx->needs_input_grad(kFirstStack + stack);
+      return !w1_EFD.quantized() && ctx->needs_input_grad(kFirstStack + stack);
     };
 
     const auto dy_RD = gradients[0].to(x_RD.scalar_type()).index_select(0, token_R);
@@ -227,7 +227,7 @@ class ExpertsFunction : public Function<ExpertsFunction> {
             dw2_EDF,
             dw3_EFD,
             at::Tensor(),
-            at::Tensor()};  // ids, quantised matrices and limit have none
+            at::Tensor()};  // ids, quantized matrices and limit have none
   }
 
  private:
@@ -264,14 +264,14 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
           at::IntArrayRef(w2_EDF.sizes()),
           ", w3 ",
           at::IntArrayRef(w3_EFD.sizes()));
-  require(w1_EFD.quantised() == w2_EDF.quantised() && w1_EFD.quantised() == w3_EFD.quantised(),
-          "[routed_experts] w1, w2 and w3 must all be quantised, or none of them");
+  require(w1_EFD.quantized() == w2_EDF.quantized() && w1_EFD.quantized() == w3_EFD.quantized(),
+          "[routed_experts] w1, w2 and w3 must all be quantized, or none of them");
   const auto type = x_TD.scalar_type();
-  Matrices quantised;
-  if (w1_EFD.quantised()) {
-    quantised.w1 = w1_EFD;
-    quantised.w2 = w2_EDF;
-    quantised.w3 = w3_EFD;
+  Matrices quantized;
+  if (w1_EFD.quantized()) {
+    quantized.w1 = w1_EFD;
+    quantized.w2 = w2_EDF;
+    quantized.w3 = w3_EFD;
   }
   return ExpertsFunction::apply(x_TD,
                                 experts_TK,
@@ -279,7 +279,7 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
                                 stack_in(w1_EFD, type),
                                 stack_in(w2_EDF, type),
                                 stack_in(w3_EFD, type),
-                                quantised,
+                                quantized,
                                 limit);
 }
 

@@ -11,7 +11,7 @@ namespace braid {
 namespace {
 
 std::vector<Weight> matrices_of(const ExpertWeights& weights) {
-  if (weights.quantised()) {
+  if (weights.quantized()) {
     return weights.each();
   }
   const auto matrices = weights.stack().unbind(0);

@@ -24,7 +24,7 @@ at::Tensor rounded_matrix(const at::Tensor& w, QuantFormat format) {
 }
 
 // Matrix by matrix: the codes of a whole stack are never in memory.
-class FakeQuantised : public Function<FakeQuantised> {
+class FakeQuantized : public Function<FakeQuantized> {
  public:
   static at::Tensor forward(AutogradContext*, const at::Tensor& w, QuantFormat format) {
     auto rounded = at::empty_like(w, w.options(), at::MemoryFormat::Contiguous);
@@ -59,8 +59,8 @@ class FakeActivations : public Function<FakeActivations> {
 
 }  // namespace
 
-at::Tensor fake_quantised(const at::Tensor& w, QuantFormat format) {
-  return format == QuantFormat::kOff ? w : FakeQuantised::apply(w, format);
+at::Tensor fake_quantized(const at::Tensor& w, QuantFormat format) {
+  return format == QuantFormat::kOff ? w : FakeQuantized::apply(w, format);
 }
 
 at::Tensor fake_fp4_activations(const at::Tensor& x) {

@@ -22,7 +22,7 @@ at::Tensor rounded_matrix(const at::Tensor& w, QuantFormat format) {
 
 }  // namespace
 
-at::Tensor fake_quantised_reference(const at::Tensor& w, QuantFormat format) {
+at::Tensor fake_quantized_reference(const at::Tensor& w, QuantFormat format) {
   if (format == QuantFormat::kOff) {
     return w;
   }

@@ -10,10 +10,10 @@
 #include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/bf16_rows.h"
-#include "kernels/each.h"
-#include "kernels/gemm_cpu.h"
-#include "kernels/tile_products.h"
+#include "kernels/cpu/bf16_rows.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/gemm_loops.h"
+#include "kernels/cpu/tile_products.h"
 
 namespace braid {
 namespace {

@@ -5,11 +5,11 @@
 
 namespace braid {
 
-/// c [m, n] = a [m, k] b [k, n], autograd apart.  Each matrix has rows or (a and b) columns without
+/// c [m, n] = a [m, k] b [k, n], autograd apart. Each matrix has rows or (a and b) columns without
 /// gaps; `accumulate` adds to c.
 ///
-/// a, b and c are all float64, or each of them is float32 or bfloat16.  Where a or b is bfloat16, a
-/// float32 partner is rounded to it while it is packed: masters need no copy.  Sums over k are
+/// a, b and c are all float64, or each of them is float32 or bfloat16. Where a or b is bfloat16, a
+/// float32 partner is rounded to it while it is packed: masters need no copy. Sums over k are
 /// float32, in an order that does not depend on the number of threads, and c is rounded once.
 /// bfloat16 pairs go through one instruction where the machine has it (has_bf16_products());
 /// elsewhere they are widened while they are packed, so that memory is saved and arithmetic is not.
@@ -21,7 +21,7 @@ struct MatrixProduct {
 };
 
 /// All of them at once on all threads; what they write must not overlap. Right operands that
-/// neighbours have in common are packed once.
+/// neighbors have in common are packed once.
 void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate = false);
 
 /// The same as a new tensor, of a's type.

@@ -10,7 +10,7 @@
 #include <ATen/native/CPUBlas.h>
 
 #include "core/error.h"
-#include "kernels/cpu_isa.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/gemm.h"
 
 namespace braid {

@@ -7,11 +7,11 @@
 
 #include "core/profile.h"
 #include "core/sizes.h"
-#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/each.h"
-#include "kernels/index_topk_cpu.h"
-#include "kernels/running_selection.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/index_topk_loops.h"
+#include "kernels/cpu/matrix_loops.h"
+#include "kernels/cpu/running_selection.h"
 
 namespace braid {
 namespace {

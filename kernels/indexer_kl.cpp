@@ -11,11 +11,11 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/each.h"
-#include "kernels/indexer_kl_cpu.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/indexer_kl_loops.h"
+#include "kernels/cpu/running_selection.h"
+#include "kernels/cpu/tile_products.h"
 #include "kernels/precision.h"
-#include "kernels/running_selection.h"
-#include "kernels/tile_products.h"
 
 namespace braid {
 namespace {

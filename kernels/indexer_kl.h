@@ -22,16 +22,16 @@ struct IndexerKl {
   at::Tensor recall_sum;  ///< [2] wide
 };
 
-/// kl_sum: over tokens, KL(p || softmax of the index scores), both over the entries `seen`.  The
+/// kl_sum: over tokens, KL(p || softmax of the index scores), both over the entries `seen`. The
 /// target p: per head the softmax over window, these entries and sink together, restricted to the
-/// entries; summed over heads; normalised to sum 1.  It is finite however far below the window the
-/// entries lie.  Tokens without entries contribute 0.
+/// entries; summed over heads; normalized to sum 1. It is finite however far below the window the
+/// entries lie. Tokens without entries contribute 0.
 ///
 /// recall_sum: over the tokens that see more than `recalled` entries, the sum of the target's mass
 /// on the `recalled` entries of the highest scores, and the number of these tokens; {0, 0} if it is
 /// 0.
 ///
-/// Gradients: the index's queries, keys and weights; the teacher is constant.  They are taken while
+/// Gradients: the index's queries, keys and weights; the teacher is constant. They are taken while
 /// a block of scores exists, as the target is known then: memory O(S + C) beside the results, never
 /// S x C. Differentiable once.
 IndexerKl indexer_kl(const IndexParts& index,

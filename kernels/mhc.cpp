@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "kernels/autograd.h"
-#include "kernels/each.h"
-#include "kernels/mhc_cpu.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/mhc_loops.h"
 #include "kernels/precision.h"
 
 namespace braid {

@@ -30,9 +30,9 @@ struct EnteredStreams {
 ///
 ///   m = (f fn^T) / sqrt(mean(f^2) + norm_eps),  a = m scale + base by kinds of rows
 ///   pre = sigmoid(a_pre) + hc_eps,  post = 2 sigmoid(a_post),  mix = sinkhorn(a_mix)
-///   x = sum_s pre[s] X[s], of X's type;  h = x / sqrt(mean(x^2) + norm_eps) norm
+///   x = sum_s pre[s] X[s], of X's type; h = x / sqrt(mean(x^2) + norm_eps) norm
 ///
-/// X_TMD of any float type, leading axes free; norm_D wide.  Gradients: X, the weights, norm. Those
+/// X_TMD of any float type, leading axes free; norm_D wide. Gradients: X, the weights, norm. Those
 /// that go through the projection are products of factors that are rounded to bfloat16 (by 2^-9
 /// each) where X is bfloat16 and the machine multiplies pairs.
 /// Source: release code; arXiv:2512.24880 eq. 3-9, with the RMS norm after the projection.
@@ -41,7 +41,7 @@ EnteredStreams enter_streams(const at::Tensor& X_TMD,
                              const at::Tensor& norm_D,
                              const MhcOptions& options);
 
-/// Behind the last layer: h of the same, out of pre alone.  fn [M, M D], base [M], scale [1].
+/// Behind the last layer: h of the same, out of pre alone. fn [M, M D], base [M], scale [1].
 at::Tensor join_streams(const at::Tensor& X_TMD,
                         const MhcWeights& weights,
                         const at::Tensor& norm_D,

@@ -6,9 +6,9 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/bf16_rows.h"
+#include "kernels/cpu/bf16_rows.h"
+#include "kernels/cpu/rms_norm_loops.h"
 #include "kernels/precision.h"
-#include "kernels/rms_norm_cpu.h"
 
 namespace braid {
 namespace {

@@ -4,9 +4,9 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/bf16_rows.h"
+#include "kernels/cpu/bf16_rows.h"
+#include "kernels/cpu/rope_loops.h"
 #include "kernels/precision.h"
-#include "kernels/rope_cpu.h"
 
 namespace braid {
 namespace {

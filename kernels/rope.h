@@ -7,7 +7,7 @@ namespace braid {
 /// (a, b) -> (a cos - b sin, a sin + b cos); the channels before them pass unchanged.
 /// x [..., H] any float type; cos, sin [..., P/2] wide, broadcast over the leading axes of x.
 /// With `inverse` the rotation is undone (sin negated): used on attention outputs, whose values
-/// carry the rotation of their keys.  Source: arXiv:2104.09864, GPT-J pairing.  Gradients: x.
+/// carry the rotation of their keys. Source: arXiv:2104.09864, GPT-J pairing. Gradients: x.
 at::Tensor rope(const at::Tensor& x,
                 const at::Tensor& cos,
                 const at::Tensor& sin,

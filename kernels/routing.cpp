@@ -4,7 +4,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/routing_cpu.h"
+#include "kernels/cpu/routing_loops.h"
 
 namespace braid {
 namespace {

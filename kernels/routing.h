@@ -5,7 +5,7 @@ namespace braid {
 
 struct Routing {
   at::Tensor experts_TK;  ///< int64, distinct experts of a token
-  at::Tensor weights_TK;  ///< wide: normalised scores times the scaling
+  at::Tensor weights_TK;  ///< wide: normalized scores times the scaling
   at::Tensor scores_TE;   ///< wide: sqrt(softplus(logits)), before any bias
 };
 
@@ -21,8 +21,8 @@ struct ExpertChoice {
 ///   s = sqrt(softplus(z)),  weight_k = scaling s_k / sum over the token's experts of s.
 ///
 /// Where softplus underflows (below z = -87 in float32) the score is 0 and so is its gradient;
-/// where all scores are 0, weights are.  Gradients: logits, by way of weights and scores; none
-/// through the choice.  Source: architecture.md 2.9, 8b-2.
+/// where all scores are 0, weights are. Gradients: logits, by way of weights and scores; none
+/// through the choice. Source: architecture.md 2.9, 8b-2.
 Routing route(const at::Tensor& logits_TE, const ExpertChoice& choice, double scaling);
 
 /// The same in plain LibTorch.

@@ -5,7 +5,7 @@
 namespace braid {
 
 Routing route_reference(const at::Tensor& logits_TE, const ExpertChoice& choice, double scaling) {
-  // softplus(z) = -log_sigmoid(-z) is exact for large |z|.  Where it underflows to 0 the root has
+  // softplus(z) = -log_sigmoid(-z) is exact for large |z|. Where it underflows to 0 the root has
   // no slope to offer.
   const auto softplus = -at::log_sigmoid(-logits_TE);
   const auto positive = softplus > 0;

@@ -4,7 +4,7 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/sinkhorn_cpu.h"
+#include "kernels/cpu/sinkhorn_loops.h"
 
 namespace braid {
 namespace {

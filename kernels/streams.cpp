@@ -4,8 +4,8 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
+#include "kernels/cpu/streams_loops.h"
 #include "kernels/precision.h"
-#include "kernels/streams_cpu.h"
 
 namespace braid {
 namespace {

@@ -4,13 +4,13 @@
 namespace braid {
 
 /// h = silu(min(gate, limit)) * clamp(up, -limit, limit), wide inside, in gate's type outside.
-/// gate, up of one shape and type.  The clamps come before silu and product; they pass gradient
-/// where |value| <= limit (equality included) and none outside.  Source: DeepSeek-V4 report 4.2.2,
+/// gate, up of one shape and type. The clamps come before silu and product; they pass gradient
+/// where |value| <= limit (equality included) and none outside. Source: DeepSeek-V4 report 4.2.2,
 /// release code.
 at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit);
 
 /// Rows of the same with an optional factor weight [rows] each, without autograd: what
-/// routed_experts is made of.  All tensors contiguous; weight is wide, the others of one type.
+/// routed_experts is made of. All tensors contiguous; weight is wide, the others of one type.
 at::Tensor swiglu_rows(const at::Tensor& gate,
                        const at::Tensor& up,
                        const at::Tensor& weight,

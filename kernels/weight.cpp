@@ -71,8 +71,8 @@ at::Tensor decoded(const Weight& weight,
   return block;
 }
 
-// x W^T with W the rows [first_row, first_row + rows) of quantised weights.
-class QuantisedProduct : public Function<QuantisedProduct> {
+// x W^T with W the rows [first_row, first_row + rows) of quantized weights.
+class QuantizedProduct : public Function<QuantizedProduct> {
  public:
   static at::Tensor forward(AutogradContext* ctx,
                             const at::Tensor& x_TI,
@@ -146,11 +146,11 @@ at::Tensor fitting(const Weight& weight, const at::Tensor& x) {
 }  // namespace
 
 int64_t Weight::columns() const {
-  return values.size(1) * (quantised() && values.scalar_type() != at::kFloat8_e4m3fn ? 2 : 1);
+  return values.size(1) * (quantized() && values.scalar_type() != at::kFloat8_e4m3fn ? 2 : 1);
 }
 
 int64_t Weight::nbytes() const {
-  return static_cast<int64_t>(values.nbytes() + (quantised() ? scales.nbytes() : 0));
+  return static_cast<int64_t>(values.nbytes() + (quantized() ? scales.nbytes() : 0));
 }
 
 void Weight::prefetch() const {
@@ -160,7 +160,7 @@ void Weight::prefetch() const {
 }
 
 std::vector<int64_t> ExpertWeights::sizes() const {
-  return quantised() ? std::vector{static_cast<int64_t>(each_.size()),
+  return quantized() ? std::vector{static_cast<int64_t>(each_.size()),
                                    each_.front().rows(),
                                    each_.front().columns()}
                      : stack_.sizes().vec();
@@ -207,7 +207,7 @@ void multiply_by_columns(const at::Tensor& dy_TO,
 }
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
-  if (!weight.quantised()) {
+  if (!weight.quantized()) {
     return linear_product(x, fitting(weight, x));
   }
   require(x.size(-1) == weight.columns(),
@@ -217,11 +217,11 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
           weight.columns());
   auto sizes = x.sizes().vec();
   sizes.back() = weight.rows();
-  return QuantisedProduct::apply(x.reshape({-1, x.size(-1)}), weight, 0, weight.rows()).view(sizes);
+  return QuantizedProduct::apply(x.reshape({-1, x.size(-1)}), weight, 0, weight.rows()).view(sizes);
 }
 
 std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights) {
-  const bool alone = std::ranges::any_of(weights, &Weight::quantised);
+  const bool alone = std::ranges::any_of(weights, &Weight::quantized);
   std::vector<at::Tensor> each;
   for (const auto& weight : weights) {
     each.push_back(alone ? project(x, weight) : fitting(weight, x));
@@ -231,12 +231,12 @@ std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weig
 
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {
   const int64_t G = x_TGI.size(1), rows = weight.rows() / G;
-  if (!weight.quantised()) {
+  if (!weight.quantized()) {
     return GroupedLinear::apply(x_TGI, fitting(weight, x_TGI));
   }
   std::vector<at::Tensor> groups;
   for (int64_t group = 0; group < G; ++group) {
-    groups.push_back(QuantisedProduct::apply(x_TGI.select(1, group), weight, group * rows, rows));
+    groups.push_back(QuantizedProduct::apply(x_TGI.select(1, group), weight, group * rows, rows));
   }
   return at::stack(groups, 1);
 }

@@ -7,7 +7,7 @@
 namespace braid {
 
 /// A matrix W [out, in]: floating-point values, or the codes and scales of a published checkpoint
-/// (kernels/codec.h).  Codes are frozen: products decode them block by block, never whole.
+/// (kernels/codec.h). Codes are frozen: products decode them block by block, never whole.
 struct Weight {
   at::Tensor values;  ///< floating [out, in]; F8_E4M3 [out, in]; I8 or U8 [out, in / 2]
   at::Tensor scales;  ///< of codes; undefined beside floating values
@@ -21,7 +21,7 @@ struct Weight {
       : values(std::move(codes)), scales(std::move(its_scales)), mapped(is_mapped) {}
 
   bool defined() const { return values.defined(); }
-  bool quantised() const { return scales.defined(); }
+  bool quantized() const { return scales.defined(); }
   int64_t rows() const { return values.size(0); }
   int64_t columns() const;
   int64_t nbytes() const;
@@ -29,15 +29,15 @@ struct Weight {
 };
 
 /// The matrices of an MoE layer's experts, all of one shape: one trainable stack [E, out, in], or
-/// each expert's own, quantised.
+/// each expert's own, quantized.
 class ExpertWeights {
  public:
   ExpertWeights() = default;
   ExpertWeights(at::Tensor stack_EOI) : stack_(std::move(stack_EOI)) {}  // NOLINT
   explicit ExpertWeights(std::vector<Weight> each) : each_(std::move(each)) {}
 
-  bool quantised() const { return !each_.empty(); }
-  const at::Tensor& stack() const { return stack_; }  ///< undefined when quantised
+  bool quantized() const { return !each_.empty(); }
+  const at::Tensor& stack() const { return stack_; }  ///< undefined when quantized
   const std::vector<Weight>& each() const { return each_; }
   /// {E, out, in}
   std::vector<int64_t> sizes() const;
@@ -47,8 +47,8 @@ class ExpertWeights {
   std::vector<Weight> each_;
 };
 
-/// y = x W^T.  x [..., in] of any floating type; floating values are cast to it, codes decoded to
-/// it.  Gradients: x, and floating values.
+/// y = x W^T. x [..., in] of any floating type; floating values are cast to it, codes decoded to
+/// it. Gradients: x, and floating values.
 at::Tensor project(const at::Tensor& x, const Weight& weight);
 /// project() with each of several matrices.
 std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights);
@@ -67,7 +67,7 @@ void multiply_by_columns(const at::Tensor& dy_TO,
                          int64_t first_row,
                          at::Tensor& out_TI);
 
-/// Where the time of products with quantised weights went on this thread, in seconds.
+/// Where the time of products with quantized weights went on this thread, in seconds.
 struct ProductTimes {
   double multiplying = 0;
   double decoding = 0;

@@ -6,7 +6,7 @@
 namespace braid {
 
 at::Tensor project_reference(const at::Tensor& x, const Weight& weight) {
-  const auto values = weight.quantised()
+  const auto values = weight.quantized()
                           ? decode_reference({weight.values, weight.scales}, x.scalar_type())
                           : weight.values.to(x.scalar_type());
   return at::matmul(x, values.t());

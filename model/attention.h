@@ -28,7 +28,7 @@ class Attention {
     at::Tensor indexer_recall_sum;  ///< the same, with dense attention and a top-k
   };
 
-  /// h_BSD, the normed input.  With a state the pass continues the state's documents.
+  /// h_BSD, the normed input. With a state the pass continues the state's documents.
   Output forward(const at::Tensor& h_BSD,
                  const Geometry& geometry,
                  const PassOptions& options,

@@ -177,7 +177,7 @@ struct ModelConfig {
     v("moe_intermediate_size", &M::moe_intermediate_size, "width of an expert", at_least(1));
     v("routed_scaling_factor",
       &M::routed_scaling_factor,
-      "factor on the normalised routing weights",
+      "factor on the normalized routing weights",
       more_than(0.0));
     v("swiglu_limit", &M::swiglu_limit, "clamp of the expert's pre-activations", more_than(0.0));
     v("num_hash_layers", &M::num_hash_layers, "first layers that route by token id", at_least(0));
@@ -208,7 +208,7 @@ struct ModelConfig {
       at_least(0.0));
     v("qat_experts",
       &M::qat_experts,
-      "quantisation-aware training: routed experts take part as this format rounds them, gradients "
+      "quantization-aware training: routed experts take part as this format rounds them, gradients "
       "go straight through");
     v("qat_indexer",
       &M::qat_indexer,

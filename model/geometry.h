@@ -1,6 +1,6 @@
 #pragma once
 // Who may see whom: positions, masks and the grouping of tokens into compressed entries, computed
-// once per forward pass and shared by all layers.  Documents packed into one row never meet:
+// once per forward pass and shared by all layers. Documents packed into one row never meet:
 // positions, windows and compression start anew at each (report 3.4.3).
 
 #include <map>
@@ -23,7 +23,7 @@ struct DividedEntries {
   at::Tensor all_BC;             ///< int64: number of each entry among those of all ranks
 };
 
-/// How tokens pool into entries for one compression ratio R.  The compressor works on a buffer of
+/// How tokens pool into entries for one compression ratio R. The compressor works on a buffer of
 /// rows, one per token: the rows of this pass, behind those it kept from earlier passes or has from
 /// the ranks to the left.
 struct CompressionGeometry {
@@ -55,8 +55,8 @@ struct Geometry {
   at::Tensor with_entries_of_all(const at::Tensor& own_BCH, int64_t ratio) const;
 };
 
-/// A pass over whole rows.  documents_BS: which document of its row a token belongs to (-1 =
-/// padding, which sees only padding); each document is contiguous.  positions_BS: position in the
+/// A pass over whole rows. documents_BS: which document of its row a token belongs to (-1 =
+/// padding, which sees only padding); each document is contiguous. positions_BS: position in the
 /// document. int64, on the CPU; of whole sequences, also where `ranks` divide them.
 Geometry packed_geometry(const ModelConfig& config,
                          const at::Tensor& documents_BS,

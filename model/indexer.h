@@ -7,15 +7,15 @@
 namespace braid {
 
 /// The lightning indexer of a CSA layer: cheap scores that choose which compressed entries a query
-/// attends to (architecture.md 2.8).  Its scores never enter the attention logits, so the
+/// attends to (architecture.md 2.8). Its scores never enter the attention logits, so the
 /// language-model loss gives its parameters no gradient.
 class Indexer {
  public:
   Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio);
 
   /// What scores are made of (kernels/index_topk.h): queries, keys of all entries, and the heads'
-  /// weights with the scale 1 / sqrt(H I).  qr_BSL is the query latent that the attention uses,
-  /// h_BSD the attention's input.  The state, if any, is fed.
+  /// weights with the scale 1 / sqrt(H I). qr_BSL is the query latent that the attention uses,
+  /// h_BSD the attention's input. The state, if any, is fed.
   IndexParts parts(const at::Tensor& qr_BSL,
                    const at::Tensor& h_BSD,
                    const Geometry& geometry,

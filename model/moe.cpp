@@ -16,7 +16,7 @@ namespace {
 // The waves' shares of the experts' matrices.
 std::vector<ExpertWeights> cut(const ExpertWeights& weights, const std::vector<int64_t>& bounds) {
   std::vector<ExpertWeights> parts;
-  if (weights.quantised()) {
+  if (weights.quantized()) {
     for (std::size_t w = 0; w + 1 < bounds.size(); ++w) {
       parts.emplace_back(std::vector<Weight>(weights.each().begin() + bounds[w],
                                              weights.each().begin() + bounds[w + 1]));
@@ -57,9 +57,9 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
 
 // Codes are rounded already.
 ExpertWeights Moe::as_trained(const ExpertWeights& weights) const {
-  return weights.quantised() || qat_ == QuantFormat::kOff
+  return weights.quantized() || qat_ == QuantFormat::kOff
              ? weights
-             : ExpertWeights(fake_quantised(weights.stack(), qat_));
+             : ExpertWeights(fake_quantized(weights.stack(), qat_));
 }
 
 at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {

@@ -6,7 +6,7 @@
 namespace braid {
 
 /// The multi-token prediction block (architecture.md 2.10): from the trunk's streams at t and the
-/// embedding of token t+1 it predicts token t+2.  Shares embedding and head with the trunk.
+/// embedding of token t+1 it predicts token t+2. Shares embedding and head with the trunk.
 class Mtp {
  public:
   Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks = {});

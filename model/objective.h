@@ -1,5 +1,5 @@
 #pragma once
-// What one optimiser step minimises.
+// What one optimizer step minimizes.
 #include <array>
 #include <cstdint>
 #include <map>
@@ -11,7 +11,7 @@
 
 namespace braid {
 
-/// Normalisers: counted over all micro-batches of one optimiser step before any of them runs, so
+/// Normalizers: counted over all micro-batches of one optimizer step before any of them runs, so
 /// that neither their number nor packing changes the result.
 struct LossCounts {
   int64_t targets = 0;                 ///< of the cross-entropy
@@ -22,7 +22,7 @@ struct LossCounts {
   void add(const ModelConfig& config, const Tokens& tokens, const at::Tensor& targets_BS);
 };
 
-/// total = CE + mtp * MTP + balance * balance + indexer * KL.  A loss with weight 0 is not
+/// total = CE + mtp * MTP + balance * balance + indexer * KL. A loss with weight 0 is not
 /// computed, except the CE and the MTP loss of a model with the block.
 struct LossWeights {
   double mtp = 0, balance = 0, indexer = 0;
@@ -44,7 +44,7 @@ struct Losses {
   void add(const Losses& other);
 };
 
-/// Forward pass and losses of one micro-batch, of whole sequences.  options.balance_loss and
+/// Forward pass and losses of one micro-batch, of whole sequences. options.balance_loss and
 /// options.indexer_loss follow from the weights.
 Losses losses_of(const Transformer& model,
                  const Tokens& tokens,

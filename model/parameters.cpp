@@ -31,7 +31,7 @@ void fill(at::Tensor tensor, const Initializer& value) {
 }
 
 void copy_from(const Weight& stored, at::Tensor& target) {
-  if (stored.quantised()) {
+  if (stored.quantized()) {
     decode_block({stored.values, stored.scales}, 0, 0, target);
   } else {
     target.copy_(stored.values);
@@ -73,7 +73,7 @@ at::Tensor Parameters::add(const std::string& name,
   return value;
 }
 
-std::vector<Weight> Parameters::add_quantised(const std::string& name, at::IntArrayRef shape) {
+std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntArrayRef shape) {
   if (without_values || source_ == nullptr || !source_->keeps_codes(name)) {
     return {};
   }
@@ -81,7 +81,7 @@ std::vector<Weight> Parameters::add_quantised(const std::string& name, at::IntAr
   std::vector<Weight> weights;
   for (const auto& slice : unstacked({{name, value}})) {
     weights.push_back(source_->read(slice.name));
-    if (!weights.back().quantised()) {
+    if (!weights.back().quantized()) {
       return {};
     }
   }
@@ -90,8 +90,8 @@ std::vector<Weight> Parameters::add_quantised(const std::string& name, at::IntAr
 }
 
 Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
-  if (auto stored = add_quantised(name, shape); !stored.empty()) {
-    auto& weight = parameters_.back().quantised.front();
+  if (auto stored = add_quantized(name, shape); !stored.empty()) {
+    auto& weight = parameters_.back().quantized.front();
     weight = Weight(weight.values.clone(), weight.scales.clone());
     return weight;
   }
@@ -99,7 +99,7 @@ Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
 }
 
 ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape_EOI) {
-  if (auto stored = add_quantised(name, shape_EOI); !stored.empty()) {
+  if (auto stored = add_quantized(name, shape_EOI); !stored.empty()) {
     return ExpertWeights(std::move(stored));
   }
   return normal(name, shape_EOI);
@@ -143,7 +143,7 @@ at::Tensor Parameters::untrained_table(const std::string& name,
 std::vector<NamedTensor> Parameters::tensors() const {
   std::vector<NamedTensor> result;
   for (const auto& parameter : parameters_) {
-    if (parameter.quantised.empty()) {
+    if (parameter.quantized.empty()) {
       result.push_back({parameter.name, parameter.value.detach()});
     }
   }

@@ -19,16 +19,16 @@ using Initializer = std::function<double(int64_t index)>;
 
 struct Parameter {
   std::string name;     ///< release name; "*" runs over the experts (core/named_tensor.h)
-  at::Tensor value;     ///< shape and type only (meta device) where `quantised` has the values
+  at::Tensor value;     ///< shape and type only (meta device) where `quantized` has the values
   bool trained = true;  ///< false: not moved by gradients (gate.bias, tid2eid)
-  std::vector<Weight> quantised;  ///< frozen codes: one matrix, or one for each expert
+  std::vector<Weight> quantized;  ///< frozen codes: one matrix, or one for each expert
 };
 
 /// Where the values of a model's parameters come from instead of being drawn.
 struct WeightSource {
   /// The tensor of this release name.
   std::function<Weight(const std::string& name)> read;
-  /// Whether this parameter ("*" for experts), where quantised, stays so and is frozen.
+  /// Whether this parameter ("*" for experts), where quantized, stays so and is frozen.
   std::function<bool(const std::string& name)> keeps_codes;
 };
 
@@ -59,7 +59,7 @@ class Parameters {
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
   at::Tensor normal(const std::string& name, at::IntArrayRef shape);
-  /// The same; from a source they may stay quantised.  Experts, a name with "*", then stay where
+  /// The same; from a source they may stay quantized. Experts, a name with "*", then stay where
   /// the source has them (in a file mapping), other matrices are copied.
   Weight matrix(const std::string& name, at::IntArrayRef shape);
   ExpertWeights experts(const std::string& name, at::IntArrayRef shape_EOI);
@@ -73,7 +73,7 @@ class Parameters {
 
   const std::vector<Parameter>& all() const { return parameters_; }
 
-  /// All tensors but the quantised ones, experts apart: what a checkpoint of a run holds.
+  /// All tensors but the quantized ones, experts apart: what a checkpoint of a run holds.
   std::vector<NamedTensor> tensors() const;
 
   /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen
@@ -88,8 +88,8 @@ class Parameters {
                  bool trained,
                  const std::function<void(at::Tensor&)>& fill);
 
-  /// The codes of a parameter that stays quantised, declared; empty for any other.
-  std::vector<Weight> add_quantised(const std::string& name, at::IntArrayRef shape);
+  /// The codes of a parameter that stays quantized, declared; empty for any other.
+  std::vector<Weight> add_quantized(const std::string& name, at::IntArrayRef shape);
 
   at::ScalarType dtype_;
   uint64_t seed_;

@@ -8,7 +8,7 @@
 
 namespace braid {
 
-/// The tokens of one pass, whole sequences also where several ranks share them.  All int64 [B, S].
+/// The tokens of one pass, whole sequences also where several ranks share them. All int64 [B, S].
 struct Tokens {
   at::Tensor ids_BS;
   at::Tensor documents_BS;  ///< document of its row; contiguous; -1 = padding

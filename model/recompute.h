@@ -12,7 +12,7 @@ using Segment = std::function<std::vector<at::Tensor>(const at::Tensor& X, bool 
 
 /// segment(X), of which only X and the results stay in memory; the backward pass runs it again.
 /// Where X needs no gradient it simply runs: what a segment keeps then is what its own parameters
-/// need.  Parameters used inside receive their gradients directly.
+/// need. Parameters used inside receive their gradients directly.
 std::vector<at::Tensor> recomputed(const Segment& segment, const at::Tensor& X);
 
 }  // namespace braid

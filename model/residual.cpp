@@ -73,7 +73,7 @@ class HyperConnection : public Residual {
 };
 
 // Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix
-// is (nearly) doubly stochastic.  Rows of fn and base: M of pre, M of post, M * M of the matrix.
+// is (nearly) doubly stochastic. Rows of fn and base: M of pre, M of post, M * M of the matrix.
 class ManifoldHyperConnection : public Residual {
  public:
   ManifoldHyperConnection(const Scope& scope,

@@ -8,9 +8,9 @@
 
 namespace braid {
 
-/// Chooses the experts of each token (architecture.md 2.9).  Learned: the highest scores + bias,
+/// Chooses the experts of each token (architecture.md 2.9). Learned: the highest scores + bias,
 /// where the bias only balances the load and never enters a weight; of equals the lower index wins.
-/// Hash: a table of the token ids.  Either way the weights come from the learned scores.
+/// Hash: a table of the token ids. Either way the weights come from the learned scores.
 class Router {
  public:
   Router(const Scope& scope, const ModelConfig& config, RoutingKind kind);
@@ -27,19 +27,19 @@ class Router {
   at::Tensor weight_ED_, bias_E_, tid2eid_VK_;
 };
 
-/// Tokens per expert, [E] float64.  documents_BS as in Tokens: padding is not counted.
+/// Tokens per expert, [E] float64. documents_BS as in Tokens: padding is not counted.
 at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS);
 
 /// Sequence-wise balance loss (report 4.2; V3's form): over documents d of n_d tokens, the sum of
 /// n_d sum_e f_e P_e with f_e = E / (K n_d) times the tokens of d that visit expert e (no gradient)
-/// and P_e the mean over d of the scores normalised to sum 1.  [] wide; divide by the tokens of the
-/// optimiser step.  documents_BS as in Tokens; padding counts nowhere. Where `ranks` divide the
+/// and P_e the mean over d of the scores normalized to sum 1.  [] wide; divide by the tokens of the
+/// optimizer step. documents_BS as in Tokens; padding counts nowhere. Where `ranks` divide the
 /// sequences, documents_BS is of whole ones, T of this rank's tokens, and the result its share.
 at::Tensor balance_loss_sum(const Routing& routing,
                             const at::Tensor& documents_BS,
                             const ContextRanks& ranks = {});
 
-/// bias_e += speed * sign(mean load - load_e), in place: once per optimiser step, with the load of
+/// bias_e += speed * sign(mean load - load_e), in place: once per optimizer step, with the load of
 /// all its tokens (arXiv:2408.15664).
 void balance_bias(const at::Tensor& bias_E, const at::Tensor& load_E, double speed);
 

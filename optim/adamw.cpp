@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/update_cpu.h"
+#include "kernels/cpu/update_loops.h"
 
 namespace braid {
 

@@ -152,7 +152,7 @@ struct RampStage {
   }
 };
 
-/// All steps here are applied optimiser steps: one that was skipped does not count.
+/// All steps here are applied optimizer steps: one that was skipped does not count.
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
   int64_t warmup_steps = 100;

@@ -9,11 +9,11 @@
 
 #include "core/error.h"
 #include "core/sizes.h"
-#include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/each.h"
-#include "kernels/tile_products.h"
-#include "kernels/update_cpu.h"
+#include "kernels/cpu/each.h"
+#include "kernels/cpu/matrix_loops.h"
+#include "kernels/cpu/tile_products.h"
+#include "kernels/cpu/update_loops.h"
 #include "optim/clip.h"
 
 namespace braid {
@@ -41,7 +41,7 @@ class NewtonSchulz {
   T* matrix() { return x_.data(); }
 
   void run() {
-    normalise();
+    normalize();
     const int64_t steps = config_.newton_schulz_steps + config_.newton_schulz_final_steps;
     for (int64_t i = 0; i < steps; ++i) {
       const auto [a, b, c] = newton_schulz_polynomial(i, config_);
@@ -54,7 +54,7 @@ class NewtonSchulz {
  private:
   using Products = TileProducts<T>;
 
-  void normalise() {
+  void normalize() {
     const double norm = std::sqrt(squared_norm(matrix(), n_ * m_));
     const T by = static_cast<T>(norm < 1e-20 ? 1e-20 : norm);
     at::parallel_for(0, n_ * m_, kGrain, [&](int64_t begin, int64_t end) {

@@ -35,7 +35,7 @@ struct Ownership {
   double flops_imbalance() const;
   /// Bytes of state by owner.
   std::vector<int64_t> state_bytes() const;
-  /// What the owner has, neighbouring units of one parameter joined.
+  /// What the owner has, neighboring units of one parameter joined.
   std::vector<ElementRange> owned_by(int64_t rank) const;
 };
 

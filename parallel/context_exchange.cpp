@@ -16,7 +16,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-constexpr const char* kBefore = "rows of the neighbours to the left";
+constexpr const char* kBefore = "rows of the neighbors to the left";
 constexpr const char* kOfAll = "rows of all context ranks";
 
 int64_t sum(const std::vector<int64_t>& numbers) {
@@ -56,11 +56,11 @@ Stretch stretch(int64_t from, int64_t to, int64_t S, const std::vector<int64_t>&
 }
 
 // What this rank has for the others, and what it needs of them.
-struct Neighbours {
+struct Neighbors {
   std::vector<Stretch> for_others;
   std::vector<int64_t> of_others;
 
-  Neighbours(const Communicator& group, int64_t S, const std::vector<int64_t>& rows_before) {
+  Neighbors(const Communicator& group, int64_t S, const std::vector<int64_t>& rows_before) {
     for (int64_t r = 0; r < group.size(); ++r) {
       for_others.push_back(stretch(group.rank(), r, S, rows_before));
       of_others.push_back(stretch(r, group.rank(), S, rows_before).count);
@@ -113,20 +113,20 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
                             const std::vector<int64_t>& rows_before) {
     keep(ctx, group, rows_before);
     const auto [B, S, X] = sizes<3>(x_BSX);
-    const Neighbours neighbours(group, S, rows_before);
+    const Neighbors neighbors(group, S, rows_before);
     std::vector<at::Tensor> pieces;
-    for (const auto& [first, count] : neighbours.for_others) {
+    for (const auto& [first, count] : neighbors.for_others) {
       pieces.push_back(x_BSX.narrow(1, first, count));
     }
-    const auto received = at::empty({B * sum(neighbours.of_others), X}, x_BSX.options());
+    const auto received = at::empty({B * sum(neighbors.of_others), X}, x_BSX.options());
     group
         .start_all_to_all(stacked(pieces, x_BSX),
-                          times(neighbours.counts_for_others(), B),
+                          times(neighbors.counts_for_others(), B),
                           received,
-                          times(neighbours.of_others, B),
+                          times(neighbors.of_others, B),
                           kBefore)
         ->wait();
-    auto result = unstacked(received, neighbours.of_others, B);
+    auto result = unstacked(received, neighbors.of_others, B);
     result.push_back(x_BSX);
     return at::cat(result, 1);
   }
@@ -137,18 +137,18 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
     const auto& dy_BUX = gradients[0];
     const auto [B, U, X] = sizes<3>(dy_BUX);
     const int64_t S = U - rows_before[static_cast<std::size_t>(group.rank())];
-    const Neighbours neighbours(group, S, rows_before);
+    const Neighbors neighbors(group, S, rows_before);
     std::vector<at::Tensor> pieces;
     int64_t next = 0;
-    for (const int64_t count : neighbours.of_others) {
+    for (const int64_t count : neighbors.of_others) {
       pieces.push_back(dy_BUX.narrow(1, next, count));
       next += count;
     }
-    const auto counts = neighbours.counts_for_others();
+    const auto counts = neighbors.counts_for_others();
     const auto received = at::empty({B * sum(counts), X}, dy_BUX.options());
     group
         .start_all_to_all(stacked(pieces, dy_BUX),
-                          times(neighbours.of_others, B),
+                          times(neighbors.of_others, B),
                           received,
                           times(counts, B),
                           kBefore)
@@ -156,7 +156,7 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
     const auto dx_BSX = dy_BUX.narrow(1, next, S).clone();
     const auto returned = unstacked(received, counts, B);
     for (std::size_t r = 0; r < returned.size(); ++r) {
-      dx_BSX.narrow(1, neighbours.for_others[r].first, counts[r]).add_(returned[r]);
+      dx_BSX.narrow(1, neighbors.for_others[r].first, counts[r]).add_(returned[r]);
     }
     return {dx_BSX, at::Tensor(), at::Tensor()};
   }

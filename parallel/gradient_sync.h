@@ -24,7 +24,7 @@ struct SyncedParameter {
 };
 
 struct SyncOptions {
-  int64_t owner_group = 1;  ///< neighbouring ranks among which the ranges are divided
+  int64_t owner_group = 1;  ///< neighboring ranks among which the ranges are divided
   int64_t bucket_bytes = int64_t{32} << 20;
   bool fixed_order = false;
   ReduceType reduce_dtype = ReduceType::kMaster;
@@ -33,8 +33,8 @@ struct SyncOptions {
 /// Gradients of parameters that several ranks hold alike, summed over these ranks; and their
 /// weights, which each rank updates a share of (ZeRO-1).
 ///
-/// In one step:  begin_step();  for each micro-batch: begin_micro_batch(), then its backward pass;
-/// finish();  the optimizer on the ranges this rank owns;  share_weights().  After finish() the
+/// In one step: begin_step(); for each micro-batch: begin_micro_batch(), then its backward pass;
+/// finish(); the optimizer on the ranges this rank owns; share_weights().  After finish() the
 /// gradients of owned ranges are the sums over all ranks and micro-batches; those of others are
 /// undetermined. Buckets of ranges are sent while the last backward pass still runs, as
 /// all-to-all, and summed by their owners in the order of ranks (tree_sum()), however they arrive:
@@ -116,7 +116,7 @@ class GradientSync {
   std::vector<Flight> flights_, flights_across_;
 };
 
-/// bfloat16 that is the value's lower or upper neighbour, the nearer the likelier: a pure function
+/// bfloat16 that is the value's lower or upper neighbor, the nearer the likelier: a pure function
 /// of (key, element index from `first` on), unbiased. Infinities and NaN stay.
 at::Tensor stochastically_rounded(const at::Tensor& values, uint64_t key, int64_t first);
 

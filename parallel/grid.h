@@ -7,7 +7,7 @@
 
 namespace braid {
 
-/// Where one rank stands. Ranks of one context group are neighbours, and so are those of one expert
+/// Where one rank stands. Ranks of one context group are neighbors, and so are those of one expert
 /// group: rank = data * context size + context = replica * expert size + expert.
 struct GridPlace {
   int64_t ranks = 1, rank = 0;

@@ -100,7 +100,7 @@ extract() {
     die "could not unpack $(basename "$1") into $2; unzip's message above says why"
 }
 
-# Unpacks the part of the wheels in $1 that a CPU build needs, and their licences, into $2.
+# Unpacks the part of the wheels in $1 that a CPU build needs, and their licenses, into $2.
 unpack_libtorch() {
   local wheel
   extract "$1"/torch-*.whl "$2" 'torch/include/*' \

@@ -4,24 +4,11 @@
 #include <vector>
 
 #include "optim/optimizer.h"
+#include "optim/sharding.h"
 #include "parallel/gradient_sync.h"
 #include "parallel/grid.h"
 
 namespace braid {
-
-/// Which rank updates what, in a grid of ranks.
-struct Sharding {
-  Ownership dense;    ///< of what every rank holds, within groups of neighbours
-  Ownership experts;  ///< of this rank's experts, among those that hold the same
-};
-
-/// `zero_group`: ranks in an owner group of dense parameters; 0 = as many as stay within 10 %
-/// imbalance. Throws ConfigError for a size that does not divide the ranks, or in fixed order is
-/// neither all of them nor a power of two (parallel/gradient_sync.h).
-Sharding sharding_of(const std::vector<GroupedParameter>& parameters,
-                     const GridPlace& place,
-                     int64_t zero_group,
-                     bool fixed_order);
 
 /// The optimizer of a model that several ranks train: gradients are summed over ranks, each rank
 /// keeps the state for its share of the weights and updates these, and all get all weights.

@@ -6,7 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
-#include "train/memory.h"
+#include "run/memory.h"
 
 namespace braid {
 namespace {

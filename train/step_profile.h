@@ -18,7 +18,7 @@ class StepProfile {
   StepProfile(at::ScalarType dtype, int64_t ranks);
 
   void begin_step();
-  /// `tokens`: targets that counted; `model_flops`: what train/flops.h counts of the step.
+  /// `tokens`: targets that counted; `model_flops`: what plan/flops.h counts of the step.
   void end_step(int64_t tokens, double model_flops);
 
   /// steps; threads, ranks, dtype; gemm_peak {flops_per_second, kernel}; per step: seconds, tokens,

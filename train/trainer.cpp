@@ -10,9 +10,9 @@
 #include "core/profile.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
-#include "train/memory.h"
-#include "train/parts.h"
-#include "train/plan.h"
+#include "plan/plan.h"
+#include "run/memory.h"
+#include "run/parts.h"
 
 namespace braid {
 
@@ -55,7 +55,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   return step_ < config_.train.max_steps ? TrainingEnd::kInterrupted : TrainingEnd::kFinished;
 }
 
-// One optimiser step, start to end.
+// One optimizer step, start to end.
 Trainer::StepResult Trainer::train_step() {
   StepResult result;
   const auto sent_before = sent_bytes();
@@ -231,7 +231,7 @@ void Trainer::compare_weights() const {
   const auto digest = [&](bool experts) {
     std::string digests;
     for (const auto& parameter : model_->parameters().all()) {
-      if (parameter.quantised.empty() && is_stack(parameter.name) == experts) {
+      if (parameter.quantized.empty() && is_stack(parameter.name) == experts) {
         const auto value = parameter.value.detach().contiguous();
         digests += xxh3_128({static_cast<const char*>(value.const_data_ptr()), value.nbytes()});
       }

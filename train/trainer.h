@@ -10,16 +10,16 @@
 #include "data/background_loader.h"
 #include "data/prepare.h"
 #include "data/tokenizer.h"
+#include "inference/evaluate.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
+#include "run/config.h"
+#include "run/console.h"
+#include "run/metrics.h"
+#include "run/regime.h"
+#include "run/spike.h"
 #include "train/checkpoint_saver.h"
-#include "train/config.h"
-#include "train/console.h"
-#include "train/evaluate.h"
-#include "train/metrics.h"
-#include "train/regime.h"
 #include "train/sharded_optimizer.h"
-#include "train/spike.h"
 #include "train/step_profile.h"
 
 namespace braid {
@@ -66,11 +66,11 @@ class Trainer {
     Losses losses;  // summed over the micro-batches; total undefined
     LossCounts counts;
     double learning_rate = 0, gradient_norm = 0;
-    std::map<std::string_view, double> part_norms;  // by train/parts.h
+    std::map<std::string_view, double> part_norms;  // by run/parts.h
     std::string not_finite;                         // which loss or parameters; empty = all is
     bool learns_indexer = false;
     std::array<int64_t, 2> shape{};                  // sequences at once, and their length
-    double flops = 0;                                // of the model, as train/flops.h counts
+    double flops = 0;                                // of the model, as plan/flops.h counts
     int64_t activation_bytes = 0, update_bytes = 0;  // at most, beside what was there before
     std::map<std::string, int64_t> sent_bytes;       // by this rank, by what; of several ranks
   };

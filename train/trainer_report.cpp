@@ -7,7 +7,7 @@
 
 #include "core/file.h"
 #include "optim/group_table.h"
-#include "train/memory.h"
+#include "run/memory.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -214,7 +214,7 @@ void Trainer::report_memory(const StepResult& result) {
   measured_shape_ = result.shape;
   int64_t weights = bytes_of(model_->parameters().tensors());
   for (const auto& parameter : model_->parameters().all()) {
-    for (const auto& weight : parameter.quantised) {
+    for (const auto& weight : parameter.quantized) {
       weights += weight.mapped ? 0 : weight.nbytes();
     }
   }

@@ -14,10 +14,10 @@
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
 #include "core/file.h"
+#include "formats/open_model.h"
 #include "parallel/mpi_world.h"
-#include "train/groups.h"
-#include "train/memory.h"
-#include "train/open_model.h"
+#include "run/grouped_parameters.h"
+#include "run/memory.h"
 #include "train/trainer.h"
 namespace braid {
 
@@ -162,7 +162,7 @@ std::vector<TensorPiece> Trainer::checkpoint_pieces() const {
   std::vector<TensorPiece> result;
   std::array<int64_t, 2> written = {};  // bytes of dense weights, of experts'
   for (const auto& parameter : model_->parameters().all()) {
-    if (!parameter.quantised.empty()) {
+    if (!parameter.quantized.empty()) {
       continue;
     }
     const bool is_expert = is_stack(parameter.name);
@@ -210,7 +210,7 @@ Hdf5Attributes Trainer::state() const {
                           {"loss_steps", spikes.steps},
                           {"loss_steps_above", spikes.above}};
   const bool has_base = std::ranges::any_of(model_->parameters().all(), [](const auto& parameter) {
-    return !parameter.quantised.empty();
+    return !parameter.quantized.empty();
   });
   if (has_base) {
     const auto base = fs::absolute(config_.run.init_from);
@@ -349,7 +349,7 @@ void Trainer::restore(const fs::path& folder, const Checkpoint& checkpoint) {
     require(
         read_piece(checkpoint, piece),
         folder.string(),
-        ": no optimiser state '",
+        ": no optimizer state '",
         name,
         "' of shape ",
         at::IntArrayRef(piece.shape),

@@ -1,4 +1,4 @@
-// The codecs against tensors that other implementations quantised (tests/data/README.md).
+// The codecs against tensors that other implementations quantized (tests/data/README.md).
 #include <string>
 
 #include <ATen/ATen.h>
@@ -20,11 +20,11 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
 }
 
 TEST(GoldenCodes, DecodeBitForBit) {
-  const SafetensorsFile quantised(golden("quantised")), expected(golden("dequantised"));
+  const SafetensorsFile quantized(golden("quantised")), expected(golden("dequantised"));
   ASSERT_FALSE(expected.names().empty());
   for (const auto& name : expected.names()) {
     const auto values =
-        decode({quantised.tensor(name), quantised.tensor(scale_name(name))}, at::kFloat);
+        decode({quantized.tensor(name), quantized.tensor(scale_name(name))}, at::kFloat);
     const auto want = expected.tensor(name);
     ASSERT_EQ(values.sizes(), want.sizes()) << name;
     const auto same = values.view(at::kInt) == want.view(at::kInt);

@@ -52,7 +52,7 @@ TEST(ReleaseName, TranslatesTheHybridsIrregularNames) {
   }
 }
 
-TEST(ReleaseName, KnowsTheMtpBlockAndQuantisationScales) {
+TEST(ReleaseName, KnowsTheMtpBlockAndQuantizationScales) {
   for (const char* name : {"mtp.0.e_proj.weight",
                            "mtp.0.e_proj.scale",
                            "mtp.0.hc_head_scale",

@@ -24,7 +24,7 @@ TEST(KeptMemory, GivesTheSameBlocksAgain) {
   EXPECT_EQ(memory.reached(), 8 * kMiB);
 }
 
-TEST(KeptMemory, FreeNeighboursBecomeOne) {
+TEST(KeptMemory, FreeNeighborsBecomeOne) {
   KeptMemory memory(64 * kMiB);
   std::vector<void*> blocks;
   for (int i = 0; i < 6; ++i) {

@@ -13,7 +13,7 @@
 namespace braid::testing {
 namespace {
 
-/// A first byte of 'f' leaves the bytes behind it as they are.  Anything else is followed by a
+/// A first byte of 'f' leaves the bytes behind it as they are. Anything else is followed by a
 /// header, which gets its right length in front and 8 bytes of data for each unit of that first
 /// byte behind, so that the checks of places and sizes are reached.
 std::string file_of(std::string_view bytes) {

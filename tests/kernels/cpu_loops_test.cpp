@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/lanes.h"
+#include "kernels/cpu/lanes.h"
 
 namespace braid::cpu_loops_under_test {
 namespace {

@@ -18,14 +18,14 @@ using namespace testing;
 
 constexpr auto kTypes = {at::kDouble, at::kFloat, at::kBFloat16};
 
-TEST(FakeQuantised, WeightsAreTheDecodedCodesAndTheirGradientGoesStraightThrough) {
+TEST(FakeQuantized, WeightsAreTheDecodedCodesAndTheirGradientGoesStraightThrough) {
   for (const auto type : kTypes) {
     for (const auto format : {QuantFormat::kFp4, QuantFormat::kFp8}) {
       SCOPED_TRACE(text(type, format == QuantFormat::kFp4 ? " FP4" : " FP8"));
       auto w_EOI = normal_tensor("1", {3, 130, 96}).to(type).set_requires_grad(true);
       const auto g_EOI = normal_tensor("2", {3, 130, 96}).to(type);
-      const auto rounded = fake_quantised(w_EOI, format);
-      const auto reference = fake_quantised_reference(w_EOI, format);
+      const auto rounded = fake_quantized(w_EOI, format);
+      const auto reference = fake_quantized_reference(w_EOI, format);
       expect_bitwise_equal("values", rounded.detach(), reference.detach());
       for (int64_t e = 0; e < 3; ++e) {
         const auto w = w_EOI.detach()[e];
@@ -33,7 +33,7 @@ TEST(FakeQuantised, WeightsAreTheDecodedCodesAndTheirGradientGoesStraightThrough
             format == QuantFormat::kFp4 ? encode_fp4(w) : encode_fp8(w, at::kFloat8_e8m0fnu);
         expect_bitwise_equal(text("matrix ", e), rounded.detach()[e], decode(codes, type));
         expect_bitwise_equal(
-            text("alone ", e), fake_quantised(w_EOI[e], format).detach(), decode(codes, type));
+            text("alone ", e), fake_quantized(w_EOI[e], format).detach(), decode(codes, type));
       }
       EXPECT_FALSE(rounded.equal(w_EOI));
       for (const auto& result : std::vector{rounded, reference}) {
@@ -42,14 +42,14 @@ TEST(FakeQuantised, WeightsAreTheDecodedCodesAndTheirGradientGoesStraightThrough
         expect_bitwise_equal("gradient", w_EOI.grad(), g_EOI);
       }
       // Nothing is rounded twice.
-      expect_bitwise_equal("again", fake_quantised(rounded.detach(), format), rounded.detach());
+      expect_bitwise_equal("again", fake_quantized(rounded.detach(), format), rounded.detach());
     }
   }
 }
 
-TEST(FakeQuantised, OffIsTheWeightItself) {
+TEST(FakeQuantized, OffIsTheWeightItself) {
   const auto w = normal_tensor("1", {4, 5});
-  EXPECT_TRUE(fake_quantised(w, QuantFormat::kOff).is_same(w));
+  EXPECT_TRUE(fake_quantized(w, QuantFormat::kOff).is_same(w));
 }
 
 TEST(FakeFp4Activations, AreRoundedInGroupsAndKeepWhatIsNotFinite) {

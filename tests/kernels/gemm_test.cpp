@@ -109,7 +109,7 @@ TEST(Multiply, SeveralAtOnceAreTheSameAsOneByOne) {
 }
 
 // Packed once for all of them, also where it takes several pieces.
-TEST(Multiply, NeighboursMayShareTheirRightOperand) {
+TEST(Multiply, NeighborsMayShareTheirRightOperand) {
   const auto b = normal_tensor("b", {20000, 70}, at::kFloat),
              other = normal_tensor("other", {20000, 70}, at::kFloat);
   std::vector<MatrixProduct> products;

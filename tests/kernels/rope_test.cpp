@@ -52,7 +52,7 @@ TEST(Rope, EqualsItsReferenceBothWays) {
   }
 }
 
-TEST(Rope, RotatesNeighbouringChannelsOfTheLastOnes) {
+TEST(Rope, RotatesNeighboringChannelsOfTheLastOnes) {
   const auto x = at::tensor({5.0, 6.0, 1.0, 0.0, 0.0, 2.0}, at::kDouble).view({1, 6});
   const auto cos = at::tensor({0.0, 0.6}, at::kDouble).view({1, 2});
   const auto sin = at::tensor({1.0, 0.8}, at::kDouble).view({1, 2});

@@ -115,7 +115,7 @@ TEST(Sinkhorn, ColumnsSumToOneMinusEpsWhateverTheInput) {
   expect_close("rows of mild logits", rows, at::ones({50, 4}, at::kDouble), {.absolute = 1e-5});
 }
 
-TEST(Sinkhorn, ATokenDoesNotDependOnItsNeighbours) {
+TEST(Sinkhorn, ATokenDoesNotDependOnItsNeighbors) {
   const auto logits = normal_tensor("logits", {37, 4, 4}, at::kFloat);
   const auto together = sinkhorn(logits, 20, kEps);
   for (const int64_t t : {0, 15, 16, 36}) {

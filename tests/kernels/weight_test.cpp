@@ -11,7 +11,7 @@
 namespace braid {
 namespace {
 
-Weight quantised(const Codes& codes) {
+Weight quantized(const Codes& codes) {
   return {codes.values, codes.scales};
 }
 
@@ -26,18 +26,18 @@ std::vector<Case> cases() {
   const auto normal = [](int64_t rows, int64_t columns) {
     return at::randn({rows, columns}) * at::rand({rows, 1});
   };
-  return {{"FP8, E8M0 scales", quantised(encode_fp8(normal(300, 200), at::kFloat8_e8m0fnu))},
-          {"FP8, F32 scales", quantised(encode_fp8(normal(130, 129), at::kFloat))},
-          {"FP8, many blocks", quantised(encode_fp8(normal(1100, 1200), at::kFloat8_e8m0fnu))},
-          {"FP4", quantised(encode_fp4(normal(70, 96)))},
-          {"FP4, many blocks", quantised(encode_fp4(normal(1100, 1216)))}};
+  return {{"FP8, E8M0 scales", quantized(encode_fp8(normal(300, 200), at::kFloat8_e8m0fnu))},
+          {"FP8, F32 scales", quantized(encode_fp8(normal(130, 129), at::kFloat))},
+          {"FP8, many blocks", quantized(encode_fp8(normal(1100, 1200), at::kFloat8_e8m0fnu))},
+          {"FP4", quantized(encode_fp4(normal(70, 96)))},
+          {"FP4, many blocks", quantized(encode_fp4(normal(1100, 1216)))}};
 }
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }
 
-TEST(QuantisedProduct, EqualsTheProductWithTheWholeMatrixInValueAndGradient) {
+TEST(QuantizedProduct, EqualsTheProductWithTheWholeMatrixInValueAndGradient) {
   for (const auto& [name, weight] : cases()) {
     for (const auto& [type, tolerance] :
          {std::pair{at::kDouble, 1e-14}, {at::kFloat, 2e-6}, {at::kBFloat16, 4e-3}}) {
@@ -63,7 +63,7 @@ TEST(GroupedProject, IsTheProductOfEachGroup) {
     return at::bmm(x_TGI.transpose(0, 1), w.view({3, 40, 64}).transpose(1, 2)).transpose(0, 1);
   };
   const auto x_TGI = at::randn({7, 3, 64}, at::kDouble);
-  EXPECT_LT(relative_error(grouped_project(x_TGI, quantised(codes)), reference(x_TGI, floating)),
+  EXPECT_LT(relative_error(grouped_project(x_TGI, quantized(codes)), reference(x_TGI, floating)),
             1e-14);
   testing::check_op("grouped project",
                     {.fused = [](const auto& in) { return grouped_project(in[0], Weight(in[1])); },
@@ -73,7 +73,7 @@ TEST(GroupedProject, IsTheProductOfEachGroup) {
 
 TEST(ProjectEach, IsTheProductWithEach) {
   const auto x = at::randn({7, 96}, at::kDouble);
-  const auto codes = quantised(encode_fp8(at::randn({40, 96}), at::kFloat8_e8m0fnu));
+  const auto codes = quantized(encode_fp8(at::randn({40, 96}), at::kFloat8_e8m0fnu));
   const Weight floating(at::randn({21, 96}, at::kDouble)), other(at::randn({5, 96}, at::kDouble));
   for (const auto& weights :
        {std::vector{floating, other}, {floating, codes}, {codes, codes}, {other}}) {
@@ -85,28 +85,28 @@ TEST(ProjectEach, IsTheProductWithEach) {
   }
 }
 
-TEST(QuantisedProduct, TellsWhereItsTimeWent) {
+TEST(QuantizedProduct, TellsWhereItsTimeWent) {
   const auto before = product_times();
-  project(at::randn({64, 1216}), quantised(encode_fp4(at::randn({1100, 1216}))));
+  project(at::randn({64, 1216}), quantized(encode_fp4(at::randn({1100, 1216}))));
   EXPECT_GT(product_times().decoding, before.decoding);
   EXPECT_GT(product_times().multiplying, before.multiplying);
   EXPECT_EQ(product_times().waiting, before.waiting);
 }
 
-TEST(QuantisedProduct, RefusesAnInputOfAnotherWidth) {
-  const auto weight = quantised(encode_fp4(at::randn({8, 64})));
+TEST(QuantizedProduct, RefusesAnInputOfAnotherWidth) {
+  const auto weight = quantized(encode_fp4(at::randn({8, 64})));
   const auto message = testing::error_of([&] { project(at::randn({2, 32}), weight); });
   EXPECT_EQ(message, "[project] x has 32 channels, the weight 64");
 }
 
-class QuantisedExperts : public ::testing::Test {
+class QuantizedExperts : public ::testing::Test {
  protected:
   static constexpr int64_t kE = 4, kF = 64, kD = 96, kT = 9, kK = 2;
 
   static ExpertWeights experts(int64_t out, int64_t in) {
     std::vector<Weight> each;
     for (int64_t e = 0; e < kE; ++e) {
-      each.push_back(quantised(encode_fp4(at::randn({out, in}) * 0.1)));
+      each.push_back(quantized(encode_fp4(at::randn({out, in}) * 0.1)));
     }
     return ExpertWeights(std::move(each));
   }
@@ -123,7 +123,7 @@ class QuantisedExperts : public ::testing::Test {
   at::Tensor experts_TK = at::stack({at::arange(kT) % 3, (at::arange(kT) + 1) % 3}, 1);
 };
 
-TEST_F(QuantisedExperts, EqualExpertsThatWereDecodedInValueAndGradient) {
+TEST_F(QuantizedExperts, EqualExpertsThatWereDecodedInValueAndGradient) {
   for (const auto& [type, tolerance] : {std::pair{at::kDouble, 1e-13}, {at::kFloat, 3e-6}}) {
     SCOPED_TRACE(type);
     const auto x_values = at::randn({kT, kD}).to(type), mix = at::rand({kT, kK}).to(type);
@@ -143,12 +143,12 @@ TEST_F(QuantisedExperts, EqualExpertsThatWereDecodedInValueAndGradient) {
   }
 }
 
-TEST_F(QuantisedExperts, MayNotBeMixedWithTrainedStacks) {
+TEST_F(QuantizedExperts, MayNotBeMixedWithTrainedStacks) {
   const auto message = testing::error_of([&] {
     routed_experts(
         at::randn({kT, kD}), experts_TK, at::rand({kT, kK}), w1, stack(w2, at::kFloat), w3, 2.0);
   });
-  EXPECT_NE(message.find("must all be quantised"), std::string::npos) << message;
+  EXPECT_NE(message.find("must all be quantized"), std::string::npos) << message;
 }
 
 TEST(FrozenStacks, GetNoGradientAndCostNone) {

@@ -12,7 +12,7 @@ namespace {
 using testing::expect_close;
 using testing::logits_of;
 using testing::random_ids;
-using testing::randomised;
+using testing::randomized;
 
 constexpr int64_t kLength = 27;  // a window and a half of every kind, and a rest
 
@@ -28,7 +28,7 @@ constexpr testing::Tolerance kUnchanged{.absolute = 1e-12};
 
 void expect_causal(const std::string& name, const ModelConfig& config) {
   const at::NoGradGuard no_grad;
-  const auto model = randomised(config);
+  const auto model = randomized(config);
   const auto ids = random_ids(2, kLength, config.vocab_size);
   const auto before = logits_of(model, ids);
   for (int64_t t = 0; t < kLength; ++t) {
@@ -64,7 +64,7 @@ TEST(Causality, OfTheMtpBlockReachesOneTokenAhead) {
   const at::NoGradGuard no_grad;
   auto config = testing::tiny_config();
   config.num_nextn_predict_layers = 1;
-  const auto model = randomised(config);
+  const auto model = randomized(config);
   const auto run = [&](const at::Tensor& ids) {
     const auto tokens = whole_documents(ids);
     return model.mtp_forward(tokens, model.forward(tokens));
@@ -87,7 +87,7 @@ TEST(Causality, AWindowEndsWhereTheOthersReachTheStart) {
   for (const auto& [name, layers] : testing::layer_mixes()) {
     auto config = testing::tiny_config(layers);
     config.index_topk.reset();
-    const auto model = randomised(config);
+    const auto model = randomized(config);
     const auto ids = random_ids(1, kLength, config.vocab_size);
     const auto moved =
         (logits_of(model, with_other_token(ids, 0, config.vocab_size)) - logits_of(model, ids))

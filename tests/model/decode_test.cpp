@@ -11,7 +11,7 @@ namespace {
 
 using testing::expect_close;
 using testing::random_ids;
-using testing::randomised;
+using testing::randomized;
 
 constexpr int64_t kLength = 26;
 
@@ -61,7 +61,7 @@ void expect_decode_equals_forward(const std::string& name, const Transformer& mo
 
 TEST(Decode, EqualsTheFullForwardForEveryLayerKind) {
   for (const auto& [name, layers] : testing::layer_mixes()) {
-    expect_decode_equals_forward(name, randomised(testing::tiny_config(layers)));
+    expect_decode_equals_forward(name, randomized(testing::tiny_config(layers)));
   }
 }
 
@@ -73,7 +73,7 @@ TEST(Decode, EqualsTheFullForwardForAnyTopk) {
                                             std::optional<int64_t>()}) {
     auto config = testing::tiny_config({kCsa, kCsa});
     config.index_topk = topk;
-    expect_decode_equals_forward(text("top-", topk ? *topk : -1), randomised(config));
+    expect_decode_equals_forward(text("top-", topk ? *topk : -1), randomized(config));
   }
 }
 
@@ -82,7 +82,7 @@ TEST(Decode, EqualsTheFullForwardWhereIndexScoresTie) {
   using enum AttentionKind;
   auto config = testing::tiny_config({kCsa, kCsa});
   config.index_n_heads = 1;
-  auto model = randomised(config);
+  auto model = randomized(config);
   expect_decode_equals_forward("one indexer head", model);
   for (const auto* layer : {"layers.0", "layers.1"}) {
     testing::parameter(model, text(layer, ".attn.indexer.weights_proj.weight")).detach().zero_();
@@ -94,18 +94,18 @@ TEST(Decode, EqualsTheFullForwardForEveryResidualKindAndASmallestWindow) {
   for (const auto kind : {ResidualKind::kPlain, ResidualKind::kHc}) {
     auto config = testing::tiny_config();
     config.residual = kind;
-    expect_decode_equals_forward(text("residual ", static_cast<int>(kind)), randomised(config));
+    expect_decode_equals_forward(text("residual ", static_cast<int>(kind)), randomized(config));
   }
   auto config = testing::tiny_config();
   config.sliding_window = 1;
-  expect_decode_equals_forward("window 1", randomised(config));
+  expect_decode_equals_forward("window 1", randomized(config));
 }
 
 TEST(Decode, KeepsNoMoreThanLaterTokensNeed) {
   const at::NoGradGuard no_grad;
   const auto config =
       testing::tiny_config({AttentionKind::kWindow, AttentionKind::kCsa, AttentionKind::kFull});
-  const auto model = randomised(config);
+  const auto model = randomized(config);
   const auto ids = random_ids(1, 50, config.vocab_size);
   DecodeState state;
   for (int64_t t = 0; t < 50; ++t) {

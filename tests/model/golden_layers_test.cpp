@@ -9,6 +9,7 @@
 
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
+#include "formats/model_json.h"
 #include "kernels/index_topk.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
@@ -18,7 +19,6 @@
 #include "model/residual.h"
 #include "model/transformer.h"
 #include "tests/support/compare.h"
-#include "train/model_json.h"
 
 namespace braid {
 namespace {

@@ -25,12 +25,12 @@ at::Tensor loss_of(const Transformer& model, const Tokens& tokens) {
 
 // A handful of elements of every parameter, against central differences.
 void expect_gradient_is_numeric(const std::string& name, const ModelConfig& config) {
-  const auto model = testing::randomised(config);
+  const auto model = testing::randomized(config);
   const auto tokens = whole_documents(testing::random_ids(1, 14, config.vocab_size));
   loss_of(model, tokens).backward();
   const at::NoGradGuard no_grad;
   constexpr double kStep = 1e-6;
-  for (const auto& [parameter, value, trained, quantised] : model.parameters().all()) {
+  for (const auto& [parameter, value, trained, quantized] : model.parameters().all()) {
     if (!trained) {
       continue;
     }
@@ -74,10 +74,10 @@ ModelConfig config_without_choices() {
 TEST(Precision, Float32StaysWithinRoundingOfFloat64) {
   const auto config = config_without_choices();
   const auto ids = testing::random_ids(2, 26, config.vocab_size);
-  const auto got = testing::logits_of(testing::randomised(config, at::kFloat), ids);
+  const auto got = testing::logits_of(testing::randomized(config, at::kFloat), ids);
   EXPECT_EQ(got.scalar_type(), at::kFloat);
   testing::expect_close(
-      "logits", got, testing::logits_of(testing::randomised(config), ids), {.relative = 2e-6});
+      "logits", got, testing::logits_of(testing::randomized(config), ids), {.relative = 2e-6});
 }
 
 // The yardstick is what rounding the weights alone to bfloat16 does to a float32 model; a bfloat16
@@ -86,14 +86,14 @@ TEST(Precision, Float32StaysWithinRoundingOfFloat64) {
 // softmaxes.
 TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
   const auto config = config_without_choices();
-  const auto model = testing::randomised(config, at::kBFloat16);
+  const auto model = testing::randomized(config, at::kBFloat16);
   const auto ids = testing::random_ids(2, 26, config.vocab_size);
   const auto hidden = model.forward(whole_documents(ids));
   EXPECT_EQ(hidden.streams_BSMD.scalar_type(), at::kBFloat16);
   const auto logits = model.logits(hidden.final_BSD);
   EXPECT_EQ(logits.scalar_type(), at::kFloat);
-  const auto want = testing::logits_of(testing::randomised(config, at::kFloat), ids);
-  const auto rounded = testing::randomised(config, at::kFloat);
+  const auto want = testing::logits_of(testing::randomized(config, at::kFloat), ids);
+  const auto rounded = testing::randomized(config, at::kFloat);
   for (const auto& [name, value] : rounded.parameters().tensors()) {
     if (value.is_floating_point()) {
       value.copy_(value.to(at::kBFloat16));
@@ -103,7 +103,7 @@ TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
   EXPECT_LT(of_weights, 0.05);
   testing::expect_close("logits", logits, want, {.relative = 2 * of_weights});
   logits.square().mean().backward();
-  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
     if (value.is_floating_point()) {
       EXPECT_EQ(value.scalar_type(), at::kFloat) << name;
     }
@@ -116,7 +116,7 @@ TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
 
 TEST(ModelForward, AndBackwardRepeatBitForBit) {
   const auto config = testing::tiny_config();
-  const auto model = testing::randomised(config, at::kFloat);
+  const auto model = testing::randomized(config, at::kFloat);
   const auto ids = testing::random_ids(3, 40, config.vocab_size);
   std::vector<at::Tensor> first;
   for (int run = 0; run < 2; ++run) {

@@ -42,14 +42,14 @@ TEST(Indexer, WithAtLeastAsManyPicksAsEntriesIsDense) {
   auto config = testing::tiny_config();
   const auto ids = testing::random_ids(2, 26, config.vocab_size);
   config.index_topk.reset();
-  const auto dense = testing::logits_of(testing::randomised(config), ids);
+  const auto dense = testing::logits_of(testing::randomized(config), ids);
   for (const int64_t topk : {6, 7, 1000}) {  // 26 / 4 entries
     config.index_topk = topk;
     testing::expect_bitwise_equal(
-        text("top-", topk), testing::logits_of(testing::randomised(config), ids), dense);
+        text("top-", topk), testing::logits_of(testing::randomized(config), ids), dense);
   }
   config.index_topk = 2;
-  EXPECT_GT(testing::relative_error(testing::logits_of(testing::randomised(config), ids), dense),
+  EXPECT_GT(testing::relative_error(testing::logits_of(testing::randomized(config), ids), dense),
             1e-3);
 }
 
@@ -58,12 +58,12 @@ TEST(Indexer, GetsNoGradientFromTheLogitsAndEverythingElseDoes) {
   config.num_hash_layers = 0;
   for (const std::optional<int64_t> topk : {std::optional<int64_t>(2), std::optional<int64_t>()}) {
     config.index_topk = topk;
-    const auto model = testing::randomised(config);
+    const auto model = testing::randomized(config);
     testing::logits_of(model, testing::random_ids(2, 26, config.vocab_size))
         .square()
         .sum()
         .backward();
-    for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+    for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
       const bool reached = value.grad().defined() && value.grad().abs().max().item<double>() > 0;
       EXPECT_EQ(reached, trained && name.find(".indexer.") == std::string::npos) << name;
     }

@@ -106,7 +106,7 @@ class Objective : public ::testing::Test {
  protected:
   Objective()
       : config_(with_mtp()),
-        model_(testing::randomised(config_)),
+        model_(testing::randomized(config_)),
         all_(rows(8, 26, config_.vocab_size)) {}
   static ModelConfig with_mtp() {
     auto config = testing::tiny_config();

@@ -13,7 +13,7 @@ namespace {
 
 using testing::expect_close;
 using testing::random_ids;
-using testing::randomised;
+using testing::randomized;
 
 struct Placed {
   int64_t row, begin, length;
@@ -65,7 +65,7 @@ Results results_of(const Transformer& model, const Tokens& tokens, const at::Ten
 
 std::map<std::string, at::Tensor> gradients(const Transformer& model) {
   std::map<std::string, at::Tensor> result;
-  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
     if (value.grad().defined()) {
       result[name] = value.grad().clone();
     }
@@ -75,7 +75,7 @@ std::map<std::string, at::Tensor> gradients(const Transformer& model) {
 
 void expect_packing_changes_nothing(const std::string& name, ModelConfig config) {
   config.num_nextn_predict_layers = 1;
-  const auto model = randomised(config);
+  const auto model = randomized(config);
   const auto ids = random_ids(kRows, kLength, config.vocab_size);
   const auto [tokens, targets] = packed(ids);
   const auto together = results_of(model, tokens, targets);
@@ -132,7 +132,7 @@ TEST(Packing, EqualsSeparateDocumentsForDenseCsaAndEveryResidualKind) {
 
 TEST(Packing, WhatPaddingHoldsChangesNothing) {
   const auto config = testing::tiny_config();
-  const auto model = randomised(config);
+  const auto model = randomized(config);
   const auto ids = random_ids(kRows, kLength, config.vocab_size);
   auto other = ids.clone();
   other[0].narrow(0, 27, 4).zero_();

@@ -94,7 +94,7 @@ TEST(Parameters, WithoutValuesHaveTheSameNamesShapesAndTypesAndNoMemory) {
 
 TEST(Parameters, LoadGivesTheValuesBackByReleaseName) {
   const auto config = testing::tiny_config();
-  const auto source = testing::randomised(config);
+  const auto source = testing::randomized(config);
   Transformer target(config, at::kDouble, 99);
   target.parameters().load(source.parameters().tensors(), "memory");
   const auto ids = testing::random_ids(1, 9, config.vocab_size);

@@ -49,11 +49,11 @@ TEST(Residual, OfAnyNumberOfStreamsRunsForwardAndBackward) {
       auto config = testing::tiny_config();
       config.residual = kind;
       config.hc_mult = streams;
-      const auto model = testing::randomised(config, at::kFloat);
+      const auto model = testing::randomized(config, at::kFloat);
       const auto logits = testing::logits_of(model, testing::random_ids(1, 9, config.vocab_size));
       EXPECT_TRUE(logits.isfinite().all().item<bool>());
       logits.square().sum().backward();
-      for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+      for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
         EXPECT_TRUE(!value.grad().defined() || value.grad().isfinite().all().item<bool>()) << name;
       }
     }

@@ -52,7 +52,7 @@ TEST(Router, ScoresAreTheRootOfSoftplus) {
   EXPECT_NEAR(scores[0][3].item<double>(), 0.8325546, 5e-8);  // 0
 }
 
-TEST(Router, WeightsAreScoresNormalisedToTheScalingFactorWithoutTheBias) {
+TEST(Router, WeightsAreScoresNormalizedToTheScalingFactorWithoutTheBias) {
   const Gate gate(RoutingKind::kLearned);
   const auto x = normal_tensor("x", {9, 2});
   const auto plain = gate.router->forward(x, no_ids(9));
@@ -102,9 +102,9 @@ TEST(Router, ByHashTakesTheTokensRowOfTheTable) {
 }
 
 TEST(HashLayer, HasATableInsteadOfABias) {
-  const auto model = testing::randomised(testing::tiny_config());
+  const auto model = testing::randomized(testing::tiny_config());
   std::set<std::string> names;
-  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
     names.insert(name);
     EXPECT_EQ(trained, !name.ends_with("gate.bias") && !name.ends_with("gate.tid2eid")) << name;
   }
@@ -117,14 +117,14 @@ TEST(HashLayer, HasATableInsteadOfABias) {
 
 TEST(HashLayer, StillLearnsItsMixingWeights) {
   const auto config = testing::tiny_config();
-  const auto model = testing::randomised(config);
+  const auto model = testing::randomized(config);
   testing::logits_of(model, testing::random_ids(1, 9, config.vocab_size)).square().sum().backward();
   EXPECT_GT(parameter(model, "layers.0.ffn.gate.weight").grad().abs().max().item<double>(), 1e-6);
 }
 
 TEST(HashLayer, DoesNotDependOnTheOrderOfItsExperts) {
   const auto config = testing::tiny_config();
-  const auto model = testing::randomised(config);
+  const auto model = testing::randomized(config);
   const auto ids = testing::random_ids(2, 9, config.vocab_size);
   const auto before = testing::logits_of(model, ids).detach();
   const auto order = at::tensor({2, 0, 3, 1}, at::kLong);  // new expert e is the old order[e]

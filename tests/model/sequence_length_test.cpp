@@ -16,7 +16,7 @@ TEST(SequenceLength, OfAnySizeGivesTheLogitsOfThePrefix) {
   config.compress_ratios = {0, 4, 128, 0};
   config.sliding_window = 128;
   config.index_topk = 7;
-  const auto model = testing::randomised(config);
+  const auto model = testing::randomized(config);
   const auto ids = testing::random_ids(1, 300, config.vocab_size);
   const auto longest = testing::logits_of(model, ids).detach();
   for (const int64_t S : {1, 3, 4, 5, 127, 128, 129, 255, 256, 300}) {
@@ -24,7 +24,7 @@ TEST(SequenceLength, OfAnySizeGivesTheLogitsOfThePrefix) {
     const auto logits = testing::logits_of(model, ids.narrow(1, 0, S));
     testing::expect_close(text("length ", S), logits, longest.narrow(1, 0, S), {.absolute = 1e-11});
     logits.square().mean().backward();
-    for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+    for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
       EXPECT_TRUE(!value.grad().defined() || value.grad().isfinite().all().item<bool>())
           << name << " at length " << S;
     }
@@ -37,7 +37,7 @@ TEST(SequenceLength, OfAnySizeGivesTheLogitsOfThePrefix) {
 TEST(SequenceLength, MayBeOneWithTheMtpBlock) {
   auto config = testing::tiny_config();
   config.num_nextn_predict_layers = 1;
-  const auto model = testing::randomised(config);
+  const auto model = testing::randomized(config);
   const auto tokens = whole_documents(testing::random_ids(2, 1, config.vocab_size));
   const auto hidden = model.mtp_forward(tokens, model.forward(tokens));
   EXPECT_EQ(hidden.sizes(), at::IntArrayRef({2, 1, config.hidden_size}));

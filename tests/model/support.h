@@ -26,7 +26,7 @@ std::vector<NamedLayers> layer_mixes();
 
 /// A model with noise on every floating-point parameter: the default initial values (sinks, ape,
 /// biases 0, norms 1, constant mHC bases) would hide errors.
-Transformer randomised(const ModelConfig& config,
+Transformer randomized(const ModelConfig& config,
                        at::ScalarType compute = at::kDouble,
                        const ModelRanks& ranks = {});
 

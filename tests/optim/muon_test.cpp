@@ -151,7 +151,7 @@ TEST(Muon, AStepEqualsItsPlainTwin) {
   }
 }
 
-TEST(Muon, BitsDoNotDependOnThreadsOrNeighbours) {
+TEST(Muon, BitsDoNotDependOnThreadsOrNeighbors) {
   const auto grad = normal_tensor("gradient", {3, 70, 130}, at::kFloat);
   const int threads = at::get_num_threads();
   for (const bool bf16 : {false, true}) {

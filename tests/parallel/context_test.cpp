@@ -142,7 +142,7 @@ Results results_of(const Transformer& model,
   testing::clear_gradients(model);
   results.losses.total.backward();
   std::vector<at::Tensor> gradients;
-  for (const auto& [name, value, trained, quantised] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
     if (value.grad().defined()) {
       gradients.push_back(value.grad().flatten());
     }
@@ -156,9 +156,9 @@ class Divided {
  public:
   explicit Divided(ModelConfig config) : group_(ranks().split(0)), context_{group_.get()} {
     config.num_nextn_predict_layers = 1;
-    alone_ = std::make_unique<Transformer>(testing::randomised(config));
+    alone_ = std::make_unique<Transformer>(testing::randomized(config));
     together_ = std::make_unique<Transformer>(
-        testing::randomised(config, at::kDouble, {.experts = {}, .context = context_}));
+        testing::randomized(config, at::kDouble, {.experts = {}, .context = context_}));
   }
 
   const Transformer& together() const { return *together_; }
@@ -241,7 +241,7 @@ TEST(Context, SendsNoMoreThanTheRowsThatAreNeeded) {
   const auto config = testing::tiny_config({AttentionKind::kCsa});
   const auto group = ranks().split(0);
   const auto model =
-      testing::randomised(config, at::kDouble, {.experts = {}, .context = {group.get()}});
+      testing::randomized(config, at::kDouble, {.experts = {}, .context = {group.get()}});
   const int64_t N = group->size(), H = config.head_dim, I = config.index_head_dim, share = 16;
   const int64_t sent_before = group->bytes_sent();
   const at::NoGradGuard no_grad;

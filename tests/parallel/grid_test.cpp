@@ -14,7 +14,7 @@ std::string error_of(const ParallelSection& config, int64_t ranks, int64_t exper
   return "";
 }
 
-TEST(GridPlace, NeighboursShareExpertsAndSequences) {
+TEST(GridPlace, NeighborsShareExpertsAndSequences) {
   const ParallelSection config{.expert = 4, .context = 2};
   for (int64_t rank = 0; rank < 8; ++rank) {
     const auto place = grid_place(config, 8, rank, 16);

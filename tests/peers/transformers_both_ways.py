@@ -6,7 +6,7 @@
 
 1. A model that transformers wrote (in both of its spellings) gives the same float32 logits in Braid.
 2. A model that Braid converts to Hugging Face's layout loads in transformers with no missing and no
-   unexpected key and gives the same float32 logits.  The model is a quantised release in miniature
+   unexpected key and gives the same float32 logits.  The model is a quantized release in miniature
    (tests/data/golden/release_tiny), or the folder given as second argument.
 
 "The same" is a largest difference of 1e-5 of the largest logit.  Not part of the test suite, which

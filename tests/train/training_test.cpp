@@ -1,4 +1,4 @@
-// What one optimiser step does.
+// What one optimizer step does.
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -38,7 +38,7 @@ TEST_F(TrainingTest, ATinyModelMemorisesAShortText) {
 }
 
 TEST_F(TrainingTest, MicroBatchesOfAnySizeGiveTheSameStep) {
-  // After one step the optimiser's state holds the gradients, up to factors.
+  // After one step the optimizer's state holds the gradients, up to factors.
   std::vector<Checkpoint> checkpoints;
   std::vector<double> losses;
   for (const int64_t rows : {4, 2, 1}) {

@@ -1,0 +1,38 @@
+#include "commands/command_options.h"
+
+#include <map>
+
+namespace braid {
+
+void add_model(CLI::App& command, std::string& path) {
+  command.add_option("model", path, "a run, a checkpoint, or a folder with config.json")
+      ->required();
+}
+
+CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options) {
+  auto* config = command.add_option("config", options.config, "the run's YAML file");
+  command.add_option("overlays",
+                     options.overlays,
+                     "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
+  command.add_option("--set", options.overrides, "a.b=value, wins over the files; repeatable")
+      ->allow_extra_args(false);
+  return config;
+}
+
+void add_dtype(CLI::App& command, at::ScalarType& dtype) {
+  std::map<std::string, at::ScalarType> types;
+  std::string default_name;
+  for (const auto& [name, value] : enum_names(ComputeType{})) {
+    types[name] = scalar_type(value);
+    default_name = scalar_type(value) == dtype ? name : default_name;
+  }
+  command
+      .add_option_function<std::string>(
+          "--dtype",
+          [types, &dtype](const std::string& name) { dtype = types.at(name); },
+          "of the computation")
+      ->check(CLI::IsMember(types))
+      ->default_str(default_name);
+}
+
+}  // namespace braid

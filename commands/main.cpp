@@ -1,0 +1,82 @@
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+
+#include <c10/util/Exception.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include "commands/commands.h"
+#include "core/version.h"
+#include "parallel/mpi_world.h"
+
+namespace {
+
+constexpr int kFailed = 1, kWrongCommandLine = 2;
+
+int fail_with(const std::string& message) {
+  braid::MpiWorld::let_first_rank_speak();
+  std::cerr << "braid: " << message << std::endl;
+  return kFailed;
+}
+
+// Idle OpenMP threads spin for milliseconds by default. On a machine that does anything else
+// beside, that makes training up to 30 times slower, and libgomp reads the limit only when it is
+// loaded: so the program sets it and starts itself again. A user's own setting is left alone.
+void restart_with_short_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") == nullptr && std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    setenv("GOMP_SPINCOUNT", "2000", 1);
+    execv("/proc/self/exe", argv);  // returns only on failure; then the default has to do
+  }
+}
+
+// Tensors of a step come and go: memory that is kept spares the system from clearing it again.
+void keep_freed_memory() {
+  constexpr int kLargestThatStays = 32 << 20, kKept = 1 << 30;  // bytes
+  mallopt(M_MMAP_THRESHOLD, kLargestThatStays);
+  mallopt(M_TRIM_THRESHOLD, kKept);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  restart_with_short_spinning(argv);
+  keep_freed_memory();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
+  CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
+  app.set_version_flag("--version", braid::version());
+  app.require_subcommand(0,
+                         1);  // none is reported below: CLI11 would hide a misspelt one behind it
+  const std::vector<std::pair<std::string, braid::Command>> commands = {
+      {"train", braid::train_command(app)},
+      {"plan", braid::plan_command(app)},
+      {"generate", braid::generate_command(app)},
+      {"evaluate", braid::evaluate_command(app)},
+      {"inspect", braid::inspect_command(app)},
+      {"probe", braid::probe_command(app)},
+      {"convert", braid::convert_command(app)},
+      {"synthesize", braid::synthesize_command(app)},
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kWrongCommandLine;
+  }
+  try {
+    for (const auto& [name, command] : commands) {
+      if (app.got_subcommand(name)) {
+        return command();
+      }
+    }
+  } catch (const c10::Error& error) {
+    return fail_with(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    return fail_with(
+        "out of memory; try smaller batches (train.micro_batch_size, --batch-size) or shorter "
+        "sequences (data.seq_len, --seq-len)");
+  } catch (const std::exception& error) {
+    return fail_with(error.what());
+  }
+  std::cerr << "A command is required." << std::endl << app.help();
+  return kWrongCommandLine;
+}

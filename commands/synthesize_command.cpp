@@ -1,0 +1,94 @@
+#include <iostream>
+#include <memory>
+#include <numeric>
+
+#include "commands/commands.h"
+#include "core/error.h"
+#include "formats/model_json.h"
+#include "formats/synthesize.h"
+#include "run/config.h"
+#include "run/memory.h"
+
+namespace braid {
+namespace {
+
+struct Arguments {
+  std::string path, model, layout = "instruct";
+  std::vector<int64_t> layers, expert_layers;
+  bool no_mtp = false;
+  uint64_t seed = 0;
+  double shard_gigabytes = 5;
+};
+
+ModelConfig described_model(const std::string& path) {
+  return std::filesystem::path(path).extension() == ".json" ? read_model_json(path)
+                                                            : load_run_config(path, {}).model;
+}
+
+int run(const Arguments& arguments) {
+  auto config = described_model(arguments.model);
+  std::vector<int64_t> layers = arguments.layers;
+  if (layers.empty()) {
+    layers.resize(static_cast<std::size_t>(config.num_hidden_layers));
+    std::iota(layers.begin(), layers.end(), 0);
+  }
+  config = model_of_layers(config, layers, !arguments.no_mtp);
+  SynthesizeOptions options;
+  options.layout = arguments.layout == "base" ? ReleaseLayout::kBase : ReleaseLayout::kInstruct;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const auto& wanted = arguments.expert_layers;
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), layers[i]) != wanted.end()) {
+      options.expert_layers.insert(static_cast<int64_t>(i));
+    }
+  }
+  options.seed = arguments.seed;
+  options.shard_bytes = static_cast<std::size_t>(arguments.shard_gigabytes * 1e9);
+  std::size_t told = 0;
+  options.progress = [&told](std::size_t done, std::size_t total) {
+    if (done - told > 100'000'000 || done == total) {
+      told = done;
+      std::cerr << "\r" << bytes_text(static_cast<int64_t>(done)) << " of "
+                << bytes_text(static_cast<int64_t>(total)) << (done == total ? "\n" : "   ")
+                << std::flush;
+    }
+  };
+  synthesize_release(arguments.path, config, options);
+  std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, experts of "
+            << options.expert_layers.size() << " of them hold bytes" << std::endl;
+  return 0;
+}
+
+}  // namespace
+
+Command synthesize_command(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  auto* command = app.add_subcommand(
+      "synthesize", "A checkpoint in the release's layout with random weights, of any size");
+  command->add_option("FOLDER", arguments->path, "to be made")->required();
+  command
+      ->add_option("--model",
+                   arguments->model,
+                   "the architecture: a YAML with a model section, or a config.json")
+      ->required();
+  command->add_option("--layers", arguments->layers, "these decoder layers of it; default all")
+      ->delimiter(',');
+  command
+      ->add_option("--expert-bytes",
+                   arguments->expert_layers,
+                   "layers of the model whose experts hold bytes; default all. Those of the others "
+                   "are holes in sparse files, which read as zeros")
+      ->delimiter(',');
+  command->add_option("--layout", arguments->layout, "instruct (FP4 experts) or base (FP8)")
+      ->check(CLI::IsMember({"instruct", "base"}));
+  command->add_flag("--no-mtp", arguments->no_mtp, "leave the MTP block out");
+  command->add_option("--seed", arguments->seed, "of the weights");
+  command
+      ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest shard, in 10^9 bytes")
+      ->check(CLI::PositiveNumber);
+  command->footer(
+      "Example, two full-width layers of Flash:\n  braid synthesize flash2 --model "
+      "configs/models/flash.yaml --layers 2,3 --no-mtp");
+  return [arguments] { return run(*arguments); };
+}
+
+}  // namespace braid

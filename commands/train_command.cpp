@@ -1,0 +1,174 @@
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include <c10/util/Exception.h>
+
+#include "commands/command_options.h"
+#include "commands/commands.h"
+#include "commands/interrupt.h"
+#include "parallel/mpi_world.h"
+#include "parallel/nccl.h"
+#include "plan/plan.h"
+#include "train/trainer.h"
+
+namespace braid {
+namespace {
+
+ResumeFrom resume_from(const std::string& argument) {
+  if (argument == "auto" || argument == "none") {
+    return {argument == "auto" ? ResumeFrom::Kind::kAuto : ResumeFrom::Kind::kNone, {}};
+  }
+  require(std::filesystem::is_directory(argument),
+          "--resume ",
+          argument,
+          ": no such folder; expected auto, none, or the folder of a checkpoint");
+  return {ResumeFrom::Kind::kPath, argument};
+}
+
+// Ranks that would do different things are found before their messages stop fitting.
+void require_same_config(const RunConfig& config, Communicator& ranks) {
+  const auto texts = ranks.all_gather(dump_config(config), "configurations");
+  for (std::size_t r = 1; r < texts.size(); ++r) {
+    std::istringstream first(texts[0]), other(texts[r]);
+    std::string want, got;
+    while (want == got && std::getline(first, want)) {
+      got.clear();
+      std::getline(other, got);
+    }
+    require(texts[r] == texts[0],
+            "rank ",
+            r,
+            " was started with other settings than rank 0: '",
+            got,
+            "' instead of '",
+            want,
+            "'; give all ranks the same files and --set");
+  }
+}
+
+// An error on one rank ends all, after its message.
+int ending_all_ranks_together(const RunConfig& config, const std::function<int()>& train) {
+  const auto abort = [&](const std::string& message) {
+    MpiWorld::abort(1, [&] {
+      const auto rank = launched_as().rank;
+      std::cerr << "braid: rank " << rank << ": " << message << std::endl;
+      std::ofstream(config.run_dir() / text("error-rank-", rank, ".txt")) << message << std::endl;
+    });
+  };
+  try {
+    return train();
+  } catch (const ErrorOfAnotherRank&) {
+    MpiWorld::await_abort(1);
+  } catch (const c10::Error& error) {
+    abort(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    abort("out of memory; try more ranks, a smaller train.micro_batch_size or shorter sequences");
+  } catch (const std::exception& error) {
+    abort(error.what());
+  }
+  return 1;
+}
+
+}  // namespace
+
+Command train_command(CLI::App& app) {
+  struct Arguments {
+    RunConfigOptions run;
+    std::string resume = "auto";
+    int64_t stop_at_step = 0;
+    bool help_config = false, dry_run = false, profile = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto* command =
+      app.add_subcommand("train", "Train a model as a YAML file says; continues a run that exists");
+  auto* config = add_run_config(*command, arguments->run);
+  command
+      ->add_option("--resume",
+                   arguments->resume,
+                   "auto = from the run's newest checkpoint, none = start again (an earlier run is "
+                   "moved aside), or a checkpoint's folder")
+      ->capture_default_str();
+  command
+      ->add_option("--stop-at-step",
+                   arguments->stop_at_step,
+                   "save and stop after this step, with status 0; the same command continues")
+      ->check(CLI::PositiveNumber);
+  auto* help = command->add_flag(
+      "--help-config", arguments->help_config, "print every key with default and meaning");
+  command->add_flag("--dry-run",
+                    arguments->dry_run,
+                    "show what would run, as `braid plan` does for this number of ranks");
+  command->add_flag("--profile",
+                    arguments->profile,
+                    "measure where the steps' time goes: a table at the end, and profile.json");
+  command->footer(
+      "Example:\n"
+      "  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n"
+      "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
+      "  braid train configs/quickstart.yaml --dry-run\n"
+      "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
+      "Ctrl-C saves and exits with status 130; the same command continues. Under mpirun send "
+      "SIGUSR1\n"
+      "to mpirun, or start it through scripts/mpirun.sh, which does.");
+  command->callback([config, help] {
+    if (config->empty() && help->empty()) {
+      throw CLI::RequiredError("config");
+    }
+  });
+
+  return [arguments] {
+    if (arguments->help_config) {
+      std::cout << describe_config<RunConfig>();
+      return 0;
+    }
+    const auto run_config = arguments->run.load();
+    if (arguments->dry_run) {
+      const auto launched = launched_as();
+      const auto plan = plan_training(run_config, launched.size);
+      if (launched.rank == 0) {
+        print_plan(plan);
+      }
+      return 0;
+    }
+    const InterruptGuard interrupt;
+    const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
+    const auto train = [&] {
+      MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
+      auto ranks = world ? with_nccl(world->communicator()) : alone();
+      require_same_config(run_config, *ranks);
+      Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
+      const bool speaks = launched_as().rank == 0;
+      if (trainer.step() >= run_config.train.max_steps) {
+        if (speaks) {
+          std::cout << "The run is finished: step " << trainer.step() << " of "
+                    << run_config.train.max_steps
+                    << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
+        }
+        return 0;
+      }
+      if (arguments->profile) {
+        trainer.profile();
+      }
+      const auto stops = [&] {
+        return interrupt.signal() != 0 ||
+               (arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step);
+      };
+      if (trainer.run(stops) == TrainingEnd::kFinished) {
+        return 0;
+      }
+      if (speaks) {
+        std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
+                  << std::endl;
+      }
+      const bool planned = trainer.step() == arguments->stop_at_step;
+      return planned ? 0 : interrupt.signal() == SIGTERM ? 143 : 130;
+    };
+    return world ? ending_all_ranks_together(run_config, train) : train();
+  };
+}
+
+}  // namespace braid

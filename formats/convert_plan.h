@@ -1,0 +1,46 @@
+#pragma once
+// What convert() writes and where: every parameter, its form at the target, and the shards.
+#include <string>
+#include <vector>
+
+#include "checkpoint/safetensors_plan.h"
+#include "formats/convert.h"
+#include "formats/open_model.h"
+
+namespace braid {
+
+/// How a parameter gets its bytes at the target.
+enum class Encoding {
+  kCopy,     ///< values, and scales if there are any, as they are
+  kRescale,  ///< codes as they are, scales (powers of two) in another dtype
+  kCast,     ///< decoded where quantized, in another floating type
+  kFp8,      ///< encoded anew
+  kFp4,
+};
+
+struct Conversion {
+  std::string name;  ///< release name
+  Weight stored;
+  Encoding encoding = Encoding::kCopy;
+  at::ScalarType type = at::kFloat;   ///< kCast: of the values; kRescale, kFp8: of the scales
+  std::vector<StoredTensor> tensors;  ///< under release names: values, then scales
+};
+
+/// Every parameter of the model, in its order. Throws Error for a weight that cannot be stored so.
+std::vector<Conversion> conversions_of(const StoredModel& model,
+                                       ConvertTo to,
+                                       StoredAs stored_as,
+                                       std::vector<std::string>& left_out);
+
+/// What kDefault stands for.
+StoredAs resolved(StoredAs wanted, ConvertTo to, const StoredModel& model);
+
+/// "FP4", "FP8 E8M0", "BF16": of a weight, and of what becomes of it.
+std::string form_of(const Weight& weight);
+std::string form_of(const Conversion& conversion);
+
+/// The files' tensors, stacked experts as one.
+std::vector<StoredTensor> tensors_at_target(const std::vector<Conversion>& conversions,
+                                            ConvertTo to);
+
+}  // namespace braid

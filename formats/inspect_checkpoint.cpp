@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "checkpoint/hdf5.h"
+#include "checkpoint/manifest.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "formats/inspect_kinds.h"
+#include "formats/model_json.h"
+#include "formats/open_model.h"
+#include "formats/tensor_table.h"
+#include "model/transformer.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kIndex = "index.h5";
+constexpr const char* kConfig = "config.yaml";
+constexpr const char* kJson = "config.json";
+
+nlohmann::ordered_json state_facts(const Hdf5Attributes& state) {
+  nlohmann::ordered_json result;
+  for (const auto& [name, value] : state) {
+    std::visit([&result, &key = name](const auto& v) { result[key] = v; }, value);
+  }
+  return result;
+}
+
+void require_as_recorded(const fs::path& folder, const FileRecord& record) {
+  const auto path = folder / record.name;
+  require(fs::exists(path), path.string(), ": is missing");
+  require(fs::file_size(path) == record.size,
+          path.string(),
+          ": has ",
+          fs::file_size(path),
+          " bytes, COMPLETE says ",
+          record.size);
+  require(xxh3_128_of_file(path) == record.digest,
+          path.string(),
+          ": differs from what was saved (its digest is not the one in COMPLETE)");
+}
+
+// The index has every tensor of the shards and no other.
+void require_index_of_shards(const fs::path& folder,
+                             const std::vector<FileRecord>& records,
+                             const std::vector<std::string>& indexed) {
+  std::set<std::string> stored;
+  for (const auto& record : records) {
+    if (record.name != kIndex && record.name.ends_with(".h5")) {
+      const auto shard = Hdf5File::open(folder / record.name);
+      for (const auto& name : shard.tensor_names()) {
+        stored.insert(shard.describe_piece(name).name);
+      }
+    }
+  }
+  for (const auto& name : indexed) {
+    require(stored.erase(name) == 1, "tensor '", name, "' is in no shard");
+  }
+  require(stored.empty(),
+          "lacks ",
+          stored.size(),
+          " tensors of the shards, among them '",
+          stored.empty() ? "" : *stored.begin(),
+          "'");
+}
+
+// The model is the one that config.yaml or config.json describes; where it has a quantized base,
+// that one holds what is missing.
+void require_tensors_of_model(const ModelConfig& config,
+                              bool has_base,
+                              const std::map<std::string, std::vector<int64_t>>& shapes) {
+  const WithoutValues without_values;
+  const Transformer model(config, at::kFloat, /*seed=*/0);
+  for (const auto& [name, value] : model.parameters().tensors()) {
+    const auto found = shapes.find(name);
+    if (found == shapes.end() && has_base) {
+      continue;
+    }
+    require(found != shapes.end(), "lacks '", name, "' of the model that it describes");
+    require(at::IntArrayRef(found->second) == value.sizes(),
+            "'",
+            name,
+            "' has shape ",
+            at::IntArrayRef(found->second),
+            ", its configuration says ",
+            value.sizes());
+  }
+}
+
+void check_contents(const fs::path& folder, const std::vector<FileRecord>& records) {
+  const auto index = Hdf5File::open(folder / kIndex);
+  const auto names = index.tensor_names();
+  require_index_of_shards(folder, records, names);
+  Checkpoint described;  // without values
+  for (const auto& name : names) {
+    const auto value = index.read_tensor(name);
+    require_finite(name, value);
+    described.tensors.push_back({name, value.to(at::kMeta)});
+  }
+  const auto shapes =
+      shapes_of(stored_weights(weights_in(described), /*mapped=*/false, folder.string()));
+  if (fs::exists(folder / kJson)) {
+    require_tensors_of_model(read_model_json(folder / kJson), /*has_base=*/false, shapes);
+  } else if (fs::exists(folder / kConfig)) {
+    require_tensors_of_model(load_run_config((folder / kConfig).string(), {}).model,
+                             index.read_attributes("state").contains("base_model"),
+                             shapes);
+  }
+}
+
+}  // namespace
+
+nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
+  // HDF5 trusts what it reads: a damaged file must not reach it.
+  const auto records = check_manifest(path, Check::kDigests);
+  const auto index = Hdf5File::open(path / kIndex);
+  nlohmann::ordered_json facts = {{"format_version", kCheckpointVersion},
+                                  {"state", state_facts(index.read_attributes("state"))}};
+  if (fs::exists(path / kConfig)) {
+    facts.update(summary(load_run_config((path / kConfig).string(), {})));
+  }
+  auto files = nlohmann::ordered_json::array();
+  for (const auto& record : records) {
+    files.push_back({{"file", record.name}, {"bytes", record.size}});
+  }
+  facts["files"] = files;
+  TensorTable table;
+  for (const auto& name : index.tensor_names()) {
+    const auto value = index.describe_tensor(name);
+    table.add(name, value.scalar_type(), value.sizes());
+  }
+  facts["tensors"] = table.rows();
+  facts["totals"] = {{{"part", "model"}}, {{"part", "optimizer"}}};
+  facts["totals"][0].update(table.totals("model/"));
+  facts["totals"][1].update(table.totals("optimizer/"));
+  return facts;
+}
+
+void verify_checkpoint(const fs::path& path, Verification& verification) {
+  std::vector<FileRecord> records;
+  if (!verification.check(path / "COMPLETE", [&] { records = read_manifest(path); })) {
+    return;  // nothing says what the other files should be
+  }
+  // The index last: it is opened only when everything it refers to is sound.
+  std::stable_partition(records.begin(), records.end(), [](const FileRecord& record) {
+    return record.name != kIndex;
+  });
+  bool sound = true;
+  for (const auto& record : records) {
+    const bool good = verification.check(path / record.name, [&] {
+      require_as_recorded(path, record);
+      if (record.name == kIndex && sound) {
+        check_contents(path, records);
+      }
+    });
+    sound = sound && good;
+  }
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const auto name = entry.path().filename().string();
+    const bool known = name == "COMPLETE" ||
+                       std::any_of(records.begin(), records.end(), [&name](const auto& record) {
+                         return record.name == name;
+                       });
+    if (!known) {
+      verification.check(entry.path(),
+                         [] { fail("COMPLETE does not name it, so nothing can be said of it"); });
+    }
+  }
+}
+
+}  // namespace braid

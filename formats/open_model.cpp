@@ -1,0 +1,184 @@
+#include "formats/open_model.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include <ATen/ATen.h>
+
+#include "checkpoint/history.h"
+#include "checkpoint/names.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/store.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "formats/model_json.h"
+#include "run/config.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Hugging Face drops the MTP block but keeps the key.
+ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
+  auto config = read_model_json(folder / "config.json");
+  const bool has_mtp = std::ranges::any_of(
+      tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
+  if (!has_mtp) {
+    config.num_nextn_predict_layers = 0;
+  }
+  return config;
+}
+
+StoredModel read_safetensors_folder(const fs::path& folder) {
+  const SafetensorsFile file(folder);
+  const auto renamed = release_tensors(file.views());
+  require(renamed.unknown.empty(),
+          folder.string(),
+          ": tensor '",
+          renamed.unknown.empty() ? "" : renamed.unknown[0],
+          "' has no place in a DeepSeek-V4 model (",
+          renamed.unknown.size(),
+          " such names)");
+  return {model_json_for(folder, renamed.tensors),
+          stored_weights(renamed.tensors, /*mapped=*/true, folder.string()),
+          std::nullopt,
+          folder.string(),
+          folder};
+}
+
+StoredModel read_checkpoint(const fs::path& folder) {
+  const auto checkpoint = load_checkpoint(folder);  // first: it checks the configuration's digest
+  const auto tensors = weights_in(checkpoint);
+  auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
+  if (fs::exists(folder / "config.json")) {
+    return {
+        model_json_for(folder, tensors), std::move(weights), std::nullopt, folder.string(), folder};
+  }
+  const auto config = load_run_config((folder / "config.yaml").string(), {});
+  fs::path published;
+  if (const auto base = base_of(checkpoint, folder); !base.empty()) {
+    auto stored = read_model(base);
+    weights.merge(stored.weights);  // those that the checkpoint has not
+    published = stored.published;
+  }
+  return {config.model, std::move(weights), config.tokenizer.kind, folder.string(), published};
+}
+
+}  // namespace
+
+std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
+  constexpr std::string_view kPrefix = "model/";
+  std::vector<NamedTensor> weights;
+  for (const auto& [name, value] : checkpoint.tensors) {
+    if (name.starts_with(kPrefix)) {
+      weights.push_back({name.substr(kPrefix.size()), value});
+    }
+  }
+  return weights;
+}
+
+std::string base_of(const Checkpoint& checkpoint, const fs::path& folder) {
+  const auto found = checkpoint.state.find("base_model");
+  if (found == checkpoint.state.end()) {
+    return {};
+  }
+  const auto& base = std::get<std::string>(found->second);
+  require(fs::is_directory(base),
+          folder.string(),
+          ": its frozen weights are in ",
+          base,
+          ", which is no folder; put the base model back there");
+  if (const auto known = checkpoint.state.find("base_fingerprint");
+      known != checkpoint.state.end()) {
+    require(std::get<std::string>(known->second) == fingerprint_of(base),
+            folder.string(),
+            ": its frozen weights were in ",
+            base,
+            ", which now holds another model; put the one that the run began with back there");
+  }
+  return base;
+}
+
+std::string fingerprint_of(const fs::path& folder) {
+  constexpr std::size_t kHead = 1 << 20, kTail = 1 << 16;
+  std::set<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".h5") {
+      files.insert(entry.path());
+    }
+  }
+  std::string parts;
+  for (const auto& path : files) {
+    const MappedFile file(path);
+    const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
+    parts +=
+        text(path.filename().string(), ' ', bytes.size(), ' ', xxh3_128(bytes.substr(0, kHead)));
+    parts += ' ' + xxh3_128(bytes.substr(bytes.size() - std::min(bytes.size(), kTail))) + '\n';
+  }
+  return xxh3_128(parts);
+}
+
+std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, weight] : weights) {
+    shapes[name] = weight.quantized() ? std::vector{weight.rows(), weight.columns()}
+                                      : weight.values.sizes().vec();
+  }
+  return shapes;
+}
+
+std::unique_ptr<Transformer> model_of(const StoredModel& stored,
+                                      at::ScalarType compute,
+                                      uint64_t seed,
+                                      const std::function<bool(const std::string&)>& keeps_codes,
+                                      const ModelRanks& ranks) {
+  {
+    const WithoutValues without_values;
+    require_tensors_of(Transformer(stored.config, compute, seed).parameters(),
+                       shapes_of(stored.weights),
+                       stored.source);
+  }
+  const WeightSource source{
+      .read = [&](const std::string& name) { return stored.weights.at(name); },
+      .keeps_codes = keeps_codes};
+  return std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
+}
+
+OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
+  const auto stored = read_model(path);
+  OpenedModel opened;
+  opened.model =
+      model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });
+  opened.tokenizer = stored.tokenizer ? make_tokenizer(*stored.tokenizer) : nullptr;
+  opened.source = stored.source;
+  return opened;
+}
+
+StoredModel read_model(const fs::path& path) {
+  require(fs::is_directory(path),
+          path.string(),
+          ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
+          "config.json and safetensors");
+  if (fs::exists(path / "COMPLETE")) {
+    return read_checkpoint(path);
+  }
+  if (fs::exists(path / "config.json")) {
+    return read_safetensors_folder(path);
+  }
+  if (fs::is_directory(path / "checkpoints")) {
+    std::vector<std::string> skipped;
+    const auto newest = newest_complete_checkpoint(path / "checkpoints", &skipped);
+    require(newest.has_value(),
+            path.string(),
+            ": the run has no complete checkpoint yet",
+            skipped.empty() ? "" : " (" + skipped.front() + ")");
+    return read_checkpoint(*newest);
+  }
+  fail(
+      path.string(),
+      ": is no model: found neither checkpoints/ (a run), COMPLETE (a checkpoint) nor config.json");
+}
+
+}  // namespace braid

@@ -1,0 +1,23 @@
+#pragma once
+// What a published checkpoint of a model must hold.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/release_layout.h"
+#include "checkpoint/safetensors.h"
+#include "model/config.h"
+
+namespace braid {
+
+/// Every tensor of the release of this model, layer by layer; nothing is allocated.
+std::vector<StoredTensor> release_tensors_of(const ModelConfig& config, ReleaseLayout layout);
+
+/// The layout that the experts' dtype tells; nothing where they are not quantized.
+std::optional<ReleaseLayout> release_layout_of(const SafetensorsFile& file);
+
+/// How a file differs from what is expected of it, one line for each tensor.
+std::vector<std::string> differences_from(const std::vector<StoredTensor>& expected,
+                                          const SafetensorsFile& file);
+
+}  // namespace braid

@@ -1,0 +1,93 @@
+#include "formats/tensor_table.h"
+
+#include <cctype>
+
+#include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
+
+#include "checkpoint/dtype.h"
+#include "core/error.h"
+
+namespace braid {
+namespace {
+
+bool is_digit(char c) {
+  return std::isdigit(static_cast<unsigned char>(c)) != 0;
+}
+
+// "layers.3.ffn.experts.17.w1.weight" -> "layers.3.ffn.experts.*.w1.weight"
+std::string with_starred_expert(const std::string& name) {
+  constexpr std::string_view kExperts = ".experts.";
+  const auto found = name.find(kExperts);
+  if (found == std::string::npos) {
+    return name;
+  }
+  const std::size_t begin = found + kExperts.size();
+  std::size_t end = begin;
+  while (end < name.size() && is_digit(name[end])) {
+    ++end;
+  }
+  return end == begin ? name : name.substr(0, begin) + "*" + name.substr(end);
+}
+
+// Numbers padded with zeros, so that layer 2 comes before layer 10.
+std::string sort_key(const std::string& name) {
+  std::string key, number;
+  for (const char c : name + ".") {
+    if (is_digit(c)) {
+      number += c;
+      continue;
+    }
+    key += number.empty() ? "" : std::string(8 - std::min<std::size_t>(8, number.size()), '0');
+    key += number + c;
+    number.clear();
+  }
+  return key;
+}
+
+}  // namespace
+
+void TensorTable::add(const std::string& name, at::ScalarType dtype, at::IntArrayRef shape) {
+  const auto row_name = with_starred_expert(name);
+  const int64_t elements = c10::multiply_integers(shape);
+  auto& row = rows_[text(sort_key(row_name), " ", dtype, " ", shape)];
+  row.name = row_name;
+  row.dtype = dtype;
+  row.shape = shape.vec();
+  ++row.count;
+  row.elements += elements;
+  row.bytes += elements * static_cast<int64_t>(c10::elementSize(dtype));
+}
+
+nlohmann::ordered_json TensorTable::rows() const {
+  auto result = nlohmann::ordered_json::array();
+  for (const auto& [key, row] : rows_) {
+    result.push_back({{"name", row.name},
+                      {"count", row.count},
+                      {"dtype", dtype_name(row.dtype)},
+                      {"shape", row.shape},
+                      {"bytes", row.bytes}});
+  }
+  return result;
+}
+
+nlohmann::ordered_json TensorTable::totals(const std::string& prefix) const {
+  int64_t tensors = 0, elements = 0, bytes = 0;
+  for (const auto& [key, row] : rows_) {
+    if (row.name.starts_with(prefix)) {
+      tensors += row.count;
+      elements += row.elements;
+      bytes += row.bytes;
+    }
+  }
+  return {{"tensors", tensors}, {"elements", elements}, {"bytes", bytes}};
+}
+
+void require_finite(const std::string& name, const at::Tensor& value) {
+  if (value.is_floating_point() && value.element_size() >= 2) {
+    const int64_t broken = value.numel() - value.isfinite().sum().item<int64_t>();
+    require(broken == 0, "tensor '", name, "': ", broken, " of its values are not finite");
+  }
+}
+
+}  // namespace braid

@@ -1,0 +1,59 @@
+#pragma once
+#include <cstdint>
+
+#include "kernels/cpu/isa.h"
+
+namespace braid {
+
+/// A matrix [rows, columns] of float32 or bfloat16 whose rows or columns have no gaps.
+struct GemmOperand {
+  const void* data = nullptr;
+  int64_t stride = 0;       ///< elements between rows, or between columns where those have no gaps
+  bool by_columns = false;  ///< columns have no gaps
+  bool bf16 = false;        ///< elements are bfloat16
+  bool rounded = false;     ///< float32 elements are rounded to bfloat16 first
+};
+
+/// Rows of the register tile: blocks of A are best a multiple of it high.
+constexpr int64_t kGemmTileRows = 6;
+
+/// The pieces of a product C = A B whose operands are packed into units of 32 bits along k: one
+/// float32, or two bfloat16 where an instruction multiplies pairs. A block of A is packed
+/// [rows][units]; B in panels of `width` columns, each [units][width] and zero beyond its columns.
+struct GemmKernels {
+  int64_t width;  ///< columns of a panel
+  int64_t pair;   ///< elements of a unit: 1 or 2
+  /// Rows [row, row + rows), columns [k, k + depth) of A, to rows that are lda units apart.
+  void (*pack_a)(const GemmOperand& a,
+                 int64_t row,
+                 int64_t k,
+                 int64_t rows,
+                 int64_t depth,
+                 uint32_t* to,
+                 int64_t lda);
+  /// Rows [k, k + depth), columns [column, column + columns) of B to one panel.
+  void (*pack_b)(const GemmOperand& b,
+                 int64_t k,
+                 int64_t column,
+                 int64_t depth,
+                 int64_t columns,
+                 uint32_t* to);
+  /// C [rows, columns] (+)= A panel. Rows of A lie lda units apart, rows of C ldc elements.
+  void (*multiply)(const uint32_t* a,
+                   int64_t lda,
+                   const uint32_t* panel,
+                   float* c,
+                   int64_t ldc,
+                   int64_t rows,
+                   int64_t columns,
+                   int64_t units,
+                   bool accumulate);
+};
+
+/// Units of float32, one multiply-add each.
+BRAID_DECLARE_CPU(GemmKernels gemm_of_floats())
+/// For bfloat16 products: units of two that vdpbf16ps sums in float32, where the instruction set
+/// has it, else float32 ones.
+BRAID_DECLARE_CPU(GemmKernels gemm_of_bf16())
+
+}  // namespace braid

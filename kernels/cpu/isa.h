@@ -1,0 +1,41 @@
+#pragma once
+// One binary for every x86-64 machine. A *_loops.cpp file holds plain loops over raw pointers;
+// CMake compiles it once per instruction set, each time into another namespace (BRAID_CPU_ISA), and
+// BRAID_CPU picks the best one that this machine has when a kernel is called. Such files include
+// nothing but <cmath>-like headers: an inline function compiled for AVX-512 must never be the copy
+// that the linker keeps.
+
+/// Declares a function in the namespace of every instruction set.
+#define BRAID_DECLARE_CPU(...) \
+  namespace baseline {         \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace avx2 {             \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace avx512 {           \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace avx512bf16 {       \
+  __VA_ARGS__;                 \
+  }
+
+/// Calls the best variant: BRAID_CPU(sinkhorn_forward<float>)(logits, ...).
+#define BRAID_CPU(...)                                                          \
+  (::braid::cpu_isa() == ::braid::CpuIsa::kAvx512Bf16 ? avx512bf16::__VA_ARGS__ \
+   : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx512   ? avx512::__VA_ARGS__     \
+   : ::braid::cpu_isa() == ::braid::CpuIsa::kAvx2     ? avx2::__VA_ARGS__       \
+                                                      : baseline::__VA_ARGS__)
+
+namespace braid {
+
+enum class CpuIsa { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
+
+/// The best instruction set of this machine that the kernels were compiled for.
+CpuIsa cpu_isa();
+
+/// Whether pairs of bfloat16 are multiplied and summed in float32 by one instruction (AVX-512
+/// BF16).
+bool has_bf16_products();
+
+}  // namespace braid

@@ -1,0 +1,185 @@
+#include "plan/memory_plan.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "core/named_tensor.h"
+#include "kernels/precision.h"
+#include "parallel/gradient_sync.h"
+
+namespace braid {
+namespace {
+
+// Elements per token in the compute type and in the wide one.
+struct Kept {
+  double narrow = 0, wide = 0;
+
+  Kept& operator+=(const Kept& other) {
+    narrow += other.narrow;
+    wide += other.wide;
+    return *this;
+  }
+};
+
+// What mHC keeps of a collapse, beside the streams: projections of `rows` rows, weights of the
+// streams and two norms.
+double kept_by_collapse(double M, double rows) {
+  return rows + M + 2;
+}
+
+// `mixed`: the compute type is narrower than the wide one.
+Kept kept_by_layer(const ModelConfig& config, const LayerConfig& layer, bool mixed) {
+  const auto D = static_cast<double>(config.hidden_size),
+             M = static_cast<double>(config.num_streams()),
+             L = static_cast<double>(config.q_lora_rank), H = static_cast<double>(config.head_dim),
+             NH = static_cast<double>(config.num_attention_heads) * H,
+             GO = static_cast<double>(config.o_groups * config.o_lora_rank),
+             K = static_cast<double>(config.num_experts_per_tok),
+             E = static_cast<double>(config.n_routed_experts),
+             F = static_cast<double>(config.moe_intermediate_size),
+             shared = static_cast<double>(config.n_shared_experts);
+  const double X = layer.attention == AttentionKind::kCsa   ? 2 * H
+                   : layer.attention == AttentionKind::kHca ? H
+                                                            : 0;
+  const double mixing =
+      config.residual == ResidualKind::kMhc ? kept_by_collapse(M, (2 + M) * M) + M + M * M : 0;
+  Kept kept;
+  // Of both sublayers streams, input and output; queries before their norm, rotated, and their
+  // outputs.
+  kept.narrow =
+      2 * (M * D + 2 * D) + 2 * L + 3 * NH + GO + 2 * H + K * (D + 3 * F) + 3 * F * shared;
+  kept.wide = 2 * mixing + 2 * X + 2 * E;
+  if (mixed) {  // the inputs of the router and of a compressor
+    kept.wide += layer.compresses() ? 2 * D : D;
+  }
+  return kept;
+}
+
+Kept kept_by_stream_head(const ModelConfig& config, bool mixed) {
+  const auto D = static_cast<double>(config.hidden_size),
+             M = static_cast<double>(config.num_streams());
+  const double collapse = config.residual == ResidualKind::kMhc ? kept_by_collapse(M, M) : 0;
+  return {.narrow = M * D + D, .wide = collapse + (mixed ? D : 0)};
+}
+
+// Beside its layer: a norm and a projection of the embedding, and of the streams, which are kept
+// already.
+Kept kept_by_mtp(const ModelConfig& config, bool mixed) {
+  const auto D = static_cast<double>(config.hidden_size),
+             M = static_cast<double>(config.num_streams());
+  Kept kept = {.narrow = 2 * D + M * D};
+  kept += kept_by_layer(config, config.mtp_layer(), mixed);
+  kept += kept_by_stream_head(config, mixed);
+  return kept;
+}
+
+// Bytes per token of what says who sees whom and which tokens pool into entries.
+double visibility_bytes(const ModelConfig& config, int64_t seq_len) {
+  constexpr int64_t kNumber = 8, kNumbers = 4;
+  int64_t numbers = kNumbers;
+  std::set<int64_t> ratios;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = config.layer(i);
+    if (layer.compresses()) {
+      numbers += ratios.insert(layer.ratio).second ? kNumbers : 0;
+      const bool selects = layer.attention == AttentionKind::kCsa && config.index_topk &&
+                           *config.index_topk < seq_len / layer.ratio;
+      numbers += selects ? *config.index_topk : 0;
+    }
+  }
+  return static_cast<double>(kNumber * numbers);
+}
+
+// Of all layers, or with recomputation of one segment beside the streams of all.
+Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool mixed) {
+  Kept all, largest;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = kept_by_layer(config, config.layer(i), mixed);
+    all += layer;
+    largest = layer.narrow + layer.wide > largest.narrow + largest.wide ? layer : largest;
+  }
+  if (recompute_sublayers == 0) {
+    return all;
+  }
+  const auto sublayers = static_cast<double>(2 * config.num_hidden_layers),
+             segment = std::min(static_cast<double>(recompute_sublayers), sublayers),
+             streams = static_cast<double>(config.num_streams() * config.hidden_size);
+  return {.narrow = largest.narrow * segment / 2 + std::ceil(sublayers / segment) * streams,
+          .wide = largest.wide * segment / 2};
+}
+
+double activation_bytes(const RunConfig& config, const Regime& regime, const GridPlace& grid) {
+  const auto& model = config.model;
+  const auto type = scalar_type(config.train.dtype);
+  const auto narrow_bytes = static_cast<double>(c10::elementSize(type)),
+             wide_bytes = static_cast<double>(c10::elementSize(wide_type(type)));
+  const bool mixed = narrow_bytes < wide_bytes;
+  Kept kept = kept_by_stream_head(model, mixed);
+  kept += kept_by_layers(model, regime.options.recompute_sublayers, mixed);
+  if (model.num_nextn_predict_layers > 0) {
+    kept += kept_by_mtp(model, mixed);
+  }
+  const double per_token =
+      kept.narrow * narrow_bytes + kept.wide * wide_bytes + visibility_bytes(model, regime.seq_len);
+  const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences / grid.data_size);
+  return per_token * static_cast<double>(rows * regime.seq_len) /
+         static_cast<double>(grid.context_size);
+}
+
+}  // namespace
+
+MemoryPlan planned_memory(const RunConfig& config,
+                          const Parameters& parameters,
+                          const std::vector<GroupedParameter>& groups,
+                          const Regime& regime,
+                          const GridPlace& grid,
+                          double optimizer_bytes,
+                          int64_t zero_group) {
+  const auto ranks = static_cast<double>(grid.ranks),
+             expert_ranks = static_cast<double>(grid.expert_size);
+  MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
+  double saved_weights = 0;
+  for (const auto& parameter : parameters.all()) {
+    const auto bytes = static_cast<double>(parameter.value.nbytes());
+    memory.weights_bytes += is_stack(parameter.name) ? bytes / expert_ranks : bytes;
+    saved_weights += bytes / ranks;
+  }
+  double dense_gradients = 0;
+  for (const auto& grouped : groups) {
+    if (grouped.learns_in(regime.part)) {
+      const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
+      memory.gradients_bytes += bytes;
+      dense_gradients += is_stack(grouped.parameter.name) ? 0 : bytes;
+    }
+  }
+  memory.activations_bytes = activation_bytes(config, regime, grid);
+  if (grid.ranks > 1) {
+    // As many buckets as are under way at once: within an owner group, then between groups.
+    const auto at_once =
+        static_cast<double>(GradientSync::kMostFlights * (config.parallel.bucket_mib << 20));
+    const auto owners = static_cast<double>(zero_group);
+    const double dense = std::min(dense_gradients, at_once),
+                 experts = grid.ranks > grid.expert_size
+                               ? std::min(memory.gradients_bytes - dense_gradients, at_once)
+                               : 0,
+                 rounded = config.parallel.reduce_dtype == ReduceType::kBfloat16 ? 0.5 : 1;
+    memory.buckets_bytes = 2 * rounded * (dense + experts) +
+                           (owners < ranks ? dense / owners * (1 + ranks / owners) : 0);
+  }
+  if (config.parallel.fixed_order) {
+    const auto micro_batches = static_cast<uint64_t>(
+        regime.sequences / grid.data_size /
+        std::min(config.train.micro_batch_size, regime.sequences / grid.data_size));
+    memory.gradients_bytes *= 1 + static_cast<double>(std::bit_width(micro_batches - 1));
+  }
+  if (config.checkpoint.in_background) {
+    memory.snapshot_bytes = saved_weights + optimizer_bytes;
+  }
+  return memory;
+}
+
+}  // namespace braid

@@ -1,0 +1,219 @@
+#include "plan/plan.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include <ATen/ATen.h>
+
+#include "model/transformer.h"
+#include "optim/group_table.h"
+#include "plan/flops.h"
+#include "run/grouped_parameters.h"
+#include "run/parts.h"
+#include "run/table.h"
+
+namespace braid {
+namespace {
+
+// Multiply-adds of one token, by part, and how many times as many the backward pass has.
+struct PartProducts {
+  std::string_view part;
+  double products = 0, backward = 0;
+};
+
+std::vector<PartProducts> products_by_part(const ModelConfig& config, const Regime& regime) {
+  const auto dense = regime.options.dense_attention;
+  const auto p = forward_products(config, regime.seq_len, dense);
+  const double trunk = contains(regime.part, /*is_indexer=*/false) ? 2 : 0;
+  const bool learns = contains(regime.part, /*is_indexer=*/true);
+  const double runs = learns || !dense ? 1 : 0;  // nothing asks it where all entries are seen
+  std::vector<PartProducts> result = {
+      {"attention", p.attention, trunk},
+      {"attention_scores", p.attention_scores, trunk},
+      {"compressor", p.compressor, trunk},
+      {"indexer", runs * p.indexer, learns ? 1.0 : 0},  // its inputs take no gradient
+      {"indexer_scores", runs * p.indexer_scores, learns ? 2.0 : 0},
+      {"router", p.router, trunk},
+      {"experts", p.routed_experts, trunk},
+      {"shared_experts", p.shared_experts, trunk},
+      {"residual", p.mhc, trunk},
+      {"head", p.head, trunk},
+      {"mtp", p.mtp, trunk},
+  };
+  for (auto& part : result) {
+    part.products /= static_cast<double>(regime.seq_len);
+  }
+  return result;
+}
+
+int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
+  if (parameter.name == "embed.weight") {
+    return config.hidden_size;
+  }
+  const int64_t elements = parameter.value.numel();
+  return matches_glob("*.ffn.experts.*", parameter.name)
+             ? elements / config.n_routed_experts * config.num_experts_per_tok
+             : elements;
+}
+
+std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regime) {
+  std::vector<PartPlan> parts;
+  const auto part = [&parts](std::string_view name) -> PartPlan& {
+    const auto found = std::ranges::find(parts, name, &PartPlan::part);
+    return found != parts.end() ? *found : parts.emplace_back(PartPlan{.part = std::string(name)});
+  };
+  part("embedding");  // the first of the table
+  for (const auto& [name, products, backward] : products_by_part(model.config(), regime)) {
+    part(name).forward_flops = 2 * products;
+    part(name).backward_flops = 2 * products * backward;
+  }
+  for (const auto& parameter : model.parameters().all()) {
+    if (parameter.value.is_floating_point()) {
+      auto& its_part = part(part_of(parameter.name));
+      its_part.parameters += parameter.value.numel();
+      its_part.active += active_elements(parameter, model.config());
+    }
+  }
+  std::erase_if(parts, [](const PartPlan& p) { return p.parameters == 0 && p.forward_flops == 0; });
+  return parts;
+}
+
+bool same_kind(const Regime& a, const Regime& b) {
+  return a.part == b.part && a.options.dense_attention == b.options.dense_attention &&
+         a.sequences == b.sequences && a.seq_len == b.seq_len;
+}
+
+std::vector<StagePlan> planned_stages(const RunConfig& config,
+                                      const std::vector<GroupedParameter>& groups) {
+  std::vector<StagePlan> stages;
+  for (int64_t step = 0; step < config.train.max_steps; ++step) {
+    const auto regime = regime_at(config, step);
+    if (stages.empty() || !same_kind(stages.back().regime, regime)) {
+      auto& stage = stages.emplace_back(StagePlan{.regime = regime});
+      stage.forward_backward_flops = forward_backward_flops(config.model, regime);
+      stage.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon, regime.part);
+    }
+    ++stages.back().steps;
+  }
+  return stages;
+}
+
+std::string_view text_of(const Regime& regime) {
+  return regime.warms_up_indexer()          ? "dense, indexers alone"
+         : regime.options.dense_attention   ? "dense"
+         : regime.part == TrainedPart::kAll ? "sparse, with indexers"
+                                            : "sparse";
+}
+
+}  // namespace
+
+PartPlan Plan::total() const {
+  PartPlan sum{.part = "total"};
+  for (const auto& part : parts) {
+    sum.parameters += part.parameters;
+    sum.active += part.active;
+    sum.forward_flops += part.forward_flops;
+    sum.backward_flops += part.backward_flops;
+  }
+  return sum;
+}
+
+double forward_backward_flops(const ModelConfig& config, const Regime& regime) {
+  double flops = 0;
+  for (const auto& [part, products, backward] : products_by_part(config, regime)) {
+    flops += 2 * products * (1 + backward);
+  }
+  return flops;
+}
+
+Plan plan_training(const RunConfig& config, int64_t ranks) {
+  const auto grid = config.place_of(0, ranks);
+  const WithoutValues without_values;
+  const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
+  const auto groups = parameter_groups(model, config);
+  Plan plan;
+  plan.stages = planned_stages(config, groups);
+  plan.parts = planned_parts(model, plan.stages.back().regime);
+  const auto& last = plan.stages.back();
+  const auto of_rank = groups_of_rank(groups, grid);
+  plan.ranks = planned_ranks(config, of_rank, last.regime, grid, last.forward_backward_flops);
+  plan.memory = planned_memory(config,
+                               model.parameters(),
+                               of_rank,
+                               last.regime,
+                               grid,
+                               plan.ranks.optimizer_bytes,
+                               plan.ranks.zero_group);
+  plan.groups = group_table(groups);
+  return plan;
+}
+
+void print_plan(const Plan& plan) {
+  std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;
+}
+
+nlohmann::ordered_json report(const Plan& plan) {
+  auto parts = nlohmann::ordered_json::array();
+  auto rows = plan.parts;
+  rows.push_back(plan.total());
+  for (const auto& [part, parameters, active, forward_flops, backward_flops] : rows) {
+    parts.push_back({{"part", part},
+                     {"parameters", parameters},
+                     {"active_per_token", active},
+                     {"forward_flops", forward_flops},
+                     {"backward_flops", backward_flops}});
+  }
+  auto stages = nlohmann::ordered_json::array();
+  int64_t first = 1, tokens = 0;
+  double flops = 0;
+  for (const auto& stage : plan.stages) {
+    stages.push_back({{"from_step", first},
+                      {"steps", stage.steps},
+                      {"attention", text_of(stage.regime)},
+                      {"sequences", stage.regime.sequences},
+                      {"seq_len", stage.regime.seq_len},
+                      {"per_token_flops", stage.forward_backward_flops},
+                      {"newton_schulz_per_step_flops", stage.newton_schulz_flops}});
+    first += stage.steps;
+    tokens += stage.tokens();
+    flops += stage.flops();
+  }
+  nlohmann::ordered_json result = {
+      {"model, and operations per token", parts},
+      {"stages", stages},
+      {"run", {{"steps", first - 1}, {"tokens", tokens}, {"flops", flops}}}};
+  const auto& ranks = plan.ranks;
+  const bool several = ranks.grid.ranks > 1;
+  if (several) {
+    result["ranks"] = {{"ranks", ranks.grid.ranks},
+                       {"data", ranks.grid.data_size},
+                       {"context", ranks.grid.context_size},
+                       {"expert", ranks.grid.expert_size},
+                       {"zero_group", ranks.zero_group},
+                       {"newton_schulz_imbalance", ranks.newton_schulz_imbalance},
+                       {"newton_schulz_imbalance_of_experts", ranks.experts_imbalance},
+                       {"state_padding", ranks.state_padding}};
+    result["of a step, on the busiest rank"] = {
+        {"forward_backward_flops", ranks.forward_backward_flops},
+        {"newton_schulz_flops", ranks.newton_schulz_flops},
+        {"dense_matrices_orthogonalised", ranks.matrices},
+        {"gradients_sent_bytes", ranks.gradients_sent_bytes},
+        {"weights_sent_bytes", ranks.weights_sent_bytes},
+        {"expert_exchange_sent_bytes", ranks.experts_sent_bytes},
+        {"context_exchange_sent_bytes", ranks.context_sent_bytes}};
+  }
+  const auto& memory = plan.memory;
+  auto& bytes = result[several ? "memory of the fullest rank, estimated" : "memory, estimated"];
+  bytes = {{"weights_bytes", memory.weights_bytes},
+           {"gradients_bytes", memory.gradients_bytes},
+           {"optimizer_state_bytes", memory.optimizer_bytes},
+           {"activations_bytes", memory.activations_bytes}};
+  if (several) {
+    bytes["gradients_under_way_bytes"] = memory.buckets_bytes;
+  }
+  bytes["checkpoint_snapshot_bytes"] = memory.snapshot_bytes;
+  bytes["total_bytes"] = memory.total_bytes();
+  return result;
+}
+
+}  // namespace braid

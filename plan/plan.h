@@ -1,0 +1,61 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "plan/memory_plan.h"
+#include "plan/ranks_plan.h"
+#include "run/config.h"
+#include "run/regime.h"
+
+namespace braid {
+
+/// What one part of the model is, and what it costs in a step like the run's last.
+struct PartPlan {
+  std::string part;           ///< of run/parts.h; attention and indexer scores by themselves
+  int64_t parameters = 0;     ///< floating-point ones, as published sizes count them
+  int64_t active = 0;         ///< of them, those a token uses: one row of the embedding, K experts
+  double forward_flops = 0;   ///< per token, as plan/flops.h counts
+  double backward_flops = 0;  ///< per token; 0 for what does not learn
+};
+
+/// Consecutive steps of one kind.
+struct StagePlan {
+  Regime regime;  ///< of its first step
+  int64_t steps = 0;
+  double forward_backward_flops = 0;  ///< per token
+  double newton_schulz_flops = 0;     ///< per step
+
+  int64_t tokens() const { return steps * regime.sequences * regime.seq_len; }
+  double flops() const {
+    return forward_backward_flops * static_cast<double>(tokens()) +
+           newton_schulz_flops * static_cast<double>(steps);
+  }
+};
+
+/// What a run would do, known without data, memory for weights or a step of training.
+struct Plan {
+  std::vector<StagePlan> stages;
+  std::vector<PartPlan> parts;
+  RanksPlan ranks;
+  MemoryPlan memory;   ///< of one rank
+  std::string groups;  ///< group_table()
+
+  /// Sums over the parts; part is "total".
+  PartPlan total() const;
+};
+
+/// Operations of the forward and backward pass per token, as plan/flops.h counts.
+double forward_backward_flops(const ModelConfig& config, const Regime& regime);
+
+/// Throws what training on that many ranks would: ConfigError for groups or grids that cannot be.
+Plan plan_training(const RunConfig& config, int64_t ranks = 1);
+
+/// On standard output, for people.
+void print_plan(const Plan& plan);
+
+/// For readable(), without the group table. The ranks' part is there when there are several.
+nlohmann::ordered_json report(const Plan& plan);
+
+}  // namespace braid

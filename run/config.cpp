@@ -1,0 +1,144 @@
+#include "run/config.h"
+
+#include "data/tokenizer.h"
+
+namespace braid {
+
+at::ScalarType scalar_type(ComputeType type) {
+  switch (type) {
+    case ComputeType::kFloat64:
+      return at::kDouble;
+    case ComputeType::kFloat32:
+      return at::kFloat;
+    case ComputeType::kBfloat16:
+      return at::kBFloat16;
+  }
+  fail("unknown compute type");
+}
+
+void RunConfig::validate() const {
+  model.validate();
+  schedule.validate();
+  data.validate();
+  const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
+  if (model.vocab_size < vocabulary) {
+    throw ConfigError("model.vocab_size",
+                      text("is ",
+                           model.vocab_size,
+                           ", but tokenizer '",
+                           tokenizer.kind,
+                           "' has ",
+                           vocabulary,
+                           " ids"));
+  }
+  if (train.global_batch_size % train.micro_batch_size != 0) {
+    throw ConfigError("train.micro_batch_size",
+                      text("is ",
+                           train.micro_batch_size,
+                           ", which does not divide train.global_batch_size ",
+                           train.global_batch_size));
+  }
+  for (const auto& [key, length] :
+       {std::pair{"data.seq_len", data.seq_len},
+        std::pair{"data.validation_seq_len", data.validation_seq_len}}) {
+    if (length > model.max_position_embeddings) {
+      throw ConfigError(key,
+                        text("is ",
+                             length,
+                             ", more than model.max_position_embeddings ",
+                             model.max_position_embeddings));
+    }
+  }
+  for (std::size_t i = 0; i < schedule.seq_len.size(); ++i) {
+    if (const int64_t value = schedule.seq_len[i].value;
+        value < 2 || value > model.max_position_embeddings) {
+      throw ConfigError(text("schedule.seq_len[", i, "].value"),
+                        text("is ",
+                             value,
+                             "; expected 2 to model.max_position_embeddings ",
+                             model.max_position_embeddings));
+    }
+  }
+  const bool indexer_learns =
+      loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
+  bool has_indexer = false;
+  for (int64_t i = 0; i < model.num_hidden_layers; ++i) {
+    has_indexer |= model.layer(i).attention == AttentionKind::kCsa;
+  }
+  if (indexer_learns && !has_indexer) {
+    throw ConfigError(loss.indexer_mode != IndexerMode::kOff ? "loss.indexer_mode"
+                                                             : "schedule.indexer_warmup_steps",
+                      "asks for the indexers' loss, but the model has no CSA layer");
+  }
+  if (optimizer.muon.bfloat16_products && train.dtype == ComputeType::kFloat64) {
+    throw ConfigError("optimizer.muon.bfloat16_products",
+                      "is for float32 master weights; train.dtype float64 makes them float64");
+  }
+  if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
+      run.name == "..") {
+    throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));
+  }
+}
+
+GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
+  const auto place = grid_place(parallel, ranks, rank, model.n_routed_experts);
+  const auto require_shared = [&](const std::string& key, int64_t sequences) {
+    if (sequences % place.data_size != 0) {
+      const int64_t down = sequences / place.data_size * place.data_size;
+      throw ConfigError(key,
+                        text("is ",
+                             sequences,
+                             ", which ",
+                             place.data_size,
+                             " data-parallel ranks cannot share evenly; possible here: ",
+                             down > 0 ? text(down, ", ") : "",
+                             down + place.data_size,
+                             place.data_size > 1 ? ", or another number of ranks" : ""));
+    }
+  };
+  require_shared("train.global_batch_size", train.global_batch_size);
+  for (std::size_t i = 0; i < schedule.global_batch_size.size(); ++i) {
+    require_shared(text("schedule.global_batch_size[", i, "].value"),
+                   schedule.global_batch_size[i].value);
+  }
+  std::vector<std::pair<std::string, int64_t>> lengths = {
+      {"data.seq_len", data.seq_len}, {"data.validation_seq_len", data.validation_seq_len}};
+  for (std::size_t i = 0; i < schedule.seq_len.size(); ++i) {
+    lengths.emplace_back(text("schedule.seq_len[", i, "].value"), schedule.seq_len[i].value);
+  }
+  for (const auto& [key, length] : lengths) {
+    if (length % place.context_size != 0) {
+      const int64_t down = length / place.context_size * place.context_size;
+      throw ConfigError(key,
+                        text("is ",
+                             length,
+                             " tokens, which parallel.context ",
+                             place.context_size,
+                             " cannot divide evenly; possible here: ",
+                             down > 0 ? text(down, ", ") : "",
+                             down + place.context_size,
+                             ", or another parallel.context"));
+    }
+  }
+  return place;
+}
+
+RunConfig load_run_config(const std::string& path,
+                          const std::vector<std::string>& overrides,
+                          const std::vector<std::string>& overlays) {
+  auto loaded = load_config<RunConfig>(path, overrides, overlays);
+  const auto own = load_config<RunConfig>(path);
+  if (loaded.where("run.name") == own.where("run.name")) {
+    for (const auto& overlay : overlays) {
+      loaded.value.run.name += text('-', std::filesystem::path(overlay).stem().string());
+    }
+  }
+  try {
+    loaded.value.validate();
+  } catch (const ConfigError& error) {
+    throw loaded.located(error);
+  }
+  return loaded.value;
+}
+
+}  // namespace braid

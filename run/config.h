@@ -1,0 +1,208 @@
+#pragma once
+// The whole YAML of a run. Each section's struct stands with the code that reads it; the ones here
+// belong to the trainer.
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+#include "data/config.h"
+#include "model/config.h"
+#include "optim/config.h"
+#include "parallel/config.h"
+#include "parallel/grid.h"
+#include "run/spike.h"
+
+namespace braid {
+
+struct RunSection {
+  std::string name = "run";
+  std::string output_dir = "runs";
+  int64_t seed = 1;
+  std::string init_from;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("name", &RunSection::name, "folder of the run below output_dir");
+    v("output_dir", &RunSection::output_dir, "where runs are kept");
+    v("seed", &RunSection::seed, "of initial weights and of the order of the data", at_least(0));
+    v("init_from",
+      &RunSection::init_from,
+      "a run, checkpoint or model folder whose weights this run starts from; empty = random ones");
+  }
+};
+
+struct TokenizerSection {
+  std::string kind = "bytes";
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("kind", &TokenizerSection::kind, "bytes = one id per byte (vocabulary 320)");
+  }
+};
+
+enum class ComputeType { kFloat64, kFloat32, kBfloat16 };
+inline auto enum_names(ComputeType) {
+  return std::array{EnumName{"float64", ComputeType::kFloat64},
+                    EnumName{"float32", ComputeType::kFloat32},
+                    EnumName{"bfloat16", ComputeType::kBfloat16}};
+}
+at::ScalarType scalar_type(ComputeType type);
+
+struct TrainSection {
+  int64_t max_steps = 1000;
+  int64_t global_batch_size = 16;
+  int64_t micro_batch_size = 16;
+  ComputeType dtype = ComputeType::kFloat32;
+  int64_t threads = 0;
+  std::optional<int64_t> recompute_sublayers = {};
+  int64_t validate_every_steps = 200;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using T = TrainSection;
+    v("max_steps", &T::max_steps, "optimizer steps of the whole run", at_least(1));
+    v("global_batch_size", &T::global_batch_size, "sequences per optimizer step", at_least(1));
+    v("micro_batch_size",
+      &T::micro_batch_size,
+      "sequences that are in memory at once",
+      at_least(1));
+    v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
+    v("threads", &T::threads, "CPU threads; 0 = one per core", at_least(0));
+    v("recompute_sublayers",
+      &T::recompute_sublayers,
+      "activations kept only at every n-th sublayer and computed again in between; 2 = per layer",
+      at_least(1),
+      absent_as("off"));
+    v("validate_every_steps", &T::validate_every_steps, "0 = only at the end", at_least(0));
+  }
+};
+
+enum class IndexerMode { kOff, kWarmup, kSparse };
+inline auto enum_names(IndexerMode) {
+  return std::array{EnumName{"off", IndexerMode::kOff},
+                    EnumName{"warmup", IndexerMode::kWarmup},
+                    EnumName{"sparse", IndexerMode::kSparse}};
+}
+
+struct LossSection {
+  double mtp_weight = 0.3;
+  double mtp_decay_weight = 0.1;
+  double balance_weight = 1e-4;
+  double bias_update_speed = 0.001;
+  IndexerMode indexer_mode = IndexerMode::kOff;
+  double indexer_weight = 1;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using L = LossSection;
+    v("mtp_weight", &L::mtp_weight, "weight of the multi-token prediction loss", at_least(0));
+    v("mtp_decay_weight",
+      &L::mtp_decay_weight,
+      "the same once the learning rate decays",
+      at_least(0));
+    v("balance_weight",
+      &L::balance_weight,
+      "weight of the routers' balance loss within each document",
+      at_least(0));
+    v("bias_update_speed",
+      &L::bias_update_speed,
+      "step of the routing biases towards even expert load",
+      at_least(0));
+    v("indexer_mode",
+      &L::indexer_mode,
+      "how CSA's indexers learn after schedule.dense_steps and indexer_warmup_steps: off = not, "
+      "sparse = from the entries they chose, warmup = alone, attention dense");
+    v("indexer_weight", &L::indexer_weight, "weight of their loss", more_than(0));
+  }
+};
+
+struct CheckpointSection {
+  int64_t every_steps = 500;
+  int64_t keep_last = 2;
+  int64_t keep_every_steps = 0;
+  bool in_background = true;
+  int64_t deflate_level = 0;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using C = CheckpointSection;
+    v("every_steps", &C::every_steps, "0 = only at the end", at_least(0));
+    v("keep_last", &C::keep_last, "older ones are removed ...", at_least(1));
+    v("keep_every_steps",
+      &C::keep_every_steps,
+      "... except those of steps that this divides; 0 = no exception",
+      at_least(0));
+    v("in_background",
+      &C::in_background,
+      "write a copy of the weights and states while training goes on; takes memory for it");
+    v("deflate_level",
+      &C::deflate_level,
+      "compression, 1 = fastest to 9 = smallest; 0 = off. Trained floats shrink little and slowly",
+      between(0, 9));
+  }
+};
+
+struct LoggingSection {
+  int64_t every_steps = 10;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("every_steps",
+      &LoggingSection::every_steps,
+      "steps between lines where the output is no terminal",
+      at_least(1));
+  }
+};
+
+struct RunConfig {
+  RunSection run;
+  ModelConfig model;
+  TokenizerSection tokenizer;
+  DataSection data;
+  TrainSection train;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  LossSection loss;
+  ParallelSection parallel;
+  StabilitySection stability;
+  CheckpointSection checkpoint;
+  LoggingSection logging;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using R = RunConfig;
+    v("run", &R::run, "the run");
+    v("model", &R::model, "the architecture");
+    v("tokenizer", &R::tokenizer, "text to ids");
+    v("data", &R::data, "what to train on");
+    v("train", &R::train, "length, batch and precision");
+    v("optimizer", &R::optimizer, "Muon and AdamW");
+    v("schedule", &R::schedule, "the learning rate over the run");
+    v("loss", &R::loss, "terms beside the cross-entropy");
+    v("parallel", &R::parallel, "how the ranks of mpirun divide the work");
+    v("stability", &R::stability, "what happens when the loss is not finite or jumps");
+    v("checkpoint", &R::checkpoint, "saving");
+    v("logging", &R::logging, "reporting");
+  }
+
+  std::filesystem::path run_dir() const { return std::filesystem::path(run.output_dir) / run.name; }
+
+  /// Throws ConfigError for what single fields cannot tell.
+  void validate() const;
+  /// The place of a rank in the grid that `parallel` asks for. Throws ConfigError where that many
+  /// ranks cannot form it or cannot share a batch, with the choices that work.
+  GridPlace place_of(int64_t rank, int64_t ranks) const;
+};
+
+/// load_config plus validate(), with the place of the key in every message. A run with overlays has
+/// their names behind its own (quickstart-plain) unless they or the overrides say run.name.
+RunConfig load_run_config(const std::string& path,
+                          const std::vector<std::string>& overrides,
+                          const std::vector<std::string>& overlays = {});
+
+}  // namespace braid

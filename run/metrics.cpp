@@ -1,0 +1,63 @@
+#include "run/metrics.h"
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace braid {
+namespace {
+
+nlohmann::ordered_json json_number(double value) {
+  if (!std::isfinite(value)) {
+    return nullptr;
+  }
+  if (value == std::floor(value) && std::abs(value) < 1e15) {
+    return static_cast<int64_t>(value);
+  }
+  return value;
+}
+
+std::string lines_up_to(const std::filesystem::path& path, int64_t step) {
+  std::string kept;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!record.is_object() || !record.contains("step") || record.at("step") > step) {
+      break;
+    }
+    kept += line + "\n";
+  }
+  return kept;
+}
+
+}  // namespace
+
+Metrics::Metrics(const std::filesystem::path& path, int64_t step) : path_(path) {
+  if (std::filesystem::exists(path)) {
+    write_file_atomically(path, lines_up_to(path, step));
+  }
+  file_.open(path, std::ios::app);
+  require(file_.good(), path.string(), ": cannot be written");
+}
+
+void Metrics::write(int64_t step, const std::string& split, const std::vector<Value>& values) {
+  nlohmann::ordered_json record;
+  record["step"] = step;
+  if (!split.empty()) {
+    record["split"] = split;
+  }
+  for (const auto& [name, value] : values) {
+    if (const auto* words = std::get_if<std::string>(&value)) {
+      record[name] = *words;
+    } else {
+      record[name] = json_number(std::get<double>(value));
+    }
+  }
+  file_ << record.dump() << '\n' << std::flush;
+  require(file_.good(), path_.string(), ": cannot be written; is the disk full?");
+}
+
+}  // namespace braid

@@ -1,0 +1,28 @@
+#pragma once
+#include "model/objective.h"
+#include "optim/param_groups.h"
+#include "run/config.h"
+
+namespace braid {
+
+/// What the schedule asks of one optimizer step.
+struct Regime {
+  TrainedPart part = TrainedPart::kAllButIndexer;
+  PassOptions options;
+  LossWeights weights;
+  double learning_rate = 0;
+  int64_t sequences = 0;  ///< of the step, over all its micro-batches
+  int64_t seq_len = 0;    ///< tokens in each
+
+  bool warms_up_indexer() const { return part == TrainedPart::kIndexerOnly; }
+};
+
+/// The regime of the step after `applied` steps: first dense attention (schedule.dense_steps), then
+/// the indexers' warm-up (schedule.indexer_warmup_steps), then what loss.indexer_mode says; batch
+/// and length by their ramps; the MTP weight by whether the learning rate decays.
+Regime regime_at(const RunConfig& config, int64_t applied);
+
+/// What any step of the run trains.
+TrainedPart ever_trained(const RunConfig& config);
+
+}  // namespace braid

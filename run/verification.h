@@ -1,0 +1,34 @@
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "run/progress.h"
+
+namespace braid {
+
+/// What was found about one file; no problem = sound.
+struct FileVerdict {
+  std::filesystem::path file;
+  std::string problem;
+};
+
+/// Collects verdicts about the files at or below a path and tells how far it is.
+class Verification {
+ public:
+  explicit Verification(const std::filesystem::path& path);
+
+  /// Runs a check of one file; what it throws is the file's problem. Returns whether it is sound.
+  bool check(const std::filesystem::path& file, const std::function<void()>& action);
+
+  bool sound() const;
+  const std::vector<FileVerdict>& verdicts() const { return verdicts_; }
+
+ private:
+  std::vector<FileVerdict> verdicts_;
+  int64_t checked_bytes_ = 0, all_bytes_ = 0;
+  Progress progress_{"checked bytes"};
+};
+
+}  // namespace braid

@@ -1,0 +1,176 @@
+// The pieces of matrix products, in every instruction set that this machine has. Pairs of bfloat16
+// are tested on all machines: the tile is the kernel's own, compiled here with the instructions
+// spelled out that multiply and round.
+#include "kernels/cpu/gemm_loops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/cpu/bf16_rows_loops.h"
+#include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
+
+#define BRAID_CPU_ISA spelled_out
+#define BRAID_VECTOR_BYTES 64
+#include "kernels/cpu/gemm_tile.h"
+
+namespace braid::spelled_out {
+
+// What vdpbf16ps does, apart from its treatment of numbers below 2^-126.
+struct Pairs {
+  static constexpr int64_t kPair = 2;
+  static Floats multiply_add(const Floats& sum, const Floats& a, const Floats& b) {
+    const auto first = [](const Floats& pairs) { return (Floats)((Units)pairs << 16); };
+    const auto second = [](const Floats& pairs) { return (Floats)((Units)pairs & 0xFFFF0000); };
+    return sum + second(a) * second(b) + first(a) * first(b);
+  }
+};
+
+GemmKernels gemm_of_pairs() {
+  return kernels_of<Pairs>();
+}
+
+}  // namespace braid::spelled_out
+
+namespace braid {
+namespace {
+
+using testing::normal_tensor;
+
+struct Variant {
+  const char* name;
+  GemmKernels kernels;
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> result = {{"baseline", baseline::gemm_of_floats()},
+                                 {"pairs spelled out", spelled_out::gemm_of_pairs()}};
+  if (cpu_isa() >= CpuIsa::kAvx2) {
+    result.push_back({"avx2", avx2::gemm_of_floats()});
+  }
+  if (cpu_isa() >= CpuIsa::kAvx512) {
+    result.push_back({"avx512", avx512::gemm_of_floats()});
+  }
+  if (cpu_isa() >= CpuIsa::kAvx512Bf16) {
+    result.push_back({"avx512bf16 of float32", avx512bf16::gemm_of_floats()});
+    result.push_back({"avx512bf16", avx512bf16::gemm_of_bf16()});
+  }
+  return result;
+}
+
+GemmOperand operand(const at::Tensor& matrix, bool by_columns, bool rounded) {
+  return {matrix.const_data_ptr(),
+          matrix.stride(by_columns ? 1 : 0),
+          by_columns,
+          matrix.scalar_type() == at::kBFloat16,
+          rounded};
+}
+
+struct Sizes {
+  int64_t rows, columns, depth;
+};
+
+// A product of one block out of larger matrices, panel by panel.
+TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
+  constexpr int64_t kRow = 3, kK = 5, kColumn = 2;
+  for (const auto& [name, kernels] : variants()) {
+    for (const auto& [rows, columns, depth] :
+         {Sizes{6, 64, 16}, {1, 1, 1}, {13, 71, 33}, {5, 24, 40}, {2, 130, 7}}) {
+      for (const auto a_type : {at::kFloat, at::kBFloat16}) {
+        for (const auto b_type : {at::kFloat, at::kBFloat16}) {
+          for (const bool a_by_columns : {false, true}) {
+            for (const bool b_by_columns : {false, true}) {
+              const auto laid_out = [](const at::Tensor& matrix, bool by_columns) {
+                return by_columns ? matrix.t().contiguous().t() : matrix;
+              };
+              const bool rounded = kernels.pair == 2 || a_type != b_type;
+              const auto a = laid_out(normal_tensor("a", {rows + kRow, depth + kK + 2}).to(a_type),
+                                      a_by_columns);
+              const auto b = laid_out(
+                  normal_tensor("b", {depth + kK, columns + kColumn + 1}).to(b_type), b_by_columns);
+              const auto c = normal_tensor("c", {rows, columns + 2}, at::kFloat);
+              const auto exact = [&](const at::Tensor& t) {
+                return (rounded ? t.to(at::kBFloat16) : t).to(at::kDouble);
+              };
+              auto want = c.to(at::kDouble);
+              want.narrow(1, 0, columns) +=
+                  at::mm(exact(a.narrow(0, kRow, rows).narrow(1, kK, depth)),
+                         exact(b.narrow(0, kK, depth).narrow(1, kColumn, columns)));
+
+              const int64_t units = (depth + kernels.pair - 1) / kernels.pair;
+              const int64_t lda = units + 3;
+              std::vector<uint32_t> packed_a(rows * lda), panel(units * kernels.width);
+              kernels.pack_a(
+                  operand(a, a_by_columns, rounded), kRow, kK, rows, depth, packed_a.data(), lda);
+              for (int64_t column = 0; column < columns; column += kernels.width) {
+                const int64_t count = std::min(kernels.width, columns - column);
+                kernels.pack_b(operand(b, b_by_columns, rounded),
+                               kK,
+                               kColumn + column,
+                               depth,
+                               count,
+                               panel.data());
+                kernels.multiply(packed_a.data(),
+                                 lda,
+                                 panel.data(),
+                                 c.data_ptr<float>() + column,
+                                 columns + 2,
+                                 rows,
+                                 count,
+                                 units,
+                                 /*accumulate=*/true);
+              }
+              testing::expect_close(
+                  text(name, " ", rows, " x ", columns, " x ", depth), c, want, {.relative = 1e-6});
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Bf16Rows, OfEveryInstructionSetRoundAsLibTorchDoes) {
+  auto wide = normal_tensor("x", {1003}, at::kFloat);
+  const float special[] = {
+      0.0F, -0.0F, INFINITY, -INFINITY, 1e-40F, 3.4e38F, 1.00390625F, 1.01171875F};
+  const auto check = [&](const char* name, auto* widen, auto* narrow, float tiny = 1e-40F) {
+    for (int64_t i = 0; i < 8; ++i) {
+      wide[i] = special[i] == 1e-40F ? tiny : special[i];
+    }
+    auto got = at::empty({1003}, at::kBFloat16), back = at::empty({1003}, at::kFloat);
+    narrow(wide.const_data_ptr<float>(), static_cast<uint16_t*>(got.data_ptr()), 1003);
+    testing::expect_bitwise_equal(name, got, wide.to(at::kBFloat16));
+    widen(static_cast<const uint16_t*>(got.const_data_ptr()), back.data_ptr<float>(), 1003);
+    testing::expect_bitwise_equal(name, back, got.to(at::kFloat));
+    const float nan = std::nanf("");
+    uint16_t bits = 0;
+    narrow(&nan, &bits, 1);
+    EXPECT_EQ(bits, 0x7FC0) << name;
+  };
+  check("baseline", &baseline::widen, &baseline::narrow);
+  if (cpu_isa() >= CpuIsa::kAvx2) {
+    check("avx2", &avx2::widen, &avx2::narrow);
+  }
+  if (cpu_isa() >= CpuIsa::kAvx512) {
+    check("avx512", &avx512::widen, &avx512::narrow);
+  }
+  if (cpu_isa() >= CpuIsa::kAvx512Bf16) {
+    check("avx512bf16", &avx512bf16::widen, &avx512bf16::narrow, /*tiny=*/1e-37F);
+    // A vector and what is left over alike.
+    for (const auto& [value, want] : {std::pair{1e-40F, 0}, {-1e-40F, 0x8000}, {NAN, 0x7FC0}}) {
+      const std::vector<float> all(19, value);
+      std::vector<uint16_t> bits(19, 1);
+      avx512bf16::narrow(all.data(), bits.data(), 19);
+      EXPECT_EQ(bits, std::vector<uint16_t>(19, static_cast<uint16_t>(want)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,92 @@
+#include "run/config.h"
+
+#include "tests/train/tiny_run.h"
+
+namespace braid {
+namespace {
+
+using namespace testing;
+using RunConfigTest = TinyRun;
+
+const std::string kConfigs = std::string(BRAID_TEST_DATA) + "/../../configs";
+
+TEST_F(RunConfigTest, TheDumpLoadsToAnEqualConfiguration) {
+  auto run = config("run");
+  run.model.layer_types = {AttentionKind::kWindow, AttentionKind::kCsa, AttentionKind::kFull};
+  run.model.index_topk.reset();
+  run.data.validation = {"a file: with 'quotes'.txt"};
+  run.optimizer.learning_rate = 1.0 / 3;
+  run.optimizer.groups = {{.match = "*.attn_sink", .weight_decay = 0}};
+  const auto path = write("config.yaml", dump_config(run));
+  EXPECT_EQ(dump_config(load_run_config(path, {})), dump_config(run));
+}
+
+// Collects the keys that say nothing about themselves.
+struct HelpChecker {
+  std::vector<std::string> without_help;
+
+  template <class Owner, class T, class... Rules>
+  void operator()(const char* key, T Owner::*, const char* help, const Rules&...) {
+    if (std::string(help).size() < 5) {
+      without_help.emplace_back(key);
+    }
+    if constexpr (config_detail::is_struct<T>) {
+      T::fields(*this);
+    }
+  }
+};
+
+TEST_F(RunConfigTest, EveryKeyHasHelp) {
+  HelpChecker checker;
+  RunConfig::fields(checker);
+  EXPECT_EQ(checker.without_help, std::vector<std::string>());
+}
+
+TEST_F(RunConfigTest, EveryShippedConfigurationLoads) {
+  int loaded = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kConfigs)) {
+    if (entry.path().extension() == ".yaml" &&
+        entry.path().parent_path().filename() != "ablations") {
+      EXPECT_NO_THROW(load_run_config(entry.path().string(), {})) << entry.path();
+      ++loaded;
+    }
+  }
+  EXPECT_GE(loaded, 5);
+}
+
+TEST_F(RunConfigTest, EveryAblationChangesTheQuickstart) {
+  const auto quickstart = kConfigs + "/quickstart.yaml";
+  int loaded = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs + "/ablations")) {
+    const auto named = "run.name=quickstart";
+    const auto changed = load_run_config(quickstart, {named}, {entry.path().string()});
+    EXPECT_NE(dump_config(changed), dump_config(load_run_config(quickstart, {named})))
+        << entry.path();
+    ++loaded;
+  }
+  EXPECT_GE(loaded, 10);
+}
+
+TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
+  const auto message = [&](const std::string& yaml) {
+    const auto path = write("run.yaml", yaml);
+    return error_of([&] { load_run_config(path, {}); });
+  };
+  expect_mentions(message("train:\n  global_batch_size: 4\n  micro_batch_size: 3\n"),
+                  {"train.micro_batch_size", "run.yaml:3", "4"});
+  expect_mentions(message("model:\n  vocab_size: 256\n"),
+                  {"model.vocab_size", "run.yaml:2", "320"});
+  expect_mentions(message("data:\n  seq_len: 1\n"), {"data.seq_len", "run.yaml:2"});
+  expect_mentions(message("model: {max_position_embeddings: 8}\n"),
+                  {"data.seq_len", "max_position_embeddings 8"});
+  expect_mentions(message("run: {name: a/b}\n"), {"run.name", "run.yaml:1", "one folder"});
+  expect_mentions(message("model: {n_routed_experts: 2, num_experts_per_tok: 3}\n"),
+                  {"model.num_experts_per_tok", "run.yaml:1"});
+  expect_mentions(message("tokenizer: {kind: words}\n"), {"tokenizer.kind", "words"});
+  expect_mentions(
+      message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
+      {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
+}
+
+}  // namespace
+}  // namespace braid
