@@ -32,14 +32,17 @@ if(BRAID_SANITIZE)
 endif()
 target_include_directories(braid_options INTERFACE ${PROJECT_SOURCE_DIR})
 
-# braid_add_library(NAME SOURCES... LINK libraries...): one static library for one folder.
+# braid_add_library(NAME SOURCES... LINK libraries... [WITHOUT_ATEN]): one static library for one folder.
+# WITHOUT_ATEN: hardly a file of it includes ATen, so none gets the precompiled header.
 function(braid_add_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "WITHOUT_ATEN" "" "SOURCES;LINK" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   string(REPLACE "braid_" "braid::" alias ${name})
   add_library(${alias} ALIAS ${name})
   target_link_libraries(${name} PUBLIC ${ARG_LINK} PRIVATE braid_options)
-  target_precompile_headers(${name} REUSE_FROM braid_precompiled)
+  if(NOT ARG_WITHOUT_ATEN)
+    target_precompile_headers(${name} REUSE_FROM braid_precompiled)
+  endif()
 endfunction()
 
 # braid_add_program(NAME SOURCES... LINK libraries...): an executable.

@@ -1,6 +1,7 @@
 #include "inference/probe.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
 #include "core/ignored_target.h"

@@ -1,5 +1,6 @@
 // Quantization-aware training: qat_experts and qat_indexer.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "kernels/fake_quant.h"
