@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "optim/adamw.h"
