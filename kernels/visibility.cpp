@@ -8,8 +8,16 @@
 
 namespace braid {
 
+KeyRange KeyRange::to(at::Device device) const {
+  return {first_BS.to(device), end_BS.to(device)};
+}
+
+SeenEntries SeenEntries::to(at::Device device) const {
+  return {range.to(device), chosen_BSK.defined() ? chosen_BSK.to(device) : chosen_BSK};
+}
+
 at::Tensor mask_of(const KeyRange& range, int64_t keys) {
-  const auto index = at::arange(keys, at::kLong);
+  const auto index = at::arange(keys, range.first_BS.options());
   return (index >= range.first_BS.unsqueeze(-1)).logical_and(index < range.end_BS.unsqueeze(-1));
 }
 
@@ -19,8 +27,8 @@ at::Tensor mask_of(const SeenEntries& entries, int64_t count) {
     return mask_of(entries.range, count);
   }
   // One more column takes what is not there.
-  return at::zeros({chosen.size(0), chosen.size(1), count + 1}, at::kBool)
-      .scatter_(2, chosen.where(chosen >= 0, at::full({}, count, at::kLong)), true)
+  return at::zeros({chosen.size(0), chosen.size(1), count + 1}, chosen.options().dtype(at::kBool))
+      .scatter_(2, chosen.masked_fill(chosen < 0, count), true)
       .narrow(2, 0, count);
 }
 
@@ -28,11 +36,12 @@ SeenEntries entries_of(const at::Tensor& mask_BSC) {
   const auto [B, S, C] = sizes<3>(mask_BSC);
   const int64_t K = C == 0 ? 0 : mask_BSC.sum(-1).max().item<int64_t>();
   // Entries that are seen sort before the others, each by its number.
-  const auto index = at::arange(C, at::kLong);
+  const auto options = mask_BSC.options().dtype(at::kLong);
+  const auto index = at::arange(C, options);
   const auto order = at::where(mask_BSC, index, index + C);
   const auto first_K = std::get<0>(order.sort(-1)).narrow(-1, 0, K);
-  return {{at::zeros({B, S}, at::kLong), at::full({B, S}, C, at::kLong)},
-          first_K.where(first_K < C, at::full({}, -1, at::kLong)).contiguous()};
+  return {{at::zeros({B, S}, options), at::full({B, S}, C, options)},
+          first_K.masked_fill(first_K >= C, -1)};
 }
 
 }  // namespace braid

@@ -9,6 +9,8 @@ namespace braid {
 /// Query s of row b sees the keys [first, end): both int64 [B, S]; none where end <= first.
 struct KeyRange {
   at::Tensor first_BS, end_BS;
+
+  KeyRange to(at::Device device) const;
 };
 
 /// The compressed entries that queries see: those of `range` or, where `chosen_BSK` is defined,
@@ -16,6 +18,8 @@ struct KeyRange {
 struct SeenEntries {
   KeyRange range;
   at::Tensor chosen_BSK;
+
+  SeenEntries to(at::Device device) const;
 };
 
 /// The same as bool [B, S, keys].

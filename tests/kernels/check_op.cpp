@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "kernels/precision.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/normal_tensor.h"
 
@@ -25,7 +26,8 @@ Evaluation evaluated(const Op& op, const std::vector<at::Tensor>& given) {
     inputs.push_back(input.detach().requires_grad_(true));
   }
   const auto value = op(inputs);
-  const auto weights = normal_tensor("projection", value.sizes(), at::kBFloat16).to(at::kDouble);
+  const auto weights =
+      normal_tensor("projection", value.sizes(), at::kBFloat16).to(at::kDouble).to(value.device());
   if (value.requires_grad()) {  // not when there is no element
     (value.to(at::kDouble) * weights).sum().backward();
   }
@@ -57,6 +59,25 @@ void expect_bitwise_equal(const std::string& name, const Evaluation& got, const 
   }
 }
 
+void check_on_device(const std::string& place,
+                     const OpCheck& check,
+                     at::Device device,
+                     const std::vector<at::Tensor>& cpu_inputs,
+                     const Evaluation& want,
+                     double tolerance) {
+  std::vector<at::Tensor> inputs, gaps;
+  for (const auto& input : cpu_inputs) {
+    inputs.push_back(input.to(device));
+    gaps.push_back(with_gaps(inputs.back()));
+  }
+  const auto got = evaluated(check.fused, inputs);
+  EXPECT_EQ(got.value.device(), device) << place;
+  expect_close(place, got, want, tolerance);
+  expect_close(place + " (reference)", evaluated(check.reference, inputs), want, tolerance);
+  expect_bitwise_equal(place + " again", evaluated(check.fused, inputs), got);
+  expect_close(place + " with gaps", evaluated(check.fused, gaps), want, tolerance);
+}
+
 }  // namespace
 
 at::Tensor with_gaps(const at::Tensor& tensor) {
@@ -68,18 +89,16 @@ void check_op(const std::string& name, const OpCheck& check) {
   const std::pair<at::ScalarType, double> types[] = {
       {at::kDouble, check.float64}, {at::kFloat, check.float32}, {at::kBFloat16, check.bfloat16}};
   for (const auto& [type, tolerance] : types) {
-    const auto place = text(name, " in ", type);
-    std::vector<at::Tensor> inputs, exact, gaps;
+    std::vector<at::Tensor> inputs, exact;
     for (const auto& input : check.inputs) {
       inputs.push_back(input.value.to(input.is_wide ? wide_type(type) : type));
       exact.push_back(inputs.back().to(at::kDouble));
-      gaps.push_back(with_gaps(inputs.back()));
     }
-    const auto got = evaluated(check.fused, inputs), want = evaluated(check.reference, exact);
-    expect_close(place, got, want, tolerance);
-    expect_close(place + " (reference)", evaluated(check.reference, inputs), want, tolerance);
-    expect_bitwise_equal(place + " again", evaluated(check.fused, inputs), got);
-    expect_close(place + " with gaps", evaluated(check.fused, gaps), want, tolerance);
+    const auto want = evaluated(check.reference, exact);
+    for (const auto& device : devices()) {
+      check_on_device(
+          text(name, " in ", type, " on ", device), check, device, inputs, want, tolerance);
+    }
   }
   if (check.gradcheck) {
     std::vector<at::Tensor> inputs;

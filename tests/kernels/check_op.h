@@ -19,6 +19,7 @@ inline OpInput wide(at::Tensor value) {
   return {std::move(value), true};
 }
 
+/// What else an Op needs (indices, tables) it moves to its inputs' device.
 using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 
 struct OpCheck {
@@ -35,9 +36,10 @@ struct OpCheck {
   bool gradcheck = true;  // off where the inputs sit on a kink
 };
 
-/// fused = reference in float64, float32 and bfloat16 (values and the gradients of all inputs),
-/// with and without gaps between the inputs' elements; a second run gives the same bits; both
-/// gradients are the numeric ones.
+/// On every device (tests/support/devices.h), and in float64, float32 and bfloat16: fused and
+/// reference give the values and the gradients of all inputs that the reference gives on the CPU in
+/// float64, with and without gaps between the inputs' elements; a second run gives the same bits.
+/// On the CPU in float64 both gradients are the numeric ones.
 void check_op(const std::string& name, const OpCheck& check);
 
 /// Values and gradients of all inputs have the same bits on one, two and three threads, in float32

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace braid::testing {
+
+/// Memory that is mapped twice: at the addresses that allocate() returns nobody may read or write
+/// (the process ends by SIGSEGV, as it does where the CPU follows a pointer of a GPU), and at those
+/// that accessible() gives for them the test's device may. Safe for many threads.
+class StrictMemory {
+ public:
+  StrictMemory();
+
+  /// New memory is filled with kFresh, so that what is read before it is written shows: as numbers
+  /// of absurd size, and as indices far out of range.
+  void* allocate(std::size_t bytes);
+  void free(void* address);
+  void* accessible(const void* address) const;
+
+  static constexpr int kFresh = 0xFE;
+
+ private:
+  std::uint8_t *forbidden_, *accessible_;
+  std::mutex mutex_;
+  std::size_t used_ = 0;
+  std::unordered_map<void*, std::size_t> sizes_;    // of what is allocated
+  std::map<std::size_t, std::vector<void*>> free_;  // by size
+};
+
+}  // namespace braid::testing
