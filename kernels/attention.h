@@ -13,7 +13,7 @@ namespace braid {
 /// Softmax and sums are wide; the result has q's type. Of bfloat16 tensors the probabilities and
 /// the scores' gradients are rounded too (by 2^-9 of each) before they are multiplied, where the
 /// machine multiplies pairs. Source: DeepSeek-V4 report 2.3, release code. Gradients: q, kv,
-/// compressed, sink.
+/// compressed, sink. Key numbers out of range are an error on the CPU (kernels/device.h).
 at::Tensor attention(const at::Tensor& q_BSNH,
                      const at::Tensor& kv_BUH,
                      const at::Tensor& compressed_BCH,

@@ -1,33 +1,33 @@
 #include "kernels/compress.h"
 
-#include <algorithm>
+#include <vector>
 
 #include <ATen/ATen.h>
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/compress_loops.h"
+#include "kernels/compress_cpu.h"
+#include "kernels/device.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t kChannels = 16;  // of a thread's share of the backward pass: a cache line
-
-enum Saved { kProjected, kApe, kRows, kPrevious, kHasPrevious, kEntries, kLogSum };
+enum CompressSaved { kProjected, kApe, kRows, kPrevious, kHasPrevious, kEntries, kLogSumOfGates };
 
 template <class T>
-PooledSequence<T> sequence(const std::vector<at::Tensor>& saved, int64_t b) {
-  const auto &projected = saved[kProjected], &ape = saved[kApe], &rows = saved[kRows],
-             &previous = saved[kPrevious];
-  const int64_t U = projected.size(1), C = rows.size(1), R = rows.size(2), width = ape.size(1);
-  const bool overlap = previous.defined();
-  return {projected.const_data_ptr<T>() + b * U * 2 * width,
-          ape.const_data_ptr<T>(),
-          rows.const_data_ptr<int64_t>() + b * C * R,
-          overlap ? previous.const_data_ptr<int64_t>() + b * C * R : nullptr,
-          overlap ? saved[kHasPrevious].const_data_ptr<bool>() + b * C : nullptr,
-          R,
-          overlap ? width / 2 : width,
+CompressProblem<T> compress_problem(const std::vector<at::Tensor>& saved) {
+  const auto &projected = saved[kProjected], &ape = saved[kApe], &rows = saved[kRows];
+  const int64_t width = ape.size(1);
+  return {data<const T>(projected),
+          data<const T>(ape),
+          data<const int64_t>(rows),
+          data<const int64_t>(saved[kPrevious]),
+          data<const bool>(saved[kHasPrevious]),
+          rows.size(0),
+          projected.size(1),
+          rows.size(1),
+          rows.size(2),
+          saved[kPrevious].defined() ? width / 2 : width,
           width};
 }
 
@@ -46,54 +46,35 @@ class CompressFunction : public Function<CompressFunction> {
     const auto [B, C, R] = sizes<3>(pooled.rows_BCR);
     const int64_t H = pooled.previous_BCR.defined() ? ape.size(1) / 2 : ape.size(1);
     auto entries = at::empty({B, C, H}, projected.options()), log_sum = at::empty_like(entries);
-    with_wide_type(projected.scalar_type(), [&, B = B, C = C, R = R](auto zero) {
+    with_wide_type(projected.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      for (int64_t b = 0; b < B; ++b) {
-        const auto p = sequence<T>(saved, b);
-        parallel_rows(C, 4 * R * H, [&](int64_t begin, int64_t end) {
-          BRAID_CPU(compress_forward<T>)
-          (p, entries.data_ptr<T>() + b * C * H, log_sum.data_ptr<T>() + b * C * H, begin, end);
-        });
-      }
+      compress_forward_cpu<T>(compress_problem<T>(saved), data<T>(entries), data<T>(log_sum));
     });
     saved.insert(saved.end(), {entries, log_sum});
     ctx->save_for_backward(saved);
     return entries;
   }
 
-  // A thread's share is a sequence's channels: whatever rows entries have in common, they are added
-  // to in the order of the entries.
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto dentries = gradients[0].contiguous();
-    const auto [B, C, H] = sizes<3>(dentries);
     const auto &projected = saved[kProjected], &ape = saved[kApe];
     auto dprojected = at::zeros_like(projected),
-         dape_parts = at::zeros({B, ape.size(0), ape.size(1)}, ape.options());
-    const int64_t shares = blocks(H, kChannels);
-    with_wide_type(projected.scalar_type(), [&, B = B, C = C, H = H](auto zero) {
+         dape_parts = at::zeros({projected.size(0), ape.size(0), ape.size(1)}, ape.options());
+    with_wide_type(projected.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      parallel_rows(B * shares, 4 * C * kChannels, [&](int64_t first, int64_t last) {
-        for (int64_t share = first; share < last; ++share) {
-          const int64_t b = share / shares, begin = share % shares * kChannels;
-          BRAID_CPU(compress_backward<T>)
-          (sequence<T>(saved, b),
-           saved[kEntries].const_data_ptr<T>() + b * C * H,
-           saved[kLogSum].const_data_ptr<T>() + b * C * H,
-           dentries.const_data_ptr<T>() + b * C * H,
-           dprojected.data_ptr<T>() + b * projected.stride(0),
-           dape_parts.data_ptr<T>() + b * ape.numel(),
-           C,
-           begin,
-           std::min(H, begin + kChannels));
-        }
-      });
+      compress_backward_cpu<T>(compress_problem<T>(saved),
+                               data<const T>(saved[kEntries]),
+                               data<const T>(saved[kLogSumOfGates]),
+                               data<const T>(dentries),
+                               data<T>(dprojected),
+                               data<T>(dape_parts));
     });
     return {dprojected, dape_parts.sum(0), at::Tensor()};  // row numbers have none
   }
 };
 
-// The kernel reads what it is told to.
+// The kernel trusts these numbers.
 void require_rows(const at::Tensor& rows, int64_t U) {
   require(rows.numel() == 0 || (rows.min().item<int64_t>() >= 0 && rows.max().item<int64_t>() < U),
           "[compress] entries pool rows that do not exist; there are ",
@@ -101,6 +82,11 @@ void require_rows(const at::Tensor& rows, int64_t U) {
 }
 
 }  // namespace
+
+PooledRows PooledRows::to(at::Device device) const {
+  const auto there = [device](const at::Tensor& t) { return t.defined() ? t.to(device) : t; };
+  return {rows_BCR.to(device), there(previous_BCR), there(has_previous_BC)};
+}
 
 at::Tensor compress(const at::Tensor& projected_BUX,
                     const at::Tensor& ape,
@@ -125,6 +111,9 @@ at::Tensor compress(const at::Tensor& projected_BUX,
           pooled.rows_BCR.sizes(),
           ", previous ",
           previous.defined() ? previous.sizes() : at::IntArrayRef());
+  if (kernel_of(projected_BUX) == Kernel::kPlain) {
+    return compress_reference(projected_BUX, ape, pooled);
+  }
   require_rows(pooled.rows_BCR, U);
   if (previous.defined()) {
     require_rows(previous, U);

@@ -11,7 +11,7 @@ namespace {
 // [B, U, X] and row numbers [B, C, R] -> [B, C, R, X].
 at::Tensor gathered(const at::Tensor& rows_BUX, const at::Tensor& index_BCR) {
   const auto [B, U, X] = sizes<3>(rows_BUX);
-  const auto flat = index_BCR + (at::arange(B, at::kLong) * U).view({B, 1, 1});
+  const auto flat = index_BCR + (at::arange(B, index_BCR.options()) * U).view({B, 1, 1});
   return rows_BUX.reshape({B * U, X})
       .index_select(0, flat.flatten())
       .view({B, index_BCR.size(1), index_BCR.size(2), X});

@@ -1,63 +1,16 @@
 #include "kernels/cross_entropy.h"
 
-#include <algorithm>
-
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/cross_entropy_loops.h"
-#include "kernels/gemm.h"
+#include "kernels/cross_entropy_cpu.h"
+#include "kernels/device.h"
 #include "kernels/precision.h"
 
 namespace braid {
 namespace {
-
-// Loss of every token, and the gradients of their sum where the tensors are defined. All counted.
-at::Tensor losses_in_chunks(const at::Tensor& hidden_TD,
-                            const at::Tensor& head_VD,
-                            const at::Tensor& targets_T,
-                            int64_t logit_bytes,
-                            const at::Tensor& dhidden_TD = {},
-                            const at::Tensor& dhead_VD = {}) {
-  const auto [T, D] = sizes<2>(hidden_TD);
-  const int64_t V = head_VD.size(0);
-  const bool gradients = dhidden_TD.defined() || dhead_VD.defined();
-  const int64_t chunk =
-      std::clamp<int64_t>(logit_bytes / (V * static_cast<int64_t>(head_VD.element_size())),
-                          64,
-                          std::max<int64_t>(T, 64));
-  auto losses_T = at::empty({T}, head_VD.options().requires_grad(false));
-  auto buffer = at::empty({std::min(chunk, T), V}, losses_T.options());
-  for (int64_t first = 0; first < T; first += chunk) {
-    const int64_t rows = std::min(chunk, T - first);
-    const auto hidden = hidden_TD.narrow(0, first, rows);
-    auto logits = buffer.narrow(0, 0, rows);
-    multiply(hidden, head_VD.t(), logits);
-    with_wide_type(head_VD.scalar_type(), [&](auto zero) {
-      using Wide = decltype(zero);
-      parallel_rows(rows, V, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(cross_entropy_rows<Wide>)
-        (logits.data_ptr<Wide>() + begin * V,
-         targets_T.data_ptr<int64_t>() + first + begin,
-         losses_T.data_ptr<Wide>() + first + begin,
-         end - begin,
-         V,
-         gradients);
-      });
-    });
-    if (dhidden_TD.defined()) {
-      auto dhidden = dhidden_TD.narrow(0, first, rows);
-      multiply(logits, head_VD, dhidden);
-    }
-    if (dhead_VD.defined()) {
-      auto dhead = dhead_VD;
-      multiply(logits.t(), hidden, dhead, /*accumulate=*/first > 0);
-    }
-  }
-  return losses_T;
-}
 
 class CrossEntropyFunction : public Function<CrossEntropyFunction> {
  public:
@@ -72,7 +25,7 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
       return gradients && given.requires_grad() ? at::zeros_like(value) : at::Tensor();
     };
     const auto dhidden = like(given_hidden, hidden), dhead = like(given_head, head);
-    const auto losses = losses_in_chunks(hidden, head, targets, logit_bytes, dhidden, dhead);
+    const auto losses = cross_entropy_cpu(hidden, head, targets, logit_bytes, dhidden, dhead);
     ctx->saved_data["dhidden"] = dhidden;
     ctx->saved_data["dhead"] = dhead;
     return losses.sum(at::kDouble).to(losses.scalar_type());
@@ -94,14 +47,9 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
   }
 };
 
-struct Counted {
-  at::Tensor hidden_TD, targets_T, index_T;  // index_T: undefined when all are
-};
-
-// Tokens that are not counted cost nothing.
-Counted counted(const at::Tensor& hidden_TD,
-                const at::Tensor& head_VD,
-                const at::Tensor& targets_T) {
+void require_fitting(const at::Tensor& hidden_TD,
+                     const at::Tensor& head_VD,
+                     const at::Tensor& targets_T) {
   const auto [T, D] = sizes<2>(hidden_TD);
   const auto [V, D1] = sizes<2>(head_VD);
   require(D1 == D && targets_T.sizes() == at::IntArrayRef({T}) &&
@@ -118,12 +66,23 @@ Counted counted(const at::Tensor& hidden_TD,
           targets_T.scalar_type(),
           " ",
           targets_T.sizes());
+}
+
+struct CountedTokens {
+  at::Tensor hidden_TD, targets_T, index_T;  // index_T: undefined when all are
+};
+
+// Tokens that are not counted cost nothing.
+CountedTokens counted(const at::Tensor& hidden_TD,
+                      const at::Tensor& head_VD,
+                      const at::Tensor& targets_T) {
+  const int64_t T = targets_T.size(0), V = head_VD.size(0);
   const auto keep_T = targets_T != kIgnoredTarget;
   const auto index_T = keep_T.nonzero().squeeze(-1);
   const bool all = index_T.size(0) == T;
-  Counted result{all ? widened(hidden_TD) : widened(hidden_TD.index_select(0, index_T)),
-                 all ? targets_T.contiguous() : targets_T.index_select(0, index_T),
-                 all ? at::Tensor() : index_T};
+  CountedTokens result{all ? widened(hidden_TD) : widened(hidden_TD.index_select(0, index_T)),
+                       all ? targets_T.contiguous() : targets_T.index_select(0, index_T),
+                       all ? at::Tensor() : index_T};
   const auto& targets = result.targets_T;
   require(targets.numel() == 0 ||
               (targets.min().item<int64_t>() >= 0 && targets.max().item<int64_t>() < V),
@@ -140,6 +99,10 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,
                              int64_t logit_bytes) {
+  require_fitting(hidden_TD, head_VD, targets_T);
+  if (kernel_of(hidden_TD) == Kernel::kPlain) {
+    return cross_entropy_sum_reference(hidden_TD, head_VD, targets_T);
+  }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
   return CrossEntropyFunction::apply(
       tokens.hidden_TD, head_VD, tokens.targets_T, logit_bytes, at::GradMode::is_enabled());
@@ -149,8 +112,12 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
                               const at::Tensor& head_VD,
                               const at::Tensor& targets_T) {
   const at::NoGradGuard no_grad;
+  require_fitting(hidden_TD, head_VD, targets_T);
+  if (kernel_of(hidden_TD) == Kernel::kPlain) {
+    return cross_entropy_each_reference(hidden_TD, head_VD, targets_T);
+  }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
-  const auto losses = losses_in_chunks(
+  const auto losses = cross_entropy_cpu(
       tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, kLogitBytes);
   if (!tokens.index_T.defined()) {
     return losses;

@@ -12,7 +12,8 @@ inline constexpr int64_t kLogitBytes = int64_t{128} << 20;
 ///
 /// Logits exist for `logit_bytes` worth of counted tokens at a time (at least 64 tokens); with
 /// gradients wanted, each chunk's are taken while its logits are there, so that the pass costs the
-/// three products of the plain form and never holds [T, V]. Differentiable once.
+/// three products of the plain form and never holds [T, V]. Differentiable once. (On other devices
+/// the plain form runs; targets out of range are an error of ours on the CPU.)
 at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,
@@ -23,9 +24,12 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
                               const at::Tensor& head_VD,
                               const at::Tensor& targets_T);
 
-/// The sum in plain LibTorch, all logits at once.
+/// The same in plain LibTorch, all logits at once.
 at::Tensor cross_entropy_sum_reference(const at::Tensor& hidden_TD,
                                        const at::Tensor& head_VD,
                                        const at::Tensor& targets_T);
+at::Tensor cross_entropy_each_reference(const at::Tensor& hidden_TD,
+                                        const at::Tensor& head_VD,
+                                        const at::Tensor& targets_T);
 
 }  // namespace braid

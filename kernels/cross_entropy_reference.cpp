@@ -1,16 +1,33 @@
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
-#include "kernels/weight.h"
 
 namespace braid {
+namespace {
+
+at::Tensor losses(const at::Tensor& hidden_TD,
+                  const at::Tensor& head_VD,
+                  const at::Tensor& targets_T,
+                  at::Reduction::Reduction reduction) {
+  const auto log_probabilities = at::matmul(widened(hidden_TD), head_VD.t()).log_softmax(-1);
+  return at::nll_loss(log_probabilities, targets_T, {}, reduction, kIgnoredTarget);
+}
+
+}  // namespace
 
 at::Tensor cross_entropy_sum_reference(const at::Tensor& hidden_TD,
                                        const at::Tensor& head_VD,
                                        const at::Tensor& targets_T) {
-  const auto log_probabilities = project(widened(hidden_TD), head_VD).log_softmax(-1);
-  return at::nll_loss(log_probabilities, targets_T, {}, at::Reduction::Sum, kIgnoredTarget);
+  return losses(hidden_TD, head_VD, targets_T, at::Reduction::Sum);
+}
+
+at::Tensor cross_entropy_each_reference(const at::Tensor& hidden_TD,
+                                        const at::Tensor& head_VD,
+                                        const at::Tensor& targets_T) {
+  const at::NoGradGuard no_grad;
+  return losses(hidden_TD, head_VD, targets_T, at::Reduction::None);
 }
 
 }  // namespace braid

@@ -1,6 +1,4 @@
 #pragma once
-#include <vector>
-
 #include <ATen/core/Tensor.h>
 
 #include "kernels/weight.h"
@@ -25,7 +23,7 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
                           const ExpertWeights& w3_EFD,
                           double limit);
 
-/// The same in plain LibTorch.
+/// The same in plain LibTorch. Of a device it waits once, for the numbers of the experts' rows.
 at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const at::Tensor& experts_TK,
                                     const at::Tensor& weights_TK,
@@ -33,13 +31,5 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const ExpertWeights& w2_EDF,
                                     const ExpertWeights& w3_EFD,
                                     double limit);
-
-/// The (token, choice) pairs sorted by expert, pairs of one expert in token order.
-struct ExpertOrder {
-  at::Tensor pair_R;             ///< int64: sorted row -> t * K + k
-  at::Tensor row_TK;             ///< int64: the inverse, flattened
-  std::vector<int64_t> first_E;  ///< E + 1 bounds of the experts' rows
-};
-ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts);
 
 }  // namespace braid

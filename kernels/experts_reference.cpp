@@ -18,35 +18,29 @@ std::vector<Weight> matrices_of(const ExpertWeights& weights) {
   return {matrices.begin(), matrices.end()};
 }
 
-}  // namespace
+// The (token, choice) pairs sorted by expert, pairs of one expert in token order.
+struct SortedPairs {
+  at::Tensor pair_R;             // sorted row -> t * K + k
+  at::Tensor row_TK;             // the inverse, flattened
+  std::vector<int64_t> first_E;  // E + 1 bounds of the experts' rows
+};
 
-ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) {
-  const auto pairs = experts_TK.contiguous();
-  const int64_t* expert = pairs.data_ptr<int64_t>();
-  const int64_t count = pairs.numel();
-  ExpertOrder order{at::empty({count}, at::kLong),
-                    at::empty({count}, at::kLong),
-                    std::vector<int64_t>(num_experts + 1, 0)};
-  for (int64_t pair = 0; pair < count; ++pair) {
-    require(expert[pair] >= 0 && expert[pair] < num_experts,
-            "[routed_experts] expert ",
-            expert[pair],
-            " of a token is not one of the ",
-            num_experts,
-            " experts; check the model's tid2eid tables");
-    ++order.first_E[expert[pair] + 1];
-  }
-  for (int64_t e = 0; e < num_experts; ++e) {
-    order.first_E[e + 1] += order.first_E[e];
-  }
-  auto next = order.first_E;
-  for (int64_t pair = 0; pair < count; ++pair) {
-    const int64_t row = next[expert[pair]]++;
-    order.pair_R.data_ptr<int64_t>()[row] = pair;
-    order.row_TK.data_ptr<int64_t>()[pair] = row;
-  }
-  return order;
+SortedPairs sorted_pairs(const at::Tensor& experts_TK, int64_t E) {
+  const auto [expert_R, pair_R] =
+      at::sort(experts_TK.flatten(), /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const auto numbers = at::arange(pair_R.numel(), pair_R.options());
+  const auto row_TK = at::empty_like(pair_R).scatter(0, pair_R, numbers);
+  const auto bounds =
+      at::searchsorted(expert_R, at::arange(E + 1, expert_R.options())).to(at::kCPU).contiguous();
+  const auto* first = bounds.const_data_ptr<int64_t>();
+  require(first[0] == 0 && first[E] == pair_R.numel(),
+          "[routed_experts] an expert of a token is not one of the ",
+          E,
+          " experts; check the model's tid2eid tables");
+  return {pair_R, row_TK, {first, first + E + 1}};
 }
+
+}  // namespace
 
 at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const at::Tensor& experts_TK,
@@ -57,7 +51,7 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     double limit) {
   const auto [T, K] = sizes<2>(experts_TK);
   const int64_t E = w1_EFD.sizes()[0];
-  const auto order = sorted_by_expert(experts_TK, E);
+  const auto order = sorted_pairs(experts_TK, E);
   const auto x_RD = x_TD.index_select(0, order.pair_R.div(K, "floor"));
   const auto weight_R1 = weights_TK.flatten().index_select(0, order.pair_R).unsqueeze(-1);
   const auto w1 = matrices_of(w1_EFD), w2 = matrices_of(w2_EDF), w3 = matrices_of(w3_EFD);

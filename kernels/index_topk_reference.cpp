@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <limits>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/sizes.h"
 #include "kernels/index_topk.h"
@@ -17,15 +19,23 @@ at::Tensor index_scores(const at::Tensor& q_BSIH,
   return (products.relu().view({B, S, I, keys_BCH.size(1)}) * weight_BSI.unsqueeze(-1)).sum(2);
 }
 
+namespace {
+
+// The numbers of the entries, those of the mask first, by falling scores; of equal scores the lower
+// one first.
+at::Tensor best_first(const at::Tensor& scores_BSC, const at::Tensor& mask_BSC) {
+  const auto masked =
+      scores_BSC.masked_fill(mask_BSC.logical_not(), -std::numeric_limits<double>::infinity());
+  return std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+}
+
+}  // namespace
+
 at::Tensor top_entries(const at::Tensor& scores_BSC, const at::Tensor& mask_BSC, int64_t k) {
   if (k >= scores_BSC.size(-1)) {
     return mask_BSC;
   }
-  const auto masked =
-      scores_BSC.masked_fill(mask_BSC.logical_not(), -std::numeric_limits<double>::infinity());
-  // A stable descending sort keeps equal scores in index order.
-  const auto order =
-      std::get<1>(at::sort(masked, /*stable=*/true, /*dim=*/-1, /*descending=*/true));
+  const auto order = best_first(scores_BSC, mask_BSC);
   const auto chosen = at::zeros_like(mask_BSC).scatter(-1, order.narrow(-1, 0, k), true);
   return chosen.logical_and(mask_BSC);
 }
@@ -35,10 +45,15 @@ at::Tensor index_topk_reference(const at::Tensor& q_BSIH,
                                 const at::Tensor& weight_BSI,
                                 const KeyRange& visible,
                                 int64_t k) {
-  const auto scores = index_scores(q_BSIH, keys_BCH, weight_BSI);
-  const auto chosen =
-      entries_of(top_entries(scores, mask_of(visible, keys_BCH.size(1)), k)).chosen_BSK;
-  return at::constant_pad_nd(chosen, {0, k - chosen.size(2)}, -1);
+  const int64_t C = keys_BCH.size(1), picks = std::min(k, C);
+  const at::NoGradGuard no_gradient;
+  const auto seen = mask_of(visible, C);
+  const auto order = best_first(index_scores(q_BSIH, keys_BCH, weight_BSI), seen);
+  const auto best = order.narrow(-1, 0, picks);
+  // What is not seen goes behind the others, as entry C.
+  const auto ascending =
+      std::get<0>(best.masked_fill(seen.gather(-1, best).logical_not(), C).sort(-1));
+  return at::constant_pad_nd(ascending.masked_fill(ascending == C, -1), {0, k - picks}, -1);
 }
 
 }  // namespace braid

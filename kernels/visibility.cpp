@@ -1,12 +1,25 @@
 #include "kernels/visibility.h"
 
-#include <algorithm>
-
 #include <ATen/ATen.h>
 
+#include "core/error.h"
 #include "core/sizes.h"
 
 namespace braid {
+namespace {
+
+void require_within(const char* op, const KeyRange& range, int64_t keys, const char* what) {
+  require(range.first_BS.numel() == 0 || (range.first_BS.min().item<int64_t>() >= 0 &&
+                                          range.end_BS.max().item<int64_t>() <= keys),
+          "[",
+          op,
+          "] queries see ",
+          what,
+          " that do not exist; there are ",
+          keys);
+}
+
+}  // namespace
 
 KeyRange KeyRange::to(at::Device device) const {
   return {first_BS.to(device), end_BS.to(device)};
@@ -14,6 +27,21 @@ KeyRange KeyRange::to(at::Device device) const {
 
 SeenEntries SeenEntries::to(at::Device device) const {
   return {range.to(device), chosen_BSK.defined() ? chosen_BSK.to(device) : chosen_BSK};
+}
+
+void require_keys_exist(const char* op,
+                        const KeyRange& window,
+                        int64_t raw_keys,
+                        const SeenEntries& seen,
+                        int64_t entries) {
+  require_within(op, window, raw_keys, "raw keys");
+  require_within(op, seen.range, entries, "entries");
+  const auto& chosen = seen.chosen_BSK;
+  require(!chosen.defined() || chosen.numel() == 0 || chosen.max().item<int64_t>() < entries,
+          "[",
+          op,
+          "] queries chose entries that do not exist; there are ",
+          entries);
 }
 
 at::Tensor mask_of(const KeyRange& range, int64_t keys) {

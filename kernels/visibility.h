@@ -22,6 +22,14 @@ struct SeenEntries {
   SeenEntries to(at::Device device) const;
 };
 
+/// Throws when a query sees one of the raw keys or of the entries that is not there. For kernels of
+/// the CPU, which trust these numbers: it reads elements on the host. `op` begins the message.
+void require_keys_exist(const char* op,
+                        const KeyRange& window,
+                        int64_t raw_keys,
+                        const SeenEntries& seen,
+                        int64_t entries);
+
 /// The same as bool [B, S, keys].
 at::Tensor mask_of(const KeyRange& range, int64_t keys);
 at::Tensor mask_of(const SeenEntries& entries, int64_t count);

@@ -64,7 +64,8 @@ template <class T>
 class RowsOut {
  public:
   RowsOut(const at::Tensor& tensor, int64_t width)
-      : data_(tensor.data_ptr()), width_(width), narrow_(tensor.scalar_type() == at::kBFloat16) {}
+      : RowsOut(tensor.data_ptr(), tensor.scalar_type() == at::kBFloat16, width) {}
+  RowsOut(void* data, bool is_bf16, int64_t width) : data_(data), width_(width), narrow_(is_bf16) {}
 
   /// Where the values of these rows are to be put; put() must follow.
   T* at(int64_t row, int64_t count) {

@@ -61,7 +61,10 @@ std::vector<testing::OpInput> inputs(const AttentionCase& c) {
 }
 
 testing::Op bound(decltype(attention)* f, KeyRange window, SeenEntries entries, double scale) {
-  return [=](const auto& in) { return f(in[0], in[1], in[2], in[3], window, entries, scale); };
+  return [=](const auto& in) {
+    const auto device = in[0].device();
+    return f(in[0], in[1], in[2], in[3], window.to(device), entries.to(device), scale);
+  };
 }
 
 TEST(Attention, EqualsItsReference) {

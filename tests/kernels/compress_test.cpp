@@ -51,7 +51,7 @@ std::vector<testing::OpInput> inputs(const CompressCase& c) {
 }
 
 testing::Op bound(decltype(compress)* f, const PooledRows& pooled) {
-  return [=](const auto& in) { return f(in[0], in[1], pooled); };
+  return [=](const auto& in) { return f(in[0], in[1], pooled.to(in[0].device())); };
 }
 
 TEST(Compress, EqualsItsReference) {

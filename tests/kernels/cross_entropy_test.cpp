@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -32,27 +33,34 @@ TEST(CrossEntropy, EqualsItsReferenceInOneChunkAndInMany) {
       for (const int64_t bytes : {int64_t{1}, kLogitBytes}) {  // 1: chunks of the least size, 64
         const auto name = text("cross entropy ", T, " ", V, " ", ignore, " ", bytes);
         const auto targets = targets_of(T, V, ignore);
-        check_op(
-            name,
-            {.fused =
-                 [&](const auto& in) { return cross_entropy_sum(in[0], in[1], targets, bytes); },
-             .reference =
-                 [&](const auto& in) { return cross_entropy_sum_reference(in[0], in[1], targets); },
-             .inputs = {{normal_tensor(name + " hidden", {T, 12})},
-                        wide(normal_tensor(name + " head", {V, 12}))}});
+        check_op(name,
+                 {.fused =
+                      [&](const auto& in) {
+                        return cross_entropy_sum(in[0], in[1], targets.to(in[0].device()), bytes);
+                      },
+                  .reference =
+                      [&](const auto& in) {
+                        return cross_entropy_sum_reference(
+                            in[0], in[1], targets.to(in[0].device()));
+                      },
+                  .inputs = {{normal_tensor(name + " hidden", {T, 12})},
+                             wide(normal_tensor(name + " head", {V, 12}))}});
       }
     }
   }
 }
 
 TEST(CrossEntropy, OfEachTokenSumsToTheSum) {
-  const auto hidden = normal_tensor("hidden", {20, 6}), head = normal_tensor("head", {11, 6});
-  const auto targets = targets_of(20, 11, true);
-  const auto each = cross_entropy_each(hidden, head, targets);
-  expect_close("sum", each.sum(), cross_entropy_sum(hidden, head, targets), {.relative = 1e-14});
-  const auto log_p = at::linear(hidden, head).log_softmax(-1);
-  EXPECT_NEAR(each[0].item<double>(), -log_p[0][3].item<double>(), 1e-13);
-  EXPECT_EQ(each[1].item<double>(), 0);
+  for (const auto& device : testing::devices()) {
+    const auto hidden = normal_tensor("hidden", {20, 6}).to(device),
+               head = normal_tensor("head", {11, 6}).to(device);
+    const auto targets = targets_of(20, 11, true).to(device);
+    const auto each = cross_entropy_each(hidden, head, targets);
+    expect_close("sum", each.sum(), cross_entropy_sum(hidden, head, targets), {.relative = 1e-14});
+    const auto log_p = at::linear(hidden, head).log_softmax(-1);
+    EXPECT_NEAR(each[0].item<double>(), -log_p[0][3].item<double>(), 1e-13);
+    EXPECT_EQ(each[1].item<double>(), 0);
+  }
 }
 
 TEST(CrossEntropy, WithoutAnyTargetIsZeroWithZeroGradients) {

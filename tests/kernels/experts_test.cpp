@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/experts_cpu.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
@@ -55,12 +56,13 @@ TEST(RoutedExperts, EqualTheirReference) {
     check_op(text("experts ", c.name),
              {.fused =
                   [&](const auto& in) {
-                    return routed_experts(in[0], experts, in[1], in[2], in[3], in[4], kLimit);
+                    return routed_experts(
+                        in[0], experts.to(in[0].device()), in[1], in[2], in[3], in[4], kLimit);
                   },
               .reference =
                   [&](const auto& in) {
                     return routed_experts_reference(
-                        in[0], experts, in[1], in[2], in[3], in[4], kLimit);
+                        in[0], experts.to(in[0].device()), in[1], in[2], in[3], in[4], kLimit);
                   },
               .inputs = inputs(c),
               // Weights, pre-activations, hidden values and outputs are rounded, each by up to

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -51,6 +52,12 @@ TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
       at::set_num_threads(2);
       EXPECT_TRUE(chosen.equal(index_topk(q, keys, weights, visible, c.k))) << c.name;
       at::set_num_threads(1);
+      for (const auto& device : devices()) {
+        const auto there =
+            index_topk(q.to(device), keys.to(device), weights.to(device), visible.to(device), c.k);
+        EXPECT_EQ(there.device(), device);
+        EXPECT_TRUE(there.cpu().equal(chosen)) << c.name << " on " << device;
+      }
     }
   }
 }

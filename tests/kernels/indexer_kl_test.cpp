@@ -8,6 +8,7 @@
 #include "kernels/index_topk.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -70,8 +71,20 @@ IndexParts parts(const std::vector<at::Tensor>& in) {
   return {in[0], in[1], in[2]};
 }
 
+AttentionTeacher on(at::Device device, const AttentionTeacher& teacher) {
+  return {teacher.q_BSNH.to(device),
+          teacher.kv_BUH.to(device),
+          teacher.compressed_BCH.to(device),
+          teacher.sink_N.to(device),
+          teacher.window.to(device),
+          teacher.scale};
+}
+
 testing::Op bound(decltype(indexer_kl)* f, const AttentionTeacher& teacher, SeenEntries seen) {
-  return [=](const auto& in) { return f(parts(in), teacher, seen, 0).kl_sum; };
+  return [=](const auto& in) {
+    const auto device = in[0].device();
+    return f(parts(in), on(device, teacher), seen.to(device), 0).kl_sum;
+  };
 }
 
 TEST(IndexerKl, AndItsGradientsEqualTheReference) {
@@ -126,12 +139,19 @@ TEST(IndexerKl, RecallIsTheMassThatTheTopEntriesCatch) {
       for (const auto& input : inputs(c)) {
         in.push_back(input.value);
       }
-      const auto got = indexer_kl(parts(in), teacher_of(c), range_of(c), recalled);
       const auto want = indexer_kl_reference(parts(in), teacher_of(c), range_of(c), recalled);
-      expect_close(text(c.name, ", top ", recalled),
-                   got.recall_sum,
-                   want.recall_sum,
-                   {.absolute = 1e-14, .relative = 1e-13});
+      for (const auto& device : testing::devices()) {
+        std::vector<at::Tensor> there;
+        for (const auto& tensor : in) {
+          there.push_back(tensor.to(device));
+        }
+        const auto got =
+            indexer_kl(parts(there), on(device, teacher_of(c)), range_of(c).to(device), recalled);
+        expect_close(text(c.name, ", top ", recalled, " on ", device),
+                     got.recall_sum,
+                     want.recall_sum,
+                     {.absolute = 1e-14, .relative = 1e-13});
+      }
     }
   }
 }
