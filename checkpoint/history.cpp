@@ -125,6 +125,11 @@ void put_in_place(const fs::path& finished, const fs::path& final) {
   fs::remove_all(old);
 }
 
+void note_latest(const fs::path& folder) {
+  const fs::path root = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+  write_file_atomically(root / "latest", folder.filename().string() + "\n");
+}
+
 void remove_leftovers(const fs::path& root) {
   std::vector<fs::path> leftovers;
   for (const auto& item : fs::directory_iterator(root)) {

@@ -40,6 +40,9 @@ std::filesystem::path set_aside(const std::filesystem::path& folder, const std::
 /// machine stops in between.
 void put_in_place(const std::filesystem::path& finished, const std::filesystem::path& final);
 
+/// Writes the name of the newest checkpoint into `latest` beside it, a hint for people.
+void note_latest(const std::filesystem::path& folder);
+
 /// Clears what a killed run left: removes "step-*.tmp" folders and superseded "step-*.old" ones.
 void remove_leftovers(const std::filesystem::path& root);
 

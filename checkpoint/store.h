@@ -18,6 +18,8 @@
 
 namespace braid {
 
+inline constexpr const char* kIndexFile = "index.h5";
+
 struct Checkpoint {
   /// Names are paths in the HDF5 file: "model/<release name>", "optimizer/<release name>/momentum".
   std::vector<NamedTensor> tensors;

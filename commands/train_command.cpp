@@ -13,6 +13,7 @@
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "plan/plan.h"
+#include "run/run_folder.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -56,7 +57,7 @@ int ending_all_ranks_together(const RunConfig& config, const std::function<int()
     MpiWorld::abort(1, [&] {
       const auto rank = launched_as().rank;
       std::cerr << "braid: rank " << rank << ": " << message << std::endl;
-      std::ofstream(config.run_dir() / text("error-rank-", rank, ".txt")) << message << std::endl;
+      std::ofstream(RunPaths{config.run_dir()}.error_of_rank(rank)) << message << std::endl;
     });
   };
   try {

@@ -20,6 +20,7 @@
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
 #include "run/memory.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -382,12 +383,12 @@ class Converter {
       shards.push_back(checkpoint_tensors(file));
     }
     auto files = companions();
-    const auto yaml = fs::path(model_.source) / "config.yaml";
+    const auto yaml = fs::path(model_.source) / kConfigFile;
     const auto json = fs::path(model_.source) / "config.json";
     if (fs::exists(json)) {
       files["config.json"] = read_file(json);
     } else {
-      files["config.yaml"] = read_file(yaml);
+      files[kConfigFile] = read_file(yaml);
     }
     complete_checkpoint(partial_, shards, {{"step", int64_t{0}}, {"tokens", int64_t{0}}}, files);
   }

@@ -13,7 +13,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "formats/model_json.h"
-#include "run/config.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -56,7 +56,7 @@ StoredModel read_checkpoint(const fs::path& folder) {
     return {
         model_json_for(folder, tensors), std::move(weights), std::nullopt, folder.string(), folder};
   }
-  const auto config = load_run_config((folder / "config.yaml").string(), {});
+  const auto config = load_run_config((folder / kConfigFile).string(), {});
   fs::path published;
   if (const auto base = base_of(checkpoint, folder); !base.empty()) {
     auto stored = read_model(base);
@@ -161,15 +161,15 @@ StoredModel read_model(const fs::path& path) {
           path.string(),
           ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
-  if (fs::exists(path / "COMPLETE")) {
+  if (fs::exists(path / kManifestFile)) {
     return read_checkpoint(path);
   }
   if (fs::exists(path / "config.json")) {
     return read_safetensors_folder(path);
   }
-  if (fs::is_directory(path / "checkpoints")) {
+  if (const auto checkpoints = RunPaths{path}.checkpoints(); fs::is_directory(checkpoints)) {
     std::vector<std::string> skipped;
-    const auto newest = newest_complete_checkpoint(path / "checkpoints", &skipped);
+    const auto newest = newest_complete_checkpoint(checkpoints, &skipped);
     require(newest.has_value(),
             path.string(),
             ": the run has no complete checkpoint yet",

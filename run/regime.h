@@ -1,9 +1,15 @@
 #pragma once
-#include "model/objective.h"
+#include "model/pass.h"
 #include "optim/param_groups.h"
 #include "run/config.h"
 
 namespace braid {
+
+/// Weights of the terms of the language-modeling loss (train/language_objective.h) beside the
+/// cross-entropy, whose weight is 1. A term of weight 0 is not computed, except the MTP loss.
+struct LossWeights {
+  double mtp = 0, balance = 0, indexer = 0;
+};
 
 /// What the schedule asks of one optimizer step.
 struct Regime {

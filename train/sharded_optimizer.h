@@ -10,8 +10,9 @@
 
 namespace braid {
 
-/// The optimizer of a model that several ranks train: gradients are summed over ranks, each rank
-/// keeps the state for its share of the weights and updates these, and all get all weights.
+/// The optimizer of a model that several ranks train (ZeRO-1): gradients are summed over ranks,
+/// each rank holds the optimizer state of its share of the weights and updates those, and then
+/// every rank receives all weights.
 ///
 /// A step: begin_step(), begin_micro_batch() before each backward pass, reduce(), squared_norms(),
 /// step(). Every rank calls all of them.
@@ -41,7 +42,7 @@ class ShardedOptimizer {
   Optimizer& local() { return optimizer_; }
   const std::vector<GroupedParameter>& parameters() const { return optimizer_.parameters(); }
   const Sharding& sharding() const { return sharding_; }
-  /// Bytes of gradients and weights that this rank has handed to others.
+  /// Bytes of gradients and weights that this rank has sent to others.
   int64_t bytes_sent() const { return dense_sync_->bytes_sent() + experts_sync_->bytes_sent(); }
 
  private:
