@@ -12,6 +12,7 @@
 #include "checkpoint/store.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "formats/model_json.h"
 #include "run/run_folder.h"
 
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
   auto config = read_model_json(folder / "config.json");
   const bool has_mtp = std::ranges::any_of(
-      tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
+      tensors, [](const auto& tensor) { return is_mtp(tensor.name); });
   if (!has_mtp) {
     config.num_nextn_predict_layers = 0;
   }

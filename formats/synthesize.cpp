@@ -9,6 +9,7 @@
 #include "checkpoint/safetensors_plan.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "core/random.h"
 #include "formats/model_json.h"
 #include "formats/release_tensors.h"
@@ -89,7 +90,7 @@ class Synthesizer {
     narrow.num_attention_heads = narrow.o_groups = narrow.index_n_heads = 1;
     const Transformer model(narrow, at::kFloat, /*seed=*/0);
     for (const auto& [name, value] : model.parameters().tensors()) {
-      if (name.find("hc_") != std::string::npos && !name.ends_with("_fn")) {
+      if (kind_of(name)->role == ParameterRole::kMixing) {
         small_[name] = value.clone();
       }
     }
@@ -97,8 +98,9 @@ class Synthesizer {
 
   /// Whether the tensor is left out as a hole.
   bool is_hole(const std::string& name) const {
-    return name.find(".ffn.experts.") != std::string::npos && name.starts_with("layers.") &&
-           !options_.expert_layers.contains(std::stoll(name.substr(7)));
+    const auto parsed = parsed_name(name);
+    return parsed->kind->is_expert() && parsed->layer >= 0 &&
+           !options_.expert_layers.contains(parsed->layer);
   }
 
   void write(const SafetensorsEntry& entry, AtomicFile& file) const {
@@ -119,6 +121,7 @@ class Synthesizer {
             Bits& bits,
             std::vector<std::byte>& chunk) const {
     const auto& name = entry.name;
+    const auto role = parsed_name(name)->kind->role;
     if (const auto small = small_.find(name); small != small_.end()) {
       require(small->second.nbytes() == chunk.size(), name, " has another size than expected");
       std::memcpy(chunk.data(), small->second.const_data_ptr(), chunk.size());
@@ -129,7 +132,7 @@ class Synthesizer {
       }
     } else if (entry.dtype == at::kFloat8_e4m3fn) {
       draw(fp8_, bits, chunk);
-    } else if (name.ends_with(".scale")) {
+    } else if (is_scale(name)) {
       fill_scales(entry, chunk);
     } else if (entry.dtype == at::kLong) {
       auto* ids = reinterpret_cast<int64_t*>(chunk.data());
@@ -138,12 +141,12 @@ class Synthesizer {
         ids[i] = (at / picks_ * picks_ + at % picks_) % experts_;
       }
     } else if (entry.dtype == at::kBFloat16) {
-      if (name.ends_with("norm.weight")) {
+      if (role == ParameterRole::kNorm) {
         std::fill_n(reinterpret_cast<uint16_t*>(chunk.data()), chunk.size() / 2, 0x3f80);
       } else {
         draw(bf16_, bits, chunk);
       }
-    } else if (name.ends_with("_fn")) {
+    } else if (role == ParameterRole::kMatrix) {
       draw(f32_, bits, chunk);
     } else {
       std::fill(chunk.begin(), chunk.end(), std::byte{0});  // sinks, biases, position biases
@@ -151,8 +154,7 @@ class Synthesizer {
   }
 
   static void fill_scales(const SafetensorsEntry& entry, std::vector<std::byte>& chunk) {
-    const bool fp4 =
-        entry.name.find(".ffn.experts.") != std::string::npos && entry.dtype == at::kFloat8_e8m0fnu;
+    const bool fp4 = is_expert(entry.name) && entry.dtype == at::kFloat8_e8m0fnu;
     if (entry.dtype == at::kFloat) {
       std::fill_n(reinterpret_cast<float*>(chunk.data()),
                   chunk.size() / 4,

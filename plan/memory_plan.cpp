@@ -150,7 +150,7 @@ MemoryPlan planned_memory(const RunConfig& config,
   }
   double dense_gradients = 0;
   for (const auto& grouped : groups) {
-    if (grouped.learns_in(regime.part)) {
+    if (grouped.learns_in(regime.trained)) {
       const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
       memory.gradients_bytes += bytes;
       dense_gradients += is_stack(grouped.parameter.name) ? 0 : bytes;

@@ -13,14 +13,14 @@ struct LossWeights {
 
 /// What the schedule asks of one optimizer step.
 struct Regime {
-  TrainedPart part = TrainedPart::kAllButIndexer;
+  TrainedParts trained = {TrainedPart::kTrunk};
   PassOptions options;
   LossWeights weights;
   double learning_rate = 0;
   int64_t sequences = 0;  ///< of the step, over all its micro-batches
   int64_t seq_len = 0;    ///< tokens in each
 
-  bool warms_up_indexer() const { return part == TrainedPart::kIndexerOnly; }
+  bool warms_up_indexer() const { return trained == TrainedParts{TrainedPart::kIndexer}; }
 };
 
 /// The regime of the step after `applied` steps: first dense attention (schedule.dense_steps), then
@@ -29,6 +29,6 @@ struct Regime {
 Regime regime_at(const RunConfig& config, int64_t applied);
 
 /// What any step of the run trains.
-TrainedPart ever_trained(const RunConfig& config);
+TrainedParts ever_trained(const RunConfig& config);
 
 }  // namespace braid
