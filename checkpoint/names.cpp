@@ -45,7 +45,8 @@ bool is_release_name(std::string_view name) {
 }
 
 std::optional<std::string> exact_name(std::string_view key) {
-  static const HfNames of_top = hf_names(/*in_block=*/false), of_block = hf_names(/*in_block=*/true);
+  static const HfNames of_top = hf_names(/*in_block=*/false),
+                       of_block = hf_names(/*in_block=*/true);
   if (drop_prefix(key, kModel) && is_mtp(key)) {
     return std::nullopt;  // only the release naming has the block
   }
@@ -158,7 +159,9 @@ ReleaseTensors release_tensors(const std::vector<NamedTensor>& tensors) {
     const int64_t rows = value.size(1) / parts;
     for (int64_t expert = 0; expert < value.size(0); ++expert) {
       for (int64_t part = 0; part < parts; ++part) {
-        add(name_in_stack(stack.block + std::string(stack.kinds[static_cast<std::size_t>(part)]->name), expert),
+        add(name_in_stack(
+                stack.block + std::string(stack.kinds[static_cast<std::size_t>(part)]->name),
+                expert),
             value.select(0, expert).narrow(0, part * rows, rows),
             key);
       }

@@ -28,8 +28,8 @@ enum class ReleaseLayout {
 };
 
 /// The form of the parameter with this release name ("*" may stand for an expert's number).
-/// Parameters that the release does not have (other residual kinds) are F32. Throws Error for a name
-/// that no model has.
+/// Parameters that the release does not have (other residual kinds) are F32. Throws Error for a
+/// name that no model has.
 StoredForm stored_form(const std::string& name, ReleaseLayout layout);
 
 /// What the release stores for a parameter of this name and shape: the tensor, or codes and scales.

@@ -24,7 +24,7 @@ constexpr ParameterKind kKinds[] = {
     // place, name, role, part, form in the release, optimizer, row split, Hugging Face's name
     {kTop, "embed.weight", kMatrix, kEmbedding, kBf16, kAdamW, kWhole, "model.embed_tokens.weight"},
     {kTop, "norm.weight",  kNorm,   kNorms,     kBf16, kAdamW, kWhole, "model.norm.weight"},
-    {kTop, "head.weight",  kMatrix, kHead,      kBf16, kAdamW, kWhole, "lm_head.weight"},
+    {kTop, "head.weight",  kLinear, kHead,      kBf16, kAdamW, kWhole, "lm_head.weight"},
     {kTop, "hc_head_fn",    kMatrix, kResidual, kF32, kMuon,  kWhole, "model.hc_head.hc_fn"},
     {kTop, "hc_head_base",  kMixing, kResidual, kF32, kAdamW, kWhole, "model.hc_head.hc_base"},
     {kTop, "hc_head_scale", kMixing, kResidual, kF32, kAdamW, kWhole, "model.hc_head.hc_scale"},
@@ -33,36 +33,36 @@ constexpr ParameterKind kKinds[] = {
     {kBlock, "ffn_norm.weight", kNorm, kNorms, kBf16, kAdamW, kWhole, "post_attention_layernorm.weight"},
 
     {kBlock, "attn.attn_sink",      kBias,   kAttention, kF32,  kAdamW, kWhole,        "self_attn.sinks"},
-    {kBlock, "attn.wq_a.weight",    kMatrix, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.q_a_proj.weight"},
+    {kBlock, "attn.wq_a.weight",    kLinear, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.q_a_proj.weight"},
     {kBlock, "attn.q_norm.weight",  kNorm,   kNorms,     kBf16, kAdamW, kWhole,        "self_attn.q_a_norm.weight"},
-    {kBlock, "attn.wq_b.weight",    kMatrix, kAttention, kFp8,  kMuon,  kHeads,        "self_attn.q_b_proj.weight"},
-    {kBlock, "attn.wkv.weight",     kMatrix, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.kv_proj.weight"},
+    {kBlock, "attn.wq_b.weight",    kLinear, kAttention, kFp8,  kMuon,  kHeads,        "self_attn.q_b_proj.weight"},
+    {kBlock, "attn.wkv.weight",     kLinear, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.kv_proj.weight"},
     {kBlock, "attn.kv_norm.weight", kNorm,   kNorms,     kBf16, kAdamW, kWhole,        "self_attn.kv_norm.weight"},
-    {kBlock, "attn.wo_a.weight",    kMatrix, kAttention, kFp8,  kMuon,  kOutputGroups, "self_attn.o_a_proj.weight"},
-    {kBlock, "attn.wo_b.weight",    kMatrix, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.o_b_proj.weight"},
+    {kBlock, "attn.wo_a.weight",    kLinear, kAttention, kFp8,  kMuon,  kOutputGroups, "self_attn.o_a_proj.weight"},
+    {kBlock, "attn.wo_b.weight",    kLinear, kAttention, kFp8,  kMuon,  kWhole,        "self_attn.o_b_proj.weight"},
 
     {kBlock, "attn.compressor.ape",          kBias,   kCompressor, kF32,  kAdamW, kWhole,         "self_attn.compressor.position_bias"},
-    {kBlock, "attn.compressor.wkv.weight",   kMatrix, kCompressor, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.kv_proj.weight"},
-    {kBlock, "attn.compressor.wgate.weight", kMatrix, kCompressor, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.gate_proj.weight"},
+    {kBlock, "attn.compressor.wkv.weight",   kLinear, kCompressor, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.kv_proj.weight"},
+    {kBlock, "attn.compressor.wgate.weight", kLinear, kCompressor, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.gate_proj.weight"},
     {kBlock, "attn.compressor.norm.weight",  kNorm,   kCompressor, kBf16, kAdamW, kWhole,         "self_attn.compressor.kv_norm.weight"},
 
-    {kBlock, "attn.indexer.wq_b.weight",             kMatrix, kIndexer, kFp8,  kMuon,  kWhole,         "self_attn.compressor.indexer.q_b_proj.weight"},
-    {kBlock, "attn.indexer.weights_proj.weight",     kMatrix, kIndexer, kBf16, kMuon,  kWhole,         "self_attn.compressor.indexer.scorer.weights_proj.weight"},
+    {kBlock, "attn.indexer.wq_b.weight",             kLinear, kIndexer, kFp8,  kMuon,  kWhole,         "self_attn.compressor.indexer.q_b_proj.weight"},
+    {kBlock, "attn.indexer.weights_proj.weight",     kLinear, kIndexer, kBf16, kMuon,  kWhole,         "self_attn.compressor.indexer.scorer.weights_proj.weight"},
     {kBlock, "attn.indexer.compressor.ape",          kBias,   kIndexer, kF32,  kAdamW, kWhole,         "self_attn.compressor.indexer.position_bias"},
-    {kBlock, "attn.indexer.compressor.wkv.weight",   kMatrix, kIndexer, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.indexer.kv_proj.weight"},
-    {kBlock, "attn.indexer.compressor.wgate.weight", kMatrix, kIndexer, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.indexer.gate_proj.weight"},
+    {kBlock, "attn.indexer.compressor.wkv.weight",   kLinear, kIndexer, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.indexer.kv_proj.weight"},
+    {kBlock, "attn.indexer.compressor.wgate.weight", kLinear, kIndexer, kBf16, kMuon,  kOverlapHalves, "self_attn.compressor.indexer.gate_proj.weight"},
     {kBlock, "attn.indexer.compressor.norm.weight",  kNorm,   kIndexer, kBf16, kAdamW, kWhole,         "self_attn.compressor.indexer.kv_norm.weight"},
 
-    {kBlock, "ffn.gate.weight",  kMatrix, kRouter, kBf16, kMuon, kWhole, "mlp.gate.weight"},
+    {kBlock, "ffn.gate.weight",  kLinear, kRouter, kBf16, kMuon, kWhole, "mlp.gate.weight"},
     {kBlock, "ffn.gate.bias",    kBias,   kRouter, kF32,  kNone, kWhole, "mlp.gate.e_score_correction_bias"},
     {kBlock, "ffn.gate.tid2eid", kTable,  kRouter, kI64,  kNone, kWhole, "mlp.gate.tid2eid"},
 
-    {kBlock, "ffn.experts.*.w1.weight", kMatrix, kExperts, kFp4, kMuon, kWhole, "mlp.experts.gate_up_proj", kFirstHalf},
-    {kBlock, "ffn.experts.*.w3.weight", kMatrix, kExperts, kFp4, kMuon, kWhole, "mlp.experts.gate_up_proj", kSecondHalf},
-    {kBlock, "ffn.experts.*.w2.weight", kMatrix, kExperts, kFp4, kMuon, kWhole, "mlp.experts.down_proj"},
-    {kBlock, "ffn.shared_experts.w1.weight", kMatrix, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.gate_proj.weight"},
-    {kBlock, "ffn.shared_experts.w3.weight", kMatrix, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.up_proj.weight"},
-    {kBlock, "ffn.shared_experts.w2.weight", kMatrix, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.down_proj.weight"},
+    {kBlock, "ffn.experts.*.w1.weight", kLinear, kExperts, kFp4, kMuon, kWhole, "mlp.experts.gate_up_proj", kFirstHalf},
+    {kBlock, "ffn.experts.*.w3.weight", kLinear, kExperts, kFp4, kMuon, kWhole, "mlp.experts.gate_up_proj", kSecondHalf},
+    {kBlock, "ffn.experts.*.w2.weight", kLinear, kExperts, kFp4, kMuon, kWhole, "mlp.experts.down_proj"},
+    {kBlock, "ffn.shared_experts.w1.weight", kLinear, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.gate_proj.weight"},
+    {kBlock, "ffn.shared_experts.w3.weight", kLinear, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.up_proj.weight"},
+    {kBlock, "ffn.shared_experts.w2.weight", kLinear, kSharedExperts, kFp8, kMuon, kWhole, "mlp.shared_experts.down_proj.weight"},
 
     {kBlock, "hc_attn_fn",    kMatrix, kResidual, kF32, kMuon,  kWhole, "attn_hc.fn"},
     {kBlock, "hc_attn_base",  kMixing, kResidual, kF32, kAdamW, kWhole, "attn_hc.base"},
@@ -87,8 +87,8 @@ constexpr ParameterKind kKinds[] = {
     {kBlock, "hc_ffn_s_a",   kMixing, kResidual, kF32, kAdamW, kWhole},
     {kBlock, "hc_ffn_s_b",   kMixing, kResidual, kF32, kAdamW, kWhole},
 
-    {kMtpBlock, "e_proj.weight", kMatrix, kMtp, kFp8,  kMuon,  kWhole},
-    {kMtpBlock, "h_proj.weight", kMatrix, kMtp, kFp8,  kMuon,  kWhole},
+    {kMtpBlock, "e_proj.weight", kLinear, kMtp, kFp8,  kMuon,  kWhole},
+    {kMtpBlock, "h_proj.weight", kLinear, kMtp, kFp8,  kMuon,  kWhole},
     {kMtpBlock, "enorm.weight",  kNorm,   kMtp, kBf16, kAdamW, kWhole},
     {kMtpBlock, "hnorm.weight",  kNorm,   kMtp, kBf16, kAdamW, kWhole},
     {kMtpBlock, "norm.weight",   kNorm,   kMtp, kBf16, kAdamW, kWhole},
@@ -111,7 +111,7 @@ bool is_index(std::string_view text) {
   return star == std::string_view::npos ? is_number(text)
          : star == 0                    ? text.size() == 1
                                         : star + 1 == text.size() && text[star - 1] == '+' &&
-                         is_number(text.substr(0, star - 1));
+                           is_number(text.substr(0, star - 1));
 }
 
 int64_t number(std::string_view digits) {

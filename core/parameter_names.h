@@ -18,7 +18,8 @@ enum class ParameterPlace {
 
 /// What a parameter is for, which tells the values of a new one.
 enum class ParameterRole {
-  kMatrix,  ///< multiplies activations: normal values
+  kLinear,  ///< a matrix of a linear layer, which may carry an adapter: normal values
+  kMatrix,  ///< the embedding, and what mHC multiplies streams by: normal values
   kNorm,    ///< gains of a norm: ones
   kBias,    ///< sinks, biases of positions and of routing: zeros
   kMixing,  ///< small ones that mix residual streams: as the residual says
@@ -80,9 +81,9 @@ struct ParameterKind {
 
   bool is_expert() const { return part == ModelPart::kExperts; }
   bool is_indexer() const { return part == ModelPart::kIndexer; }
-  /// Whether the model multiplies by it through its linear layers, so that it may be codes and may
-  /// carry an adapter.
-  bool is_linear() const { return form == StoredForm::kFp8 || form == StoredForm::kFp4; }
+  bool is_linear() const { return role == ParameterRole::kLinear; }
+  /// Whether quantized models hold it as codes and scales.
+  bool may_be_quantized() const { return form == StoredForm::kFp8 || form == StoredForm::kFp4; }
   /// Whether DeepSeek's models have it; false for the residuals of ablations.
   bool is_published() const { return place == ParameterPlace::kMtpBlock || !hf_name.empty(); }
 };
@@ -104,7 +105,8 @@ std::optional<ParameterName> parsed_name(std::string_view release_name);
 /// The row of a parameter; null for scales and for a name that no model has.
 const ParameterKind* kind_of(std::string_view release_name);
 
-/// The part of a parameter; all of the MTP block is kMtp. Throws Error for a name that no model has.
+/// The part of a parameter; all of the MTP block is kMtp. Throws Error for a name that no model
+/// has.
 ModelPart part_of(std::string_view release_name);
 
 /// Whether these are weights of routed experts, or their scales; false for unknown names.

@@ -24,8 +24,8 @@ namespace fs = std::filesystem;
 // Hugging Face drops the MTP block but keeps the key.
 ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
   auto config = read_model_json(folder / "config.json");
-  const bool has_mtp = std::ranges::any_of(
-      tensors, [](const auto& tensor) { return is_mtp(tensor.name); });
+  const bool has_mtp =
+      std::ranges::any_of(tensors, [](const auto& tensor) { return is_mtp(tensor.name); });
   if (!has_mtp) {
     config.num_nextn_predict_layers = 0;
   }

@@ -15,8 +15,8 @@ namespace braid {
 
 /// What the names and shapes of parameters do not tell.
 struct GroupingFacts {
-  int64_t num_heads = 1;                          ///< row blocks of attn.wq_b
-  int64_t num_output_groups = 1;                  ///< row blocks of attn.wo_a
+  int64_t num_heads = 1;                         ///< row blocks of attn.wq_b
+  int64_t num_output_groups = 1;                 ///< row blocks of attn.wo_a
   TrainedParts trained = {TrainedPart::kTrunk};  ///< at any step of the run
 };
 

@@ -51,9 +51,8 @@ int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
     return config.hidden_size;
   }
   const int64_t elements = parameter.value.numel();
-  return is_expert(parameter.name)
-             ? elements / config.n_routed_experts * config.num_experts_per_tok
-             : elements;
+  return is_expert(parameter.name) ? elements / config.n_routed_experts * config.num_experts_per_tok
+                                   : elements;
 }
 
 std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regime) {
@@ -91,7 +90,8 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, regime);
-      stage.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
+      stage.newton_schulz_flops =
+          newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
     ++stages.back().steps;
   }
@@ -99,10 +99,10 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
 }
 
 std::string_view text_of(const Regime& regime) {
-  return regime.warms_up_indexer()                         ? "dense, indexers alone"
-         : regime.options.dense_attention                  ? "dense"
+  return regime.warms_up_indexer()                        ? "dense, indexers alone"
+         : regime.options.dense_attention                 ? "dense"
          : regime.trained.contains(TrainedPart::kIndexer) ? "sparse, with indexers"
-                                                           : "sparse";
+                                                          : "sparse";
 }
 
 }  // namespace

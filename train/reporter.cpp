@@ -123,7 +123,7 @@ void Reporter::describe_run(const PreparedData& data) {
                                : std::string("validation: none"));
   console.line(group_table(state_.optimizer->parameters()));
   if (has_selecting_indexer(config_.model) &&
-      ever_trained(config_) == TrainedPart::kAllButIndexer) {
+      !ever_trained(config_).contains(TrainedPart::kIndexer)) {
     console.line("indexers: not trained (loss.indexer_mode is off): they select as they are");
   }
 }

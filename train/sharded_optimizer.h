@@ -23,7 +23,7 @@ class ShardedOptimizer {
                    std::vector<GroupedParameter> parameters,
                    ProcessGrid& grid);
 
-  void begin_step(TrainedPart part);
+  void begin_step(TrainedParts parts);
   void begin_micro_batch(bool is_last);
   void reduce();
 
@@ -52,7 +52,7 @@ class ShardedOptimizer {
   Optimizer optimizer_;
   std::vector<std::size_t> dense_, experts_;  // indices of the parameters
   std::unique_ptr<GradientSync> dense_sync_, experts_sync_;
-  TrainedPart part_ = TrainedPart::kAll;
+  TrainedParts parts_ = TrainedParts::all();
 };
 
 }  // namespace braid

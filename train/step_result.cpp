@@ -2,8 +2,8 @@
 
 #include <cmath>
 
+#include "core/parameter_names.h"
 #include "core/profile.h"
-#include "run/parts.h"
 
 namespace braid {
 
@@ -13,9 +13,10 @@ GradientNorms gradient_norms(ShardedOptimizer& optimizer) {
   double total = 0;
   for (const auto& [name, square] : optimizer.squared_norms()) {
     total += square;
-    norms.parts[part_of(name)] += square;
+    const auto part = name_of(part_of(name));
+    norms.parts[part] += square;
     if (!std::isfinite(square)) {
-      norms.not_finite.emplace(part_of(name), name);
+      norms.not_finite.emplace(part, name);
     }
   }
   norms.total = std::sqrt(total);

@@ -15,7 +15,7 @@ namespace braid {
 /// Norms of a step's gradients, over all micro-batches and ranks.
 struct GradientNorms {
   double total = 0;
-  std::map<std::string_view, double> parts;  ///< by run/parts.h
+  std::map<std::string_view, double> parts;  ///< by core/parameter_names.h
   /// The parts that are not finite, each with its first such parameter.
   std::map<std::string_view, std::string> not_finite;
 };

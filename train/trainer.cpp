@@ -119,7 +119,7 @@ StepResult Trainer::train_step() {
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
   result.regime = regime_at(config_, optimizer.local().steps().all);
-  learn_only(result.regime.part);
+  learn_only(result.regime.trained);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
   const auto batches = next_batches(result.regime);
@@ -129,7 +129,7 @@ StepResult Trainer::train_step() {
   //    travel to their owners while the last backward pass goes on.
   clear_gradients();
   meter.forward_backward_begins();
-  optimizer.begin_step(result.regime.part);
+  optimizer.begin_step(result.regime.trained);
   std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
@@ -160,9 +160,9 @@ StepResult Trainer::train_step() {
 }
 
 // What does not learn needs no gradient: autograd then leaves its share of the work out.
-void Trainer::learn_only(TrainedPart part) {
+void Trainer::learn_only(TrainedParts parts) {
   for (const auto& grouped : state_.optimizer->parameters()) {
-    grouped.parameter.value.requires_grad_(grouped.learns_in(part));
+    grouped.parameter.value.requires_grad_(grouped.learns_in(parts));
   }
 }
 

@@ -43,7 +43,7 @@ class Trainer {
   StepResult train_step();
   std::vector<Batch> next_batches(const Regime& regime);
   LossCounts counts_of(const std::vector<Batch>& batches) const;
-  void learn_only(TrainedPart part);
+  void learn_only(TrainedParts parts);
   void clear_gradients();
   void update_routing_biases(const std::vector<at::Tensor>& load_E);
 

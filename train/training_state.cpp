@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/parameter_names.h"
 #include "formats/open_model.h"
 
 namespace braid {
@@ -25,6 +26,10 @@ T state_value(const Hdf5Attributes& state, const std::string& key, const fs::pat
   return std::get<T>(found->second);
 }
 
+std::string steps_key(TrainedPart part) {
+  return text(name_of(part), "_steps");
+}
+
 // This rank's weights; the checkpoint must hold the whole model's.
 void restore_weights(Transformer& model,
                      const Checkpoint& checkpoint,
@@ -37,7 +42,7 @@ void restore_weights(Transformer& model,
       held.insert(tensor.name);
     }
     std::erase_if(weights, [&](const NamedTensor& tensor) {
-      return tensor.name.find(".ffn.experts.") != std::string::npos && !held.contains(tensor.name);
+      return is_expert(tensor.name) && !held.contains(tensor.name);
     });
   }
   model.parameters().load(weights, folder.string());
@@ -75,13 +80,13 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
     if (!parameter.quantized.empty()) {
       continue;
     }
-    const bool is_expert = is_stack(parameter.name);
-    const int64_t among = is_expert ? place.ranks / place.expert_size : place.ranks;
-    const int64_t own = is_expert ? place.replica : place.rank;
+    const bool of_experts = is_stack(parameter.name);
+    const int64_t among = of_experts ? place.ranks / place.expert_size : place.ranks;
+    const int64_t own = of_experts ? place.replica : place.rank;
     for (const auto& tensor : unstacked({{parameter.name, parameter.value.detach()}})) {
       // Ranks take turns by bytes written so far, so that each writes about as much.
       constexpr int64_t kTurn = 1 << 22;  // bytes
-      auto& before = written[is_expert];
+      auto& before = written[of_experts];
       const bool has_rows = tensor.value.dim() > 0 && tensor.value.numel() > 0;
       if (has_rows ? before / kTurn % among == own : place.rank == 0) {
         result.push_back({"model/" + tensor.name, tensor.value, tensor.value.sizes().vec(), 0});
@@ -91,8 +96,8 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
   }
   // Every owner group has all states: the first one writes them. Experts' states have one owner.
   for (auto& piece : state.optimizer->local().state()) {
-    const bool is_expert = piece.name.find(".ffn.experts.") != std::string::npos;
-    if (is_expert || place.rank < state.optimizer->sharding().dense.owners) {
+    const bool of_expert = is_expert(piece.name.substr(0, piece.name.rfind('/')));
+    if (of_expert || place.rank < state.optimizer->sharding().dense.owners) {
       piece.name = "optimizer/" + piece.name;
       result.push_back(std::move(piece));
     }
@@ -112,8 +117,6 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"data_position", dump_config(state.loader->state())},
                                {"data_texts", to_yaml(texts)},
                                {"optimizer_steps", steps.all},
-                               {"trunk_steps", steps.trunk},
-                               {"indexer_steps", steps.indexer},
                                {"skipped", state.skipped},
                                {"skipped_in_a_row", state.skipped_in_a_row},
                                {"rollbacks", state.rollbacks},
@@ -121,6 +124,9 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"loss_variance", spikes.variance},
                                {"loss_steps", spikes.steps},
                                {"loss_steps_above", spikes.above}};
+  for (const auto part : kTrainedParts) {
+    attributes[steps_key(part)] = steps.of(part);
+  }
   const bool has_base =
       std::ranges::any_of(state.model->parameters().all(),
                           [](const auto& parameter) { return !parameter.quantized.empty(); });
@@ -138,7 +144,7 @@ void restore(TrainingState& state,
              const GridPlace& place) {
   restore_weights(*state.model, checkpoint, folder, place);
   restore_optimizer(state.optimizer->local(), checkpoint, folder);
-  const auto number = [&](const char* key) {
+  const auto number = [&](const std::string& key) {
     return state_value<int64_t>(checkpoint.state, key, folder);
   };
   const auto real = [&](const char* key) {
@@ -149,9 +155,11 @@ void restore(TrainingState& state,
   state.skipped = number("skipped");
   state.skipped_in_a_row = number("skipped_in_a_row");
   state.rollbacks = number("rollbacks");
-  state.optimizer->local().set_steps({.all = number("optimizer_steps"),
-                                      .trunk = number("trunk_steps"),
-                                      .indexer = number("indexer_steps")});
+  OptimizerSteps steps{.all = number("optimizer_steps")};
+  for (const auto part : kTrainedParts) {
+    steps.of(part) = number(steps_key(part));
+  }
+  state.optimizer->local().set_steps(steps);
   state.spikes.restore({.mean = real("loss_mean"),
                         .variance = real("loss_variance"),
                         .steps = number("loss_steps"),
