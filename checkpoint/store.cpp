@@ -28,7 +28,7 @@ class TemporaryFolder {
     fs::create_directory(path_);
   }
   ~TemporaryFolder() {
-    std::error_code ignored;  // an error is on its way already
+    std::error_code ignored;  // an exception is already being thrown
     fs::remove_all(path_, ignored);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -58,7 +58,7 @@ std::vector<TensorPiece> views_of_shard(const fs::path& path) {
   return pieces;
 }
 
-// One after the other, by offset, without a gap.
+// The pieces follow one another, without a gap.
 void require_whole(const std::vector<TensorPiece>& pieces, const fs::path& path) {
   int64_t next = 0;
   for (const auto& piece : pieces) {
@@ -101,7 +101,7 @@ FileRecord write_shard(const fs::path& file,
     }
   }
   shard.close();
-  // While the disk is still writing.
+  // The digest is computed while the disk is still writing.
   const FileRecord record{
       file.filename().string(), fs::file_size(temporary), xxh3_128_of_file(temporary)};
   fsync_path(temporary);

@@ -77,7 +77,7 @@ Inspection inspect(const fs::path& path, bool verify) {
   } catch (const Error&) {
     if (sound) {
       throw;
-    }  // else the verdicts say it
+    }  // else the verdicts tell
   }
   return result;
 }

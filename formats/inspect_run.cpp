@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// Those of a folder whose names pass, in their order.
+// The entries of a folder whose names pass the filter, sorted.
 template <class Predicate>
 std::vector<fs::path> entries(const fs::path& folder, Predicate passes) {
   std::vector<fs::path> result;
@@ -28,7 +28,7 @@ std::vector<fs::path> entries(const fs::path& folder, Predicate passes) {
   return result;
 }
 
-// Finished ones, whole or not; what an interrupted save left ends in .tmp or .old.
+// Finished ones, whole or not; leftovers of an interrupted save end in .tmp or .old.
 std::vector<fs::path> checkpoints(const RunPaths& run) {
   return entries(run.checkpoints(),
                  [](const fs::path& path) { return checkpoint_step(path).has_value(); });

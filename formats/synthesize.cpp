@@ -96,7 +96,7 @@ class Synthesizer {
     }
   }
 
-  /// Whether the tensor is left out as a hole.
+  /// Whether the tensor becomes a hole in the file.
   bool is_hole(const std::string& name) const {
     const auto parsed = parsed_name(name);
     return parsed->kind->is_expert() && parsed->layer >= 0 &&
@@ -104,14 +104,14 @@ class Synthesizer {
   }
 
   void write(const SafetensorsEntry& entry, AtomicFile& file) const {
-    std::size_t left = entry.end - entry.begin;
+    std::size_t remaining = entry.end - entry.begin;
     Bits bits(random_key(options_.seed, entry.name));
     std::vector<std::byte> chunk;
-    for (std::size_t done = 0; left > 0; done += chunk.size()) {
-      chunk.resize(std::min(left, kChunk));
+    for (std::size_t done = 0; remaining > 0; done += chunk.size()) {
+      chunk.resize(std::min(remaining, kChunk));
       fill(entry, done, bits, chunk);
       file.write(chunk.data(), chunk.size());
-      left -= chunk.size();
+      remaining -= chunk.size();
     }
   }
 
@@ -177,7 +177,7 @@ class Synthesizer {
 void synthesize_release(const fs::path& path,
                         const ModelConfig& config,
                         const SynthesizeOptions& options) {
-  require(!fs::exists(path), path.string(), ": is there already; choose another folder");
+  require(!fs::exists(path), path.string(), ": exists already; choose another folder");
   const Synthesizer synthesizer(config, options);
   const auto shards = plan_shards(release_tensors_of(config, options.layout), options.shard_bytes);
   std::size_t total = 0, needed = 0, done = 0;
@@ -227,7 +227,7 @@ ModelConfig model_of_layers(const ModelConfig& config,
   result.compress_ratios.clear();
   result.layer_types.clear();
   result.routing.clear();
-  result.num_hash_layers = 0;  // the list tells
+  result.num_hash_layers = 0;  // `routing` says it layer by layer
   for (const int64_t layer : layers) {
     require(layer >= 0 && layer < config.num_hidden_layers,
             "layer ",

@@ -52,8 +52,8 @@ class Optimizer {
   const std::vector<GroupedParameter>& parameters() const { return parameters_; }
 
  private:
-  /// Where matrices of a Muon parameter, from its `first` on, stand in the stack of all matrices
-  /// of their shape.
+  /// Matrices of a Muon parameter, from its `first` on, are matrices [begin, end) in the stack of
+  /// all matrices of their shape.
   struct Member {
     std::size_t parameter;
     int64_t first;
