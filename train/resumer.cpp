@@ -10,10 +10,10 @@ namespace braid {
 
 namespace fs = std::filesystem;
 
-std::unique_ptr<Transformer> initial_model(const RunConfig& config,
-                                           const ProcessGrid& grid,
-                                           RunFolder& folder,
-                                           const ResumeFrom& from) {
+InitialModel initial_model(const RunConfig& config,
+                           const ProcessGrid& grid,
+                           RunFolder& folder,
+                           const ResumeFrom& from) {
   const auto dtype = scalar_type(config.train.dtype);
   const auto seed = static_cast<uint64_t>(config.run.seed);
   const ModelRanks ranks{
@@ -23,18 +23,25 @@ std::unique_ptr<Transformer> initial_model(const RunConfig& config,
   const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
                               ? std::optional(from.path)
                               : newest_complete_checkpoint(folder.paths().checkpoints());
-  auto source = config.run.init_from;
-  if (checkpoint) {
-    source = base_of({{}, checkpoint_state(*checkpoint)}, *checkpoint);
-  }
+  auto base = checkpoint ? base_of(checkpoint_state(*checkpoint), *checkpoint) : std::nullopt;
+  const auto source = base ? base->folder : checkpoint ? std::string() : config.run.init_from;
   if (source.empty()) {
-    return std::make_unique<Transformer>(config.model, dtype, seed, nullptr, ranks);
+    return {std::make_unique<Transformer>(config.model, dtype, seed, nullptr, ranks), {}};
   }
   auto stored = read_model(source);
   stored.config = config.model;
+  base = base ? base : base_at(stored.source);  // of a run, the checkpoint that was read
   folder.console().line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
                         stored.source);
-  return model_of(stored, dtype, seed, frozen_parameters(config), ranks);
+  const auto frozen = frozen_parameters(config);
+  if (!checkpoint && !frozen.empty()) {
+    folder.console().line(
+        "its frozen weights stay there: checkpoints of this run need that folder");
+  }
+  const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
+    return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
+  };
+  return {model_of(stored, dtype, seed, is_frozen, ranks), base};
 }
 
 Resumer::Resumer(const RunConfig& config,
@@ -180,7 +187,7 @@ void Resumer::save() {
   finish();
   saver_.start(checkpoints_ / checkpoint_folder_name(state_.step),
                checkpoint_pieces(state_, grid_.place),
-               checkpoint_attributes(state_, config_, data_.texts),
+               checkpoint_attributes(state_, data_.texts),
                {{kConfigFile, dump_config(config_)}});
   saved_step_ = state_.step;
 }

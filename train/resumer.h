@@ -25,10 +25,14 @@ struct ResumeFrom {
 /// The model a run begins with: random weights, those of run.init_from, or, where a checkpoint
 /// leaves frozen weights in their base, that base's (the checkpoint's own follow in
 /// start_or_resume()).
-std::unique_ptr<Transformer> initial_model(const RunConfig& config,
-                                           const ProcessGrid& grid,
-                                           RunFolder& folder,
-                                           const ResumeFrom& from);
+struct InitialModel {
+  std::unique_ptr<Transformer> model;
+  std::optional<BaseModel> base;  ///< where the model's weights come from
+};
+InitialModel initial_model(const RunConfig& config,
+                           const ProcessGrid& grid,
+                           RunFolder& folder,
+                           const ResumeFrom& from);
 
 /// Saves a run's checkpoints and continues from them. Every rank calls its functions at the same
 /// points between steps. All arguments must outlive it; `state` is what it saves and restores.

@@ -61,7 +61,9 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer.kind);
   data_ = prepared_data(config_, *tokenizer_, *grid_.world);
-  state_.model = initial_model(config_, grid_, folder_, from);
+  auto [model, base] = initial_model(config_, grid_, folder_, from);
+  state_.model = std::move(model);
+  state_.base = std::move(base);
   state_.optimizer = std::make_unique<ShardedOptimizer>(
       config_.optimizer, config_.parallel, parameter_groups(*state_.model, config_), grid_);
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),

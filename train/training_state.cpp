@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 #include <ATen/ATen.h>
 
 #include "core/parameter_names.h"
-#include "formats/open_model.h"
 
 namespace braid {
 
@@ -28,24 +26,6 @@ T state_value(const Hdf5Attributes& state, const std::string& key, const fs::pat
 
 std::string steps_key(TrainedPart part) {
   return text(name_of(part), "_steps");
-}
-
-// This rank's weights; the checkpoint must hold the whole model's.
-void restore_weights(Transformer& model,
-                     const Checkpoint& checkpoint,
-                     const fs::path& folder,
-                     const GridPlace& place) {
-  auto weights = weights_in(checkpoint);
-  if (place.expert_size > 1) {
-    std::set<std::string> held;
-    for (const auto& tensor : model.parameters().tensors()) {
-      held.insert(tensor.name);
-    }
-    std::erase_if(weights, [&](const NamedTensor& tensor) {
-      return is_expert(tensor.name) && !held.contains(tensor.name);
-    });
-  }
-  model.parameters().load(weights, folder.string());
 }
 
 void restore_optimizer(Optimizer& optimizer, const Checkpoint& checkpoint, const fs::path& folder) {
@@ -77,7 +57,7 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
   std::vector<TensorPiece> result;
   std::array<int64_t, 2> written = {};  // bytes of dense weights, of experts'
   for (const auto& parameter : state.model->parameters().all()) {
-    if (!parameter.quantized.empty()) {
+    if (parameter.in_base) {
       continue;
     }
     const bool of_experts = is_stack(parameter.name);
@@ -106,7 +86,6 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
 }
 
 Hdf5Attributes checkpoint_attributes(const TrainingState& state,
-                                     const RunConfig& config,
                                      const std::vector<TextDigest>& texts) {
   const auto& steps = state.optimizer->local().steps();
   const auto& spikes = state.spikes.state();
@@ -127,13 +106,8 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
   for (const auto part : kTrainedParts) {
     attributes[steps_key(part)] = steps.of(part);
   }
-  const bool has_base =
-      std::ranges::any_of(state.model->parameters().all(),
-                          [](const auto& parameter) { return !parameter.quantized.empty(); });
-  if (has_base) {
-    const auto base = fs::absolute(config.run.init_from);
-    attributes["base_model"] = base.string();
-    attributes["base_fingerprint"] = fingerprint_of(base);
+  if (std::ranges::any_of(state.model->parameters().all(), &Parameter::in_base)) {
+    name_base(*state.base, attributes);
   }
   return attributes;
 }
@@ -142,7 +116,8 @@ void restore(TrainingState& state,
              const Checkpoint& checkpoint,
              const fs::path& folder,
              const GridPlace& place) {
-  restore_weights(*state.model, checkpoint, folder, place);
+  const bool holds_all_experts = place.expert_size == 1;
+  load_weights(checkpoint, folder, holds_all_experts, state.model->parameters());
   restore_optimizer(state.optimizer->local(), checkpoint, folder);
   const auto number = [&](const std::string& key) {
     return state_value<int64_t>(checkpoint.state, key, folder);

@@ -3,12 +3,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/store.h"
 #include "data/background_loader.h"
 #include "data/prepare.h"
+#include "formats/open_model.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
 #include "run/config.h"
@@ -19,6 +21,7 @@ namespace braid {
 
 struct TrainingState {
   std::unique_ptr<Transformer> model;
+  std::optional<BaseModel> base;  ///< holds the parameters that are in_base
   std::unique_ptr<ShardedOptimizer> optimizer;
   std::unique_ptr<BackgroundLoader> loader;
   SpikeDetector spikes;
@@ -36,11 +39,10 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
 
 /// Everything else: counters, the position in the data, and what the texts were.
 Hdf5Attributes checkpoint_attributes(const TrainingState& state,
-                                     const RunConfig& config,
                                      const std::vector<TextDigest>& texts);
 
 /// Restores everything but the position in the data from the checkpoint in `folder`, which must
-/// hold the whole model. Throws Error naming what it lacks.
+/// hold all of the model that is not in the base. Throws Error naming what it lacks.
 void restore(TrainingState& state,
              const Checkpoint& checkpoint,
              const std::filesystem::path& folder,
