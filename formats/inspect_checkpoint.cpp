@@ -68,8 +68,8 @@ void require_index_of_shards(const fs::path& folder,
           "'");
 }
 
-// The model is the one that config.yaml or config.json describes; where it has a quantized base,
-// that one holds what is missing.
+// The model is the one that config.yaml or config.json describes; where it has a base, that one
+// holds what is missing.
 void require_tensors_of_model(const ModelConfig& config,
                               bool has_base,
                               const std::map<std::string, std::vector<int64_t>>& shapes) {
@@ -107,7 +107,7 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
     require_tensors_of_model(read_model_json(folder / kJson), /*has_base=*/false, shapes);
   } else if (fs::exists(folder / kConfigFile)) {
     require_tensors_of_model(load_run_config((folder / kConfigFile).string(), {}).model,
-                             index.read_attributes("state").contains("base_model"),
+                             base_of(index.read_attributes("state"), folder).has_value(),
                              shapes);
   }
 }
@@ -115,7 +115,7 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
 }  // namespace
 
 nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
-  // HDF5 trusts what it reads: a damaged file must not reach it.
+  // HDF5 does not validate what it reads: it must never open a damaged file.
   const auto records = check_manifest(path, Check::kDigests);
   const auto index = Hdf5File::open(path / kIndexFile);
   nlohmann::ordered_json facts = {{"format_version", kCheckpointVersion},

@@ -10,6 +10,7 @@
 #include "core/named_tensor.h"
 #include "kernels/precision.h"
 #include "parallel/gradient_sync.h"
+#include "run/grouped_parameters.h"
 
 namespace braid {
 namespace {
@@ -142,11 +143,13 @@ MemoryPlan planned_memory(const RunConfig& config,
   const auto ranks = static_cast<double>(grid.ranks),
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
+  const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
+                                                   : frozen_parameters(parameters, groups, config);
   double saved_weights = 0;
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
     memory.weights_bytes += is_stack(parameter.name) ? bytes / expert_ranks : bytes;
-    saved_weights += bytes / ranks;
+    saved_weights += frozen.contains(parameter.name) ? 0 : bytes / ranks;
   }
   double dense_gradients = 0;
   for (const auto& grouped : groups) {
