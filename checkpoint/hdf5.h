@@ -43,7 +43,7 @@ class Hdf5File {
   void write_tensor(const std::string& name, const at::Tensor& tensor);
 
   /// A piece, under dataset_name(), with its place in its tensor as attributes. With a
-  /// `deflate_level` (1-9) it is compressed, in chunks, and no view of the file can be had.
+  /// `deflate_level` (1-9) it is compressed, in chunks, and view_tensor() refuses it.
   void write_piece(const TensorPiece& piece, int deflate_level = 0);
 
   /// A dataset like `tensor` whose bytes are those of `name` in `source`, a file named relatively

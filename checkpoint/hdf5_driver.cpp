@@ -26,7 +26,7 @@ struct RememberingFile {
   int* first_error;
   haddr_t end_allocated;  // what HDF5 calls eoa
   haddr_t end_written;    // what HDF5 calls eof
-  size_t not_started;     // bytes written that the disk was not told to take yet
+  size_t not_started;     // bytes written since the last request to start write-back
 };
 
 RememberingFile& ours(const H5FD_t* file) {
@@ -97,7 +97,7 @@ herr_t read_bytes(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
       return -1;
     }
     if (count == 0) {
-      std::memset(bytes, 0, size);  // beyond the end of the file, as HDF5's own driver has it
+      std::memset(bytes, 0, size);  // beyond the end of the file, as HDF5's own driver does
       break;
     }
     bytes += count;
@@ -121,7 +121,7 @@ herr_t write_bytes(
     }
     file.not_started += static_cast<size_t>(count);
     if (file.not_started >= kBurst) {
-      // The disk begins now rather than at the final fsync(), which reports any error.
+      // Write-back starts now rather than at the final fsync(), which reports any error.
       ::sync_file_range(file.descriptor, 0, 0, SYNC_FILE_RANGE_WRITE);
       file.not_started = 0;
     }

@@ -45,7 +45,7 @@ Hdf5Handle hdf5_type(at::ScalarType dtype) {
       return {H5Tcopy(H5T_STD_I16LE), H5Tclose};
     case at::kChar:
       return {H5Tcopy(H5T_STD_I8LE), H5Tclose};
-    default:  // U8, BOOL, F8_E4M3, F8_E8M0; dtype_name() has refused all others
+    default:  // U8, BOOL, F8_E4M3, F8_E8M0; dtype_name() refuses all others
       return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
   }
 }

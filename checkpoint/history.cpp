@@ -125,11 +125,17 @@ void put_in_place(const fs::path& finished, const fs::path& final) {
   fs::remove_all(old);
 }
 
+void note_latest(const fs::path& folder) {
+  const fs::path root = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+  write_file_atomically(root / "latest", folder.filename().string() + "\n");
+}
+
 void remove_leftovers(const fs::path& root) {
   std::vector<fs::path> leftovers;
   for (const auto& item : fs::directory_iterator(root)) {
-    const bool ours = step_of(item.path().stem().string()).has_value() && item.is_directory();
-    if (ours && (item.path().extension() == ".tmp" || item.path().extension() == ".old")) {
+    const bool is_checkpoint =
+        step_of(item.path().stem().string()).has_value() && item.is_directory();
+    if (is_checkpoint && (item.path().extension() == ".tmp" || item.path().extension() == ".old")) {
       leftovers.push_back(item.path());
     }
   }

@@ -25,8 +25,8 @@ std::optional<std::filesystem::path> newest_complete_checkpoint(
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 
 /// Removes all but the newest `keep_last` complete checkpoints (at least 1), and those of steps
-/// that `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones are left
-/// for people to look at.
+/// that `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones stay for
+/// people to look at.
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
                                                      int64_t keep_last,
                                                      int64_t keep_every_steps = 0);
@@ -40,7 +40,10 @@ std::filesystem::path set_aside(const std::filesystem::path& folder, const std::
 /// machine stops in between.
 void put_in_place(const std::filesystem::path& finished, const std::filesystem::path& final);
 
-/// Clears what a killed run left: removes "step-*.tmp" folders and superseded "step-*.old" ones.
+/// Writes the name of the newest checkpoint into `latest` beside it, a hint for people.
+void note_latest(const std::filesystem::path& folder);
+
+/// Cleans up after a killed run: removes "step-*.tmp" folders and superseded "step-*.old" ones.
 void remove_leftovers(const std::filesystem::path& root);
 
 }  // namespace braid

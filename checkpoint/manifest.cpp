@@ -10,7 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kName = "COMPLETE";
 constexpr const char* kTitle = "braid-checkpoint";
 constexpr const char* kDigest = "digest ";
 
@@ -29,11 +28,11 @@ void write_manifest(const fs::path& folder, const std::vector<FileRecord>& recor
   for (const auto& [name, size, digest] : records) {
     contents += text(name, " ", size, " ", digest, "\n");
   }
-  write_file_atomically(folder / kName, contents + digest_line(contents));
+  write_file_atomically(folder / kManifestFile, contents + digest_line(contents));
 }
 
 std::vector<FileRecord> read_manifest(const fs::path& folder) {
-  const fs::path path = folder / kName;
+  const fs::path path = folder / kManifestFile;
   require(fs::is_directory(folder), folder.string(), " is not a folder, so not a checkpoint");
   require(fs::exists(path),
           folder.string(),

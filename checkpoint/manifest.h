@@ -8,6 +8,8 @@
 
 namespace braid {
 
+inline constexpr const char* kManifestFile = "COMPLETE";
+
 /// The version of the checkpoint format; a reader refuses any other.
 inline constexpr int kCheckpointVersion = 1;
 

@@ -6,201 +6,102 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/parameter_names.h"
 
 namespace braid {
 namespace {
 
-using Names = std::map<std::string_view, std::string_view>;
-
-// Outside the layers, without "model.": any naming -> release.
-const Names kTopNames = {
-    {"embed_tokens.weight", "embed.weight"},
-    {"embed.weight", "embed.weight"},
-    {"lm_head.weight", "head.weight"},
-    {"head.weight", "head.weight"},
-    {"norm.weight", "norm.weight"},
-    {"hc_head.hc_fn", "hc_head_fn"},
-    {"hc_head.hc_base", "hc_head_base"},
-    {"hc_head.hc_scale", "hc_head_scale"},
-    {"hc_head_fn", "hc_head_fn"},
-    {"hc_head_base", "hc_head_base"},
-    {"hc_head_scale", "hc_head_scale"},
-};
-
-// Inside a layer: Hugging Face -> release.
-const Names kLayerNames = {
-    {"input_layernorm.weight", "attn_norm.weight"},
-    {"post_attention_layernorm.weight", "ffn_norm.weight"},
-    {"attn_hc.fn", "hc_attn_fn"},
-    {"attn_hc.base", "hc_attn_base"},
-    {"attn_hc.scale", "hc_attn_scale"},
-    {"ffn_hc.fn", "hc_ffn_fn"},
-    {"ffn_hc.base", "hc_ffn_base"},
-    {"ffn_hc.scale", "hc_ffn_scale"},
-    {"self_attn.q_a_proj.weight", "attn.wq_a.weight"},
-    {"self_attn.q_a_norm.weight", "attn.q_norm.weight"},
-    {"self_attn.q_b_proj.weight", "attn.wq_b.weight"},
-    {"self_attn.kv_proj.weight", "attn.wkv.weight"},
-    {"self_attn.kv_norm.weight", "attn.kv_norm.weight"},
-    {"self_attn.o_a_proj.weight", "attn.wo_a.weight"},
-    {"self_attn.o_b_proj.weight", "attn.wo_b.weight"},
-    {"self_attn.sinks", "attn.attn_sink"},
-    {"self_attn.compressor.kv_proj.weight", "attn.compressor.wkv.weight"},
-    {"self_attn.compressor.gate_proj.weight", "attn.compressor.wgate.weight"},
-    {"self_attn.compressor.kv_norm.weight", "attn.compressor.norm.weight"},
-    {"self_attn.compressor.position_bias", "attn.compressor.ape"},
-    {"self_attn.compressor.indexer.q_b_proj.weight", "attn.indexer.wq_b.weight"},
-    {"self_attn.compressor.indexer.scorer.weights_proj.weight", "attn.indexer.weights_proj.weight"},
-    {"self_attn.compressor.indexer.kv_proj.weight", "attn.indexer.compressor.wkv.weight"},
-    {"self_attn.compressor.indexer.gate_proj.weight", "attn.indexer.compressor.wgate.weight"},
-    {"self_attn.compressor.indexer.kv_norm.weight", "attn.indexer.compressor.norm.weight"},
-    {"self_attn.compressor.indexer.position_bias", "attn.indexer.compressor.ape"},
-    {"mlp.gate.weight", "ffn.gate.weight"},
-    {"mlp.gate.e_score_correction_bias", "ffn.gate.bias"},
-    {"mlp.gate.tid2eid", "ffn.gate.tid2eid"},
-    {"mlp.shared_experts.gate_proj.weight", "ffn.shared_experts.w1.weight"},
-    {"mlp.shared_experts.up_proj.weight", "ffn.shared_experts.w3.weight"},
-    {"mlp.shared_experts.down_proj.weight", "ffn.shared_experts.w2.weight"},
-};
-
-// The MTP block has these beside a layer's; only the release naming has the block at all.
-const Names kMtpNames = {
-    {"e_proj.weight", "e_proj.weight"},
-    {"h_proj.weight", "h_proj.weight"},
-    {"enorm.weight", "enorm.weight"},
-    {"hnorm.weight", "hnorm.weight"},
-    {"norm.weight", "norm.weight"},
-    {"hc_head_fn", "hc_head_fn"},
-    {"hc_head_base", "hc_head_base"},
-    {"hc_head_scale", "hc_head_scale"},
-};
-
-std::optional<std::string> found_in(const Names& names, std::string_view key) {
-  const auto found = names.find(key);
-  return found == names.end() ? std::nullopt : std::optional<std::string>(found->second);
-}
+using HfNames = std::map<std::string_view, const ParameterKind*>;
 
 bool drop_prefix(std::string_view& text, std::string_view prefix) {
-  const bool there = text.substr(0, prefix.size()) == prefix;
+  const bool there = text.starts_with(prefix);
   text.remove_prefix(there ? prefix.size() : 0);
   return there;
 }
 
-/// Takes "12." off the front and returns it; empty when the text does not begin with a plain
-/// number.
-std::string_view take_index(std::string_view& text) {
-  const auto digits = text.find_first_not_of("0123456789");
-  if (digits == 0 || digits == std::string_view::npos || text[digits] != '.' ||
-      (digits > 1 && text[0] == '0')) {
-    return {};
-  }
-  const auto index = text.substr(0, digits + 1);
-  text.remove_prefix(digits + 1);
-  return index;
-}
+constexpr std::string_view kModel = "model.";
 
-bool is_expert(std::string_view leaf) {
-  return drop_prefix(leaf, "ffn.experts.") && !take_index(leaf).empty() &&
-         (leaf == "w1.weight" || leaf == "w2.weight" || leaf == "w3.weight");
-}
-
-std::optional<std::string> layer_leaf(std::string_view leaf) {
-  static const Names same = [] {
-    Names names;
-    for (const auto& [hf, release] : kLayerNames) {
-      names[release] = release;
+// Hugging Face's name -> row, stacks left out; outside the layers without "model.".
+HfNames hf_names(bool in_block) {
+  HfNames names;
+  for (const auto& kind : parameter_kinds()) {
+    auto name = kind.hf_name;
+    if (!name.empty() && !kind.is_expert() && in_block == (kind.place == ParameterPlace::kBlock)) {
+      drop_prefix(name, in_block ? "" : kModel);
+      names.emplace(name, &kind);
     }
-    // transformers' reverse of "compressor norm -> kv_norm" also hits the attention's own kv_norm.
-    names["attn.norm.weight"] = "attn.kv_norm.weight";
-    return names;
-  }();
-  if (is_expert(leaf)) {
-    return std::string(leaf);
   }
-  const auto translated = found_in(kLayerNames, leaf);
-  return translated ? translated : found_in(same, leaf);
+  return names;
+}
+
+bool is_digits(const std::string& text) {
+  return text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// Whether a published model has a parameter of this name.
+bool is_release_name(std::string_view name) {
+  const auto parsed = parsed_name(name);
+  return parsed && !parsed->is_scale && parsed->kind->is_published() && is_digits(parsed->expert);
 }
 
 std::optional<std::string> exact_name(std::string_view key) {
-  if (std::string_view rest = key; drop_prefix(rest, "mtp.")) {
-    const auto index = take_index(rest);
-    if (index.empty()) {
-      return std::nullopt;
-    }
-    auto leaf = found_in(kMtpNames, rest);
-    leaf = leaf ? leaf : layer_leaf(rest);
-    return leaf ? std::optional("mtp." + std::string(index) + *leaf) : std::nullopt;
+  static const HfNames of_top = hf_names(/*in_block=*/false),
+                       of_block = hf_names(/*in_block=*/true);
+  if (drop_prefix(key, kModel) && is_mtp(key)) {
+    return std::nullopt;  // only the release naming has the block
   }
-  drop_prefix(key, "model.");
-  if (std::string_view rest = key; drop_prefix(rest, "layers.")) {
-    const auto index = take_index(rest);
-    const auto leaf = index.empty() ? std::nullopt : layer_leaf(rest);
-    return leaf ? std::optional("layers." + std::string(index) + *leaf) : std::nullopt;
+  if (is_release_name(key)) {
+    return std::string(key);
   }
-  return found_in(kTopNames, key);
+  const auto [block, leaf] = split_block(key);
+  const auto& names = block.empty() ? of_top : of_block;
+  const auto found = names.find(leaf);
+  if (found != names.end()) {
+    return std::string(block) + std::string(found->second->name);
+  }
+  // transformers' reverse of "compressor norm -> kv_norm" also hits the attention's own kv_norm.
+  return !block.empty() && leaf == "attn.norm.weight"
+             ? std::optional(std::string(block) + "attn.kv_norm.weight")
+             : std::nullopt;
 }
 
-constexpr std::string_view kGateUp = "mlp.experts.gate_up_proj", kDown = "mlp.experts.down_proj";
-
-bool ends_with(const std::string& text, std::string_view ending) {
-  return text.size() >= ending.size() &&
-         text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
-}
-
-/// "layers.3." of a stacked experts' key "model.layers.3.mlp.experts.gate_up_proj"; empty for any
-/// other key.
-std::string stacked_layer(const std::string& key) {
-  std::string_view rest = key;
-  drop_prefix(rest, "model.");
-  if (!drop_prefix(rest, "layers.")) {
-    return {};
-  }
-  const std::string index(take_index(rest));
-  return !index.empty() && (rest == kGateUp || rest == kDown) ? "layers." + index : std::string();
-}
-
-/// Release -> Hugging Face.
-Names inverted(const Names& names) {
-  Names result;
-  for (const auto& [hf, release] : names) {
-    result.emplace(release, hf);
-  }
-  return result;
-}
-
-const Names kHfTopNames = {
-    {"embed.weight", "model.embed_tokens.weight"},
-    {"head.weight", "lm_head.weight"},
-    {"norm.weight", "model.norm.weight"},
-    {"hc_head_fn", "model.hc_head.hc_fn"},
-    {"hc_head_base", "model.hc_head.hc_base"},
-    {"hc_head_scale", "model.hc_head.hc_scale"},
+/// A stack of experts under Hugging Face's name.
+struct HfStack {
+  std::string block;                        ///< "layers.3."
+  std::vector<const ParameterKind*> kinds;  ///< w1 and w3, or w2
 };
+
+/// No kinds for any other key.
+HfStack stack_of(std::string_view key) {
+  drop_prefix(key, kModel);
+  const auto [block, leaf] = split_block(key);
+  HfStack stack{.block = std::string(block), .kinds = {}};
+  for (const auto& kind : parameter_kinds()) {
+    if (!block.empty() && !is_mtp(block) && kind.is_expert() && kind.hf_name == leaf) {
+      stack.kinds.push_back(&kind);
+    }
+  }
+  return stack;
+}
 
 }  // namespace
 
 std::optional<HfPlace> hf_place(const std::string& release_name) {
-  static const Names layer_names = inverted(kLayerNames);
-  std::string_view rest = release_name;
-  if (!drop_prefix(rest, "layers.")) {
-    const auto name = found_in(kHfTopNames, rest);
-    return name ? std::optional(HfPlace{.name = *name}) : std::nullopt;
-  }
-  const std::string layer = "model.layers." + std::string(take_index(rest));
-  if (layer.back() != '.') {
+  const auto name = parsed_name(release_name);
+  if (!name || name->is_scale || is_mtp(release_name) || name->kind->hf_name.empty() ||
+      !is_digits(name->expert)) {
     return std::nullopt;
   }
-  if (!is_expert(rest)) {
-    const auto name = found_in(layer_names, rest);
-    return name ? std::optional(HfPlace{.name = layer + *name}) : std::nullopt;
+  HfPlace place{.name = std::string(name->kind->hf_name)};
+  if (!name->block.empty()) {
+    place.name = std::string(kModel) + name->block + place.name;
   }
-  drop_prefix(rest, "ffn.experts.");
-  const auto index = std::stoll(std::string(take_index(rest)));
-  const bool down = rest == "w2.weight";
-  return HfPlace{.name = layer + std::string(down ? kDown : kGateUp),
-                 .expert = index,
-                 .half = rest == "w3.weight" ? 1 : 0,
-                 .in_half = !down};
+  if (name->kind->is_expert()) {
+    place.expert = std::stoll(name->expert);
+    place.half = name->kind->hf_rows == HfRows::kSecondHalf ? 1 : 0;
+    place.in_half = name->kind->hf_rows != HfRows::kAllRows;
+  }
+  return place;
 }
 
 std::optional<std::string> release_name(const std::string& key) {
@@ -211,12 +112,12 @@ std::optional<std::string> release_name(const std::string& key) {
   // models, and of those who quantize as they did, say "X.weight_scale_inv".
   constexpr std::string_view kWeight = ".weight";
   for (const std::string_view scale : {".scale", ".weight_scale_inv"}) {
-    if (!ends_with(key, scale)) {
+    if (!key.ends_with(scale)) {
       continue;
     }
-    auto name = exact_name(key.substr(0, key.size() - scale.size()) + std::string(kWeight));
-    if (name && ends_with(*name, kWeight)) {
-      return name->replace(name->size() - kWeight.size(), kWeight.size(), ".scale");
+    const auto name = exact_name(key.substr(0, key.size() - scale.size()) + std::string(kWeight));
+    if (name && name->ends_with(kWeight)) {
+      return scale_name(*name);
     }
   }
   return std::nullopt;
@@ -242,29 +143,28 @@ ReleaseTensors release_tensors(const std::vector<NamedTensor>& tensors) {
       add(*name, value, key);
       continue;
     }
-    const std::string layer = stacked_layer(key);
-    if (layer.empty()) {
+    const auto stack = stack_of(key);
+    if (stack.kinds.empty()) {
       result.unknown.push_back(key);
       continue;
     }
-    const bool gate_up = ends_with(key, kGateUp);
-    require(value.dim() == 3 && (!gate_up || value.size(1) % 2 == 0),
+    const auto parts = static_cast<int64_t>(stack.kinds.size());
+    require(value.dim() == 3 && value.size(1) % parts == 0,
             "'",
             key,
             "' has shape ",
             value.sizes(),
             ", expected [experts, ",
-            gate_up ? "2 * width, hidden]" : "hidden, width]");
+            parts == 2 ? "2 * width, hidden]" : "hidden, width]");
+    const int64_t rows = value.size(1) / parts;
     for (int64_t expert = 0; expert < value.size(0); ++expert) {
-      const std::string prefix = layer + "ffn.experts." + std::to_string(expert);
-      const auto matrix = value.select(0, expert);
-      if (!gate_up) {
-        add(prefix + ".w2.weight", matrix, key);
-        continue;
+      for (int64_t part = 0; part < parts; ++part) {
+        add(name_in_stack(
+                stack.block + std::string(stack.kinds[static_cast<std::size_t>(part)]->name),
+                expert),
+            value.select(0, expert).narrow(0, part * rows, rows),
+            key);
       }
-      const int64_t width = matrix.size(0) / 2;
-      add(prefix + ".w1.weight", matrix.narrow(0, 0, width), key);
-      add(prefix + ".w3.weight", matrix.narrow(0, width, width), key);
     }
   }
   return result;

@@ -1,39 +1,9 @@
 #include "checkpoint/release_layout.h"
 
-#include <array>
-#include <string_view>
-
 #include "core/error.h"
 #include "core/sizes.h"
 
 namespace braid {
-namespace {
-
-bool ends_with_any(std::string_view name, const auto& endings) {
-  for (const std::string_view ending : endings) {
-    if (name.ends_with(ending)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-constexpr std::array<std::string_view, 11> kFp8Endings = {"attn.wq_a.weight",
-                                                          "attn.wq_b.weight",
-                                                          "attn.wkv.weight",
-                                                          "attn.wo_a.weight",
-                                                          "attn.wo_b.weight",
-                                                          "attn.indexer.wq_b.weight",
-                                                          "ffn.shared_experts.w1.weight",
-                                                          "ffn.shared_experts.w2.weight",
-                                                          "ffn.shared_experts.w3.weight",
-                                                          "e_proj.weight",
-                                                          "h_proj.weight"};
-
-constexpr std::array<std::string_view, 6> kF32Endings = {
-    "attn_sink", ".ape", "gate.bias", "_fn", "_base", "_scale"};
-
-}  // namespace
 
 std::size_t bytes_of(const StoredTensor& tensor) {
   std::size_t bytes = c10::elementSize(tensor.dtype);
@@ -44,26 +14,10 @@ std::size_t bytes_of(const StoredTensor& tensor) {
 }
 
 StoredForm stored_form(const std::string& name, ReleaseLayout layout) {
-  if (name.find(".ffn.experts.") != std::string::npos) {
-    return layout == ReleaseLayout::kInstruct ? StoredForm::kFp4 : StoredForm::kFp8;
-  }
-  if (ends_with_any(name, kFp8Endings)) {
-    return StoredForm::kFp8;
-  }
-  if (name.ends_with(".tid2eid")) {
-    return StoredForm::kI64;
-  }
-  return name.ends_with(".weight") && !ends_with_any(name, kF32Endings) ? StoredForm::kBf16
-                                                                        : StoredForm::kF32;
-}
-
-std::string scale_name(const std::string& weight_name) {
-  constexpr std::string_view kWeight = ".weight";
-  require(weight_name.ends_with(kWeight),
-          "'",
-          weight_name,
-          "' does not end in .weight, so its scales have no name");
-  return weight_name.substr(0, weight_name.size() - kWeight.size()) + ".scale";
+  const auto* kind = kind_of(name);
+  require(kind != nullptr, "'", name, "' is not the name of a parameter");
+  const bool fp8_experts = layout == ReleaseLayout::kBase && kind->form == StoredForm::kFp4;
+  return fp8_experts ? StoredForm::kFp8 : kind->form;
 }
 
 std::vector<StoredTensor> stored_tensors(const std::string& name,

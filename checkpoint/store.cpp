@@ -18,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndex = "index.h5";
 constexpr const char* kState = "state";
 
 /// A folder that is removed again unless it was kept.
@@ -29,7 +28,7 @@ class TemporaryFolder {
     fs::create_directory(path_);
   }
   ~TemporaryFolder() {
-    std::error_code ignored;  // an error is on its way already
+    std::error_code ignored;  // an exception is already being thrown
     fs::remove_all(path_, ignored);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
@@ -42,7 +41,7 @@ class TemporaryFolder {
 
 void require_file_name(const std::string& name) {
   require(!name.empty() && name[0] != '.' && name.find_first_of("/ \t\n") == std::string::npos &&
-              !name.ends_with(".h5") && name != "COMPLETE",
+              !name.ends_with(".h5") && name != kManifestFile,
           "'",
           name,
           "' cannot be the name of a file in a checkpoint");
@@ -59,7 +58,7 @@ std::vector<TensorPiece> views_of_shard(const fs::path& path) {
   return pieces;
 }
 
-// One after the other, by offset, without a gap.
+// The pieces follow one another, without a gap.
 void require_whole(const std::vector<TensorPiece>& pieces, const fs::path& path) {
   int64_t next = 0;
   for (const auto& piece : pieces) {
@@ -102,7 +101,7 @@ FileRecord write_shard(const fs::path& file,
     }
   }
   shard.close();
-  // While the disk is still writing.
+  // The digest is computed while the disk is still writing.
   const FileRecord record{
       file.filename().string(), fs::file_size(temporary), xxh3_128_of_file(temporary)};
   fsync_path(temporary);
@@ -123,14 +122,14 @@ void complete_checkpoint(const fs::path& folder,
       parts[piece.name].push_back({piece, names.back()});
     }
   }
-  auto index = Hdf5File::create(folder / kIndex);
+  auto index = Hdf5File::create(folder / kIndexFile);
   for (const auto& [name, its_parts] : parts) {
     index.write_virtual(its_parts);
   }
   index.write_attributes(kState, state);
   index.close();
-  fsync_path(folder / kIndex);
-  names.push_back(kIndex);
+  fsync_path(folder / kIndexFile);
+  names.push_back(kIndexFile);
   for (const auto& [name, contents] : files) {
     require_file_name(name);
     write_file_atomically(folder / name, contents);
@@ -165,7 +164,7 @@ void save_checkpoint(const fs::path& path,
     const auto record = write_shard(folder.path() / shard_name(0, 1), pieces);
     complete_checkpoint(folder.path(), {pieces}, checkpoint.state, files, {record});
     put_in_place(folder.path(), path);
-    write_file_atomically(root / "latest", path.filename().string() + "\n");
+    note_latest(path);
   } catch (const std::exception& error) {
     fail("cannot save the checkpoint ",
          path.string(),
@@ -241,7 +240,7 @@ bool read_piece(const Checkpoint& checkpoint, const TensorPiece& piece) {
 }
 
 Hdf5Attributes checkpoint_state(const fs::path& path) {
-  return Hdf5File::open(path / kIndex).read_attributes(kState);
+  return Hdf5File::open(path / kIndexFile).read_attributes(kState);
 }
 
 }  // namespace braid

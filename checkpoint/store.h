@@ -18,29 +18,30 @@
 
 namespace braid {
 
+inline constexpr const char* kIndexFile = "index.h5";
+
 struct Checkpoint {
   /// Names are paths in the HDF5 file: "model/<release name>", "optimizer/<release name>/momentum".
   std::vector<NamedTensor> tensors;
   Hdf5Attributes state;  // step, tokens, position in the data, ...
-  /// Of tensors that several ranks wrote pieces of, when loaded without `assemble`; by name and
-  /// offset.
+  /// Without `assemble`, the tensors that several ranks wrote pieces of; by name and offset.
   std::vector<TensorPiece> pieces = {};
 };
 
 /// Saves a checkpoint as the folder `path`, whole or not at all: it is written to `path` + ".tmp",
 /// forced to the disk and renamed. A checkpoint already there is replaced once the new one is
-/// whole; what a killed run left behind is removed first. `files` maps names to contents of small
-/// files. Throws Error on any failure, a full disk included; the folder's other checkpoints stay
-/// good.
+/// complete; leftovers of a killed run are removed first. `files` maps names to contents of small
+/// files. Throws Error on any failure, a full disk included; other checkpoints in the folder are
+/// not touched.
 void save_checkpoint(const std::filesystem::path& path,
                      const Checkpoint& checkpoint,
                      const std::map<std::string, std::string>& files = {});
 
 struct LoadOptions {
   bool verify = true;  // compare every file's digest before reading; sizes are always compared
-  /// Several ranks that load together compare each its share of the files.
+  /// Ranks that load together each compare their share of the files.
   int64_t part = 0, parts = 1;
-  bool assemble = true;  // make whole tensors of pieces, in memory
+  bool assemble = true;  // join pieces into whole tensors, in memory
 };
 
 /// Opens a checkpoint: its tensors, sorted by name, are views of the mapped shards, read when they
@@ -60,8 +61,8 @@ FileRecord write_shard(const std::filesystem::path& file,
                        const std::vector<TensorPiece>& tensors,
                        const std::function<void(const TensorPiece&)>& after_each = {},
                        int deflate_level = 0);
-/// Values of `shards` are not used, except of scalars and empty tensors. `records` of shards that
-/// are known spare reading these again.
+/// Values of `shards` are not used, except of scalars and empty tensors. Shards whose `records` are
+/// given are not read again.
 void complete_checkpoint(const std::filesystem::path& folder,
                          const std::vector<std::vector<TensorPiece>>& shards,
                          const Hdf5Attributes& state,
@@ -70,7 +71,7 @@ void complete_checkpoint(const std::filesystem::path& folder,
 
 std::vector<TensorPiece> whole(const std::vector<NamedTensor>& tensors);
 
-/// The state alone, of a checkpoint whose digests are not compared.
+/// The state alone; no digests are compared.
 Hdf5Attributes checkpoint_state(const std::filesystem::path& path);
 
 }  // namespace braid

@@ -1,11 +1,8 @@
 #include "checkpoint/stored_weights.h"
 
-#include <set>
-#include <string_view>
-
 #include "checkpoint/dtype.h"
-#include "checkpoint/release_layout.h"
 #include "core/error.h"
+#include "core/parameter_names.h"
 #include "core/sizes.h"
 
 namespace braid {
@@ -56,16 +53,15 @@ void require_scales_fit(const std::string& name, const Weight& weight, const std
 StoredWeights stored_weights(const std::vector<NamedTensor>& tensors,
                              bool mapped,
                              const std::string& source) {
-  constexpr std::string_view kScale = ".scale";
   std::map<std::string, at::Tensor> scales;
   for (const auto& [name, value] : tensors) {
-    if (name.ends_with(kScale)) {
+    if (is_scale(name)) {
       scales[name] = value;
     }
   }
   StoredWeights weights;
   for (const auto& [name, value] : tensors) {
-    if (name.ends_with(kScale)) {
+    if (is_scale(name)) {
       continue;
     }
     Weight weight(value);

@@ -11,10 +11,10 @@ namespace braid {
 
 using StoredWeights = std::map<std::string, Weight>;
 
-/// The weights in `tensors` (release names): "X.weight" of F8_E4M3, I8 or U8 takes "X.scale" with
-/// it. FP4 and FP8 are told apart by dtype, scales may be F8_E8M0 or (FP8) F32.  `mapped`: the
-/// tensors are views of files. Throws Error naming `source` and the tensor for codes without
-/// scales, scales without codes, shapes or dtypes that do not fit.
+/// The weights in `tensors` (release names): "X.weight" of F8_E4M3, I8 or U8 is joined with
+/// "X.scale". The dtype says whether codes are FP4 or FP8; scales may be F8_E8M0 or (FP8) F32.
+/// `mapped`: the tensors are views of files. Throws Error naming `source` and the tensor for codes
+/// without scales, scales without codes, shapes or dtypes that do not fit.
 StoredWeights stored_weights(const std::vector<NamedTensor>& tensors,
                              bool mapped,
                              const std::string& source);

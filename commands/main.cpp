@@ -2,11 +2,11 @@
 #include <cstdlib>
 #include <iostream>
 
-#include <c10/util/Exception.h>
 #include <malloc.h>
 #include <unistd.h>
 
 #include "commands/commands.h"
+#include "core/error_message.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
 
@@ -68,14 +68,12 @@ int main(int argc, char** argv) {
         return command();
       }
     }
-  } catch (const c10::Error& error) {
-    return fail_with(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     return fail_with(
         "out of memory; try smaller batches (train.micro_batch_size, --batch-size) or shorter "
         "sequences (data.seq_len, --seq-len)");
   } catch (const std::exception& error) {
-    return fail_with(error.what());
+    return fail_with(braid::message_of(error));
   }
   std::cerr << "A command is required." << std::endl << app.help();
   return kWrongCommandLine;

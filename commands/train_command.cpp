@@ -5,14 +5,14 @@
 #include <memory>
 #include <sstream>
 
-#include <c10/util/Exception.h>
-
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
+#include "core/error_message.h"
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "plan/plan.h"
+#include "run/run_folder.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -56,19 +56,17 @@ int ending_all_ranks_together(const RunConfig& config, const std::function<int()
     MpiWorld::abort(1, [&] {
       const auto rank = launched_as().rank;
       std::cerr << "braid: rank " << rank << ": " << message << std::endl;
-      std::ofstream(config.run_dir() / text("error-rank-", rank, ".txt")) << message << std::endl;
+      std::ofstream(RunPaths{config.run_dir()}.error_of_rank(rank)) << message << std::endl;
     });
   };
   try {
     return train();
   } catch (const ErrorOfAnotherRank&) {
     MpiWorld::await_abort(1);
-  } catch (const c10::Error& error) {
-    abort(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     abort("out of memory; try more ranks, a smaller train.micro_batch_size or shorter sequences");
   } catch (const std::exception& error) {
-    abort(error.what());
+    abort(message_of(error));
   }
   return 1;
 }

@@ -20,6 +20,7 @@
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
 #include "run/memory.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -37,7 +38,7 @@ constexpr const char* kCompanions[] = {"tokenizer.json",
                                        "chat_template.jinja",
                                        "LICENSE"};
 
-/// "layers.*.ffn.experts.*.w1.weight": all numbers but those of names such as wq_a stand apart.
+/// "layers.*.ffn.experts.*.w1.weight": every number between dots becomes a star.
 std::string class_of(const std::string& name) {
   std::string result;
   for (std::size_t begin = 0; begin <= name.size();) {
@@ -124,15 +125,15 @@ class Converter {
   ConvertReport run() {
     fs::create_directories(partial_);
     lock_ = std::make_unique<FolderLock>(partial_, "another process is converting into it");
-    take_up();
+    resume();
     require_room();
-    const bool hf5 = options_.to == ConvertTo::kCheckpoint;
+    const bool to_hdf5 = options_.to == ConvertTo::kCheckpoint;
     for (std::size_t i = finished_; i < files_.size(); ++i) {
-      hf5 ? write_checkpoint_shard(i) : write_safetensors_shard(i);
+      to_hdf5 ? write_checkpoint_shard(i) : write_safetensors_shard(i);
       finished_ = i + 1;
       save_progress();
     }
-    hf5 ? complete() : write_companions();
+    to_hdf5 ? complete() : write_companions();
     fs::remove(partial_ / kProgress);
     fs::remove(partial_ / ".lock");
     fsync_path(partial_);
@@ -244,7 +245,7 @@ class Converter {
     return result;
   }
 
-  void take_up() {
+  void resume() {
     if (fs::exists(partial_ / kProgress)) {
       try {
         const auto progress = Json::parse(read_file(partial_ / kProgress));
@@ -257,7 +258,7 @@ class Converter {
           }
           return;
         }
-      } catch (const Json::exception&) {  // not ours, or not whole: as if it were not there
+      } catch (const Json::exception&) {  // damaged, or of another version: start again
       }
     }
     for (const auto& entry : fs::directory_iterator(partial_)) {
@@ -286,7 +287,7 @@ class Converter {
             bytes_text(static_cast<int64_t>(available)));
   }
 
-  void told(std::size_t bytes) {
+  void report_progress(std::size_t bytes) {
     done_ += bytes;
     if (options_.progress) {
       options_.progress(done_, total_);
@@ -310,7 +311,7 @@ class Converter {
     AtomicFile out(partial_ / file.name);
     out.resize(file.bytes);
     out.write_at(0, file.header.data(), file.header.size());
-    told(file.header.size());
+    report_progress(file.header.size());
     for (const auto* conversion : file.contents) {
       const auto& values = conversion->tensors.front();
       std::size_t offset = 0;
@@ -337,7 +338,7 @@ class Converter {
                            bytes,
                            rows.nbytes());
             }
-            told(rows.nbytes());
+            report_progress(rows.nbytes());
           },
           tally);
       if (begins.contains(entry_name(values.name))) {
@@ -369,25 +370,25 @@ class Converter {
   void write_checkpoint_shard(std::size_t index) {
     write_shard(partial_ / files_[index].name,
                 checkpoint_tensors(files_[index]),
-                [this](const TensorPiece& tensor) { told(tensor.value.nbytes()); });
+                [this](const TensorPiece& tensor) { report_progress(tensor.value.nbytes()); });
     for (const auto* conversion : files_[index].contents) {
       add({}, *conversion);
     }
   }
 
-  // A converted checkpoint stands at step 0 and has no optimizer.
+  // A converted checkpoint is at step 0 and has no optimizer state.
   void complete() {
     std::vector<std::vector<TensorPiece>> shards;
     for (const auto& file : files_) {
       shards.push_back(checkpoint_tensors(file));
     }
     auto files = companions();
-    const auto yaml = fs::path(model_.source) / "config.yaml";
+    const auto yaml = fs::path(model_.source) / kConfigFile;
     const auto json = fs::path(model_.source) / "config.json";
     if (fs::exists(json)) {
       files["config.json"] = read_file(json);
     } else {
-      files["config.yaml"] = read_file(yaml);
+      files[kConfigFile] = read_file(yaml);
     }
     complete_checkpoint(partial_, shards, {{"step", int64_t{0}}, {"tokens", int64_t{0}}}, files);
   }

@@ -38,7 +38,7 @@ struct ConvertedClass {
   int64_t tensors = 0;                    ///< parameters; codes with their scales count once
   int64_t bytes = 0;                      ///< at DST, scales included
   double largest_error = 0;               ///< of any value; 0: nothing was rounded
-  double squared_error = 0, squares = 0;  ///< sums over all values that were written anew
+  double squared_error = 0, squares = 0;  ///< sums over all values that were rounded or recoded
 };
 
 struct ConvertReport {

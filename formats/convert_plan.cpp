@@ -7,6 +7,7 @@
 #include "checkpoint/dtype.h"
 #include "checkpoint/names.h"
 #include "core/error.h"
+#include "core/parameter_names.h"
 #include "model/transformer.h"
 
 namespace braid {
@@ -82,7 +83,7 @@ Conversion quantize(const std::string& name, const Weight& weight, ReleaseLayout
 at::ScalarType floating_type(const std::string& name, StoredAs stored_as, ConvertTo to) {
   const bool wide = stored_as == StoredAs::kFloat32 ||
                     stored_form(name, ReleaseLayout::kInstruct) == StoredForm::kF32 ||
-                    (to == ConvertTo::kHf && name.ends_with("norm.weight"));
+                    (to == ConvertTo::kHf && kind_of(name)->role == ParameterRole::kNorm);
   return wide ? at::kFloat : at::kBFloat16;
 }
 

@@ -14,7 +14,7 @@ enum class Encoding {
   kCopy,     ///< values, and scales if there are any, as they are
   kRescale,  ///< codes as they are, scales (powers of two) in another dtype
   kCast,     ///< decoded where quantized, in another floating type
-  kFp8,      ///< encoded anew
+  kFp8,      ///< encoded again from the values
   kFp4,
 };
 
@@ -32,7 +32,7 @@ std::vector<Conversion> conversions_of(const StoredModel& model,
                                        StoredAs stored_as,
                                        std::vector<std::string>& left_out);
 
-/// What kDefault stands for.
+/// The form that kDefault means.
 StoredAs resolved(StoredAs wanted, ConvertTo to, const StoredModel& model);
 
 /// "FP4", "FP8 E8M0", "BF16": of a weight, and of what becomes of it.

@@ -3,9 +3,11 @@
 #include <array>
 #include <fstream>
 
+#include "checkpoint/store.h"
 #include "core/error.h"
 #include "data/token_store.h"
 #include "formats/inspect_kinds.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -32,10 +34,10 @@ Kind kind_of(const fs::path& path) {
   require(fs::exists(path), path.string(), ": no such file or folder");
   const auto has = [&path](const char* name) { return fs::exists(path / name); };
   if (fs::is_directory(path)) {
-    if (has("COMPLETE") || has("index.h5")) {
+    if (has(kManifestFile) || has(kIndexFile)) {
       return kCheckpoint;
     }
-    if (has("checkpoints") || has("metrics.jsonl")) {
+    if (RunPaths{path}.has_progress()) {
       return kRun;
     }
     if (has("config.json") || has("model.safetensors") || has("model.safetensors.index.json")) {
@@ -75,7 +77,7 @@ Inspection inspect(const fs::path& path, bool verify) {
   } catch (const Error&) {
     if (sound) {
       throw;
-    }  // else the verdicts say it
+    }  // else the verdicts tell
   }
   return result;
 }

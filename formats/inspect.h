@@ -14,7 +14,7 @@ struct Inspection {
 
 /// What a run, a checkpoint, a token store, or a safetensors file or folder holds. `verify` reads
 /// every byte there is to check. Throws Error for a path that is none of these and, unless
-/// verified, for one that is damaged; what is damaged is never taken for good.
+/// verified, for one that is damaged; damaged files are never reported as sound.
 Inspection inspect(const std::filesystem::path& path, bool verify);
 
 }  // namespace braid

@@ -13,14 +13,13 @@
 #include "formats/open_model.h"
 #include "formats/tensor_table.h"
 #include "model/transformer.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kIndex = "index.h5";
-constexpr const char* kConfig = "config.yaml";
 constexpr const char* kJson = "config.json";
 
 nlohmann::ordered_json state_facts(const Hdf5Attributes& state) {
@@ -51,7 +50,7 @@ void require_index_of_shards(const fs::path& folder,
                              const std::vector<std::string>& indexed) {
   std::set<std::string> stored;
   for (const auto& record : records) {
-    if (record.name != kIndex && record.name.ends_with(".h5")) {
+    if (record.name != kIndexFile && record.name.ends_with(".h5")) {
       const auto shard = Hdf5File::open(folder / record.name);
       for (const auto& name : shard.tensor_names()) {
         stored.insert(shard.describe_piece(name).name);
@@ -69,8 +68,8 @@ void require_index_of_shards(const fs::path& folder,
           "'");
 }
 
-// The model is the one that config.yaml or config.json describes; where it has a quantized base,
-// that one holds what is missing.
+// The model is the one that config.yaml or config.json describes; where it has a base, that one
+// holds what is missing.
 void require_tensors_of_model(const ModelConfig& config,
                               bool has_base,
                               const std::map<std::string, std::vector<int64_t>>& shapes) {
@@ -93,7 +92,7 @@ void require_tensors_of_model(const ModelConfig& config,
 }
 
 void check_contents(const fs::path& folder, const std::vector<FileRecord>& records) {
-  const auto index = Hdf5File::open(folder / kIndex);
+  const auto index = Hdf5File::open(folder / kIndexFile);
   const auto names = index.tensor_names();
   require_index_of_shards(folder, records, names);
   Checkpoint described;  // without values
@@ -106,9 +105,9 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
       shapes_of(stored_weights(weights_in(described), /*mapped=*/false, folder.string()));
   if (fs::exists(folder / kJson)) {
     require_tensors_of_model(read_model_json(folder / kJson), /*has_base=*/false, shapes);
-  } else if (fs::exists(folder / kConfig)) {
-    require_tensors_of_model(load_run_config((folder / kConfig).string(), {}).model,
-                             index.read_attributes("state").contains("base_model"),
+  } else if (fs::exists(folder / kConfigFile)) {
+    require_tensors_of_model(load_run_config((folder / kConfigFile).string(), {}).model,
+                             base_of(index.read_attributes("state"), folder).has_value(),
                              shapes);
   }
 }
@@ -116,13 +115,13 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
 }  // namespace
 
 nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
-  // HDF5 trusts what it reads: a damaged file must not reach it.
+  // HDF5 does not validate what it reads: it must never open a damaged file.
   const auto records = check_manifest(path, Check::kDigests);
-  const auto index = Hdf5File::open(path / kIndex);
+  const auto index = Hdf5File::open(path / kIndexFile);
   nlohmann::ordered_json facts = {{"format_version", kCheckpointVersion},
                                   {"state", state_facts(index.read_attributes("state"))}};
-  if (fs::exists(path / kConfig)) {
-    facts.update(summary(load_run_config((path / kConfig).string(), {})));
+  if (fs::exists(path / kConfigFile)) {
+    facts.update(summary(load_run_config((path / kConfigFile).string(), {})));
   }
   auto files = nlohmann::ordered_json::array();
   for (const auto& record : records) {
@@ -143,18 +142,18 @@ nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
 
 void verify_checkpoint(const fs::path& path, Verification& verification) {
   std::vector<FileRecord> records;
-  if (!verification.check(path / "COMPLETE", [&] { records = read_manifest(path); })) {
+  if (!verification.check(path / kManifestFile, [&] { records = read_manifest(path); })) {
     return;  // nothing says what the other files should be
   }
   // The index last: it is opened only when everything it refers to is sound.
   std::stable_partition(records.begin(), records.end(), [](const FileRecord& record) {
-    return record.name != kIndex;
+    return record.name != kIndexFile;
   });
   bool sound = true;
   for (const auto& record : records) {
     const bool good = verification.check(path / record.name, [&] {
       require_as_recorded(path, record);
-      if (record.name == kIndex && sound) {
+      if (record.name == kIndexFile && sound) {
         check_contents(path, records);
       }
     });
@@ -162,7 +161,7 @@ void verify_checkpoint(const fs::path& path, Verification& verification) {
   }
   for (const auto& entry : fs::directory_iterator(path)) {
     const auto name = entry.path().filename().string();
-    const bool known = name == "COMPLETE" ||
+    const bool known = name == kManifestFile ||
                        std::any_of(records.begin(), records.end(), [&name](const auto& record) {
                          return record.name == name;
                        });

@@ -8,6 +8,7 @@
 #include "checkpoint/strict_json.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "data/token_store.h"
 #include "formats/inspect_kinds.h"
 #include "formats/model_json.h"
@@ -117,9 +118,7 @@ nlohmann::ordered_json safetensors_facts(const fs::path& path) {
   nlohmann::ordered_json facts;
   if (fs::is_directory(path) && fs::exists(path / "config.json")) {
     auto config = read_model_json(path / "config.json");
-    const bool has_mtp = std::any_of(file.names().begin(),
-                                     file.names().end(),
-                                     [](const auto& name) { return name.starts_with("mtp."); });
+    const bool has_mtp = std::ranges::any_of(file.names(), is_mtp);
     config.num_nextn_predict_layers *= has_mtp;  // files may lack the block that config.json names
     facts["model"] = summary(config);
     if (const auto layout = release_layout_of(file)) {

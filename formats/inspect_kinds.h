@@ -1,6 +1,6 @@
 #pragma once
-// What inspect() can look at, a pair of functions each: one tells what a sound thing holds and
-// throws Error for a damaged one, the other checks every file.
+// What inspect() can look at, a pair of functions each: one returns what the thing holds, and
+// throws Error for a damaged one; the other checks every file.
 #include <filesystem>
 
 #include <nlohmann/json.hpp>

@@ -1,11 +1,11 @@
 #include <algorithm>
-#include <sstream>
 
+#include "checkpoint/history.h"
 #include "checkpoint/manifest.h"
-#include "checkpoint/strict_json.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "formats/inspect_kinds.h"
+#include "run/metrics.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// Those of a folder whose names pass, in their order.
+// The entries of a folder whose names pass the filter, sorted.
 template <class Predicate>
 std::vector<fs::path> entries(const fs::path& folder, Predicate passes) {
   std::vector<fs::path> result;
@@ -28,15 +28,15 @@ std::vector<fs::path> entries(const fs::path& folder, Predicate passes) {
   return result;
 }
 
-// Finished ones, whole or not; what an interrupted save left ends in .tmp or .old.
-std::vector<fs::path> checkpoints(const fs::path& run) {
-  return entries(run / "checkpoints", [](const fs::path& path) {
-    return path.filename().string().starts_with("step-") && path.extension().empty();
-  });
+// Finished ones, whole or not; leftovers of an interrupted save end in .tmp or .old.
+std::vector<fs::path> checkpoints(const RunPaths& run) {
+  return entries(run.checkpoints(),
+                 [](const fs::path& path) { return checkpoint_step(path).has_value(); });
 }
 
-std::vector<fs::path> token_stores(const fs::path& run) {
-  return entries(run / "data", [](const fs::path& path) { return path.extension() == ".tokens"; });
+std::vector<fs::path> token_stores(const RunPaths& run) {
+  return entries(run.token_stores(),
+                 [](const fs::path& path) { return path.extension() == ".tokens"; });
 }
 
 struct RunMetrics {
@@ -44,33 +44,10 @@ struct RunMetrics {
 };
 
 // Reads on to the first line that is not as it should be, and throws what is wrong with it.
-void read_metrics(const fs::path& path, RunMetrics& metrics) {
-  const std::string contents = read_file(path);
-  std::istringstream lines(contents);
-  int64_t last_step = 0, last_line_step = 0, number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    const std::string where = text(path.string(), ":", ++number);
-    require(!lines.eof(),
-            where,
-            ": the last line is cut off: the run was stopped while it was written; braid train "
-            "removes it");
-    const auto strict = parse_strict_json(line, where);
-    const auto& step = json_field(strict, "step", where);
-    require(
-        step.is_number_integer(), where, ": step is ", step.dump(), ", expected a whole number");
-    const auto this_step = step.get<int64_t>();
-    const auto record = ordered_json::parse(line);  // for people, in the order written
-    const bool is_step = !record.contains("split");
-    require(is_step ? this_step > last_step : this_step >= last_line_step,
-            where,
-            ": step ",
-            this_step,
-            " comes after step ",
-            is_step ? last_step : last_line_step);
-    last_step = is_step ? this_step : last_step;
-    last_line_step = this_step;
-    (is_step ? metrics.last_step : metrics.last_validation) = record;
-  }
+void read_last_metrics(const fs::path& path, RunMetrics& last) {
+  read_metrics(path, [&last](const ordered_json& record) {
+    (is_training_step(record) ? last.last_step : last.last_validation) = record;
+  });
 }
 
 ordered_json checkpoint_line(const fs::path& folder) {
@@ -107,11 +84,12 @@ ordered_json token_store_line(const fs::path& path) {
 }  // namespace
 
 ordered_json run_facts(const fs::path& path) {
-  const auto config = load_run_config((path / "config.yaml").string(), {});
+  const RunPaths run{path};
+  const auto config = load_run_config(run.config().string(), {});
   ordered_json facts = {{"name", config.run.name}};
   RunMetrics metrics;
   try {
-    read_metrics(path / "metrics.jsonl", metrics);
+    read_last_metrics(run.metrics(), metrics);
   } catch (const Error& error) {
     facts["metrics_problem"] = error.what();
   }
@@ -125,27 +103,25 @@ ordered_json run_facts(const fs::path& path) {
     facts["last_validation"] = metrics.last_validation;
   }
   facts["token_stores"] = ordered_json::array();
-  for (const auto& store : token_stores(path)) {
+  for (const auto& store : token_stores(run)) {
     facts["token_stores"].push_back(token_store_line(store));
   }
   facts["checkpoints"] = ordered_json::array();
-  for (const auto& folder : checkpoints(path)) {
+  for (const auto& folder : checkpoints(run)) {
     facts["checkpoints"].push_back(checkpoint_line(folder));
   }
   return facts;
 }
 
 void verify_run(const fs::path& path, Verification& verification) {
-  verification.check(path / "config.yaml",
-                     [&path] { load_run_config((path / "config.yaml").string(), {}); });
-  verification.check(path / "metrics.jsonl", [&path] {
-    RunMetrics metrics;
-    read_metrics(path / "metrics.jsonl", metrics);
-  });
-  for (const auto& store : token_stores(path)) {
+  const RunPaths run{path};
+  verification.check(run.config(), [&] { load_run_config(run.config().string(), {}); });
+  verification.check(run.metrics(),
+                     [&] { read_metrics(run.metrics(), [](const ordered_json&) {}); });
+  for (const auto& store : token_stores(run)) {
     verify_token_store(store, verification);
   }
-  for (const auto& folder : checkpoints(path)) {
+  for (const auto& folder : checkpoints(run)) {
     verify_checkpoint(folder, verification);
   }
 }

@@ -12,7 +12,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// One JSON object with the place it stands at, for messages.
+// A JSON object and where it is, for messages.
 class Section {
  public:
   Section(const Json& json, std::string place) : json_(json), place_(std::move(place)) {
@@ -62,7 +62,7 @@ class Section {
       read(key, into);
     }
   }
-  /// Values that Braid implements in one way only.
+  /// Requires the only value that Braid implements.
   void require_value(const char* key, const Json& expected) const {
     require(!has(key) || at(key) == expected,
             place_,

@@ -12,19 +12,23 @@
 #include "checkpoint/store.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "formats/model_json.h"
-#include "run/config.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kBaseModel = "base_model";
+constexpr const char* kBaseFingerprint = "base_fingerprint";
+
 // Hugging Face drops the MTP block but keeps the key.
 ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
   auto config = read_model_json(folder / "config.json");
-  const bool has_mtp = std::ranges::any_of(
-      tensors, [](const auto& tensor) { return tensor.name.starts_with("mtp."); });
+  const bool has_mtp =
+      std::ranges::any_of(tensors, [](const auto& tensor) { return is_mtp(tensor.name); });
   if (!has_mtp) {
     config.num_nextn_predict_layers = 0;
   }
@@ -49,18 +53,19 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
 }
 
 StoredModel read_checkpoint(const fs::path& folder) {
-  const auto checkpoint = load_checkpoint(folder);  // first: it checks the configuration's digest
+  const auto checkpoint =
+      load_checkpoint(folder);  // first, as it verifies the digest of the configuration
   const auto tensors = weights_in(checkpoint);
   auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
   if (fs::exists(folder / "config.json")) {
     return {
         model_json_for(folder, tensors), std::move(weights), std::nullopt, folder.string(), folder};
   }
-  const auto config = load_run_config((folder / "config.yaml").string(), {});
+  const auto config = load_run_config((folder / kConfigFile).string(), {});
   fs::path published;
-  if (const auto base = base_of(checkpoint, folder); !base.empty()) {
-    auto stored = read_model(base);
-    weights.merge(stored.weights);  // those that the checkpoint has not
+  if (const auto base = base_of(checkpoint.state, folder)) {
+    auto stored = read_model(base->folder);
+    weights.merge(stored.weights);  // adds what the checkpoint lacks
     published = stored.published;
   }
   return {config.model, std::move(weights), config.tokenizer.kind, folder.string(), published};
@@ -79,26 +84,36 @@ std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
   return weights;
 }
 
-std::string base_of(const Checkpoint& checkpoint, const fs::path& folder) {
-  const auto found = checkpoint.state.find("base_model");
-  if (found == checkpoint.state.end()) {
-    return {};
+BaseModel base_at(const fs::path& folder) {
+  return {fs::absolute(folder).string(), fingerprint_of(folder)};
+}
+
+std::optional<BaseModel> base_of(const Hdf5Attributes& state, const fs::path& folder) {
+  const auto named = state.find(kBaseModel);
+  if (named == state.end()) {
+    return std::nullopt;
   }
-  const auto& base = std::get<std::string>(found->second);
-  require(fs::is_directory(base),
+  BaseModel base{std::get<std::string>(named->second), {}};
+  require(fs::is_directory(base.folder),
           folder.string(),
           ": its frozen weights are in ",
-          base,
-          ", which is no folder; put the base model back there");
-  if (const auto known = checkpoint.state.find("base_fingerprint");
-      known != checkpoint.state.end()) {
-    require(std::get<std::string>(known->second) == fingerprint_of(base),
+          base.folder,
+          ", which is no folder; put the base model back there (a symbolic link will do)");
+  if (const auto known = state.find(kBaseFingerprint); known != state.end()) {
+    base.fingerprint = std::get<std::string>(known->second);
+    require(base.fingerprint == fingerprint_of(base.folder),
             folder.string(),
             ": its frozen weights were in ",
-            base,
+            base.folder,
             ", which now holds another model; put the one that the run began with back there");
   }
   return base;
+}
+
+void name_base(const BaseModel& base, Hdf5Attributes& state) {
+  state[kBaseModel] = base.folder;
+  state[kBaseFingerprint] =
+      base.fingerprint.empty() ? fingerprint_of(base.folder) : base.fingerprint;
 }
 
 std::string fingerprint_of(const fs::path& folder) {
@@ -132,7 +147,7 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weigh
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
-                                      const std::function<bool(const std::string&)>& keeps_codes,
+                                      const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks) {
   {
     const WithoutValues without_values;
@@ -142,8 +157,45 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
   }
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
-      .keeps_codes = keeps_codes};
+      .is_frozen = is_frozen};
   return std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
+}
+
+void load_weights(const Checkpoint& checkpoint,
+                  const fs::path& folder,
+                  bool holds_all_experts,
+                  Parameters& parameters) {
+  auto weights = weights_in(checkpoint);
+  std::set<std::string> given, held;
+  for (const auto& weight : weights) {
+    given.insert(weight.name);
+  }
+  constexpr const char* kAdvice =
+      "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
+      " while a run continues";
+  for (const auto& parameter : parameters.all()) {
+    const bool quantized = !parameter.quantized.empty();
+    for (const auto& [name, value] : unstacked({{parameter.name, parameter.value}})) {
+      held.insert(name);
+      require(!(quantized && given.contains(name)),
+              folder.string(),
+              ": '",
+              name,
+              "' was trained, but the configuration freezes it as the base model has it",
+              kAdvice);
+      require(quantized || parameter.in_base || given.contains(name) ||
+                  !checkpoint.state.contains(kBaseModel),
+              folder.string(),
+              ": '",
+              name,
+              "' was frozen and left in the base model, but the configuration trains it",
+              kAdvice);
+    }
+  }
+  std::erase_if(weights, [&](const NamedTensor& tensor) {
+    return !holds_all_experts && is_expert(tensor.name) && !held.contains(tensor.name);
+  });
+  parameters.load(weights, folder.string());
 }
 
 OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
@@ -161,15 +213,15 @@ StoredModel read_model(const fs::path& path) {
           path.string(),
           ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
-  if (fs::exists(path / "COMPLETE")) {
+  if (fs::exists(path / kManifestFile)) {
     return read_checkpoint(path);
   }
   if (fs::exists(path / "config.json")) {
     return read_safetensors_folder(path);
   }
-  if (fs::is_directory(path / "checkpoints")) {
+  if (const auto checkpoints = RunPaths{path}.checkpoints(); fs::is_directory(checkpoints)) {
     std::vector<std::string> skipped;
-    const auto newest = newest_complete_checkpoint(path / "checkpoints", &skipped);
+    const auto newest = newest_complete_checkpoint(checkpoints, &skipped);
     require(newest.has_value(),
             path.string(),
             ": the run has no complete checkpoint yet",

@@ -25,9 +25,8 @@ struct StoredModel {
 
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint (of a run, or converted),
 /// or a folder with config.json and safetensors under Hugging Face or release names, quantized or
-/// not. A checkpoint
-/// of a run on a quantized base is completed from that base. Throws Error that says what was
-/// looked for.
+/// not. A checkpoint of a run that left frozen weights in its base is completed from that base.
+/// Throws Error that says what was looked for.
 StoredModel read_model(const std::filesystem::path& path);
 
 /// The shapes of the matrices that weights stand for, by release name.
@@ -36,22 +35,43 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weigh
 /// The weights in a checkpoint, by release name.
 std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint);
 
-/// The folder of the quantized base model that a checkpoint's run left its frozen weights in; empty
-/// where the checkpoint holds them all. Throws Error when it is gone or another one.
-std::string base_of(const Checkpoint& checkpoint, const std::filesystem::path& folder);
+/// The model that the frozen weights of a run come from and stay in, as its checkpoints name it.
+struct BaseModel {
+  std::string folder;       ///< absolute
+  std::string fingerprint;  ///< fingerprint_of() when the run began; empty in old checkpoints
+};
+
+BaseModel base_at(const std::filesystem::path& folder);
+
+/// The base that a checkpoint's run left its frozen weights in; nothing where the checkpoint holds
+/// them all. `state` is the state of the checkpoint in `folder`. Throws Error when the base is gone
+/// or another one.
+std::optional<BaseModel> base_of(const Hdf5Attributes& state, const std::filesystem::path& folder);
+
+/// What a checkpoint says of its base, to be read by base_of().
+void name_base(const BaseModel& base, Hdf5Attributes& state);
 
 /// Names, sizes, first and last bytes of a model folder's weight files, digested: another model at
 /// the same place has another one.
 std::string fingerprint_of(const std::filesystem::path& folder);
 
 /// A model with the stored weights: each tensor is read once, straight into its parameter.
-/// `keeps_codes` tells which parameters ("*" for experts) stay quantized, and so frozen, where the
-/// file has them so. Throws Error listing tensors that are missing, unexpected or misshapen.
+/// `is_frozen` tells which parameters ("*" for experts) are not trained; where the files have them
+/// quantized, they stay so. Throws Error listing tensors that are missing, unexpected or misshapen.
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
-                                      const std::function<bool(const std::string&)>& keeps_codes,
+                                      const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks = {});
+
+/// Copies the weights of the checkpoint in `folder` into a model, or into what this rank holds of
+/// it where others hold some of the experts. What the checkpoint's run left in its base must have
+/// been read from there. Throws Error when a parameter that the configuration trains was frozen
+/// then, or when tensors are missing, unexpected or misshapen.
+void load_weights(const Checkpoint& checkpoint,
+                  const std::filesystem::path& folder,
+                  bool holds_all_experts,
+                  Parameters& parameters);
 
 /// A MODEL as every command takes it.
 struct OpenedModel {

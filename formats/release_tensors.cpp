@@ -5,7 +5,9 @@
 #include <ATen/ATen.h>
 
 #include "checkpoint/dtype.h"
+#include "checkpoint/names.h"
 #include "core/error.h"
+#include "core/parameter_names.h"
 #include "model/transformer.h"
 
 namespace braid {
@@ -31,7 +33,8 @@ std::vector<StoredTensor> release_tensors_of(const ModelConfig& config, ReleaseL
 
 std::optional<ReleaseLayout> release_layout_of(const SafetensorsFile& file) {
   for (const auto& name : file.names()) {
-    if (name.find("ffn.experts.") != std::string::npos && name.ends_with(".weight")) {
+    const auto release = release_name(name);
+    if (release && is_expert(*release) && !is_scale(*release)) {
       const auto type = file.dtype(name);
       return type == at::kChar || type == at::kByte ? std::optional(ReleaseLayout::kInstruct)
              : type == at::kFloat8_e4m3fn           ? std::optional(ReleaseLayout::kBase)

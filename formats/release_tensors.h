@@ -13,7 +13,7 @@ namespace braid {
 /// Every tensor of the release of this model, layer by layer; nothing is allocated.
 std::vector<StoredTensor> release_tensors_of(const ModelConfig& config, ReleaseLayout layout);
 
-/// The layout that the experts' dtype tells; nothing where they are not quantized.
+/// The layout, by the experts' dtype; nothing where they are not quantized.
 std::optional<ReleaseLayout> release_layout_of(const SafetensorsFile& file);
 
 /// How a file differs from what is expected of it, one line for each tensor.

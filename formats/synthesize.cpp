@@ -9,6 +9,7 @@
 #include "checkpoint/safetensors_plan.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "core/random.h"
 #include "formats/model_json.h"
 #include "formats/release_tensors.h"
@@ -89,27 +90,28 @@ class Synthesizer {
     narrow.num_attention_heads = narrow.o_groups = narrow.index_n_heads = 1;
     const Transformer model(narrow, at::kFloat, /*seed=*/0);
     for (const auto& [name, value] : model.parameters().tensors()) {
-      if (name.find("hc_") != std::string::npos && !name.ends_with("_fn")) {
+      if (kind_of(name)->role == ParameterRole::kMixing) {
         small_[name] = value.clone();
       }
     }
   }
 
-  /// Whether the tensor is left out as a hole.
+  /// Whether the tensor becomes a hole in the file.
   bool is_hole(const std::string& name) const {
-    return name.find(".ffn.experts.") != std::string::npos && name.starts_with("layers.") &&
-           !options_.expert_layers.contains(std::stoll(name.substr(7)));
+    const auto parsed = parsed_name(name);
+    return parsed->kind->is_expert() && parsed->layer >= 0 &&
+           !options_.expert_layers.contains(parsed->layer);
   }
 
   void write(const SafetensorsEntry& entry, AtomicFile& file) const {
-    std::size_t left = entry.end - entry.begin;
+    std::size_t remaining = entry.end - entry.begin;
     Bits bits(random_key(options_.seed, entry.name));
     std::vector<std::byte> chunk;
-    for (std::size_t done = 0; left > 0; done += chunk.size()) {
-      chunk.resize(std::min(left, kChunk));
+    for (std::size_t done = 0; remaining > 0; done += chunk.size()) {
+      chunk.resize(std::min(remaining, kChunk));
       fill(entry, done, bits, chunk);
       file.write(chunk.data(), chunk.size());
-      left -= chunk.size();
+      remaining -= chunk.size();
     }
   }
 
@@ -119,6 +121,7 @@ class Synthesizer {
             Bits& bits,
             std::vector<std::byte>& chunk) const {
     const auto& name = entry.name;
+    const auto role = parsed_name(name)->kind->role;
     if (const auto small = small_.find(name); small != small_.end()) {
       require(small->second.nbytes() == chunk.size(), name, " has another size than expected");
       std::memcpy(chunk.data(), small->second.const_data_ptr(), chunk.size());
@@ -129,7 +132,7 @@ class Synthesizer {
       }
     } else if (entry.dtype == at::kFloat8_e4m3fn) {
       draw(fp8_, bits, chunk);
-    } else if (name.ends_with(".scale")) {
+    } else if (is_scale(name)) {
       fill_scales(entry, chunk);
     } else if (entry.dtype == at::kLong) {
       auto* ids = reinterpret_cast<int64_t*>(chunk.data());
@@ -138,12 +141,12 @@ class Synthesizer {
         ids[i] = (at / picks_ * picks_ + at % picks_) % experts_;
       }
     } else if (entry.dtype == at::kBFloat16) {
-      if (name.ends_with("norm.weight")) {
+      if (role == ParameterRole::kNorm) {
         std::fill_n(reinterpret_cast<uint16_t*>(chunk.data()), chunk.size() / 2, 0x3f80);
       } else {
         draw(bf16_, bits, chunk);
       }
-    } else if (name.ends_with("_fn")) {
+    } else if (role == ParameterRole::kMatrix) {
       draw(f32_, bits, chunk);
     } else {
       std::fill(chunk.begin(), chunk.end(), std::byte{0});  // sinks, biases, position biases
@@ -151,8 +154,7 @@ class Synthesizer {
   }
 
   static void fill_scales(const SafetensorsEntry& entry, std::vector<std::byte>& chunk) {
-    const bool fp4 =
-        entry.name.find(".ffn.experts.") != std::string::npos && entry.dtype == at::kFloat8_e8m0fnu;
+    const bool fp4 = is_expert(entry.name) && entry.dtype == at::kFloat8_e8m0fnu;
     if (entry.dtype == at::kFloat) {
       std::fill_n(reinterpret_cast<float*>(chunk.data()),
                   chunk.size() / 4,
@@ -175,7 +177,7 @@ class Synthesizer {
 void synthesize_release(const fs::path& path,
                         const ModelConfig& config,
                         const SynthesizeOptions& options) {
-  require(!fs::exists(path), path.string(), ": is there already; choose another folder");
+  require(!fs::exists(path), path.string(), ": exists already; choose another folder");
   const Synthesizer synthesizer(config, options);
   const auto shards = plan_shards(release_tensors_of(config, options.layout), options.shard_bytes);
   std::size_t total = 0, needed = 0, done = 0;
@@ -225,7 +227,7 @@ ModelConfig model_of_layers(const ModelConfig& config,
   result.compress_ratios.clear();
   result.layer_types.clear();
   result.routing.clear();
-  result.num_hash_layers = 0;  // the list tells
+  result.num_hash_layers = 0;  // `routing` says it layer by layer
   for (const int64_t layer : layers) {
     require(layer >= 0 && layer < config.num_hidden_layers,
             "layer ",

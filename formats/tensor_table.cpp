@@ -7,27 +7,13 @@
 
 #include "checkpoint/dtype.h"
 #include "core/error.h"
+#include "core/parameter_names.h"
 
 namespace braid {
 namespace {
 
 bool is_digit(char c) {
   return std::isdigit(static_cast<unsigned char>(c)) != 0;
-}
-
-// "layers.3.ffn.experts.17.w1.weight" -> "layers.3.ffn.experts.*.w1.weight"
-std::string with_starred_expert(const std::string& name) {
-  constexpr std::string_view kExperts = ".experts.";
-  const auto found = name.find(kExperts);
-  if (found == std::string::npos) {
-    return name;
-  }
-  const std::size_t begin = found + kExperts.size();
-  std::size_t end = begin;
-  while (end < name.size() && is_digit(name[end])) {
-    ++end;
-  }
-  return end == begin ? name : name.substr(0, begin) + "*" + name.substr(end);
 }
 
 // Numbers padded with zeros, so that layer 2 comes before layer 10.

@@ -8,6 +8,7 @@
 
 #include "core/ignored_target.h"
 #include "data/loader.h"
+#include "run/tokens_of.h"
 
 namespace braid {
 namespace {
@@ -76,7 +77,7 @@ Evaluation evaluate(const Transformer& model,
     // Ranks that share a model run the same number of passes: one without a batch repeats one.
     const auto& batch =
         batches[std::min(first + static_cast<std::size_t>(place.data), batches.size() - 1)];
-    const auto hidden = model.forward(Tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS});
+    const auto hidden = model.forward(tokens_of(batch));
     const auto nats_BS =
         model.cross_entropy_each(hidden.final_BSD, model.own_share(batch.targets_BS))
             .to(at::kDouble)

@@ -6,7 +6,8 @@
 #include "core/error.h"
 #include "core/ignored_target.h"
 #include "kernels/precision.h"
-#include "model/objective.h"
+#include "model/targets.h"
+#include "model/transformer.h"
 
 namespace braid {
 namespace {

@@ -1,5 +1,6 @@
 #include "model/parameters.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -47,6 +48,16 @@ std::string listed(const std::vector<std::string>& names) {
   return names.size() > 5 ? text(result, " and ", names.size() - 5, " more") : result;
 }
 
+// Codes are never given, other parameters in the base wholly or not at all.
+bool is_left_out(const Parameter& parameter,
+                 const std::map<std::string, std::vector<int64_t>>& given) {
+  if (!parameter.in_base || !parameter.quantized.empty()) {
+    return parameter.in_base;
+  }
+  return std::ranges::none_of(unstacked({{parameter.name, parameter.value}}),
+                              [&](const auto& tensor) { return given.contains(tensor.name); });
+}
+
 }  // namespace
 
 WithoutValues::WithoutValues() : before_(std::exchange(without_values, true)) {}
@@ -69,12 +80,13 @@ at::Tensor Parameters::add(const std::string& name,
     fill(value);
   }
   value.set_requires_grad(trained);
-  parameters_.push_back({name, value, trained, {}});
+  const bool in_base = !without_values && source_ != nullptr && source_->is_frozen(name);
+  parameters_.push_back({name, value, trained, {}, in_base});
   return value;
 }
 
 std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntArrayRef shape) {
-  if (without_values || source_ == nullptr || !source_->keeps_codes(name)) {
+  if (without_values || source_ == nullptr || !source_->is_frozen(name)) {
     return {};
   }
   const auto value = at::empty(shape, at::device(at::kMeta).dtype(dtype_));
@@ -85,7 +97,7 @@ std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntAr
       return {};
     }
   }
-  parameters_.push_back({name, value, /*trained=*/true, weights});
+  parameters_.push_back({name, value, /*trained=*/true, weights, /*in_base=*/true});
   return weights;
 }
 
@@ -158,8 +170,14 @@ void Parameters::load(const std::vector<NamedTensor>& values, const std::string&
     shapes[name] = value.sizes().vec();
   }
   require_tensors_of(*this, shapes, source);
-  for (const auto& [name, target] : tensors()) {
-    target.copy_(given.at(name));
+  for (auto& parameter : parameters_) {
+    if (is_left_out(parameter, shapes)) {
+      continue;
+    }
+    for (const auto& [name, target] : unstacked({{parameter.name, parameter.value.detach()}})) {
+      target.copy_(given.at(name));
+    }
+    parameter.in_base = false;
   }
 }
 
@@ -168,17 +186,22 @@ void require_tensors_of(const Parameters& parameters,
                         const std::string& source) {
   std::vector<std::string> missing, unexpected, misshapen;
   std::set<std::string> known;
-  for (const auto& [name, target] : parameters.tensors()) {
-    known.insert(name);
-    const auto found = shapes.find(name);
-    if (found == shapes.end()) {
-      missing.push_back(name);
-    } else if (target.sizes() != at::IntArrayRef(found->second)) {
-      misshapen.push_back(text(name,
-                               " is ",
-                               at::IntArrayRef(found->second),
-                               ", the configuration says ",
-                               target.sizes()));
+  for (const auto& parameter : parameters.all()) {
+    if (is_left_out(parameter, shapes)) {
+      continue;
+    }
+    for (const auto& [name, target] : unstacked({{parameter.name, parameter.value}})) {
+      known.insert(name);
+      const auto found = shapes.find(name);
+      if (found == shapes.end()) {
+        missing.push_back(name);
+      } else if (target.sizes() != at::IntArrayRef(found->second)) {
+        misshapen.push_back(text(name,
+                                 " is ",
+                                 at::IntArrayRef(found->second),
+                                 ", the configuration says ",
+                                 target.sizes()));
+      }
     }
   }
   for (const auto& [name, shape] : shapes) {

@@ -21,15 +21,18 @@ struct Parameter {
   std::string name;     ///< release name; "*" runs over the experts (core/named_tensor.h)
   at::Tensor value;     ///< shape and type only (meta device) where `quantized` has the values
   bool trained = true;  ///< false: not moved by gradients (gate.bias, tid2eid)
-  std::vector<Weight> quantized;  ///< frozen codes: one matrix, or one for each expert
+  std::vector<Weight> quantized;  ///< codes, in the base: one matrix, or one for each expert
+  /// Frozen, with the values of the source that it was read from: checkpoints leave it there.
+  bool in_base = false;
 };
 
 /// Where the values of a model's parameters come from instead of being drawn.
 struct WeightSource {
   /// The tensor of this release name.
   std::function<Weight(const std::string& name)> read;
-  /// Whether this parameter ("*" for experts), where quantized, stays so and is frozen.
-  std::function<bool(const std::string& name)> keeps_codes;
+  /// Whether this parameter ("*" for experts) is not trained: it then stays in the base, and
+  /// quantized where the source has it so.
+  std::function<bool(const std::string& name)> is_frozen;
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without
@@ -73,11 +76,12 @@ class Parameters {
 
   const std::vector<Parameter>& all() const { return parameters_; }
 
-  /// All tensors but the quantized ones, experts apart: what a checkpoint of a run holds.
+  /// All tensors but the quantized ones, experts apart.
   std::vector<NamedTensor> tensors() const;
 
-  /// Copies values in by release name. Throws Error that lists missing, unexpected and misshapen
-  /// ones, unless every parameter is given exactly once.
+  /// Copies values in by release name. Parameters in the base keep its values unless they are
+  /// given; then they are the run's own from here on. Throws Error that lists missing, unexpected
+  /// and misshapen tensors, unless every other parameter is given exactly once.
   void load(const std::vector<NamedTensor>& values, const std::string& source);
 
  private:
@@ -143,7 +147,7 @@ class Scope {
 };
 
 /// Throws Error listing missing, unexpected and misshapen tensors unless `shapes` (by release name)
-/// are exactly those of `parameters`.
+/// are exactly those of `parameters`, where those in the base may be missing.
 void require_tensors_of(const Parameters& parameters,
                         const std::map<std::string, std::vector<int64_t>>& shapes,
                         const std::string& source);

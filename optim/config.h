@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/parameter_names.h"
 
 namespace braid {
 
-enum class OptimizerKind {
-  kMuon,   ///< matrices: the momentum's nearest orthogonal matrix
-  kAdamW,  ///< everything else
-  kNone,   ///< frozen: neither updated nor decayed
-};
 inline auto enum_names(OptimizerKind) {
   return std::array{EnumName{"muon", OptimizerKind::kMuon},
                     EnumName{"adamw", OptimizerKind::kAdamW},

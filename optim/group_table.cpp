@@ -79,7 +79,7 @@ struct Line {
       const auto view = matrices_of(*first, value);
       matrices = text(count * view.size(0), " x ", view.size(1), "x", view.size(2));
     }
-    const bool is_frozen = first->optimizer == OptimizerKind::kNone;
+    const bool is_frozen = first->is_frozen();
     return {name.before + ranges(numbers) + name.after,
             optimizer_name(first->optimizer),
             text(value.sizes()),

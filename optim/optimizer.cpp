@@ -62,29 +62,30 @@ void Optimizer::add_muon(const ElementRange& range) {
   const auto same_shape = std::find_if(muon_.begin(), muon_.end(), [&](const MuonShape& shape) {
     const auto& first = parameters_[shape.members.front().parameter];
     const auto other = matrices_of(first, first.parameter.value);
-    return shape.is_indexer == added.is_indexer && other.size(1) == matrices.size(1) &&
+    return shape.part == added.part && other.size(1) == matrices.size(1) &&
            other.size(2) == matrices.size(2) && other.options().type_equal(matrices.options()) &&
            other.device() == matrices.device();
   });
   auto& shape = same_shape == muon_.end() ? muon_.emplace_back() : *same_shape;
-  shape.is_indexer = added.is_indexer;
+  shape.part = added.part;
   const int64_t begin = shape.members.empty() ? 0 : shape.members.back().end;
   shape.members.push_back(
       {range.parameter, range.begin / elements, begin, begin + range.elements() / elements});
 }
 
-void Optimizer::step(double learning_rate, TrainedPart part, double gradient_scale) {
+void Optimizer::step(double learning_rate, TrainedParts parts, double gradient_scale) {
   const at::NoGradGuard no_grad;
   ++steps_.all;
-  steps_.trunk += contains(part, /*is_indexer=*/false);
-  steps_.indexer += contains(part, /*is_indexer=*/true);
+  for (const auto part : kTrainedParts) {
+    steps_.of(part) += parts.contains(part);
+  }
   for (const auto& shape : muon_) {
-    if (contains(part, shape.is_indexer)) {
+    if (parts.contains(shape.part)) {
       step_muon(shape, learning_rate, gradient_scale);
     }
   }
   for (const auto& member : adamw_) {
-    if (contains(part, parameters_[member.range.parameter].is_indexer)) {
+    if (parts.contains(parameters_[member.range.parameter].part)) {
       step_adamw(member, learning_rate, gradient_scale);
     }
   }
@@ -119,7 +120,7 @@ void Optimizer::step_adamw(const AdamWMember& member, double learning_rate, doub
                owned(gradient_of(value)),
                member.exp_avg,
                member.exp_avg_sq,
-               {grouped.is_indexer ? steps_.indexer : steps_.trunk,
+               {steps_.of(grouped.part),
                 learning_rate * grouped.learning_rate_scale,
                 grouped.weight_decay,
                 gradient_scale},

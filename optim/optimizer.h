@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -14,8 +15,11 @@ namespace braid {
 
 /// Steps taken so far. AdamW's bias correction counts those in which a parameter learned.
 struct OptimizerSteps {
-  int64_t all = 0, trunk = 0, indexer = 0;
+  int64_t all = 0;
+  std::array<int64_t, kTrainedParts.size()> by_part = {};
 
+  int64_t& of(TrainedPart part) { return by_part[static_cast<std::size_t>(part)]; }
+  int64_t of(TrainedPart part) const { return by_part[static_cast<std::size_t>(part)]; }
   bool operator==(const OptimizerSteps&) const = default;
 };
 
@@ -29,11 +33,13 @@ class Optimizer {
             std::vector<GroupedParameter> parameters,
             std::optional<std::vector<ElementRange>> owned = std::nullopt);
 
-  /// Updates every weight of `part` in place from its grad(), at this learning rate times the
+  /// Updates every weight of `parts` in place from its grad(), at this learning rate times the
   /// group's scale. An undefined gradient counts as zeros: momentum and weights decay as for any
-  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `part`.
+  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `parts`.
   /// Gradients count times `gradient_scale` (clip_factor()) and stay as they are.
-  void step(double learning_rate, TrainedPart part = TrainedPart::kAll, double gradient_scale = 1);
+  void step(double learning_rate,
+            TrainedParts parts = TrainedParts::all(),
+            double gradient_scale = 1);
 
   /// Optimizer state by name: "<tensor>/momentum" for Muon, "<tensor>/exp_avg" and
   /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
@@ -46,15 +52,15 @@ class Optimizer {
   const std::vector<GroupedParameter>& parameters() const { return parameters_; }
 
  private:
-  /// Where matrices of a Muon parameter, from its `first` on, stand in the stack of all matrices
-  /// of their shape.
+  /// Matrices of a Muon parameter, from its `first` on, are matrices [begin, end) in the stack of
+  /// all matrices of their shape.
   struct Member {
     std::size_t parameter;
     int64_t first;
     int64_t begin, end;
   };
   struct MuonShape {
-    bool is_indexer = false;
+    TrainedPart part = TrainedPart::kTrunk;
     std::vector<Member> members;
     at::Tensor momentum_Brc;
   };

@@ -15,8 +15,8 @@ struct ElementRange {
   int64_t elements() const { return end - begin; }
 };
 
-/// What is never cut: one of Muon's matrices, or for AdamW some rows (about 1 MiB of weights). The
-/// same units on any grid, so that sums over units have the same bits.
+/// What is never divided: one of Muon's matrices, or for AdamW some rows (about 1 MiB of weights).
+/// The same units on any grid, so that sums over units have the same bits.
 struct Unit {
   ElementRange range;
   double flops = 0;  ///< of one Newton-Schulz iteration; 0 for AdamW
@@ -43,8 +43,8 @@ struct Ownership {
 /// the least state); then AdamW's units likewise by state. Ties go to the lower rank.
 Ownership balanced_ownership(std::vector<Unit> units, int64_t owners);
 
-/// Units in their order, cut into runs of equal cost: what one owner has of a stack of experts is
-/// in one piece. Even to one unit.
+/// Units in their order, cut into runs of equal cost: an owner has one contiguous piece
+/// of a stack of experts. Even to one unit.
 Ownership contiguous_ownership(std::vector<Unit> units, int64_t owners);
 
 /// The largest divisor of `ranks` that `is_possible` at which balanced_ownership() stays within

@@ -6,72 +6,14 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/parameter_names.h"
 
 namespace braid {
 namespace {
 
-/// Row blocks of a matrix that are logically independent.
-enum class RowSplit { kWhole, kHeads, kOutputGroups, kOverlapHalves };
-
-struct Rule {
-  const char* match;
-  OptimizerKind optimizer;
-  RowSplit split = RowSplit::kWhole;
-};
-
-// For the release's names, then those of the `hc` ablation; first match wins. The report names the
-// AdamW side (embedding, head, norms, mHC base and scale); it leaves router, sinks and ape open.
-constexpr Rule kDefaultRules[] = {
-    {"embed.weight", OptimizerKind::kAdamW},
-    {"head.weight", OptimizerKind::kAdamW},
-    {"*norm.weight", OptimizerKind::kAdamW},
-    {"*.attn.attn_sink", OptimizerKind::kAdamW},
-    {"*.compressor.ape", OptimizerKind::kAdamW},
-
-    {"*.attn.wq_a.weight", OptimizerKind::kMuon},
-    {"*.attn.wq_b.weight", OptimizerKind::kMuon, RowSplit::kHeads},
-    {"*.attn.wkv.weight", OptimizerKind::kMuon},
-    {"*.attn.wo_a.weight", OptimizerKind::kMuon, RowSplit::kOutputGroups},
-    {"*.attn.wo_b.weight", OptimizerKind::kMuon},
-    {"*.compressor.wkv.weight", OptimizerKind::kMuon, RowSplit::kOverlapHalves},
-    {"*.compressor.wgate.weight", OptimizerKind::kMuon, RowSplit::kOverlapHalves},
-    {"*.attn.indexer.wq_b.weight", OptimizerKind::kMuon},
-    {"*.attn.indexer.weights_proj.weight", OptimizerKind::kMuon},
-
-    {"*.ffn.gate.weight", OptimizerKind::kMuon},
-    {"*.ffn.experts.*.w?.weight", OptimizerKind::kMuon},
-    {"*.ffn.shared_experts.w?.weight", OptimizerKind::kMuon},
-    {"mtp.*.e_proj.weight", OptimizerKind::kMuon},
-    {"mtp.*.h_proj.weight", OptimizerKind::kMuon},
-
-    {"*hc_*_fn", OptimizerKind::kMuon},
-    {"*hc_*_base", OptimizerKind::kAdamW},
-    {"*hc_*_scale", OptimizerKind::kAdamW},
-
-    {"*.hc_*_W_a", OptimizerKind::kMuon},
-    {"*.hc_*_w_b", OptimizerKind::kAdamW},
-    {"*.hc_*_A0", OptimizerKind::kAdamW},
-    {"*.hc_*_b0", OptimizerKind::kAdamW},
-    {"*.hc_*_s_?", OptimizerKind::kAdamW},
-    {"*.hc_*_norm", OptimizerKind::kAdamW},
-};
-
-constexpr const char* kIndexer = "*.attn.indexer.*";
-
-const Rule* default_rule(const std::string& name) {
-  const auto found = std::find_if(std::begin(kDefaultRules),
-                                  std::end(kDefaultRules),
-                                  [&](const Rule& rule) { return matches_glob(rule.match, name); });
-  return found == std::end(kDefaultRules) ? nullptr : found;
-}
-
-bool is_stack(const NamedTensor& parameter) {
-  return parameter.name.find('*') != std::string::npos;
-}
-
 /// Dimensions of one logical tensor: the experts of a stack do not count.
 int64_t logical_dims(const NamedTensor& parameter) {
-  return parameter.value.dim() - is_stack(parameter);
+  return parameter.value.dim() - is_stack(parameter.name);
 }
 
 class Grouper {
@@ -86,32 +28,32 @@ class Grouper {
   }
 
   GroupedParameter grouped(const NamedTensor& parameter) {
+    const auto* kind = kind_of(parameter.name);
+    const bool is_indexer = kind != nullptr && kind->is_indexer();
     GroupedParameter result{.parameter = parameter,
-                            .is_indexer = matches_glob(kIndexer, parameter.name)};
+                            .part = is_indexer ? TrainedPart::kIndexer : TrainedPart::kTrunk};
     const bool is_vector = logical_dims(parameter) < 2;
     result.weight_decay = is_vector && !config_.decay_vectors ? 0 : config_.weight_decay;
-    const Rule* rule = default_rule(parameter.name);
     if (const auto group = group_of(parameter)) {
       result.optimizer = group->optimizer;
       result.learning_rate_scale = group->learning_rate_scale;
       result.weight_decay = group->weight_decay.value_or(result.weight_decay);
     } else {
-      require(rule != nullptr,
+      require(kind != nullptr,
               "parameter ",
               parameter.name,
               " ",
               parameter.value.sizes(),
               " belongs to no optimizer group; add it to optimizer.groups");
-      result.optimizer = rule->optimizer;
-      if (facts_.trained == TrainedPart::kAllButIndexer && result.is_indexer) {
-        result.optimizer = OptimizerKind::kNone;
-      }
+      const bool learns = facts_.trained.contains(result.part);
+      result.optimizer = learns ? kind->optimizer : OptimizerKind::kNone;
     }
-    if (facts_.trained == TrainedPart::kIndexerOnly && !result.is_indexer) {
+    // A group can give indexers an optimizer in a run that does not train them, but not the trunk.
+    if (result.part == TrainedPart::kTrunk && !facts_.trained.contains(TrainedPart::kTrunk)) {
       result.optimizer = OptimizerKind::kNone;
     }
     if (result.optimizer == OptimizerKind::kMuon) {
-      result.row_blocks = rule == nullptr ? 1 : row_blocks(parameter, rule->split);
+      result.row_blocks = kind == nullptr ? 1 : row_blocks(parameter, kind->split);
     }
     return result;
   }
@@ -190,10 +132,6 @@ class Grouper {
 };
 
 }  // namespace
-
-bool contains(TrainedPart part, bool is_indexer) {
-  return part == TrainedPart::kAll || is_indexer == (part == TrainedPart::kIndexerOnly);
-}
 
 bool matches_glob(std::string_view pattern, std::string_view name) {
   std::size_t p = 0, n = 0, star = std::string_view::npos, resume = 0;

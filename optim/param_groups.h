@@ -9,19 +9,15 @@
 
 #include "core/named_tensor.h"
 #include "optim/config.h"
+#include "optim/trained_parts.h"
 
 namespace braid {
 
-/// Which parameters learn, in a whole run or in one step: the indexer has a loss of its own, and
-/// its warm-up trains nothing else.
-enum class TrainedPart { kAllButIndexer, kAll, kIndexerOnly };
-bool contains(TrainedPart part, bool is_indexer);
-
 /// What the names and shapes of parameters do not tell.
 struct GroupingFacts {
-  int64_t num_heads = 1;                              ///< row blocks of attn.wq_b
-  int64_t num_output_groups = 1;                      ///< row blocks of attn.wo_a
-  TrainedPart trained = TrainedPart::kAllButIndexer;  ///< at any step of the run
+  int64_t num_heads = 1;                         ///< row blocks of attn.wq_b
+  int64_t num_output_groups = 1;                 ///< row blocks of attn.wo_a
+  TrainedParts trained = {TrainedPart::kTrunk};  ///< at any step of the run
 };
 
 /// One parameter with everything the optimizer needs to know about it.
@@ -31,17 +27,17 @@ struct GroupedParameter {
   double learning_rate_scale = 1;
   double weight_decay = 0;
   int64_t row_blocks = 1;  ///< equal blocks of rows that are matrices of their own
-  bool is_indexer = false;
+  TrainedPart part = TrainedPart::kTrunk;
 
-  /// Whether a step that trains `part` moves it.
-  bool learns_in(TrainedPart part) const {
-    return optimizer != OptimizerKind::kNone && contains(part, is_indexer);
-  }
+  /// Whether no step of the run moves it.
+  bool is_frozen() const { return optimizer == OptimizerKind::kNone; }
+  /// Whether a step that trains these parts moves it.
+  bool learns_in(TrainedParts parts) const { return !is_frozen() && parts.contains(part); }
 };
 
-/// The group of every parameter, in order. Takes the trained parameters of a model (stacks of
-/// experts as
-/// "*" names). Groups of the configuration come before the default rules and the first match wins.
+/// The group of every parameter, in order. Takes the parameters that gradients can move (stacks of
+/// experts as "*" names). Groups of the configuration come before the defaults
+/// (core/parameter_names.h) and the first match wins.
 /// Throws ConfigError for a group that decides nothing (no name matches that an earlier group
 /// left), or puts something other than a matrix on Muon, and Error for a name that nothing matches.
 std::vector<GroupedParameter> group_parameters(const std::vector<NamedTensor>& parameters,

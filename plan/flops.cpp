@@ -110,10 +110,10 @@ ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len, boo
 
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
                            const MuonConfig& config,
-                           TrainedPart part) {
+                           TrainedParts parts) {
   double per_iteration = 0;
   for (const auto& grouped : parameters) {
-    if (grouped.optimizer == OptimizerKind::kMuon && grouped.learns_in(part)) {
+    if (grouped.optimizer == OptimizerKind::kMuon && grouped.learns_in(parts)) {
       const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
       const auto rows = static_cast<double>(matrices_Brc.size(1)),
                  cols = static_cast<double>(matrices_Brc.size(2)), n = std::min(rows, cols),

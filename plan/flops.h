@@ -38,6 +38,6 @@ ForwardProducts forward_products(const ModelConfig& config,
 /// iteration for each matrix with short side n and long side m that a step of `part` moves.
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
                            const MuonConfig& config,
-                           TrainedPart part);
+                           TrainedParts parts);
 
 }  // namespace braid

@@ -10,6 +10,7 @@
 #include "core/named_tensor.h"
 #include "kernels/precision.h"
 #include "parallel/gradient_sync.h"
+#include "run/grouped_parameters.h"
 
 namespace braid {
 namespace {
@@ -142,15 +143,17 @@ MemoryPlan planned_memory(const RunConfig& config,
   const auto ranks = static_cast<double>(grid.ranks),
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
+  const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
+                                                   : frozen_parameters(parameters, groups, config);
   double saved_weights = 0;
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
     memory.weights_bytes += is_stack(parameter.name) ? bytes / expert_ranks : bytes;
-    saved_weights += bytes / ranks;
+    saved_weights += frozen.contains(parameter.name) ? 0 : bytes / ranks;
   }
   double dense_gradients = 0;
   for (const auto& grouped : groups) {
-    if (grouped.learns_in(regime.part)) {
+    if (grouped.learns_in(regime.trained)) {
       const auto bytes = static_cast<double>(grouped.parameter.value.nbytes());
       memory.gradients_bytes += bytes;
       dense_gradients += is_stack(grouped.parameter.name) ? 0 : bytes;

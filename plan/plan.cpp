@@ -5,11 +5,11 @@
 
 #include <ATen/ATen.h>
 
+#include "core/parameter_names.h"
 #include "model/transformer.h"
 #include "optim/group_table.h"
 #include "plan/flops.h"
 #include "run/grouped_parameters.h"
-#include "run/parts.h"
 #include "run/table.h"
 
 namespace braid {
@@ -24,8 +24,8 @@ struct PartProducts {
 std::vector<PartProducts> products_by_part(const ModelConfig& config, const Regime& regime) {
   const auto dense = regime.options.dense_attention;
   const auto p = forward_products(config, regime.seq_len, dense);
-  const double trunk = contains(regime.part, /*is_indexer=*/false) ? 2 : 0;
-  const bool learns = contains(regime.part, /*is_indexer=*/true);
+  const double trunk = regime.trained.contains(TrainedPart::kTrunk) ? 2 : 0;
+  const bool learns = regime.trained.contains(TrainedPart::kIndexer);
   const double runs = learns || !dense ? 1 : 0;  // nothing asks it where all entries are seen
   std::vector<PartProducts> result = {
       {"attention", p.attention, trunk},
@@ -47,13 +47,12 @@ std::vector<PartProducts> products_by_part(const ModelConfig& config, const Regi
 }
 
 int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
-  if (parameter.name == "embed.weight") {
+  if (is_embedding(parameter.name)) {
     return config.hidden_size;
   }
   const int64_t elements = parameter.value.numel();
-  return matches_glob("*.ffn.experts.*", parameter.name)
-             ? elements / config.n_routed_experts * config.num_experts_per_tok
-             : elements;
+  return is_expert(parameter.name) ? elements / config.n_routed_experts * config.num_experts_per_tok
+                                   : elements;
 }
 
 std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regime) {
@@ -69,7 +68,7 @@ std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regi
   }
   for (const auto& parameter : model.parameters().all()) {
     if (parameter.value.is_floating_point()) {
-      auto& its_part = part(part_of(parameter.name));
+      auto& its_part = part(name_of(part_of(parameter.name)));
       its_part.parameters += parameter.value.numel();
       its_part.active += active_elements(parameter, model.config());
     }
@@ -79,7 +78,7 @@ std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regi
 }
 
 bool same_kind(const Regime& a, const Regime& b) {
-  return a.part == b.part && a.options.dense_attention == b.options.dense_attention &&
+  return a.trained == b.trained && a.options.dense_attention == b.options.dense_attention &&
          a.sequences == b.sequences && a.seq_len == b.seq_len;
 }
 
@@ -91,7 +90,8 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, regime);
-      stage.newton_schulz_flops = newton_schulz_flops(groups, config.optimizer.muon, regime.part);
+      stage.newton_schulz_flops =
+          newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
     ++stages.back().steps;
   }
@@ -99,10 +99,10 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
 }
 
 std::string_view text_of(const Regime& regime) {
-  return regime.warms_up_indexer()          ? "dense, indexers alone"
-         : regime.options.dense_attention   ? "dense"
-         : regime.part == TrainedPart::kAll ? "sparse, with indexers"
-                                            : "sparse";
+  return regime.warms_up_indexer()                        ? "dense, indexers alone"
+         : regime.options.dense_attention                 ? "dense"
+         : regime.trained.contains(TrainedPart::kIndexer) ? "sparse, with indexers"
+                                                          : "sparse";
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace braid {
 
 /// What one part of the model is, and what it costs in a step like the run's last.
 struct PartPlan {
-  std::string part;           ///< of run/parts.h; attention and indexer scores by themselves
+  std::string part;  ///< of core/parameter_names.h; attention and indexer scores by themselves
   int64_t parameters = 0;     ///< floating-point ones, as published sizes count them
   int64_t active = 0;         ///< of them, those a token uses: one row of the embedding, K experts
   double forward_flops = 0;   ///< per token, as plan/flops.h counts

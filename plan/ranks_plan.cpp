@@ -23,7 +23,7 @@ struct Load {
 std::vector<Load> loads_of(const RunConfig& config,
                            const Ownership& ownership,
                            const std::vector<GroupedParameter>& groups,
-                           TrainedPart part) {
+                           TrainedParts parts) {
   const auto& muon = config.optimizer.muon;
   const auto iterations =
       static_cast<double>(muon.newton_schulz_steps + muon.newton_schulz_final_steps);
@@ -32,7 +32,7 @@ std::vector<Load> loads_of(const RunConfig& config,
   for (std::size_t u = 0; u < ownership.units.size(); ++u) {
     const auto& unit = ownership.units[u];
     const auto& grouped = groups[unit.range.parameter];
-    if (grouped.learns_in(part)) {
+    if (grouped.learns_in(parts)) {
       auto& load = loads[static_cast<std::size_t>(ownership.owner[u])];
       const auto elements = static_cast<double>(unit.range.elements()),
                  size = static_cast<double>(grouped.parameter.value.element_size());
@@ -73,7 +73,7 @@ double exchanged_bytes(const RunConfig& config, const Regime& regime, const Grid
                weight_bytes = static_cast<double>(c10::elementSize(wide_type(type)));
   const auto layers =
       static_cast<double>(model.num_hidden_layers + (model.num_nextn_predict_layers > 0 ? 1 : 0));
-  const auto passes = passes_of(regime, contains(regime.part, /*is_indexer=*/false));
+  const auto passes = passes_of(regime, regime.trained.contains(TrainedPart::kTrunk));
   return layers * (passes.forward + passes.backward) * rows * (2 * row_bytes + weight_bytes);
 }
 
@@ -92,7 +92,7 @@ class ContextTraffic {
 
   void add(const LayerConfig& layer) {
     const auto H = static_cast<double>(model_.head_dim);
-    const auto trunk = passes_of(regime_, contains(regime_.part, /*is_indexer=*/false));
+    const auto trunk = passes_of(regime_, regime_.trained.contains(TrainedPart::kTrunk));
     const bool full = layer.attention == AttentionKind::kFull;
     add_rows_before(
         [&](int64_t r) {
@@ -201,8 +201,8 @@ RanksPlan planned_ranks(const RunConfig& config,
                         double per_token_flops) {
   const auto sharding =
       sharding_of(groups, grid, config.optimizer.zero_group, config.parallel.fixed_order);
-  const auto dense = loads_of(config, sharding.dense, groups, regime.part),
-             experts = loads_of(config, sharding.experts, groups, regime.part);
+  const auto dense = loads_of(config, sharding.dense, groups, regime.trained),
+             experts = loads_of(config, sharding.experts, groups, regime.trained);
   const auto dense_state = sharding.dense.state_bytes(),
              experts_state = sharding.experts.state_bytes();
   const auto owners = static_cast<double>(sharding.dense.owners),

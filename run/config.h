@@ -1,6 +1,6 @@
 #pragma once
-// The whole YAML of a run. Each section's struct stands with the code that reads it; the ones here
-// belong to the trainer.
+// The whole YAML of a run. Each section's struct is defined beside the code that reads it; those
+// that the trainer reads are here.
 
 #include <array>
 #include <cstdint>

@@ -11,7 +11,7 @@
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : speaks_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && isatty(1) == 1) {
+    : enabled_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && isatty(1) == 1) {
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
@@ -20,7 +20,7 @@ Console::~Console() {
 }
 
 void Console::line(const std::string& text) {
-  if (!speaks_) {
+  if (!enabled_) {
     return;
   }
   end_progress();
@@ -29,7 +29,7 @@ void Console::line(const std::string& text) {
 }
 
 void Console::progress(const std::string& text, bool keep) {
-  if (!speaks_) {
+  if (!enabled_) {
     return;
   }
   if (terminal_) {

@@ -5,14 +5,14 @@
 
 namespace braid {
 
-/// What a run tells people: lines on standard output and in log.txt, and one progress line that is
-/// rewritten in place on a terminal.
+/// What a run prints for people: lines on standard output and in its log file, and one progress
+/// line that is rewritten in place on a terminal.
 class Console {
  public:
-  /// One that says nothing: of all ranks only the first speaks.
+  /// Disabled: prints nothing. Of several ranks only rank 0 prints.
   Console() = default;
-  /// `may_be_terminal`: whether standard output reaches a person as it is written; mpirun hands
-  /// ranks a terminal and collects what they write there.
+  /// `may_be_terminal`: false where standard output looks like a terminal but is not read as one:
+  /// mpirun gives ranks a terminal and collects what they write there.
   explicit Console(const std::filesystem::path& log_file, bool may_be_terminal = true);
   ~Console();
 
@@ -23,7 +23,7 @@ class Console {
  private:
   void end_progress();
 
-  bool speaks_ = false;
+  bool enabled_ = false;
   std::ofstream log_;
   bool terminal_ = false;
   bool progress_shown_ = false;

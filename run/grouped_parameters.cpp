@@ -1,9 +1,6 @@
 #include "run/grouped_parameters.h"
 
-#include <memory>
-#include <set>
-#include <utility>
-
+#include "core/parameter_names.h"
 #include "run/regime.h"
 
 namespace braid {
@@ -21,16 +18,32 @@ std::vector<GroupedParameter> parameter_groups(const Transformer& model, const R
   return group_parameters(trained, facts, config.optimizer);
 }
 
-std::function<bool(const std::string&)> frozen_parameters(const RunConfig& config) {
-  const WithoutValues without_values;
-  const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
-  auto frozen = std::make_shared<std::set<std::string>>();
-  for (const auto& grouped : parameter_groups(model, config)) {
-    if (grouped.optimizer == OptimizerKind::kNone) {
-      frozen->insert(grouped.parameter.name);
+std::set<std::string> frozen_parameters(const Parameters& parameters,
+                                        const std::vector<GroupedParameter>& groups,
+                                        const RunConfig& config) {
+  std::set<std::string> frozen;
+  for (const auto& grouped : groups) {
+    if (grouped.is_frozen()) {
+      frozen.insert(grouped.parameter.name);
     }
   }
-  return [frozen](const std::string& name) { return frozen->contains(name); };
+  if (frozen.empty()) {
+    return {};
+  }
+  const bool biases_move = ever_trained(config).contains(TrainedPart::kTrunk);
+  for (const auto& parameter : parameters.all()) {
+    const bool is_table = kind_of(parameter.name)->role == ParameterRole::kTable;
+    if (!parameter.trained && (is_table || !biases_move)) {
+      frozen.insert(parameter.name);
+    }
+  }
+  return frozen;
+}
+
+std::set<std::string> frozen_parameters(const RunConfig& config) {
+  const WithoutValues without_values;
+  const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
+  return frozen_parameters(model.parameters(), parameter_groups(model, config), config);
 }
 
 }  // namespace braid

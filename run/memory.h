@@ -4,8 +4,8 @@
 
 namespace braid {
 
-/// Bytes of all CPU tensors of the process, counted where LibTorch allocates them, and kept for the
-/// next tensor where they are many (core/kept_memory.h).
+/// Bytes of all CPU tensors of the process, counted in LibTorch's CPU allocator. Large blocks are
+/// kept for reuse (core/kept_memory.h).
 class TensorMemory {
  public:
   /// Starts (once per process); tensors that exist already are not seen.
@@ -16,7 +16,7 @@ class TensorMemory {
 };
 
 /// The process's resident memory and its largest value so far, in bytes; 0 where the system does
-/// not tell.
+/// not say.
 int64_t resident_bytes();
 int64_t peak_resident_bytes();
 

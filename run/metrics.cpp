@@ -1,9 +1,9 @@
 #include "run/metrics.h"
 
 #include <cmath>
+#include <sstream>
 
-#include <nlohmann/json.hpp>
-
+#include "checkpoint/strict_json.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -58,6 +58,39 @@ void Metrics::write(int64_t step, const std::string& split, const std::vector<Va
   }
   file_ << record.dump() << '\n' << std::flush;
   require(file_.good(), path_.string(), ": cannot be written; is the disk full?");
+}
+
+bool is_training_step(const nlohmann::ordered_json& record) {
+  return !record.contains("split");
+}
+
+void read_metrics(const std::filesystem::path& path,
+                  const std::function<void(const nlohmann::ordered_json&)>& use) {
+  std::istringstream lines(read_file(path));
+  int64_t last_step = 0, last_line_step = 0, number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string where = text(path.string(), ":", ++number);
+    require(!lines.eof(),
+            where,
+            ": the last line is cut off: the run was stopped while it was written; braid train "
+            "removes it");
+    const auto strict = parse_strict_json(line, where);
+    const auto& step = json_field(strict, "step", where);
+    require(
+        step.is_number_integer(), where, ": step is ", step.dump(), ", expected a whole number");
+    const auto this_step = step.get<int64_t>();
+    const auto record = nlohmann::ordered_json::parse(line);  // in the order written
+    const bool is_step = is_training_step(record);
+    require(is_step ? this_step > last_step : this_step >= last_line_step,
+            where,
+            ": step ",
+            this_step,
+            " comes after step ",
+            is_step ? last_step : last_line_step);
+    last_step = is_step ? this_step : last_step;
+    last_line_step = this_step;
+    use(record);
+  }
 }
 
 }  // namespace braid

@@ -1,15 +1,20 @@
 #pragma once
+// A run's metrics.jsonl: one JSON object a line, each with a "step"; numbers in full precision. A
+// record without a "split" is a training step's.
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 namespace braid {
 
-/// A run's metrics.jsonl: one JSON object a line, each with a "step"; numbers in full precision.
+/// Writes the file.
 class Metrics {
  public:
   /// Opens the file for a run that continues after `step`: lines of later steps, and a half-written
@@ -25,5 +30,14 @@ class Metrics {
   std::filesystem::path path_;
   std::ofstream file_;
 };
+
+/// Whether a record of metrics.jsonl is a training step's.
+bool is_training_step(const nlohmann::ordered_json& record);
+
+/// Reads the file: calls `use` with each record, keys in the order written. Throws Error at the
+/// first line that is cut off, is no JSON object with a whole "step", or goes back to an earlier
+/// step.
+void read_metrics(const std::filesystem::path& path,
+                  const std::function<void(const nlohmann::ordered_json&)>& use);
 
 }  // namespace braid

@@ -5,8 +5,8 @@
 
 namespace braid {
 
-/// Tells on standard error how far a long command is and how long it still takes: a line that is
-/// rewritten and finally removed on a terminal, elsewhere a line every half minute.
+/// Shows on standard error how far a long command is and how long it will still take: on a terminal
+/// one line that is rewritten and removed at the end, elsewhere a line every half minute.
 class Progress {
  public:
   explicit Progress(std::string what);

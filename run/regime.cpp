@@ -17,9 +17,9 @@ Regime regime_at(const RunConfig& config, int64_t applied) {
   regime.options.dense_attention = dense || warmup;
   regime.options.recompute_sublayers = config.train.recompute_sublayers.value_or(0);
   if (warmup) {
-    regime.part = TrainedPart::kIndexerOnly;
+    regime.trained = {TrainedPart::kIndexer};
   } else if (sparse_loss) {
-    regime.part = TrainedPart::kAll;
+    regime.trained = TrainedParts::all();
   }
   const bool decaying = applied >= decay_start_step(schedule, config.train.max_steps);
   regime.weights.mtp = decaying ? loss.mtp_decay_weight : loss.mtp_weight;
@@ -36,15 +36,15 @@ Regime regime_at(const RunConfig& config, int64_t applied) {
   return regime;
 }
 
-TrainedPart ever_trained(const RunConfig& config) {
+TrainedParts ever_trained(const RunConfig& config) {
   const bool always_warmup =
       config.loss.indexer_mode == IndexerMode::kWarmup && config.schedule.dense_steps == 0;
   if (always_warmup) {
-    return TrainedPart::kIndexerOnly;
+    return {TrainedPart::kIndexer};
   }
   const bool trains_indexer =
       config.loss.indexer_mode != IndexerMode::kOff || config.schedule.indexer_warmup_steps > 0;
-  return trains_indexer ? TrainedPart::kAll : TrainedPart::kAllButIndexer;
+  return trains_indexer ? TrainedParts::all() : TrainedParts{TrainedPart::kTrunk};
 }
 
 }  // namespace braid

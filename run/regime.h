@@ -1,20 +1,26 @@
 #pragma once
-#include "model/objective.h"
+#include "model/pass.h"
 #include "optim/param_groups.h"
 #include "run/config.h"
 
 namespace braid {
 
+/// Weights of the terms of the language-modeling loss (train/language_objective.h) beside the
+/// cross-entropy, whose weight is 1. A term of weight 0 is not computed, except the MTP loss.
+struct LossWeights {
+  double mtp = 0, balance = 0, indexer = 0;
+};
+
 /// What the schedule asks of one optimizer step.
 struct Regime {
-  TrainedPart part = TrainedPart::kAllButIndexer;
+  TrainedParts trained = {TrainedPart::kTrunk};
   PassOptions options;
   LossWeights weights;
   double learning_rate = 0;
   int64_t sequences = 0;  ///< of the step, over all its micro-batches
   int64_t seq_len = 0;    ///< tokens in each
 
-  bool warms_up_indexer() const { return part == TrainedPart::kIndexerOnly; }
+  bool warms_up_indexer() const { return trained == TrainedParts{TrainedPart::kIndexer}; }
 };
 
 /// The regime of the step after `applied` steps: first dense attention (schedule.dense_steps), then
@@ -23,6 +29,6 @@ struct Regime {
 Regime regime_at(const RunConfig& config, int64_t applied);
 
 /// What any step of the run trains.
-TrainedPart ever_trained(const RunConfig& config);
+TrainedParts ever_trained(const RunConfig& config);
 
 }  // namespace braid

@@ -49,13 +49,13 @@ struct StabilitySection {
   }
 };
 
-/// Tells loss spikes from noise: an exponential running mean and variance of the loss, which spikes
-/// themselves do not enter.
+/// Detects loss spikes by an exponential running mean and variance of the loss. Losses of spikes do
+/// not enter them.
 class SpikeDetector {
  public:
   explicit SpikeDetector(const StabilitySection& config) : config_(config) {}
 
-  /// Takes the loss of a step; true when it completes a spike.
+  /// To be called with the loss of every step; true when it completes a spike.
   bool spiked(double loss);
 
   double mean() const { return state_.mean; }

@@ -5,9 +5,9 @@
 
 namespace braid {
 
-/// What a command found, for people; --json prints the same object as it is. One line a value,
-/// lists of objects as tables. Values of keys that end in "bytes" are shown in KiB, MiB, ..., of
-/// keys that end in "flops" in thousands of thousands (K, M, G, ...).
+/// A command's result as text for people; --json prints the same object as JSON. One line per
+/// value, a table per list of objects. Values of keys that end in "bytes" are shown in KiB, MiB,
+/// ..., those of keys that end in "flops" with K, M, G, ... (powers of 1000).
 std::string readable(const nlohmann::ordered_json& object);
 
 }  // namespace braid

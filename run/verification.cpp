@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <c10/util/Exception.h>
+#include "core/error_message.h"
 
 namespace braid {
 namespace {
@@ -31,10 +31,8 @@ bool Verification::check(const fs::path& file, const std::function<void()>& acti
   FileVerdict verdict{file, ""};
   try {
     action();
-  } catch (const c10::Error& error) {
-    verdict.problem = error.what_without_backtrace();
   } catch (const std::exception& error) {
-    verdict.problem = error.what();
+    verdict.problem = message_of(error);
   }
   verdicts_.push_back(verdict);
   checked_bytes_ += size_of(file);

@@ -8,13 +8,13 @@
 
 namespace braid {
 
-/// What was found about one file; no problem = sound.
+/// The result of checking one file; without a `problem` it is sound.
 struct FileVerdict {
   std::filesystem::path file;
   std::string problem;
 };
 
-/// Collects verdicts about the files at or below a path and tells how far it is.
+/// Collects verdicts about the files at or below a path and shows its progress.
 class Verification {
  public:
   explicit Verification(const std::filesystem::path& path);

@@ -1,57 +1,18 @@
 #include "train/checkpoint_saver.h"
 
 #include <chrono>
-#include <sstream>
 #include <utility>
 
 #include <ATen/ATen.h>
 
-#include "checkpoint/dtype.h"
 #include "checkpoint/history.h"
+#include "checkpoint/shard_description.h"
 #include "core/error.h"
-#include "core/file.h"
 
 namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What a rank's shard holds, for the index that rank 0 writes: one line a piece.
-std::string described(const std::vector<TensorPiece>& pieces) {
-  std::ostringstream lines;
-  for (const auto& piece : pieces) {
-    lines << piece.name << ' ' << static_cast<int>(piece.value.scalar_type()) << ' ' << piece.offset
-          << ' ' << piece.shape.size();
-    for (const int64_t size : piece.shape) {
-      lines << ' ' << size;
-    }
-    lines << ' ' << (piece.value.dim() > 0 ? piece.value.size(0) : 0) << '\n';
-  }
-  return lines.str();
-}
-
-std::vector<TensorPiece> pieces_in(const std::string& description) {
-  std::istringstream lines(description);
-  std::vector<TensorPiece> pieces;
-  TensorPiece piece;
-  int type = 0;
-  std::size_t dimensions = 0;
-  while (lines >> piece.name >> type >> piece.offset >> dimensions) {
-    piece.shape.resize(dimensions);
-    for (int64_t& size : piece.shape) {
-      lines >> size;
-    }
-    auto sizes = piece.shape;
-    int64_t rows = 0;
-    lines >> rows;
-    if (!sizes.empty()) {
-      sizes[0] = rows;
-    }
-    piece.value = at::empty(sizes, at::device(at::kMeta).dtype(static_cast<at::ScalarType>(type)));
-    pieces.push_back(piece);
-  }
-  return pieces;
-}
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -105,7 +66,7 @@ void CheckpointSaver::start(const fs::path& folder,
   if (!background_) {
     written_.wait();
   }
-  held_up_seconds_ = seconds_since(begin);
+  waited_seconds_ = seconds_since(begin);
 }
 
 std::optional<fs::path> CheckpointSaver::poll() {
@@ -127,23 +88,20 @@ std::optional<fs::path> CheckpointSaver::complete() {
   FileRecord record;
   try {
     ranks_.all_or_none([&] { record = written_.get(); }, "the checkpoint's shards");
-    const auto descriptions = ranks_.all_gather(described(pieces_), "the shards' contents");
-    const auto records = ranks_.all_gather(text(record.name, ' ', record.size, ' ', record.digest),
-                                           "the shards' digests");
+    const auto shards = ranks_.all_gather(to_text({record, pieces_}), "the shards' contents");
     ranks_.first_alone(
         [&] {
           const fs::path temporary = folder.string() + ".tmp";
-          std::vector<std::vector<TensorPiece>> shards;
-          std::vector<FileRecord> known;
-          for (std::size_t r = 0; r < descriptions.size(); ++r) {
-            shards.push_back(r == 0 ? pieces_ : pieces_in(descriptions[r]));
-            std::istringstream line(records[r]);
-            auto& added = known.emplace_back();
-            line >> added.name >> added.size >> added.digest;
+          std::vector<std::vector<TensorPiece>> pieces;
+          std::vector<FileRecord> records;
+          for (const auto& described : shards) {
+            auto shard = shard_description_of(described);
+            records.push_back(std::move(shard.file));
+            pieces.push_back(pieces.empty() ? pieces_ : std::move(shard.pieces));  // its own first
           }
-          complete_checkpoint(temporary, shards, state_, files_, known);
+          complete_checkpoint(temporary, pieces, state_, files_, records);
           put_in_place(temporary, folder);
-          write_file_atomically(folder.parent_path() / "latest", folder.filename().string() + "\n");
+          note_latest(folder);
         },
         "the checkpoint's index");
   } catch (const ErrorOfAnotherRank&) {
@@ -157,7 +115,7 @@ std::optional<fs::path> CheckpointSaver::complete() {
          folder.parent_path().string(),
          " are untouched.");
   }
-  held_up_seconds_ += seconds_since(begin);
+  waited_seconds_ += seconds_since(begin);
   return folder;
 }
 

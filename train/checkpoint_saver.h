@@ -12,18 +12,18 @@
 namespace braid {
 
 /// Saves checkpoints of a run, every rank its own shard, while training goes on: the tensors are
-/// copied, and a thread writes the copies. A checkpoint is complete or absent: each shard is
-/// written to `<folder>.tmp` and forced to the disk; once every rank has, rank 0 adds the index and
-/// COMPLETE and renames the folder.
+/// copied, and a thread writes the copies. A checkpoint is complete or absent: each rank writes its
+/// shard into `<folder>.tmp` and forces it to the disk; then rank 0 adds the index and COMPLETE and
+/// renames the folder.
 ///
 /// Every rank calls start(), poll() and finish() at the same points between steps.
 class CheckpointSaver {
  public:
-  /// `background`: copy and write in a thread; otherwise start() returns when all is written.
-  /// Deflate levels are 1 to 9, 0 = not compressed.
+  /// `background`: copy, and write the copies in a thread; otherwise start() returns once
+  /// everything is written. Deflate levels are 1 to 9, 0 = no compression.
   CheckpointSaver(Communicator& ranks, bool background, int deflate_level);
 
-  /// Begins to save as `folder`. An earlier save is finished first. `files` are rank 0's.
+  /// Starts to save as `folder`, after finishing an earlier save. `files` are rank 0's.
   void start(const std::filesystem::path& folder,
              const std::vector<TensorPiece>& pieces,
              Hdf5Attributes state,
@@ -35,8 +35,8 @@ class CheckpointSaver {
   /// Waits for the save under way and completes it.
   std::optional<std::filesystem::path> finish();
 
-  /// For how long the last save that was completed kept the caller waiting.
-  double held_up_seconds() const { return held_up_seconds_; }
+  /// How long the last completed save kept the caller waiting.
+  double waited_seconds() const { return waited_seconds_; }
 
  private:
   std::optional<std::filesystem::path> complete();
@@ -49,9 +49,9 @@ class CheckpointSaver {
   std::vector<TensorPiece> pieces_;
   Hdf5Attributes state_;
   std::map<std::string, std::string> files_;
-  double held_up_seconds_ = 0;
-  std::vector<at::Tensor> buffers_;  // of the last copies, used again
-  std::future<FileRecord> written_;  // the last member: its thread ends first
+  double waited_seconds_ = 0;
+  std::vector<at::Tensor> buffers_;  // of the last copies, reused
+  std::future<FileRecord> written_;  // the last member, so that its thread ends first
 };
 
 }  // namespace braid

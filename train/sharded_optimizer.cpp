@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/parameter_names.h"
 #include "core/random.h"
 #include "optim/clip.h"
 
@@ -42,7 +43,7 @@ std::unique_ptr<GradientSync> sync_of(Communicator& ranks,
     parameter.value = value;
     parameter.key = random_key(0, name);
     // The trunk and the MTP block read it, where activations are recomputed in two passes.
-    parameter.ready_when_summed = name != "embed.weight";
+    parameter.ready_when_summed = !is_embedding(name);
     list.push_back(std::move(parameter));
     indices.push_back(index);
   }
@@ -68,12 +69,12 @@ ShardedOptimizer::ShardedOptimizer(const OptimizerConfig& config,
       experts_sync_(sync_of(
           *grid.replicas, optimizer_.parameters(), sharding_.experts, parallel, experts_)) {}
 
-void ShardedOptimizer::begin_step(TrainedPart part) {
-  part_ = part;
+void ShardedOptimizer::begin_step(TrainedParts parts) {
+  parts_ = parts;
   const auto learning = [&](const std::vector<std::size_t>& indices) {
     std::vector<bool> learns;
     for (const std::size_t i : indices) {
-      learns.push_back(parameters()[i].learns_in(part));
+      learns.push_back(parameters()[i].learns_in(parts));
     }
     return learns;
   };
@@ -100,7 +101,7 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
     return squared_norm(gradient);
   };
   const auto learns = [&](const Unit& unit) {
-    return parameters()[unit.range.parameter].learns_in(part_);
+    return parameters()[unit.range.parameter].learns_in(parts_);
   };
   std::vector<double> own;
   for (std::size_t u = 0; u < sharding_.dense.units.size(); ++u) {
@@ -141,7 +142,7 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
   }
   std::vector<ParameterNorm> result;
   for (std::size_t i = 0; i < parameters().size(); ++i) {
-    if (!parameters()[i].learns_in(part_)) {
+    if (!parameters()[i].learns_in(parts_)) {
       continue;
     }
     auto& norm = result.emplace_back(ParameterNorm{parameters()[i].parameter.name});
@@ -159,7 +160,7 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
 }
 
 void ShardedOptimizer::step(double learning_rate, double gradient_scale) {
-  optimizer_.step(learning_rate, part_, gradient_scale);
+  optimizer_.step(learning_rate, parts_, gradient_scale);
   dense_sync_->share_weights();
   experts_sync_->share_weights();
 }

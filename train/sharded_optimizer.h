@@ -10,8 +10,9 @@
 
 namespace braid {
 
-/// The optimizer of a model that several ranks train: gradients are summed over ranks, each rank
-/// keeps the state for its share of the weights and updates these, and all get all weights.
+/// The optimizer of a model that several ranks train (ZeRO-1): gradients are summed over ranks,
+/// each rank holds the optimizer state of its share of the weights and updates those, and then
+/// every rank receives all weights.
 ///
 /// A step: begin_step(), begin_micro_batch() before each backward pass, reduce(), squared_norms(),
 /// step(). Every rank calls all of them.
@@ -22,7 +23,7 @@ class ShardedOptimizer {
                    std::vector<GroupedParameter> parameters,
                    ProcessGrid& grid);
 
-  void begin_step(TrainedPart part);
+  void begin_step(TrainedParts parts);
   void begin_micro_batch(bool is_last);
   void reduce();
 
@@ -41,7 +42,7 @@ class ShardedOptimizer {
   Optimizer& local() { return optimizer_; }
   const std::vector<GroupedParameter>& parameters() const { return optimizer_.parameters(); }
   const Sharding& sharding() const { return sharding_; }
-  /// Bytes of gradients and weights that this rank has handed to others.
+  /// Bytes of gradients and weights that this rank has sent to others.
   int64_t bytes_sent() const { return dense_sync_->bytes_sent() + experts_sync_->bytes_sent(); }
 
  private:
@@ -51,7 +52,7 @@ class ShardedOptimizer {
   Optimizer optimizer_;
   std::vector<std::size_t> dense_, experts_;  // indices of the parameters
   std::unique_ptr<GradientSync> dense_sync_, experts_sync_;
-  TrainedPart part_ = TrainedPart::kAll;
+  TrainedParts parts_ = TrainedParts::all();
 };
 
 }  // namespace braid

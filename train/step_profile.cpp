@@ -49,7 +49,7 @@ void StepProfile::end_step(int64_t tokens, double model_flops) {
   seconds_ += seconds;
 }
 
-ordered_json StepProfile::report() const {
+ordered_json StepProfile::to_json() const {
   const auto steps = static_cast<double>(std::max<int64_t>(1, steps_));
   const double seconds = std::max(seconds_, 1e-9);
   auto rows = ordered_json::array();
@@ -86,9 +86,9 @@ ordered_json StepProfile::report() const {
           {"parts", rows}};
 }
 
-std::string profile_table(const ordered_json& report) {
-  const auto number = [&](const char* key) { return report.at(key).get<double>(); };
-  const auto steps = report.at("steps").get<int64_t>();
+std::string profile_table(const ordered_json& profile) {
+  const auto number = [&](const char* key) { return profile.at(key).get<double>(); };
+  const auto steps = profile.at("steps").get<int64_t>();
   if (steps == 0) {
     return "profile: no step was measured, as the first one is left out; take more steps";
   }
@@ -118,7 +118,7 @@ std::string profile_table(const ordered_json& report) {
     line += formatted(" %9.2f %6.1f%%", 1e3 * seconds, 100 * share);
     return line + (row_flops > 0 ? formatted(" %9.1f", row_flops / seconds / 1e9) : "") + "\n";
   };
-  for (const auto& part : report.at("parts")) {
+  for (const auto& part : profile.at("parts")) {
     const auto of = [&](const char* key) { return part.at(key).get<double>(); };
     accounted += of("share");
     flops += of("flops");
@@ -127,7 +127,7 @@ std::string profile_table(const ordered_json& report) {
     }
   }
   lines += row("all", nullptr, number("step_seconds"), accounted, flops);
-  const auto& peak = report.at("gemm_peak");
+  const auto& peak = profile.at("gemm_peak");
   lines += formatted(
       "%.0f tokens/s | model FLOPs %.1f GFLOP/s = %.1f%% of the GEMM peak, %.1f GFLOP/s (%s, %s, "
       "%lld threads",
@@ -136,14 +136,14 @@ std::string profile_table(const ordered_json& report) {
       100 * number("model_flops_utilisation"),
       peak.at("flops_per_second").get<double>() / 1e9,
       peak.at("kernel").get<std::string>().c_str(),
-      report.at("dtype").get<std::string>().c_str(),
-      static_cast<long long>(report.at("threads").get<int64_t>()));
-  if (report.at("ranks").get<int64_t>() > 1) {
+      profile.at("dtype").get<std::string>().c_str(),
+      static_cast<long long>(profile.at("threads").get<int64_t>()));
+  if (profile.at("ranks").get<int64_t>() > 1) {
     lines += formatted(" on each of %lld ranks",
-                       static_cast<long long>(report.at("ranks").get<int64_t>()));
+                       static_cast<long long>(profile.at("ranks").get<int64_t>()));
   }
   return lines + formatted(") | memory %s",
-                           bytes_text(report.at("peak_memory_bytes").get<int64_t>()).c_str());
+                           bytes_text(profile.at("peak_memory_bytes").get<int64_t>()).c_str());
 }
 
 }  // namespace braid

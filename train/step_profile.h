@@ -9,12 +9,12 @@
 
 namespace braid {
 
-/// Where the time of a run's steps goes and how much of the machine it uses. The first step, which
-/// pays for warming up, is left out.
+/// Where the time of a run's steps goes and which share of the machine's peak they reach. The first
+/// step, which includes warming up, is not counted.
 class StepProfile {
  public:
-  /// Measures the GEMM peak, then the thread that calls. Figures of several ranks: the parts are
-  /// this rank's, rates are of all, against their peaks together.
+  /// Measures the GEMM peak, then from here on the calling thread. Of several ranks, the parts are
+  /// this rank's times; rates are of all ranks, against the sum of their peaks.
   StepProfile(at::ScalarType dtype, int64_t ranks);
 
   void begin_step();
@@ -24,7 +24,7 @@ class StepProfile {
   /// steps; threads, ranks, dtype; gemm_peak {flops_per_second, kernel}; per step: seconds, tokens,
   /// model_flops; tokens_per_second, model_flops_utilisation; peak_memory_bytes (of the process);
   /// parts: part, the seconds of each phase, seconds, share, flops (of matrix products).
-  nlohmann::ordered_json report() const;
+  nlohmann::ordered_json to_json() const;
 
  private:
   at::ScalarType dtype_;
@@ -36,7 +36,7 @@ class StepProfile {
   double model_flops_ = 0, seconds_ = 0;
 };
 
-/// A report for people.
-std::string profile_table(const nlohmann::ordered_json& report);
+/// to_json() as a table for people.
+std::string profile_table(const nlohmann::ordered_json& profile);
 
 }  // namespace braid

@@ -137,6 +137,36 @@ TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   }
 }
 
+// Experts and the embedding stay in the base, whichever rank would hold and write them.
+TEST_F(Ranks, FrozenWeightsStayInTheirBaseOnEveryGrid) {
+  train_on(0, "base");
+  const Strings frozen = {
+      "run.init_from=runs/base",
+      "optimizer.groups=[{match: '*ffn.experts.*', optimizer: none}, {match: embed.weight, "
+      "optimizer: none}]"};
+  train_on(0, "whole", frozen);
+  const std::vector<std::pair<int, Strings>> grids = {
+      {2, {}}, {2, {"parallel.expert=2"}}, {4, {"parallel.expert=2", "parallel.context=2"}}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    const auto& [ranks, grid] = grids[i];
+    auto settings = frozen;
+    settings.insert(settings.end(), grid.begin(), grid.end());
+    const auto name = text("grid-", i);
+    auto command_line = command(name, settings);
+    command_line.insert(command_line.end(), {"--stop-at-step", "30"});
+    auto outcome = braid(command_line, {.ranks = ranks});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    for (const auto& tensor : load_checkpoint(testing::newest_checkpoint(config(name))).tensors) {
+      EXPECT_EQ(tensor.name.find(".experts."), std::string::npos) << tensor.name;
+      EXPECT_NE(tensor.name, "model/embed.weight");
+    }
+    train_on(i == 0 ? 0 : 2, name, frozen);  // on another grid
+    expect_same_numbers(name, "whole", grid.empty() ? 0 : 1e-9);
+    outcome = braid({"evaluate", "runs/" + name, "--data", "corpus.txt"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+  }
+}
+
 TEST_F(Ranks, CheckpointsOfSeveralRanksAreWholeForEveryCommand) {
   train_on(4, "run", {"parallel.expert=2", "optimizer.zero_group=4", "train.max_steps=5"});
   const auto run = config("run").run_dir().string();

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "core/ignored_target.h"
-#include "model/objective.h"
+#include "model/targets.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 

@@ -18,7 +18,7 @@ using testing::expect_close;
 using testing::normal_tensor;
 
 constexpr GroupingFacts kFacts = {
-    .num_heads = 4, .num_output_groups = 2, .trained = TrainedPart::kAll};
+    .num_heads = 4, .num_output_groups = 2, .trained = TrainedParts::all()};
 
 struct Shape {
   std::string name;
@@ -112,7 +112,7 @@ TEST(Optimizer, AGradientsFactorIsAsIfGradientsWereScaled) {
     for (const auto& [name, value] : scaled) {
       value.grad().mul_(0.3);
     }
-    optimizer.step(0.1, TrainedPart::kAll, 0.3);
+    optimizer.step(0.1, TrainedParts::all(), 0.3);
     reference.step(0.1);
   }
   for (std::size_t i = 0; i < parameters.size(); ++i) {

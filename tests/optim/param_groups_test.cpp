@@ -133,7 +133,7 @@ TEST(ParamGroups, DefaultsPutEveryReleaseNameWhereItBelongs) {
 
 TEST(ParamGroups, IndexerTrainsWithItsLoss) {
   auto facts = kFacts;
-  facts.trained = TrainedPart::kAll;
+  facts.trained = TrainedParts::all();
   auto groups = grouped_by_name(facts, {});
   const std::string indexer = "layers.0.attn.indexer.";
   EXPECT_EQ(groups.at(indexer + "wq_b.weight").optimizer, kMuon);
@@ -147,7 +147,7 @@ TEST(ParamGroups, IndexerTrainsWithItsLoss) {
 
 TEST(ParamGroups, IndexerWarmUpFreezesEverythingElse) {
   auto facts = kFacts;
-  facts.trained = TrainedPart::kIndexerOnly;
+  facts.trained = {TrainedPart::kIndexer};
   for (const auto& [name, grouped] : grouped_by_name(facts, {})) {
     EXPECT_EQ(grouped.optimizer != kNone, name.find(".indexer.") != std::string::npos) << name;
   }

@@ -97,10 +97,10 @@ TEST(Flops, NewtonSchulzCountsEveryMatrixAndIteration) {
   // Four of 6 x 10 and two of 4 x 12.
   const double per_iteration =
       4 * 2 * (2 * 6 * 6 * 10 + 6 * 6 * 6) + 2 * 2 * (2 * 4 * 4 * 12 + 4 * 4 * 4);
-  EXPECT_EQ(newton_schulz_flops(groups, {}, TrainedPart::kAll), 10 * per_iteration);
+  EXPECT_EQ(newton_schulz_flops(groups, {}, TrainedParts::all()), 10 * per_iteration);
   const MuonConfig three{.newton_schulz_steps = 3, .newton_schulz_final_steps = 0};
-  EXPECT_EQ(newton_schulz_flops(groups, three, TrainedPart::kAll), 3 * per_iteration);
-  EXPECT_EQ(newton_schulz_flops(groups, three, TrainedPart::kIndexerOnly), 0);
+  EXPECT_EQ(newton_schulz_flops(groups, three, TrainedParts::all()), 3 * per_iteration);
+  EXPECT_EQ(newton_schulz_flops(groups, three, {TrainedPart::kIndexer}), 0);
 }
 
 }  // namespace

@@ -40,5 +40,31 @@ TEST_F(MetricsTest, NamesTheFileThatCannotBeWritten) {
                            {"no/metrics.jsonl", "cannot be written"});
 }
 
+TEST_F(MetricsTest, WhatWasWrittenIsReadInItsOrder) {
+  const auto path = folder_ / "metrics.jsonl";
+  Metrics metrics(path, 0);
+  metrics.write(1, "", {{"tokens", 12.0}, {"loss", 0.1}});
+  metrics.write(1, "validation", {{"loss", 1.0 / 3}});
+  std::vector<std::string> lines;
+  std::vector<bool> steps;
+  read_metrics(path, [&](const nlohmann::ordered_json& record) {
+    lines.push_back(record.dump() + "\n");
+    steps.push_back(is_training_step(record));
+  });
+  EXPECT_EQ(steps, (std::vector<bool>{true, false}));
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0] + lines[1], read_file(path));
+}
+
+TEST_F(MetricsTest, ReadingStopsAtTheFirstBadLineAndNamesIt) {
+  const auto error = [&](const std::string& lines) {
+    const auto path = write("metrics.jsonl", "{\"step\":1}\n" + lines);
+    return testing::error_of([&] { read_metrics(path, [](const nlohmann::ordered_json&) {}); });
+  };
+  testing::expect_mentions(error("{\"step\":2"), {"metrics.jsonl:2", "cut off"});
+  testing::expect_mentions(error("{\"step\":1}\n"), {"metrics.jsonl:2", "comes after step 1"});
+  testing::expect_mentions(error("{\"step\":1.5}\n"), {"metrics.jsonl:2", "a whole number"});
+}
+
 }  // namespace
 }  // namespace braid

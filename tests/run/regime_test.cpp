@@ -25,21 +25,21 @@ TEST(Regime, GoesFromDenseThroughTheIndexersWarmUpToSparse) {
              sparse = regime_at(config, 15);
   EXPECT_TRUE(dense.options.dense_attention && warmup.options.dense_attention);
   EXPECT_FALSE(sparse.options.dense_attention);
-  EXPECT_EQ(dense.part, TrainedPart::kAllButIndexer);
-  EXPECT_EQ(warmup.part, TrainedPart::kIndexerOnly);
-  EXPECT_EQ(sparse.part, TrainedPart::kAll);
+  EXPECT_EQ(dense.trained, TrainedParts{TrainedPart::kTrunk});
+  EXPECT_EQ(warmup.trained, TrainedParts{TrainedPart::kIndexer});
+  EXPECT_EQ(sparse.trained, TrainedParts::all());
   EXPECT_EQ(dense.weights.indexer, 0);
   EXPECT_EQ(warmup.weights.indexer, 1);
   EXPECT_EQ(sparse.weights.indexer, 1);
-  EXPECT_EQ(ever_trained(config), TrainedPart::kAll);
+  EXPECT_EQ(ever_trained(config), TrainedParts::all());
 }
 
 TEST(Regime, WithoutTheIndexersLossLeavesThemAlone) {
   RunConfig config;
-  EXPECT_EQ(ever_trained(config), TrainedPart::kAllButIndexer);
+  EXPECT_EQ(ever_trained(config), TrainedParts{TrainedPart::kTrunk});
   EXPECT_EQ(regime_at(config, 0).weights.indexer, 0);
   config.loss.indexer_mode = IndexerMode::kWarmup;
-  EXPECT_EQ(ever_trained(config), TrainedPart::kIndexerOnly);
+  EXPECT_EQ(ever_trained(config), TrainedParts{TrainedPart::kIndexer});
   EXPECT_TRUE(regime_at(config, 500).warms_up_indexer());
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "run/tokens_of.h"
 #include "tests/support/compare.h"
 #include "tests/train/tiny_run.h"
 
@@ -69,7 +70,7 @@ TEST_F(TrainingTest, RoutingBiasesMoveTowardsEvenLoad) {
   Loader loader({{store}}, {.seed = 1, .pack_window = 16});
   const auto batch = loader.next({run.train.global_batch_size, 32});
   const Transformer initial(run.model, at::kFloat, 1);
-  const Tokens tokens{batch.ids_BS, batch.documents_BS, batch.positions_BS};
+  const auto tokens = tokens_of(batch);
   Observations observations;
   const at::NoGradGuard no_grad;
   initial.mtp_forward(tokens, initial.forward(tokens, {}, &observations), {}, &observations);

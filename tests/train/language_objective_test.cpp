@@ -1,5 +1,5 @@
 // All losses together: neither micro-batches, nor packing, nor recomputation changes them.
-#include "model/objective.h"
+#include "train/language_objective.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -14,37 +14,34 @@ namespace {
 
 using testing::expect_close;
 
-struct Sample {
-  Tokens tokens;
-  at::Tensor targets_BS;
-};
-
 // Rows of two documents, of which the first has `row + 5` tokens, and one token of padding.
-Sample rows(int64_t B, int64_t S, int64_t vocab_size) {
-  Sample sample{{testing::random_ids(B, S, vocab_size),
-                 at::zeros({B, S}, at::kLong),
-                 at::zeros({B, S}, at::kLong)},
-                at::full({B, S}, kIgnoredTarget, at::kLong)};
+Batch rows(int64_t B, int64_t S, int64_t vocab_size) {
+  Batch batch{.ids_BS = testing::random_ids(B, S, vocab_size),
+              .targets_BS = at::full({B, S}, kIgnoredTarget, at::kLong),
+              .documents_BS = at::zeros({B, S}, at::kLong),
+              .positions_BS = at::zeros({B, S}, at::kLong)};
   for (int64_t b = 0; b < B; ++b) {
     const int64_t first = 5 + b;
     const auto place = [&](int64_t begin, int64_t length, int64_t document) {
-      sample.tokens.documents_BS[b].narrow(0, begin, length).fill_(document);
-      sample.tokens.positions_BS[b].narrow(0, begin, length).copy_(at::arange(length, at::kLong));
-      sample.targets_BS[b]
+      batch.documents_BS[b].narrow(0, begin, length).fill_(document);
+      batch.positions_BS[b].narrow(0, begin, length).copy_(at::arange(length, at::kLong));
+      batch.targets_BS[b]
           .narrow(0, begin, length - 1)
-          .copy_(sample.tokens.ids_BS[b].narrow(0, begin + 1, length - 1));
+          .copy_(batch.ids_BS[b].narrow(0, begin + 1, length - 1));
     };
     place(0, first, 0);
     place(first, S - 1 - first, 1);
-    sample.tokens.documents_BS[b][S - 1] = -1;
+    batch.documents_BS[b][S - 1] = -1;
   }
-  return sample;
+  return batch;
 }
 
-Sample part(const Sample& all, int64_t row, int64_t count) {
+Batch part(const Batch& all, int64_t row, int64_t count) {
   const auto cut = [&](const at::Tensor& x) { return x.narrow(0, row, count); };
-  return {{cut(all.tokens.ids_BS), cut(all.tokens.documents_BS), cut(all.tokens.positions_BS)},
-          cut(all.targets_BS)};
+  return {.ids_BS = cut(all.ids_BS),
+          .targets_BS = cut(all.targets_BS),
+          .documents_BS = cut(all.documents_BS),
+          .positions_BS = cut(all.positions_BS)};
 }
 
 struct Outcome {
@@ -55,19 +52,21 @@ struct Outcome {
 constexpr LossWeights kWeights{.mtp = 0.3, .balance = 0.7, .indexer = 0.9};
 
 Outcome outcome_of(const Transformer& model,
-                   const std::vector<Sample>& batches,
+                   const std::vector<Batch>& batches,
                    const PassOptions& options) {
   testing::clear_gradients(model);
+  const LanguageObjective objective(model);
   LossCounts counts;
   for (const auto& batch : batches) {
-    counts.add(model.config(), batch.tokens, batch.targets_BS);
+    add(counts, objective.counts(batch));
   }
-  Outcome outcome;
+  std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
-    const auto losses = losses_of(model, batch.tokens, batch.targets_BS, counts, kWeights, options);
-    losses.total.backward();
-    outcome.losses.add(losses);
+    auto loss = objective.loss(batch, counts, {.options = options, .weights = kWeights});
+    loss.backward();
+    micro_batches.push_back(loss.read());
   }
+  Outcome outcome{sum_over_ranks(micro_batches, *alone()), {}};
   for (const auto& parameter : model.parameters().all()) {
     const auto& gradient = parameter.value.grad();
     if (gradient.defined()) {
@@ -78,14 +77,12 @@ Outcome outcome_of(const Transformer& model,
 }
 
 void expect_same(const std::string& name, const Outcome& got, const Outcome& want, bool bitwise) {
-  const auto near = [&](const char* loss, double a, double b) {
+  ASSERT_EQ(got.losses.terms.size(), 4u);
+  for (const char* loss : {"loss", "mtp_loss", "balance_loss", "indexer_kl"}) {
+    const double a = got.losses.value(loss), b = want.losses.value(loss);
     EXPECT_NEAR(a, b, bitwise ? 0 : 1e-12 * std::abs(b)) << name << ": " << loss;
     EXPECT_GT(std::abs(b), 1e-6) << loss << " is not exercised";
-  };
-  near("cross-entropy", got.losses.cross_entropy, want.losses.cross_entropy);
-  near("mtp", got.losses.mtp, want.losses.mtp);
-  near("balance", got.losses.balance, want.losses.balance);
-  near("indexer KL", got.losses.indexer_kl, want.losses.indexer_kl);
+  }
   ASSERT_EQ(got.gradients.size(), want.gradients.size());
   for (std::size_t i = 0; i < want.gradients.size(); ++i) {
     const auto& [parameter, gradient] = want.gradients[i];
@@ -102,9 +99,9 @@ void expect_same(const std::string& name, const Outcome& got, const Outcome& wan
   }
 }
 
-class Objective : public ::testing::Test {
+class LanguageObjectiveTest : public ::testing::Test {
  protected:
-  Objective()
+  LanguageObjectiveTest()
       : config_(with_mtp()),
         model_(testing::randomized(config_)),
         all_(rows(8, 26, config_.vocab_size)) {}
@@ -115,15 +112,15 @@ class Objective : public ::testing::Test {
   }
   ModelConfig config_;
   Transformer model_;
-  Sample all_;
+  Batch all_;
 };
 
-TEST_F(Objective, DoesNotDependOnTheMicroBatches) {
+TEST_F(LanguageObjectiveTest, DoesNotDependOnTheMicroBatches) {
   for (const bool dense : {false, true}) {
     const PassOptions options{.dense_attention = dense};
     const auto want = outcome_of(model_, {all_}, options);
     for (const int64_t size : {1, 4}) {
-      std::vector<Sample> batches;
+      std::vector<Batch> batches;
       for (int64_t row = 0; row < 8; row += size) {
         batches.push_back(part(all_, row, size));
       }
@@ -132,21 +129,25 @@ TEST_F(Objective, DoesNotDependOnTheMicroBatches) {
   }
 }
 
-TEST_F(Objective, PackedEqualsSeparateDocuments) {
-  std::vector<Sample> documents;
+TEST_F(LanguageObjectiveTest, PackedEqualsSeparateDocuments) {
+  std::vector<Batch> documents;
   for (int64_t row = 0; row < 8; ++row) {
     const auto one = part(all_, row, 1);
     for (const auto& [begin, length] : {std::pair{int64_t{0}, 5 + row}, {5 + row, 20 - row}}) {
       const auto cut = [&, first = begin, count = length](const at::Tensor& x) {
         return x.narrow(1, first, count);
       };
-      documents.push_back({whole_documents(cut(one.tokens.ids_BS)), cut(one.targets_BS)});
+      const auto tokens = whole_documents(cut(one.ids_BS));
+      documents.push_back({.ids_BS = tokens.ids_BS,
+                           .targets_BS = cut(one.targets_BS),
+                           .documents_BS = tokens.documents_BS,
+                           .positions_BS = tokens.positions_BS});
     }
   }
   expect_same("separate", outcome_of(model_, documents, {}), outcome_of(model_, {all_}, {}), false);
 }
 
-TEST_F(Objective, RecomputationChangesNoBit) {
+TEST_F(LanguageObjectiveTest, RecomputationChangesNoBit) {
   const auto want = outcome_of(model_, {all_}, {});
   for (const int64_t sublayers : {1, 2, 3, 8}) {
     expect_same(text("every ", sublayers),
@@ -157,17 +158,19 @@ TEST_F(Objective, RecomputationChangesNoBit) {
 }
 
 // The cross-entropy reaches everything but the indexers, the KL the indexers alone.
-TEST_F(Objective, GradientsAreTheNumericOnesOfTheirOwnLosses) {
-  const auto sample = part(all_, 0, 1);
+TEST_F(LanguageObjectiveTest, GradientsAreTheNumericOnesOfTheirOwnLosses) {
+  const auto batch = part(all_, 0, 1);
+  const LanguageObjective objective(model_);
   const auto total = [&](bool indexer) {
-    LossCounts counts;
-    counts.add(config_, sample.tokens, sample.targets_BS);
-    const auto losses = losses_of(model_, sample.tokens, sample.targets_BS, counts, kWeights, {});
-    return indexer ? kWeights.indexer * losses.indexer_kl
-                   : losses.cross_entropy + kWeights.mtp * losses.mtp +
-                         kWeights.balance * losses.balance;
+    const auto losses =
+        objective.loss(batch, objective.counts(batch), {.weights = kWeights}).read();
+    double sum = 0;
+    for (const auto& term : losses.terms) {
+      sum += (term.name == "indexer_kl") == indexer ? term.weight * term.value : 0;
+    }
+    return sum;
   };
-  const auto outcome = outcome_of(model_, {sample}, {});
+  const auto outcome = outcome_of(model_, {batch}, {});
   constexpr double kStep = 1e-6;
   const at::NoGradGuard no_grad;
   for (const auto& [name, gradient] : outcome.gradients) {

@@ -1,0 +1,75 @@
+#pragma once
+// The folder of a run, `run.output_dir`/`run.name`, and everything that lies in it:
+//   config.yaml       the configuration, every key
+//   metrics.jsonl     run/metrics.h
+//   log.txt           what the run printed
+//   profile.json      where its steps' time went (train --profile)
+//   validation.txt    the text held back from training (data/prepare.h)
+//   data/             token stores (data/prepare.h)
+//   checkpoints/      step-00001000, ... (checkpoint/store.h)
+//   error-rank-1.txt  the error that ended a rank
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/folder_lock.h"
+#include "parallel/communicator.h"
+#include "run/config.h"
+#include "run/console.h"
+#include "run/metrics.h"
+
+namespace braid {
+
+/// A configuration's name, in a run's folder and in each of its checkpoints.
+inline constexpr const char* kConfigFile = "config.yaml";
+
+/// The names in a run's folder. Nothing needs to exist.
+struct RunPaths {
+  std::filesystem::path folder;
+
+  std::filesystem::path config() const { return folder / kConfigFile; }
+  std::filesystem::path metrics() const { return folder / "metrics.jsonl"; }
+  std::filesystem::path log() const { return folder / "log.txt"; }
+  std::filesystem::path profile() const { return folder / "profile.json"; }
+  std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
+  std::filesystem::path validation_text() const { return folder / "validation.txt"; }
+  std::filesystem::path token_stores() const { return folder / "data"; }
+  std::filesystem::path error_of_rank(int64_t rank) const;
+
+  /// Whether a run has made progress here.
+  bool has_progress() const;
+};
+
+/// A run's folder, open for training. Of several ranks, rank 0 holds the lock and writes; the
+/// others have the paths and a console that prints nothing.
+class RunFolder {
+ public:
+  /// Makes and locks the folder and clears what a killed run left in it. With `start_again` an
+  /// earlier run's files are moved to `<folder>.before-1` first. Every rank calls this. Throws
+  /// Error when another process is training in the folder.
+  RunFolder(const std::filesystem::path& folder, Communicator& ranks, bool start_again);
+
+  const RunPaths& paths() const { return paths_; }
+  Console& console() { return *console_; }
+
+  /// Opens metrics.jsonl for a run that continues after `step`, see Metrics.
+  void open_metrics(int64_t step);
+  /// See Metrics::write(); needs open_metrics().
+  void write_metrics(int64_t step,
+                     const std::string& split,
+                     const std::vector<Metrics::Value>& values);
+  void write_config(const RunConfig& config) const;
+  void write_profile(const std::string& json) const;
+
+ private:
+  void open(bool start_again);
+
+  RunPaths paths_;
+  bool writes_;  // rank 0 does
+  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<Console> console_;
+  std::unique_ptr<Metrics> metrics_;
+};
+
+}  // namespace braid

@@ -1,0 +1,101 @@
+#include "train/language_objective.h"
+
+#include <ATen/ATen.h>
+
+#include "core/profile.h"
+#include "model/targets.h"
+#include "run/tokens_of.h"
+
+namespace braid {
+namespace {
+
+constexpr const char* kCrossEntropy = "loss";
+constexpr const char* kMtp = "mtp_loss";
+constexpr const char* kBalance = "balance_loss";
+constexpr const char* kIndexer = "indexer_kl";
+constexpr const char* kRecall = "indexer_recall";
+
+// Tokens that see a compressed entry of a CSA layer of this ratio.
+std::string indexed_tokens(int64_t ratio) {
+  return text("indexed_tokens.", ratio);
+}
+
+MicroBatchLoss declared_terms(const LossWeights& weights, bool has_mtp) {
+  MicroBatchLoss loss;
+  loss.declare(LossTerm{.name = kCrossEntropy, .label = "loss"});
+  if (has_mtp) {
+    loss.declare(LossTerm{.name = kMtp, .label = "MTP loss", .weight = weights.mtp});
+  }
+  if (weights.balance > 0) {
+    loss.declare(LossTerm{.name = kBalance, .label = "balance loss", .weight = weights.balance});
+  }
+  if (weights.indexer > 0) {
+    loss.declare(LossTerm{.name = kIndexer,
+                          .label = "indexer loss",
+                          .weight = weights.indexer,
+                          .progress_label = "indexer KL"});
+  }
+  loss.declare(LossRatio{.name = kRecall});
+  return loss;
+}
+
+}  // namespace
+
+LossCounts LanguageObjective::counts(const Batch& batch) const {
+  const auto& config = model_.config();
+  const auto is_token_BS = batch.documents_BS >= 0;  // no padding
+  LossCounts counts = {{"targets", counted_targets(batch.targets_BS)},
+                       {"tokens", is_token_BS.sum().item<int64_t>()}};
+  if (model_.has_mtp()) {
+    counts["mtp_targets"] = counted_targets(mtp_targets(batch.targets_BS, batch.documents_BS));
+  }
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = config.layer(i);
+    if (layer.attention == AttentionKind::kCsa && !counts.contains(indexed_tokens(layer.ratio))) {
+      const auto sees_an_entry = is_token_BS.logical_and(batch.positions_BS + 1 >= layer.ratio);
+      counts[indexed_tokens(layer.ratio)] = sees_an_entry.sum().item<int64_t>();
+    }
+  }
+  return counts;
+}
+
+MicroBatchLoss LanguageObjective::loss(const Batch& batch,
+                                       const LossCounts& counts,
+                                       const Regime& regime) const {
+  const auto tokens = tokens_of(batch);
+  auto options = regime.options;
+  options.balance_loss = regime.weights.balance > 0;
+  options.indexer_loss = regime.weights.indexer > 0;
+  auto loss = declared_terms(regime.weights, model_.has_mtp());
+  Observations observations;
+
+  const auto hidden = model_.forward(tokens, options, &observations);
+  loss.add(kCrossEntropy,
+           model_.cross_entropy_sum(hidden.final_BSD, model_.own_share(batch.targets_BS)),
+           counts.at("targets"));
+  if (model_.has_mtp()) {
+    const ProfileScope scope("MTP", ProfileKind::kWhole);
+    const auto hidden_BSD = model_.mtp_forward(tokens, hidden, options, &observations);
+    const auto targets_BS = mtp_targets(batch.targets_BS, batch.documents_BS);
+    loss.add(kMtp,
+             model_.cross_entropy_sum(hidden_BSD, model_.own_share(targets_BS)),
+             counts.at("mtp_targets"));
+  }
+  for (std::size_t i = 0; i < observations.layers.size(); ++i) {
+    const auto& layer = observations.layers[i];
+    loss.add_load(layer.load_E);
+    if (layer.balance_sum.defined()) {
+      loss.add(kBalance, layer.balance_sum, counts.at("tokens"));
+    }
+    if (layer.indexer_kl_sum.defined()) {
+      const int64_t ratio = model_.config().layer(static_cast<int64_t>(i)).ratio;
+      loss.add(kIndexer, layer.indexer_kl_sum, counts.at(indexed_tokens(ratio)));
+    }
+    if (layer.indexer_recall_sum.defined()) {
+      loss.add_to_ratio(kRecall, layer.indexer_recall_sum);
+    }
+  }
+  return loss;
+}
+
+}  // namespace braid

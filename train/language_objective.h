@@ -1,0 +1,31 @@
+#pragma once
+#include "model/transformer.h"
+#include "train/objective.h"
+
+namespace braid {
+
+/// Predicting the next token:
+/// loss = cross-entropy + mtp * MTP loss + balance * balance loss + indexer * indexer KL.
+///
+///   loss        nats per counted target
+///   mtp_loss    the same for the token after next, of a model with an MTP block
+///   balance_loss  1 per learned router when the load is even; with a weight
+///   indexer_kl  nats per token that sees a compressed entry, summed over CSA layers; with a weight
+///
+/// Beside it indexer_recall, with dense attention: the attention mass that the indexers' top-k
+/// would catch, per token with more entries than that, over all CSA layers.
+class LanguageObjective : public Objective {
+ public:
+  explicit LanguageObjective(const Transformer& model) : model_(model) {}
+
+  LossCounts counts(const Batch& batch) const override;
+  /// options.balance_loss and options.indexer_loss of the regime follow from its weights.
+  MicroBatchLoss loss(const Batch& batch,
+                      const LossCounts& counts,
+                      const Regime& regime) const override;
+
+ private:
+  const Transformer& model_;
+};
+
+}  // namespace braid

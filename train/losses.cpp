@@ -1,0 +1,160 @@
+#include "train/losses.h"
+
+#include <algorithm>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "core/profile.h"
+
+namespace braid {
+namespace {
+
+template <class Named>
+std::size_t index_of(const std::vector<Named>& all, std::string_view name) {
+  const auto found = std::ranges::find(all, name, &Named::name);
+  require(found != all.end(), "the objective declares no loss '", name, "'");
+  return static_cast<std::size_t>(found - all.begin());
+}
+
+at::Tensor double_tensor(const double* numbers, int64_t count) {
+  return at::tensor(at::ArrayRef<double>(numbers, static_cast<std::size_t>(count)), at::kDouble);
+}
+
+}  // namespace
+
+double Losses::value(std::string_view name) const {
+  return terms[index_of(terms, name)].value;
+}
+
+std::vector<double> Losses::numbers() const {
+  std::vector<double> numbers;
+  for (const auto& term : terms) {
+    numbers.push_back(term.value);
+  }
+  for (const auto& ratio : ratios) {
+    numbers.insert(numbers.end(), {ratio.numerator, ratio.denominator});
+  }
+  for (const auto& load : load_E) {
+    const double* loads = load.const_data_ptr<double>();
+    numbers.insert(numbers.end(), loads, loads + load.numel());
+  }
+  return numbers;
+}
+
+void Losses::add(at::ArrayRef<double> numbers) {
+  const double* next = numbers.begin();
+  for (auto& term : terms) {
+    term.value += *next++;
+  }
+  for (auto& ratio : ratios) {
+    ratio.numerator += *next++;
+    ratio.denominator += *next++;
+  }
+  for (auto& load : load_E) {
+    load = load + double_tensor(next, load.numel());
+    next += load.numel();
+  }
+}
+
+void add(LossCounts& counts, const LossCounts& more) {
+  for (const auto& [name, count] : more) {
+    counts[name] += count;
+  }
+}
+
+void MicroBatchLoss::add(std::string_view term, const at::Tensor& sum, int64_t count) {
+  const std::size_t index = index_of(losses_.terms, term);
+  const auto mean = sum / static_cast<double>(std::max<int64_t>(1, count));
+  const double weight = losses_.terms[index].weight;
+  const auto weighted = weight == 1 ? mean : weight * mean;
+  total_ = total_.defined() ? total_ + weighted : weighted;
+  losses_.terms[index].count += count;
+  values_.push_back({Kind::kTerm, index, mean.detach()});
+}
+
+void MicroBatchLoss::add_to_ratio(std::string_view ratio, const at::Tensor& sums) {
+  values_.push_back({Kind::kRatio, index_of(losses_.ratios, ratio), sums.detach()});
+}
+
+void MicroBatchLoss::add_load(const at::Tensor& load_E) {
+  values_.push_back({Kind::kLoad, 0, load_E.detach()});
+}
+
+void MicroBatchLoss::backward() {
+  if (total_.requires_grad()) {
+    const ProfileScope scope("backward pass", ProfileKind::kStep);  // its nodes have their parts
+    total_.backward();
+  }
+  total_.reset();
+}
+
+Losses MicroBatchLoss::read() const {
+  if (values_.empty()) {
+    return losses_;
+  }
+  std::vector<at::Tensor> flat;
+  for (const auto& value : values_) {
+    flat.push_back(value.numbers.reshape({-1}).to(values_.front().numbers.device(), at::kDouble));
+  }
+  const auto all = at::cat(flat).cpu();
+  const double* next = all.const_data_ptr<double>();
+  Losses losses = losses_;
+  for (const auto& [kind, index, numbers] : values_) {
+    switch (kind) {
+      case Kind::kTerm:
+        losses.terms[index].value += next[0];
+        break;
+      case Kind::kRatio:
+        losses.ratios[index].numerator += next[0];
+        losses.ratios[index].denominator += next[1];
+        break;
+      case Kind::kLoad:
+        losses.load_E.push_back(double_tensor(next, numbers.numel()));
+        break;
+    }
+    next += numbers.numel();
+  }
+  return losses;
+}
+
+Losses sum_over_ranks(const std::vector<Losses>& micro_batches, Communicator& world) {
+  std::vector<double> own;
+  for (const auto& losses : micro_batches) {
+    const auto numbers = losses.numbers();
+    own.insert(own.end(), numbers.begin(), numbers.end());
+  }
+  Losses sum = micro_batches.front();  // its terms, all zero
+  for (auto& term : sum.terms) {
+    term.value = 0;
+  }
+  for (auto& ratio : sum.ratios) {
+    ratio.numerator = ratio.denominator = 0;
+  }
+  for (auto& load : sum.load_E) {
+    load = at::zeros_like(load);
+  }
+  const std::size_t size = own.size() / micro_batches.size();
+  for (const auto& numbers : world.all_gather(own, "losses")) {
+    for (std::size_t first = 0; first < numbers.size(); first += size) {
+      sum.add(at::ArrayRef<double>(numbers).slice(first, size));
+    }
+  }
+  return sum;
+}
+
+LossCounts sum_over_ranks(const LossCounts& own, const ProcessGrid& grid) {
+  std::vector<int64_t> numbers;
+  for (const auto& [name, count] : own) {
+    numbers.push_back(count);
+  }
+  numbers = grid.world->sum(numbers, "token counts");
+  LossCounts all = own;
+  std::size_t next = 0;
+  for (auto& [name, count] : all) {
+    count = numbers[next++] / grid.place.context_size;
+  }
+  return all;
+}
+
+}  // namespace braid

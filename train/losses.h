@@ -1,0 +1,103 @@
+#pragma once
+// The losses of one optimizer step as named terms. Sums over micro-batches and ranks, checks that
+// they are finite, metrics.jsonl and the progress line all iterate over the terms, so that a new
+// one needs no change there.
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "parallel/grid.h"
+
+namespace braid {
+
+/// One term: total loss = sum of weight * value. Strings must be literals.
+struct LossTerm {
+  std::string_view name;                 ///< its key in metrics.jsonl
+  std::string_view label;                ///< what messages call it
+  double weight = 1;                     ///< in the total
+  std::string_view progress_label = {};  ///< in the progress line; empty = not shown there
+  double value = 0;                      ///< a mean, or a sum of several means
+  int64_t count = 0;                     ///< what the means are over, in the whole step
+};
+
+/// A fraction that is measured beside the loss. Reported where the denominator is positive.
+struct LossRatio {
+  std::string_view name;  ///< its key in metrics.jsonl
+  double numerator = 0, denominator = 0;
+};
+
+/// One micro-batch's share of a step's losses, or one rank's of a micro-batch; shares add up to the
+/// step's.
+struct Losses {
+  /// The first one is called the loss: spikes are found in it, and its count is the step's number
+  /// of tokens.
+  std::vector<LossTerm> terms;
+  std::vector<LossRatio> ratios;
+  std::vector<at::Tensor>
+      load_E;  ///< tokens per expert, decoder layers, then the MTP block; double
+
+  double loss() const { return terms.front().value; }
+  /// What the loss is a mean over.
+  int64_t tokens() const { return terms.front().count; }
+  /// A term's value by its name; the term must exist.
+  double value(std::string_view name) const;
+
+  /// All numbers that add up, in a fixed order: values of terms, of ratios, loads.
+  std::vector<double> numbers() const;
+  /// Adds the numbers() of another share of the same terms.
+  void add(at::ArrayRef<double> numbers);
+  void add(const Losses& other) { add(other.numbers()); }
+};
+
+/// What means of a whole step are divided by, under names that the objective chooses. They are
+/// counted over all micro-batches before any of them runs, so that neither the number of
+/// micro-batches nor packing changes the result.
+using LossCounts = std::map<std::string, int64_t>;
+void add(LossCounts& counts, const LossCounts& more);
+
+/// The loss of one micro-batch. Values stay tensors on their device until read().
+class MicroBatchLoss {
+ public:
+  /// Terms and ratios are reported in the order in which they are declared, also those that get no
+  /// value.
+  void declare(const LossTerm& term) { losses_.terms.push_back(term); }
+  void declare(const LossRatio& ratio) { losses_.ratios.push_back(ratio); }
+
+  /// Adds a mean, sum [] / count, to a term and, times its weight, to the total.
+  void add(std::string_view term, const at::Tensor& sum, int64_t count);
+  /// Adds [2], numerator and denominator, to a ratio.
+  void add_to_ratio(std::string_view ratio, const at::Tensor& sums);
+  void add_load(const at::Tensor& load_E);
+
+  /// [] wide; without a gradient when everything that it depends on is frozen.
+  const at::Tensor& total() const { return total_; }
+  /// The total's backward pass, if it has a gradient; frees the graph.
+  void backward();
+  /// All values, read at once: the only time that a micro-batch waits for its device.
+  Losses read() const;
+
+ private:
+  enum class Kind { kTerm, kRatio, kLoad };
+  struct Value {
+    Kind kind;
+    std::size_t index;  // of the term or ratio
+    at::Tensor numbers;
+  };
+
+  at::Tensor total_;
+  Losses losses_;  // declared, all zero
+  std::vector<Value> values_;
+};
+
+/// The step's losses out of each rank's micro-batches: added in the order of ranks, then of
+/// micro-batches.
+Losses sum_over_ranks(const std::vector<Losses>& micro_batches, Communicator& world);
+
+/// The step's counts out of each rank's. Ranks that share their sequences each counted all of them.
+LossCounts sum_over_ranks(const LossCounts& own, const ProcessGrid& grid);
+
+}  // namespace braid

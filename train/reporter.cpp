@@ -1,0 +1,267 @@
+#include "train/reporter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "optim/group_table.h"
+#include "plan/plan.h"
+#include "run/memory.h"
+
+namespace braid {
+namespace {
+
+// How far the busiest expert of any learned or hash-routed layer is above the mean: MaxVio.
+double max_violation(const std::vector<at::Tensor>& load_E) {
+  double worst = 0;
+  for (const auto& load : load_E) {
+    worst = std::max(worst, load.max().item<double>() / load.mean().item<double>() - 1);
+  }
+  return worst;
+}
+
+int64_t weight_bytes(const Parameters& parameters) {
+  int64_t bytes = 0;
+  for (const auto& [name, value] : parameters.tensors()) {
+    bytes += static_cast<int64_t>(value.nbytes());
+  }
+  for (const auto& parameter : parameters.all()) {
+    for (const auto& weight : parameter.quantized) {
+      bytes += weight.mapped ? 0 : weight.nbytes();
+    }
+  }
+  return bytes;
+}
+
+int64_t gradient_bytes(const Parameters& parameters) {
+  int64_t bytes = 0;
+  for (const auto& parameter : parameters.all()) {
+    const auto& gradient = parameter.value.grad();
+    bytes += gradient.defined() ? static_cast<int64_t>(gradient.nbytes()) : 0;
+  }
+  return bytes;
+}
+
+int64_t state_bytes(const std::vector<TensorPiece>& pieces) {
+  int64_t bytes = 0;
+  for (const auto& piece : pieces) {
+    bytes += static_cast<int64_t>(piece.value.nbytes());
+  }
+  return bytes;
+}
+
+// Whether a layer attends to what its indexer selects.
+bool has_selecting_indexer(const ModelConfig& config) {
+  bool selects = false;
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    selects |= config.layer(i).attention == AttentionKind::kCsa && config.index_topk;
+  }
+  return selects;
+}
+
+std::string ranks_line(const GridPlace& place, const Sharding& sharding) {
+  return text("ranks: ",
+              place.ranks,
+              " (data ",
+              place.data_size,
+              ", context ",
+              place.context_size,
+              ", expert ",
+              place.expert_size,
+              "); optimizer state divided among ",
+              sharding.dense.owners,
+              ", imbalance of Newton-Schulz ",
+              sharding.dense.flops_imbalance());
+}
+
+double tokens_per_second(const StepResult& result, double seconds) {
+  return static_cast<double>(result.losses.tokens()) / seconds;
+}
+
+}  // namespace
+
+Reporter::Reporter(const RunConfig& config,
+                   const ProcessGrid& grid,
+                   RunFolder& folder,
+                   const TrainingState& state)
+    : config_(config), grid_(grid), folder_(folder), state_(state) {}
+
+void Reporter::describe_run(const PreparedData& data) {
+  auto& console = folder_.console();
+  int64_t parameters = 0;
+  for (const auto& parameter : state_.model->parameters().all()) {
+    parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
+  }
+  console.line(
+      text("run ", folder_.paths().folder.string(), ", ", at::get_num_threads(), " threads"));
+  if (grid_.place.ranks > 1) {
+    console.line(ranks_line(grid_.place, state_.optimizer->sharding()));
+  }
+  console.line(
+      text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  for (std::size_t i = 0; i < data.training.size(); ++i) {
+    const auto& [name, weight, store] = data.training[i];
+    console.line(text("data: ",
+                      name,
+                      ": ",
+                      store->num_documents(),
+                      " documents, ",
+                      store->num_tokens(),
+                      " tokens, weight ",
+                      weight,
+                      ", epochs so far ",
+                      state_.loader->progress().epochs[i]));
+  }
+  console.line(data.validation ? text("validation: ",
+                                      data.validation->num_documents(),
+                                      " documents, ",
+                                      data.validation->text_bytes(),
+                                      " bytes")
+                               : std::string("validation: none"));
+  console.line(group_table(state_.optimizer->parameters()));
+  if (has_selecting_indexer(config_.model) &&
+      !ever_trained(config_).contains(TrainedPart::kIndexer)) {
+    console.line("indexers: not trained (loss.indexer_mode is off): they select as they are");
+  }
+}
+
+void Reporter::begin_step() {
+  if (profile_) {
+    profile_->begin_step();
+  }
+  step_start_ = std::chrono::steady_clock::now();
+}
+
+void Reporter::end_step(const StepResult& result) {
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - step_start_;
+  const double seconds = elapsed.count();
+  if (profile_) {
+    const auto& regime = result.regime;
+    profile_->end_step(result.losses.tokens(),
+                       forward_backward_flops(config_.model, regime) *
+                           static_cast<double>(regime.sequences * regime.seq_len));
+  }
+  write_metrics(result, seconds);
+  show_progress(result, seconds);
+  report_memory(result);
+  if (!result.not_finite.empty()) {
+    folder_.console().line(
+        text("step ", state_.step, " was skipped: not finite: ", result.not_finite));
+  }
+}
+
+void Reporter::write_metrics(const StepResult& result, double seconds) {
+  const auto& losses = result.losses;
+  std::vector<Metrics::Value> values = {{"tokens", static_cast<double>(state_.tokens)},
+                                        {std::string(losses.terms.front().name), losses.loss()},
+                                        {"learning_rate", result.regime.learning_rate},
+                                        {"gradient_norm", result.gradients.total},
+                                        {"tokens_per_second", tokens_per_second(result, seconds)},
+                                        {"step_seconds", seconds}};
+  for (std::size_t i = 1; i < losses.terms.size(); ++i) {
+    values.emplace_back(losses.terms[i].name, losses.terms[i].value);
+  }
+  for (const auto& [name, numerator, denominator] : losses.ratios) {
+    if (denominator > 0) {
+      values.emplace_back(name, numerator / denominator);
+    }
+  }
+  values.emplace_back("expert_max_violation", max_violation(losses.load_E));
+  for (const auto& [part, norm] : result.gradients.parts) {
+    values.emplace_back("gradient_norm." + std::string(part), norm);
+  }
+  for (const auto& [what, bytes] : result.cost.sent_bytes) {
+    values.emplace_back(what, static_cast<double>(bytes));
+  }
+  if (!result.not_finite.empty()) {
+    values.emplace_back("skipped", result.not_finite);
+    values.emplace_back("skipped_total", static_cast<double>(state_.skipped));
+  }
+  folder_.write_metrics(state_.step, "", values);
+}
+
+void Reporter::show_progress(const StepResult& result, double seconds) {
+  // The first step pays for warming up and would mislead the estimate.
+  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
+  const int64_t max_steps = config_.train.max_steps;
+  std::string further_losses;
+  for (const auto& term : result.losses.terms) {
+    if (!term.progress_label.empty()) {
+      further_losses += text(" | ", term.progress_label, " ", term.value);
+    }
+  }
+  char line[240];
+  std::snprintf(
+      line,
+      sizeof line,
+      "step %lld/%lld | loss %.4f%s | norm %.3f | lr %.2e | %.0f tokens/s | %s left",
+      static_cast<long long>(state_.step),
+      static_cast<long long>(max_steps),
+      result.losses.loss(),
+      further_losses.c_str(),
+      result.gradients.total,
+      result.regime.learning_rate,
+      tokens_per_second(result, seconds),
+      duration_text(seconds_per_step_ * static_cast<double>(max_steps - state_.step)).c_str());
+  folder_.console().progress(
+      line, state_.step % config_.logging.every_steps == 0 || state_.step == max_steps);
+}
+
+// Once for every shape that a step takes.
+void Reporter::report_memory(const StepResult& result) {
+  const auto& cost = result.cost;
+  if (cost.shape == measured_shape_ || !result.not_finite.empty()) {
+    return;
+  }
+  measured_shape_ = cost.shape;
+  const auto& parameters = state_.model->parameters();
+  const int64_t gradients = gradient_bytes(parameters);
+  folder_.console().line(text("memory at ",
+                              cost.shape[0],
+                              " sequences of ",
+                              cost.shape[1],
+                              ": weights ",
+                              bytes_text(weight_bytes(parameters)),
+                              ", optimizer state ",
+                              bytes_text(state_bytes(state_.optimizer->local().state())),
+                              ", gradients ",
+                              bytes_text(gradients),
+                              ", activations ",
+                              bytes_text(std::max<int64_t>(0, cost.activation_bytes - gradients)),
+                              ", optimizer step ",
+                              bytes_text(cost.update_bytes),
+                              "; process at most ",
+                              bytes_text(peak_resident_bytes())));
+}
+
+void Reporter::validation(const Evaluation& result) {
+  folder_.write_metrics(state_.step,
+                        "validation",
+                        {{"loss", result.loss},
+                         {"perplexity", std::exp(result.loss)},
+                         {"bits_per_byte", result.bits_per_byte},
+                         {"tokens", static_cast<double>(result.tokens)}});
+  folder_.console().line(text("step ",
+                              state_.step,
+                              " | validation loss ",
+                              result.loss,
+                              " | bits per byte ",
+                              result.bits_per_byte));
+}
+
+void Reporter::start_profile() {
+  profile_ = std::make_unique<StepProfile>(scalar_type(config_.train.dtype), grid_.place.ranks);
+}
+
+void Reporter::report_profile() {
+  if (profile_) {
+    const auto measured = profile_->to_json();
+    folder_.write_profile(measured.dump(1) + "\n");
+    folder_.console().line(profile_table(measured));
+  }
+}
+
+}  // namespace braid

@@ -1,0 +1,50 @@
+#pragma once
+#include <array>
+#include <chrono>
+#include <memory>
+
+#include "data/prepare.h"
+#include "inference/evaluate.h"
+#include "run/run_folder.h"
+#include "train/step_profile.h"
+#include "train/step_result.h"
+#include "train/training_state.h"
+
+namespace braid {
+
+/// What a run reports of itself: metrics.jsonl, the terminal, log.txt, profile.json. Every rank has
+/// one; only rank 0's writes.
+class Reporter {
+ public:
+  Reporter(const RunConfig& config,
+           const ProcessGrid& grid,
+           RunFolder& folder,
+           const TrainingState& state);
+
+  /// The run's start: ranks, model, data, parameter groups.
+  void describe_run(const PreparedData& data);
+
+  void begin_step();
+  void end_step(const StepResult& result);
+  void validation(const Evaluation& result);
+
+  /// Measures from here on where the steps' time goes; report_profile() then writes it.
+  void start_profile();
+  void report_profile();
+
+ private:
+  void write_metrics(const StepResult& result, double seconds);
+  void show_progress(const StepResult& result, double seconds);
+  void report_memory(const StepResult& result);
+
+  const RunConfig& config_;
+  const ProcessGrid& grid_;
+  RunFolder& folder_;
+  const TrainingState& state_;
+  std::unique_ptr<StepProfile> profile_;
+  std::chrono::steady_clock::time_point step_start_;
+  double seconds_per_step_ = 0;              // running mean
+  std::array<int64_t, 2> measured_shape_{};  // whose memory was reported
+};
+
+}  // namespace braid
