@@ -12,7 +12,6 @@
 #include "bench/copy_bandwidth.h"
 #include "core/profile.h"
 #include "kernels/attention.h"
-#include "kernels/gemm_peak.h"
 #include "kernels/index_topk.h"
 #include "kernels/mhc.h"
 #include "kernels/rms_norm.h"
@@ -21,6 +20,7 @@
 #include "kernels/swiglu.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
+#include "run/gemm_peak.h"
 #include "run/memory.h"
 
 namespace braid {

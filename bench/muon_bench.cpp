@@ -11,10 +11,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "kernels/gemm_peak.h"
 #include "model/transformer.h"
 #include "optim/muon.h"
 #include "run/config.h"
+#include "run/gemm_peak.h"
 #include "run/grouped_parameters.h"
 
 namespace braid {
@@ -67,7 +67,8 @@ void run(const std::string& path, bool bf16) {
         best = std::min(best, seconds_of(step));
       }
       const double least = static_cast<double>(count * iterations) *
-                           newton_schulz_least_flops(shape.first, shape.second) / peak.flops;
+                           newton_schulz_iteration_flops(shape.first, shape.second).least /
+                           peak.flops;
       std::printf("%2lld iterations, %4lld of %4lld x %4lld: %8.2f ms, %.2f times its products\n",
                   static_cast<long long>(iterations),
                   static_cast<long long>(count),

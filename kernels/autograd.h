@@ -2,12 +2,12 @@
 // Small helpers of the hand-written autograd Functions.
 #include <cstdint>
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
 #include "kernels/bfloat16.h"
+#include "kernels/cpu/threads.h"
 
 namespace braid {
 
@@ -42,13 +42,6 @@ void with_activation_type(at::ScalarType type, const F& f) {
 template <class E>
 E* data(const at::Tensor& t) {
   return t.defined() ? static_cast<E*>(t.mutable_data_ptr()) : nullptr;
-}
-
-/// Splits `count` rows among the threads; `work` is the cost of one row in about nanoseconds.
-template <class F>
-void parallel_rows(int64_t count, int64_t work, const F& f) {
-  constexpr int64_t kWorthAThread = 20000;
-  at::parallel_for(0, count, 1 + kWorthAThread / (work + 1), f);
 }
 
 }  // namespace braid

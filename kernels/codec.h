@@ -31,7 +31,8 @@ void decode_block(const Codes& codes, int64_t first_row, int64_t first_column, a
 /// w [out, in], float32, float64 or bfloat16, rounded to the format: each scale the smallest power
 /// of two by which the group's largest magnitude becomes at most 448 (FP8) or 6 (FP4), 1 where all
 /// are zero; the nearest code, ties to the even one; a zero without sign. Throws Error naming the
-/// place of a value that is not finite or has no scale.
+/// place of a value that is not finite or has no scale; on a device, which would have to be waited
+/// for, and in plain LibTorch, the scale of such a value's group is NaN instead.
 Codes encode_fp8(const at::Tensor& w, at::ScalarType scale_type);
 Codes encode_fp4(const at::Tensor& w);
 
@@ -44,5 +45,6 @@ Codes encode_like(const at::Tensor& w, const Codes& stored);
 at::Tensor decode_reference(const Codes& codes, at::ScalarType type = at::kFloat);
 Codes encode_fp8_reference(const at::Tensor& w, at::ScalarType scale_type);
 Codes encode_fp4_reference(const at::Tensor& w);
+Codes encode_like_reference(const at::Tensor& w, const Codes& stored);
 
 }  // namespace braid

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "kernels/autograd.h"
 #include "kernels/codec.h"
+#include "kernels/device.h"
 
 namespace braid {
 namespace {
@@ -60,14 +61,19 @@ class FakeActivations : public Function<FakeActivations> {
 }  // namespace
 
 at::Tensor fake_quantized(const at::Tensor& w, QuantFormat format) {
-  return format == QuantFormat::kOff ? w : FakeQuantized::apply(w, format);
+  if (format == QuantFormat::kOff) {
+    return w;
+  }
+  return kernel_of(w) == Kernel::kPlain ? fake_quantized_reference(w, format)
+                                        : FakeQuantized::apply(w, format);
 }
 
 at::Tensor fake_fp4_activations(const at::Tensor& x) {
-  return FakeActivations::apply(x);
+  return kernel_of(x) == Kernel::kPlain ? fake_fp4_activations_reference(x)
+                                        : FakeActivations::apply(x);
 }
 
-at::Tensor hadamard_matrix(int64_t n, at::ScalarType type) {
+at::Tensor hadamard_matrix(int64_t n, const at::TensorOptions& options) {
   require(n > 0 && std::has_single_bit(static_cast<uint64_t>(n)),
           "[hadamard] ",
           n,
@@ -80,7 +86,7 @@ at::Tensor hadamard_matrix(int64_t n, at::ScalarType type) {
       entries[i * n + j] = std::popcount(static_cast<uint64_t>(i & j)) % 2 == 0 ? unit : -unit;
     }
   }
-  return matrix.to(type);
+  return matrix.to(options);
 }
 
 }  // namespace braid

@@ -2,6 +2,7 @@
 // Quantization-aware training: values as the published formats would round them, gradients as if
 // nothing had been rounded (straight-through). Report 5.2.1, architecture.md 3 and 5.5.
 #include <ATen/core/Tensor.h>
+#include <c10/core/TensorOptions.h>
 
 namespace braid {
 
@@ -13,7 +14,8 @@ enum class QuantFormat {
 
 /// w [out, in], or a stack [E, out, in] of matrices rounded one by one: what decode() of
 /// encode_fp8() or encode_fp4() with E8M0 scales gives, in w's type. kOff: w itself.
-/// Throws Error as those do: FP4 needs inputs in groups of 32, all values finite.
+/// Throws Error as those do: FP4 needs inputs in groups of 32, and on the CPU all values are
+/// finite.
 at::Tensor fake_quantized(const at::Tensor& w, QuantFormat format);
 /// The same in plain LibTorch.
 at::Tensor fake_quantized_reference(const at::Tensor& w, QuantFormat format);
@@ -24,7 +26,8 @@ at::Tensor fake_fp4_activations(const at::Tensor& x);
 at::Tensor fake_fp4_activations_reference(const at::Tensor& x);
 
 /// The normalized Walsh-Hadamard matrix [n, n] of a power of two: symmetric, its own inverse.
-/// Rotating by it spreads outliers over all channels before they are rounded.
-at::Tensor hadamard_matrix(int64_t n, at::ScalarType type);
+/// Rotating by it spreads outliers over all channels before they are rounded. `options`: its type
+/// and device.
+at::Tensor hadamard_matrix(int64_t n, const at::TensorOptions& options);
 
 }  // namespace braid

@@ -14,6 +14,11 @@ namespace braid {
 /// bfloat16 pairs go through one instruction where the machine has it (has_bf16_products());
 /// elsewhere they are widened while they are packed, so that memory is saved and arithmetic is not.
 void multiply(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accumulate = false);
+/// The same in plain LibTorch.
+void multiply_reference(const at::Tensor& a,
+                        const at::Tensor& b,
+                        at::Tensor& c,
+                        bool accumulate = false);
 
 /// A product among several.
 struct MatrixProduct {

@@ -1,29 +1,16 @@
 #include "kernels/mhc.h"
 
-#include <algorithm>
-#include <optional>
-
 #include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "core/profile.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/each.h"
-#include "kernels/cpu/mhc_loops.h"
+#include "kernels/device.h"
+#include "kernels/mhc_cpu.h"
 #include "kernels/precision.h"
 
 namespace braid {
 namespace {
-
-constexpr int64_t kMaxStreams = 8;  // of the fused kernels
-
-// Gradients of parameters are summed over parts of the tokens that depend on their number alone, so
-// that the bits do not depend on threads.
-struct Parts {
-  int64_t tokens, size;
-  explicit Parts(int64_t all) : tokens(all), size(std::max<int64_t>(128, (all + 255) / 256 * 16)) {}
-  int64_t count() const { return (tokens + size - 1) / size; }
-};
 
 template <class T>
 MhcProblem<T> problem(const at::Tensor& X,
@@ -50,24 +37,18 @@ MhcResults<E, T> results(const at::Tensor& h,
                          const at::Tensor& mix,
                          const at::Tensor& pre,
                          const at::Tensor& m,
-                         const at::Tensor& inverse,
-                         const MhcProblem<T>& p,
-                         int64_t first) {
-  const auto at = [&](const at::Tensor& t, int64_t width) {
-    return t.defined() ? data<T>(t) + first * width : nullptr;
-  };
-  const int64_t tokens = inverse.size(1);
-  return {h.defined() ? data<E>(h) + first * p.D : nullptr,
-          at(post, p.M),
-          at(mix, p.M * p.M),
-          at(pre, p.M),
-          at(m, p.K),
-          data<T>(inverse) + first,
-          data<T>(inverse) + tokens + first};
+                         const at::Tensor& inverse) {
+  return {data<E>(h),
+          data<T>(post),
+          data<T>(mix),
+          data<T>(pre),
+          data<T>(m),
+          data<T>(inverse),
+          data<T>(inverse) + inverse.size(1)};
 }
 
-// A gradient that no one else can see may become the result.
-bool is_ours(const at::Tensor& gradient) {
+// No one else can see such a gradient: it may become the result.
+bool is_exclusively_owned(const at::Tensor& gradient) {
   return gradient.is_contiguous() && gradient.use_count() == 1 &&
          gradient.storage().use_count() == 1;
 }
@@ -102,11 +83,10 @@ class EnterFunction : public Function<EnterFunction> {
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      const auto p = problem<T>(X, fn, base, scale, norm, options);
-      parallel_rows(tokens, M * p.D * 3, [&](int64_t begin, int64_t end) {
-        const auto out = results<E, T>(h, post, mix, pre, m, inverse, p, begin);
-        BRAID_CPU(mhc_enter_forward<E, T>)(p, data<E>(X) + begin * M * p.D, out, end - begin);
-      });
+      mhc_enter_forward_cpu(problem<T>(X, fn, base, scale, norm, options),
+                            data<E>(X),
+                            results<E, T>(h, post, mix, pre, m, inverse),
+                            tokens);
     });
     count_flops(2 * X.numel() * K);
     ctx->save_for_backward({X, fn, base, scale, norm, pre, m, inverse, post});
@@ -130,41 +110,35 @@ class EnterFunction : public Function<EnterFunction> {
     const auto dh = gradients[0].contiguous();
     const auto dpost = mixes ? gradients[2].contiguous() : at::Tensor(),
                dmix = mixes ? gradients[3].contiguous() : at::Tensor();
-    const bool in_place = mixes && is_ours(gradients[1]);
+    const bool in_place = mixes && is_exclusively_owned(gradients[1]);
     const auto carried = !mixes     ? at::Tensor()
                          : in_place ? gradients[1]
                                     : gradients[1].contiguous();
     const auto dX = in_place ? carried : at::empty_like(X);
     const int64_t M = X.size(-2), D = X.size(-1), K = saved[kFn].size(0), size = M * D;
-    const Parts parts(X.numel() / size);
+    const MhcParts parts(X.numel() / size);
     // Of each part: dfn, dbase, dscale, dnorm.
     const int64_t width = K * size + K + saved[kScale].numel() + D;
     const auto sums = at::zeros({parts.count(), width}, saved[kFn].options());
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      const auto p = problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options);
-      for_each_of(parts.count(), [&](int64_t part) {
-        const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
-        T* dfn = data<T>(sums) + part * width;
-        const auto from_first = [&](const at::Tensor& tensor, auto zero, int64_t row) {
-          using Element = decltype(zero);
-          return tensor.defined() ? data<Element>(tensor) + begin * row : nullptr;
-        };
-        const MhcGradients<E, T> g{from_first(dh, E{}, D),
-                                   from_first(carried, E{}, size),
-                                   from_first(dpost, T{}, M),
-                                   from_first(dmix, T{}, M * M),
-                                   from_first(dX, E{}, size),
-                                   dfn,
-                                   dfn + K * size,
-                                   dfn + K * size + K,
-                                   dfn + width - D};
-        const auto out =
-            results<E, T>({}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse], p, begin);
-        BRAID_CPU(mhc_enter_backward<E, T>)
-        (p, data<E>(X) + begin * size, out, g, end - begin);
-      });
+      T* first = data<T>(sums);
+      mhc_enter_backward_cpu(
+          problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options),
+          data<E>(X),
+          results<E, T>({}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse]),
+          MhcGradients<E, T>{data<E>(dh),
+                             data<E>(carried),
+                             data<T>(dpost),
+                             data<T>(dmix),
+                             data<E>(dX),
+                             first,
+                             first + K * size,
+                             first + K * size + K,
+                             first + width - D},
+          parts,
+          width);
     });
     count_flops(4 * X.numel() * K);
     const auto sum = parts.count() == 1 ? sums[0] : sums.sum(0);
@@ -219,7 +193,7 @@ EnteredStreams enter_streams(const at::Tensor& X_TMD,
                              const MhcOptions& options) {
   const int64_t M = X_TMD.size(-2);
   require_fitting("enter_streams", X_TMD, weights, norm_D, (2 + M) * M, 3);
-  if (M > kMaxStreams) {
+  if (M > kMaxStreams || kernel_of(X_TMD) == Kernel::kPlain) {
     return enter_streams_reference(X_TMD, weights, norm_D, options);
   }
   const auto results = entered(X_TMD, weights, norm_D, options);
@@ -231,6 +205,9 @@ at::Tensor join_streams(const at::Tensor& X_TMD,
                         const at::Tensor& norm_D,
                         const MhcOptions& options) {
   require_fitting("join_streams", X_TMD, weights, norm_D, X_TMD.size(-2), 1);
+  if (X_TMD.size(-2) > kMaxStreams || kernel_of(X_TMD) == Kernel::kPlain) {
+    return join_streams_reference(X_TMD, weights, norm_D, options);
+  }
   return entered(X_TMD, weights, norm_D, options)[0];
 }
 

@@ -1,12 +1,14 @@
 #include "kernels/rope.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/bf16_rows.h"
-#include "kernels/cpu/rope_loops.h"
+#include "kernels/device.h"
 #include "kernels/precision.h"
+#include "kernels/rope_cpu.h"
 
 namespace braid {
 namespace {
@@ -16,27 +18,13 @@ at::Tensor rotated(const at::Tensor& x,
                    const at::Tensor& cos,
                    const at::Tensor& sin,
                    bool inverse) {
-  auto y = at::empty_like(x);
-  const int64_t N = x.size(1), H = x.size(2), P = 2 * cos.size(1);
-  with_wide_type(x.scalar_type(), [&](auto zero) {
-    using T = decltype(zero);
-    parallel_rows(x.size(0), N * H / 2, [&](int64_t begin, int64_t end) {
-      RowsIn<T> in(x, N * H);
-      RowsOut<T> out(y, N * H);
-      in_row_blocks(begin, end, N * H, [&](int64_t token, int64_t tokens) {
-        BRAID_CPU(rope_rotate<T>)
-        (in.at(token, tokens),
-         cos.const_data_ptr<T>() + token * P / 2,
-         sin.const_data_ptr<T>() + token * P / 2,
-         out.at(token, tokens),
-         tokens,
-         N,
-         H,
-         P,
-         static_cast<T>(inverse ? -1 : 1));
-        out.put();
-      });
-    });
+  const auto y = at::empty_like(x);
+  with_activation_type(x.scalar_type(), [&](auto e, auto t) {
+    using E = decltype(e);
+    using T = decltype(t);
+    const RopeProblem<T> problem{
+        x.size(0), x.size(1), x.size(2), 2 * cos.size(1), data<T>(cos), data<T>(sin), inverse};
+    rope_cpu(problem, data<E>(x), data<E>(y));
   });
   return y;
 }
@@ -68,7 +56,7 @@ class RopeFunction : public Function<RopeFunction> {
 
 at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
   const int64_t H = x.size(-1), half = cos.size(-1);
-  require(2 * half <= H && cos.sizes() == sin.sizes() && cos.dim() == x.dim(),
+  require(half > 0 && 2 * half <= H && cos.sizes() == sin.sizes() && cos.dim() == x.dim(),
           "[rope] x is ",
           x.sizes(),
           ", cos ",
@@ -77,16 +65,16 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
           sin.sizes());
   // One rotation may serve N heads: a size-1 axis of cos before the channels.
   const bool heads = x.dim() > 1 && cos.size(-2) == 1 && x.size(-2) != 1;
-  const int64_t N = heads ? x.size(-2) : 1;
-  const auto x_TNH = x.reshape({-1, N, H});
-  const auto cos_TP = cos.to(wide_type(x)).reshape({-1, half}).contiguous();
-  const auto sin_TP = sin.to(wide_type(x)).reshape({-1, half}).contiguous();
-  require(cos_TP.size(0) == x_TNH.size(0),
-          "[rope] ",
-          x_TNH.size(0),
-          " tokens but ",
-          cos_TP.size(0),
-          " rotations");
+  const int64_t N = heads ? std::max<int64_t>(1, x.size(-2)) : 1;
+  const int64_t tokens = x.numel() / (N * H), rotations = cos.numel() / half;
+  require(rotations == tokens, "[rope] ", tokens, " tokens but ", rotations, " rotations");
+  const auto wide_cos = cos.to(wide_type(x)), wide_sin = sin.to(wide_type(x));
+  if (kernel_of(x) == Kernel::kPlain) {
+    return rope_reference(x, wide_cos, wide_sin, inverse);
+  }
+  const auto x_TNH = x.reshape({tokens, N, H});
+  const auto cos_TP = wide_cos.reshape({tokens, half}).contiguous(),
+             sin_TP = wide_sin.reshape({tokens, half}).contiguous();
   return RopeFunction::apply(x_TNH, cos_TP, sin_TP, inverse).view(x.sizes());
 }
 

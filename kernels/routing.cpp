@@ -2,9 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include "core/error.h"
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/routing_loops.h"
+#include "kernels/device.h"
+#include "kernels/routing_cpu.h"
 
 namespace braid {
 namespace {
@@ -19,31 +21,16 @@ class RoutingFunction : public Function<RoutingFunction> {
     const auto logits = given_logits.contiguous();
     const auto [T_, E] = sizes<2>(logits);
     const bool given = choice.given_TK.defined();
-    const auto experts =
-        given ? choice.given_TK.contiguous() : at::empty({T_, choice.picks}, at::kLong);
+    const auto experts = given ? choice.given_TK.contiguous()
+                               : at::empty({T_, choice.picks}, logits.options().dtype(at::kLong));
     const int64_t K = experts.size(1);
     const auto bias = given ? at::Tensor() : choice.bias_E.to(logits.scalar_type()).contiguous();
     auto scores = at::empty_like(logits), weights = at::empty({T_, K}, logits.options());
     with_wide_type(logits.scalar_type(), [&, E = E, tokens = T_](auto zero) {
       using T = decltype(zero);
-      parallel_rows(tokens, 4 * E, [&](int64_t begin, int64_t end) {
-        T* rows = scores.data_ptr<T>() + begin * E;
-        int64_t* chosen = experts.data_ptr<int64_t>() + begin * K;
-        BRAID_CPU(routing_scores<T>)
-        (logits.const_data_ptr<T>() + begin * E, rows, (end - begin) * E);
-        if (!given) {
-          BRAID_CPU(choose_experts<T>)
-          (rows, bias.const_data_ptr<T>(), chosen, end - begin, E, K);
-        }
-        BRAID_CPU(routing_weights<T>)
-        (rows,
-         chosen,
-         weights.data_ptr<T>() + begin * K,
-         static_cast<T>(scaling),
-         end - begin,
-         E,
-         K);
-      });
+      const RoutingProblem<T> problem{
+          tokens, E, K, static_cast<T>(scaling), data<T>(logits), data<T>(bias)};
+      routing_forward_cpu(problem, data<int64_t>(experts), data<T>(scores), data<T>(weights));
     });
     ctx->save_for_backward({logits, scores, experts});
     ctx->saved_data["scaling"] = scaling;
@@ -64,19 +51,14 @@ class RoutingFunction : public Function<RoutingFunction> {
     auto dlogits = at::empty_like(logits);
     with_wide_type(logits.scalar_type(), [&, E = E, tokens = tokens_](auto zero) {
       using T = decltype(zero);
-      parallel_rows(tokens, 4 * E, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(routing_backward<T>)
-        (logits.const_data_ptr<T>() + begin * E,
-         scores.const_data_ptr<T>() + begin * E,
-         experts.const_data_ptr<int64_t>() + begin * K,
-         dscores.defined() ? dscores.const_data_ptr<T>() + begin * E : nullptr,
-         dweights.const_data_ptr<T>() + begin * K,
-         dlogits.data_ptr<T>() + begin * E,
-         static_cast<T>(scaling),
-         end - begin,
-         E,
-         K);
-      });
+      const RoutingProblem<T> problem{
+          tokens, E, K, static_cast<T>(scaling), data<T>(logits), nullptr};
+      routing_backward_cpu(problem,
+                           data<int64_t>(experts),
+                           data<T>(scores),
+                           data<T>(dscores),
+                           data<T>(dweights),
+                           data<T>(dlogits));
     });
     return {dlogits, at::Tensor(), at::Tensor()};  // choice and scaling have none
   }
@@ -99,6 +81,10 @@ Routing route(const at::Tensor& logits_TE, const ExpertChoice& choice, double sc
           choice.bias_E.defined() ? choice.bias_E.sizes() : at::IntArrayRef(),
           ", picks ",
           choice.picks);
+  if (kernel_of(logits_TE) == Kernel::kPlain) {
+    return route_reference(logits_TE, choice, scaling);
+  }
+  // Kernels trust these indices. (To read them from another device would be to wait for it.)
   require(!given.defined() || given.numel() == 0 ||
               (given.min().item<int64_t>() >= 0 && given.max().item<int64_t>() < E),
           "[route] experts of a token are not among the ",

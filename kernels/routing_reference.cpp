@@ -5,8 +5,8 @@
 namespace braid {
 
 Routing route_reference(const at::Tensor& logits_TE, const ExpertChoice& choice, double scaling) {
-  // softplus(z) = -log_sigmoid(-z) is exact for large |z|. Where it underflows to 0 the root has
-  // no slope to offer.
+  // softplus(z) = -log_sigmoid(-z) is exact for large |z|. Where it underflows to 0, sqrt has no
+  // finite gradient.
   const auto softplus = -at::log_sigmoid(-logits_TE);
   const auto positive = softplus > 0;
   Routing routing;
@@ -14,7 +14,7 @@ Routing route_reference(const at::Tensor& logits_TE, const ExpertChoice& choice,
   if (choice.given_TK.defined()) {
     routing.experts_TK = choice.given_TK;
   } else {
-    const auto selection = routing.scores_TE.detach() + choice.bias_E;
+    const auto selection = routing.scores_TE.detach() + choice.bias_E.to(logits_TE.scalar_type());
     routing.experts_TK = std::get<1>(at::sort(selection, /*stable=*/true, -1, /*descending=*/true))
                              .narrow(-1, 0, choice.picks);
   }

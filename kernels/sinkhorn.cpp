@@ -2,14 +2,19 @@
 
 #include <ATen/ATen.h>
 
-#include "core/sizes.h"
+#include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/sinkhorn_loops.h"
+#include "kernels/device.h"
+#include "kernels/sinkhorn_cpu.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t kMaxStreams = 8;  // of the fused kernel
+template <class T>
+SinkhornProblem<T> problem(const at::Tensor& logits, int64_t iterations, double eps) {
+  const int64_t M = logits.size(-1);
+  return {logits.numel() / (M * M), M, iterations, static_cast<T>(eps), data<T>(logits)};
+}
 
 class SinkhornFunction : public Function<SinkhornFunction> {
  public:
@@ -17,20 +22,10 @@ class SinkhornFunction : public Function<SinkhornFunction> {
                             const at::Tensor& given,
                             int64_t iterations,
                             double eps) {
-    const auto logits = given.contiguous();
-    auto matrix = at::empty_like(logits);
-    const int64_t M = logits.size(-1), size = M * M;
+    const auto logits = given.contiguous(), matrix = at::empty_like(logits);
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      parallel_rows(logits.numel() / size, 20 * iterations, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(sinkhorn_forward<T>)
-        (logits.data_ptr<T>() + begin * size,
-         matrix.data_ptr<T>() + begin * size,
-         end - begin,
-         M,
-         iterations,
-         static_cast<T>(eps));
-      });
+      sinkhorn_forward_cpu(problem<T>(logits, iterations, eps), data<T>(matrix));
     });
     ctx->save_for_backward({logits});
     ctx->saved_data["iterations"] = iterations;
@@ -40,23 +35,13 @@ class SinkhornFunction : public Function<SinkhornFunction> {
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto logits = ctx->get_saved_variables()[0];
-    const auto dmatrix = gradients[0].contiguous();
+    const auto dmatrix = gradients[0].contiguous(), dlogits = at::empty_like(logits);
     const int64_t iterations = ctx->saved_data["iterations"].toInt();
     const double eps = ctx->saved_data["eps"].toDouble();
-    auto dlogits = at::empty_like(logits);
-    const int64_t M = logits.size(-1), size = M * M;
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      parallel_rows(logits.numel() / size, 60 * iterations, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(sinkhorn_backward<T>)
-        (logits.data_ptr<T>() + begin * size,
-         dmatrix.data_ptr<T>() + begin * size,
-         dlogits.data_ptr<T>() + begin * size,
-         end - begin,
-         M,
-         iterations,
-         static_cast<T>(eps));
-      });
+      sinkhorn_backward_cpu(
+          problem<T>(logits, iterations, eps), data<T>(dmatrix), data<T>(dlogits));
     });
     return {dlogits, at::Tensor(), at::Tensor()};  // the numbers have no gradient
   }
@@ -71,7 +56,7 @@ at::Tensor sinkhorn(const at::Tensor& logits_TMM, int64_t iterations, double eps
           logits_TMM.sizes(),
           " and ",
           iterations);
-  if (M > kMaxStreams) {
+  if (M > kMaxStreams || kernel_of(logits_TMM) == Kernel::kPlain) {
     return sinkhorn_reference(logits_TMM, iterations, eps);
   }
   return SinkhornFunction::apply(logits_TMM, iterations, eps);

@@ -2,13 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include "core/sizes.h"
+#include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/streams_loops.h"
+#include "kernels/device.h"
 #include "kernels/precision.h"
+#include "kernels/streams_cpu.h"
 
 namespace braid {
 namespace {
+
+template <class T>
+CollapseProblem<T> collapse_problem(const at::Tensor& X, const at::Tensor& pre) {
+  const int64_t M = X.size(-2), D = X.size(-1);
+  return {X.numel() / (M * D), M, D, data<T>(X), data<T>(pre)};
+}
 
 class CollapseFunction : public Function<CollapseFunction> {
  public:
@@ -16,21 +23,12 @@ class CollapseFunction : public Function<CollapseFunction> {
                             const at::Tensor& given_X,
                             const at::Tensor& given_pre) {
     const auto X = given_X.contiguous(), pre = given_pre.contiguous();
-    const int64_t M = X.size(-2), D = X.size(-1);
     auto shape = X.sizes().vec();
     shape.erase(shape.end() - 2);
-    auto x = at::empty(shape, X.options());
+    const auto x = at::empty(shape, X.options());
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      parallel_rows(x.numel() / D, M * D / 4, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(collapse_forward<T>)
-        (X.data_ptr<T>() + begin * M * D,
-         pre.data_ptr<T>() + begin * M,
-         x.data_ptr<T>() + begin * D,
-         end - begin,
-         M,
-         D);
-      });
+      collapse_forward_cpu(collapse_problem<T>(X, pre), data<T>(x));
     });
     ctx->save_for_backward({X, pre});
     return x;
@@ -40,25 +38,23 @@ class CollapseFunction : public Function<CollapseFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto &X = saved[0], &pre = saved[1];
     const auto dx = gradients[0].contiguous();
-    auto dX = at::empty_like(X), dpre = at::empty_like(pre);
-    const int64_t M = X.size(-2), D = X.size(-1);
+    const auto dX = at::empty_like(X), dpre = at::empty_like(pre);
     with_wide_type(X.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      parallel_rows(dx.numel() / D, M * D / 2, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(collapse_backward<T>)
-        (X.data_ptr<T>() + begin * M * D,
-         pre.data_ptr<T>() + begin * M,
-         dx.data_ptr<T>() + begin * D,
-         dX.data_ptr<T>() + begin * M * D,
-         dpre.data_ptr<T>() + begin * M,
-         end - begin,
-         M,
-         D);
-      });
+      collapse_backward_cpu(collapse_problem<T>(X, pre), data<T>(dx), data<T>(dX), data<T>(dpre));
     });
     return {dX, dpre};
   }
 };
+
+template <class E, class T>
+ExpandProblem<E, T> expand_problem(const at::Tensor& X,
+                                   const at::Tensor& y,
+                                   const at::Tensor& post,
+                                   const at::Tensor& mix) {
+  const int64_t M = X.size(-2), D = X.size(-1);
+  return {X.numel() / (M * D), M, D, data<E>(X), data<E>(y), data<T>(post), data<T>(mix)};
+}
 
 class ExpandFunction : public Function<ExpandFunction> {
  public:
@@ -69,22 +65,11 @@ class ExpandFunction : public Function<ExpandFunction> {
                             const at::Tensor& given_mix) {
     const auto X = given_X.contiguous(), y = given_y.contiguous();
     const auto post = given_post.contiguous(), mix = given_mix.contiguous();
-    const int64_t M = X.size(-2), D = X.size(-1);
-    auto out = at::empty_like(X);
+    const auto out = at::empty_like(X);
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      parallel_rows(y.numel() / D, M * M * D / 16, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_forward<E, T>)
-        (data<E>(X) + begin * M * D,
-         data<E>(y) + begin * D,
-         data<T>(post) + begin * M,
-         data<T>(mix) + begin * M * M,
-         data<E>(out) + begin * M * D,
-         end - begin,
-         M,
-         D);
-      });
+      expand_forward_cpu(expand_problem<E, T>(X, y, post, mix), data<E>(out));
     });
     ctx->save_for_backward({X, y, post, mix});
     return out;
@@ -94,27 +79,14 @@ class ExpandFunction : public Function<ExpandFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto &X = saved[0], &y = saved[1], &post = saved[2], &mix = saved[3];
     const auto dout = gradients[0].contiguous();
-    auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post),
-         dmix = at::empty_like(mix);
-    const int64_t M = X.size(-2), D = X.size(-1);
+    const auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post),
+               dmix = at::empty_like(mix);
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      parallel_rows(y.numel() / D, M * M * D / 8, [&](int64_t begin, int64_t end) {
-        BRAID_CPU(expand_backward<E, T>)
-        (data<E>(X) + begin * M * D,
-         data<E>(y) + begin * D,
-         data<T>(post) + begin * M,
-         data<T>(mix) + begin * M * M,
-         data<E>(dout) + begin * M * D,
-         data<E>(dX) + begin * M * D,
-         data<E>(dy) + begin * D,
-         data<T>(dpost) + begin * M,
-         data<T>(dmix) + begin * M * M,
-         end - begin,
-         M,
-         D);
-      });
+      expand_backward_cpu(expand_problem<E, T>(X, y, post, mix),
+                          data<E>(dout),
+                          {data<E>(dX), data<E>(dy), data<T>(dpost), data<T>(dmix)});
     });
     return {dX, dy, dpost, dmix};
   }
@@ -128,6 +100,9 @@ at::Tensor collapse_streams(const at::Tensor& X_TMD, const at::Tensor& pre_TM) {
           X_TMD.sizes(),
           ", weights ",
           pre_TM.sizes());
+  if (kernel_of(X_TMD) == Kernel::kPlain) {
+    return collapse_streams_reference(X_TMD, pre_TM);
+  }
   return CollapseFunction::apply(widened(X_TMD), pre_TM).to(X_TMD.scalar_type());
 }
 
@@ -150,6 +125,9 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
           post_TM.sizes(),
           ", the mixing ",
           mix_TMM.sizes());
+  if (kernel_of(X_TMD) == Kernel::kPlain) {
+    return expand_streams_reference(X_TMD, y_TD, post_TM, mix_TMM);
+  }
   return ExpandFunction::apply(X_TMD, y_TD, post_TM, mix_TMM);
 }
 

@@ -4,36 +4,32 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/cpu/bf16_rows.h"
-#include "kernels/cpu/swiglu_loops.h"
-#include "kernels/precision.h"
+#include "kernels/device.h"
+#include "kernels/swiglu_cpu.h"
 
 namespace braid {
+namespace {
+
+template <class E, class T>
+SwigluProblem<E, T> problem(const at::Tensor& gate,
+                            const at::Tensor& up,
+                            const at::Tensor& weight,
+                            double limit) {
+  const int64_t F = gate.size(-1);
+  return {gate.numel() / F, F, static_cast<T>(limit), data<E>(gate), data<E>(up), data<T>(weight)};
+}
+
+}  // namespace
 
 at::Tensor swiglu_rows(const at::Tensor& gate,
                        const at::Tensor& up,
                        const at::Tensor& weight,
                        double limit) {
-  auto h = at::empty_like(gate);
-  const int64_t F = gate.size(-1);
-  with_wide_type(gate.scalar_type(), [&](auto zero) {
-    using T = decltype(zero);
-    const T* factor = weight.defined() ? weight.const_data_ptr<T>() : nullptr;
-    parallel_rows(gate.numel() / F, F, [&](int64_t begin, int64_t end) {
-      RowsIn<T> gates(gate, F), ups(up, F);
-      RowsOut<T> out(h, F);
-      in_row_blocks(begin, end, F, [&](int64_t row, int64_t rows) {
-        BRAID_CPU(swiglu_forward<T>)
-        (gates.at(row, rows),
-         ups.at(row, rows),
-         factor ? factor + row : nullptr,
-         out.at(row, rows),
-         rows,
-         F,
-         static_cast<T>(limit));
-        out.put();
-      });
-    });
+  const auto h = at::empty_like(gate);
+  with_activation_type(gate.scalar_type(), [&](auto e, auto t) {
+    using E = decltype(e);
+    using T = decltype(t);
+    swiglu_forward_cpu(problem<E, T>(gate, up, weight, limit), data<E>(h));
   });
   return h;
 }
@@ -45,30 +41,14 @@ SwigluGradients swiglu_rows_backward(const at::Tensor& gate,
                                      double limit) {
   SwigluGradients result{
       at::empty_like(gate), at::empty_like(up), weight.defined() ? at::empty_like(weight) : weight};
-  const int64_t F = gate.size(-1);
-  with_wide_type(gate.scalar_type(), [&](auto zero) {
-    using T = decltype(zero);
-    const T* factor = weight.defined() ? weight.const_data_ptr<T>() : nullptr;
-    T* dfactor = weight.defined() ? result.dweight.data_ptr<T>() : nullptr;
-    parallel_rows(gate.numel() / F, 2 * F, [&](int64_t begin, int64_t end) {
-      RowsIn<T> gates(gate, F), ups(up, F), dhs(dh, F);
-      RowsOut<T> dgates(result.dgate, F), dups(result.dup, F);
-      in_row_blocks(begin, end, F, [&](int64_t row, int64_t rows) {
-        BRAID_CPU(swiglu_backward<T>)
-        (gates.at(row, rows),
-         ups.at(row, rows),
-         factor ? factor + row : nullptr,
-         dhs.at(row, rows),
-         dgates.at(row, rows),
-         dups.at(row, rows),
-         dfactor ? dfactor + row : nullptr,
-         rows,
-         F,
-         static_cast<T>(limit));
-        dgates.put();
-        dups.put();
-      });
-    });
+  with_activation_type(gate.scalar_type(), [&](auto e, auto t) {
+    using E = decltype(e);
+    using T = decltype(t);
+    swiglu_backward_cpu(problem<E, T>(gate, up, weight, limit),
+                        data<E>(dh),
+                        data<E>(result.dgate),
+                        data<E>(result.dup),
+                        data<T>(result.dweight));
   });
   return result;
 }
@@ -104,6 +84,9 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double l
           gate.sizes(),
           " but up is ",
           up.sizes());
+  if (kernel_of(gate) == Kernel::kPlain) {
+    return clamped_swiglu_reference(gate, up, limit);
+  }
   return SwigluFunction::apply(gate, up, limit);
 }
 

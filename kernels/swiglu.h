@@ -9,8 +9,9 @@ namespace braid {
 /// release code.
 at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit);
 
-/// Rows of the same with an optional factor weight [rows] each, without autograd: what
-/// routed_experts is made of. All tensors contiguous; weight is wide, the others of one type.
+/// Rows of the same with an optional factor weight [rows] each, without autograd: what the CPU's
+/// routed_experts is made of. All tensors contiguous, on the CPU; weight is wide, the others of one
+/// type.
 at::Tensor swiglu_rows(const at::Tensor& gate,
                        const at::Tensor& up,
                        const at::Tensor& weight,

@@ -1,75 +1,19 @@
 #include "kernels/weight.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "core/pages.h"
 #include "kernels/autograd.h"
-#include "kernels/codec.h"
+#include "kernels/device.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
+#include "kernels/weight_cpu.h"
 
 namespace braid {
 namespace {
-
-// A decoded block is used at once, while it lies in the cache.
-constexpr int64_t kBlockBytes = 2 << 20;
-constexpr int64_t kTile = 128;  // blocks begin where scales do
-
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() {
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
-
-// The pages of mapped codes, present while it lives.
-class MappedCodes {
- public:
-  explicit MappedCodes(const Weight& weight) : weight_(weight) {
-    if (weight_.mapped) {
-      const Stopwatch waiting(product_times().waiting);
-      read_pages(weight_.values.const_data_ptr(), weight_.values.nbytes());
-    }
-  }
-  ~MappedCodes() {
-    if (weight_.mapped) {
-      release_mapped_pages(weight_.values.const_data_ptr(), weight_.values.nbytes());
-    }
-  }
-  MappedCodes(const MappedCodes&) = delete;
-  MappedCodes& operator=(const MappedCodes&) = delete;
-
- private:
-  const Weight& weight_;
-};
-
-int64_t block_length(int64_t other_length, const at::Tensor& like) {
-  const int64_t fitting = kBlockBytes / (other_length * static_cast<int64_t>(like.element_size()));
-  return std::max(kTile, fitting / kTile * kTile);
-}
-
-at::Tensor decoded(const Weight& weight,
-                   int64_t first_row,
-                   int64_t first_column,
-                   int64_t rows,
-                   int64_t columns,
-                   at::Tensor& scratch) {
-  const Stopwatch decoding(product_times().decoding);
-  auto block = scratch.narrow(0, 0, rows * columns).view({rows, columns});
-  decode_block({weight.values, weight.scales}, first_row, first_column, block);
-  return block;
-}
 
 // x W^T with W the rows [first_row, first_row + rows) of quantized weights.
 class QuantizedProduct : public Function<QuantizedProduct> {
@@ -166,43 +110,25 @@ std::vector<int64_t> ExpertWeights::sizes() const {
                      : stack_.sizes().vec();
 }
 
-ProductTimes& product_times() {
-  static thread_local ProductTimes times;
-  return times;
-}
-
 void multiply_by_rows(const at::Tensor& x_TI,
                       const Weight& weight,
                       int64_t first_row,
                       at::Tensor& out_TO) {
-  const MappedCodes present(weight);
-  const int64_t in = weight.columns(), rows = out_TO.size(1);
-  const int64_t length = std::min(rows, block_length(in, x_TI));
-  auto scratch = at::empty({length * in}, x_TI.options());
-  for (int64_t row = 0; row < rows; row += length) {
-    const int64_t count = std::min(length, rows - row);
-    const auto block_OI = decoded(weight, first_row + row, 0, count, in, scratch);
-    const Stopwatch multiplying(product_times().multiplying);
-    auto columns = out_TO.narrow(1, row, count);
-    multiply(x_TI, block_OI.t(), columns);
+  if (kernel_of(x_TI) == Kernel::kPlain) {
+    multiply_by_rows_reference(x_TI, weight, first_row, out_TO);
+  } else {
+    multiply_by_rows_cpu(x_TI, weight, first_row, out_TO);
   }
 }
 
-// Blocks of columns: no partial sums, so bfloat16 results are rounded once.
 void multiply_by_columns(const at::Tensor& dy_TO,
                          const Weight& weight,
                          int64_t first_row,
                          at::Tensor& out_TI) {
-  const MappedCodes present(weight);
-  const int64_t in = weight.columns(), rows = dy_TO.size(1);
-  const int64_t length = std::min(in, block_length(rows, dy_TO));
-  auto scratch = at::empty({rows * length}, dy_TO.options());
-  for (int64_t column = 0; column < in; column += length) {
-    const int64_t count = std::min(length, in - column);
-    const auto block_OC = decoded(weight, first_row, column, rows, count, scratch);
-    const Stopwatch multiplying(product_times().multiplying);
-    auto columns = out_TI.narrow(1, column, count);
-    multiply(dy_TO, block_OC, columns);
+  if (kernel_of(dy_TO) == Kernel::kPlain) {
+    multiply_by_columns_reference(dy_TO, weight, first_row, out_TI);
+  } else {
+    multiply_by_columns_cpu(dy_TO, weight, first_row, out_TI);
   }
 }
 

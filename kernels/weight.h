@@ -57,8 +57,9 @@ at::Tensor project_reference(const at::Tensor& x, const Weight& weight);
 
 /// y_g = x_g W_g^T for G groups of rows of W: x_TGI [T, G, in], W [G * O, in] -> [T, G, O].
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight);
+at::Tensor grouped_project_reference(const at::Tensor& x_TGI, const Weight& weight);
 
-/// The products alone, without autograd, into `out`; x [T, in] contiguous.
+/// The products with quantized weights alone, without autograd, into `out`; x [T, in] contiguous.
 /// out [T, rows] = x W[first_row : first_row + rows]^T.
 void multiply_by_rows(const at::Tensor& x_TI, const Weight&, int64_t first_row, at::Tensor& out_TO);
 /// out [T, in] = dy W[first_row : first_row + dy.size(1)].
@@ -66,6 +67,15 @@ void multiply_by_columns(const at::Tensor& dy_TO,
                          const Weight&,
                          int64_t first_row,
                          at::Tensor& out_TI);
+/// The same in plain LibTorch, with the matrix decoded whole.
+void multiply_by_rows_reference(const at::Tensor& x_TI,
+                                const Weight& weight,
+                                int64_t first_row,
+                                at::Tensor& out_TO);
+void multiply_by_columns_reference(const at::Tensor& dy_TO,
+                                   const Weight& weight,
+                                   int64_t first_row,
+                                   at::Tensor& out_TI);
 
 /// Where the time of products with quantized weights went on this thread, in seconds.
 struct ProductTimes {

@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,6 +14,12 @@ namespace braid {
 struct AttentionState {
   at::Tensor kv_BUH;  ///< normed and rotated keys of the last tokens
   CompressorState compressor, indexer;
+};
+
+/// What a generation carries from token to token.
+struct DecodeState {
+  int64_t past = 0;  ///< tokens consumed
+  std::vector<AttentionState> layers;
 };
 
 /// Attention of every kind (architecture.md 2.5): low-rank queries, one key-value head shared by
@@ -35,15 +42,39 @@ class Attention {
                  AttentionState* state = nullptr) const;
 
  private:
+  struct Projections {
+    at::Tensor latent_BSL;  // normed, of the queries
+    at::Tensor q_BSNH;
+    at::Tensor kv_BSH;  // this pass's raw keys
+  };
+  struct CompressedKeys {
+    at::Tensor keys_BCH;
+    SeenEntries seen;
+    std::optional<IndexParts> index;  // where a choice or a loss needs it
+  };
+
+  Projections projections(const at::Tensor& h_BSD, const Rotation& rotation) const;
+  at::Tensor raw_keys(const at::Tensor& kv_BSH,
+                      const Geometry& geometry,
+                      AttentionState* state) const;
+  CompressedKeys compressed_keys(const at::Tensor& h_BSD,
+                                 const at::Tensor& latent_BSL,
+                                 const Geometry& geometry,
+                                 const PassOptions& options,
+                                 AttentionState* state) const;
   bool needs_index(int64_t entries, const PassOptions& options, const AttentionState* state) const;
-  at::Tensor output(const at::Tensor& o_BSNH) const;
+  at::Tensor output(const at::Tensor& o_BSNH, const Rotation& rotation) const;
+  void report_indexer_loss(const CompressedKeys& compressed,
+                           const AttentionTeacher& teacher,
+                           const PassOptions& options,
+                           Output& result) const;
 
   LayerConfig layer_;
   int64_t num_heads_, head_dim_, groups_, window_;
   std::optional<int64_t> topk_;
   double eps_;
   at::Tensor sink_, q_norm_, kv_norm_;
-  Weight wq_a_, wq_b_, wkv_, wo_a_, wo_b_;
+  Linear wq_a_, wq_b_, wkv_, wo_a_, wo_b_;
   std::optional<Compressor> compressor_;
   std::optional<Indexer> indexer_;
 };

@@ -11,7 +11,7 @@ Block::Block(const Scope& scope,
              const LayerConfig& layer,
              int64_t index,
              const ModelRanks& ranks)
-    : context_(ranks.context),
+    : index_(index),
       hc_attn_(make_residual(scope, "hc_attn", config, 2 * index)),
       hc_ffn_(make_residual(scope, "hc_ffn", config, 2 * index + 1)),
       attn_norm_(scope.constant("attn_norm.weight", {config.hidden_size}, 1)),
@@ -19,37 +19,43 @@ Block::Block(const Scope& scope,
       attn_(scope.inner("attn"), config, layer),
       ffn_(scope.inner("ffn"), config, layer.routing, ranks.experts) {}
 
-Block::Output Block::attend(const at::Tensor& X_BSMD,
-                            const Geometry& geometry,
-                            const PassOptions& options,
-                            AttentionState* state,
-                            LayerObservation* observation) const {
-  const auto entered = profiled("residual in", [&] { return hc_attn_->enter(X_BSMD, attn_norm_); });
-  const auto attended = attn_.forward(entered.h_TD, geometry, options, state);
-  if (observation != nullptr) {
-    observation->indexer_recall_sum = attended.indexer_recall_sum;
+at::Tensor Block::attend(const at::Tensor& X_BSMD, const Pass& pass) const {
+  const auto input = profiled("residual in", [&] { return hc_attn_->enter(X_BSMD, attn_norm_); });
+  auto* state = pass.state != nullptr ? &pass.state->layers.at(index_) : nullptr;
+  const auto attended = attn_.forward(input.h_TD, *pass.geometry, pass.options, state);
+  if (pass.observations != nullptr) {
+    auto& layer = pass.observations->of_layer(index_);
+    layer.indexer_kl_sum = attended.indexer_kl_sum;
+    layer.indexer_recall_sum = attended.indexer_recall_sum;
   }
   const ProfileScope scope("residual out");
-  return {hc_attn_->leave(entered, attended.y_BSD), attended.indexer_kl_sum};
+  return hc_attn_->leave(input, attended.y_BSD);
 }
 
-Block::Output Block::consult_experts(const at::Tensor& X_BSMD,
-                                     const Tokens& tokens,
-                                     const PassOptions& options,
-                                     LayerObservation* observation) const {
-  const auto entered = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
-  const auto consulted = ffn_.forward(entered.h_TD, context_.own_share(tokens.ids_BS));
-  const auto& routing = consulted.routing;
-  if (observation != nullptr) {
-    observation->load_E = expert_load(routing, context_.own_share(tokens.documents_BS));
+at::Tensor Block::apply_experts(const at::Tensor& X_BSMD, const Pass& pass) const {
+  const auto input = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
+  const auto output = ffn_.forward(input.h_TD, pass.ids_BS);
+  if (pass.observations != nullptr) {
+    report(output.routing, pass);
   }
-  at::Tensor loss_sum;
-  if (options.balance_loss && ffn_.router().bias().defined()) {
-    loss_sum = profiled("router",
-                        [&] { return balance_loss_sum(routing, tokens.documents_BS, context_); });
+  const auto Y_BSMD = profiled("residual out", [&] { return hc_ffn_->leave(input, output.y_BSD); });
+  if (pass.observations != nullptr && pass.options.keep_streams) {
+    pass.observations->streams_BSMD.push_back(Y_BSMD);
   }
-  const ProfileScope scope("residual out");
-  return {hc_ffn_->leave(entered, consulted.y_BSD), loss_sum};
+  if (pass.observations != nullptr && pass.observations->on_layer) {
+    pass.observations->on_layer(index_);
+  }
+  return Y_BSMD;
+}
+
+void Block::report(const Routing& routing, const Pass& pass) const {
+  auto& layer = pass.observations->of_layer(index_);
+  const auto& geometry = *pass.geometry;
+  layer.load_E = expert_load(routing, geometry.documents);
+  if (pass.options.balance_loss && ffn_.router().bias().defined()) {
+    const ProfileScope scope("router");
+    layer.balance_sum = balance_loss_sum(routing, geometry.documents, geometry.ranks);
+  }
 }
 
 }  // namespace braid

@@ -1,6 +1,5 @@
 #pragma once
 #include <memory>
-#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,6 +12,7 @@
 namespace braid {
 
 /// One decoder layer: attention, then experts, each a sublayer within its residual connection.
+/// Both sublayers take the streams X_BSMD and return them.
 class Block {
  public:
   /// `index` is the layer's number; the MTP block continues the count of the decoder layers.
@@ -22,30 +22,19 @@ class Block {
         int64_t index,
         const ModelRanks& ranks = {});
 
-  struct Output {
-    at::Tensor X_BSMD;    ///< the streams after the sublayer
-    at::Tensor loss_sum;  ///< the sublayer's own loss; undefined when it has none
-  };
+  /// The attention sublayer. Reports the indexer's loss and recall.
+  at::Tensor attend(const at::Tensor& X_BSMD, const Pass& pass) const;
 
-  /// The attention sublayer. Its loss is the indexer's (options.indexer_loss). `observation`, if
-  /// given, receives what the pass reports of the layer, losses excepted.
-  Output attend(const at::Tensor& X_BSMD,
-                const Geometry& geometry,
-                const PassOptions& options,
-                AttentionState* state = nullptr,
-                LayerObservation* observation = nullptr) const;
-
-  /// The experts' sublayer. Its loss is the router's (options.balance_loss). `tokens` are whole
-  /// sequences, X_BSMD this rank's share of them.
-  Output consult_experts(const at::Tensor& X_BSMD,
-                         const Tokens& tokens,
-                         const PassOptions& options,
-                         LayerObservation* observation = nullptr) const;
+  /// The experts' sublayer, which ends the layer. Reports the experts' load, the router's loss and
+  /// the streams.
+  at::Tensor apply_experts(const at::Tensor& X_BSMD, const Pass& pass) const;
 
   const Moe& ffn() const { return ffn_; }
 
  private:
-  ContextRanks context_;
+  void report(const Routing& routing, const Pass& pass) const;
+
+  int64_t index_;
   std::unique_ptr<Residual> hc_attn_, hc_ffn_;
   at::Tensor attn_norm_, ffn_norm_;
   Attention attn_;

@@ -6,7 +6,6 @@
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
-#include "kernels/weight.h"
 
 namespace braid {
 
@@ -19,8 +18,8 @@ Compressor::Compressor(const Scope& scope,
     : ratio_(ratio), overlap_(overlap), eps_(eps) {
   const int64_t width = overlap ? 2 * channels : channels;
   ape_ = scope.constant("ape", {ratio, width}, 0);
-  wkv_ = scope.normal("wkv.weight", {width, hidden_size});
-  wgate_ = scope.normal("wgate.weight", {width, hidden_size});
+  wkv_ = scope.float_linear("wkv.weight", {width, hidden_size});
+  wgate_ = scope.float_linear("wgate.weight", {width, hidden_size});
   norm_ = scope.constant("norm.weight", {channels}, 1);
 }
 
@@ -28,8 +27,7 @@ at::Tensor Compressor::forward(const at::Tensor& h_BSD,
                                const Geometry& all,
                                CompressorState* state) const {
   const auto& geometry = all.compression.at(ratio_);
-  // One product for keys and gates: h is read once.
-  auto projected_BUX = project(widened(h_BSD), at::cat({wkv_, wgate_}));
+  auto projected_BUX = forward_joined(widened(h_BSD), {wkv_, wgate_});
   if (state != nullptr && state->projected_BUX.defined()) {
     projected_BUX = at::cat({state->projected_BUX, projected_BUX}, 1);
   }

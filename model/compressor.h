@@ -8,8 +8,8 @@ namespace braid {
 
 /// What a compressor carries from one pass to the next.
 struct CompressorState {
-  at::Tensor
-      projected_BUX;       ///< wide keys and gates of the last tokens, which later entries may pool
+  /// Wide keys and gates of the last tokens, which later entries may pool; X channels of both.
+  at::Tensor projected_BUX;
   int64_t first_row = 0;   ///< position of the token that row 0 belongs to
   at::Tensor entries_BCH;  ///< entries emitted so far; they never change
 };
@@ -37,7 +37,8 @@ class Compressor {
   int64_t ratio_;
   bool overlap_;
   double eps_;
-  at::Tensor ape_, wkv_, wgate_, norm_;
+  at::Tensor ape_, norm_;
+  Linear wkv_, wgate_;
 };
 
 }  // namespace braid

@@ -58,7 +58,7 @@ Entries entries_of(const at::Tensor& documents_BS, const at::Tensor& positions_B
   auto visible_first = result.visible.first_BS.accessor<int64_t, 2>(),
        visible_end = result.visible.end_BS.accessor<int64_t, 2>();
   for (int64_t b = 0; b < B; ++b) {
-    // A document's entries stand together, in the order of its tokens.
+    // A document's entries are contiguous, in the order of its tokens.
     auto& entries = result.of_row[b];
     int64_t first = 0;
     for (int64_t s = 0; s < S; ++s) {
@@ -144,13 +144,39 @@ CompressionGeometry compression_of(const ModelConfig& config,
       numbers.push_back(b * count + c);
     }
   }
-  result.divided.own_E = at::tensor(numbers, at::kLong);
+  result.divided.own = at::tensor(numbers, at::kLong);
   const auto rows_BCR = (first_BC - start).unsqueeze(-1) + at::arange(R, at::kLong);
   result.rows_BCR = rows_BCR.clamp_max(rows - 1);
   result.previous_BCR = (rows_BCR - R).clamp(0, rows - 1);
   result.has_previous_BC = position_BC > 0;
   result.rotation = rotation(rope_frequencies(config, true), position_BC, type);
   return result;
+}
+
+void move(at::Tensor& tensor, at::Device device) {
+  if (tensor.defined()) {
+    tensor = tensor.to(device, /*non_blocking=*/true);
+  }
+}
+
+void move(KeyRange& range, at::Device device) {
+  move(range.first_BS, device);
+  move(range.end_BS, device);
+}
+
+void move(Rotation& rotation, at::Device device) {
+  move(rotation.cos, device);
+  move(rotation.sin, device);
+}
+
+void move(CompressionGeometry& compression, at::Device device) {
+  move(compression.rows_BCR, device);
+  move(compression.previous_BCR, device);
+  move(compression.has_previous_BC, device);
+  move(compression.rotation, device);
+  move(compression.visible, device);
+  move(compression.divided.own, device);
+  move(compression.divided.all_BC, device);
 }
 
 // The row of the first token of each token's document.
@@ -190,10 +216,30 @@ at::Tensor Geometry::with_entries_of_all(const at::Tensor& own_BCH, int64_t rati
     return own_BCH;
   }
   const auto& divided = compression.at(ratio).divided;
-  const auto own = own_BCH.flatten(0, 1).index_select(0, divided.own_E);
+  const auto own = own_BCH.flatten(0, 1).index_select(0, divided.own);
   const auto all = rows_of_all(ranks, own, divided.of_rank);
   return all.index_select(0, divided.all_BC.flatten())
       .view({divided.all_BC.size(0), divided.all_BC.size(1), own_BCH.size(2)});
+}
+
+Geometry Geometry::to(at::Device device) const {
+  auto result = *this;
+  move(result.documents.number_T, device);
+  move(result.window_rotation, device);
+  move(result.compress_rotation, device);
+  move(result.window, device);
+  move(result.full, device);
+  for (auto& [ratio, of_ratio] : result.compression) {
+    move(of_ratio, device);
+  }
+  return result;
+}
+
+DocumentNumbers numbered_documents(const at::Tensor& documents_BS, const ContextRanks& ranks) {
+  const int64_t per_row = documents_BS.max().item<int64_t>() + 1, B = documents_BS.size(0);
+  const auto row_B1 = at::arange(B, at::kLong).unsqueeze(1) * per_row;
+  const auto number_BS = at::where(documents_BS >= 0, documents_BS + row_B1, B * per_row);
+  return {ranks.own_share(number_BS).flatten(), B * per_row};
 }
 
 Geometry packed_geometry(const ModelConfig& config,
@@ -213,6 +259,7 @@ Geometry packed_geometry(const ModelConfig& config,
           (S / ranks.size() + 1) * ranks.size());
   Geometry result;
   result.ranks = ranks;
+  result.documents = numbered_documents(documents_BS, ranks);
   const auto own_positions_BS = ranks.own_share(positions_BS);
   result.window_rotation = rotation(rope_frequencies(config, false), own_positions_BS, type);
   result.compress_rotation = rotation(rope_frequencies(config, true), own_positions_BS, type);

@@ -1,7 +1,7 @@
 #pragma once
 // Who may see whom: positions, masks and the grouping of tokens into compressed entries, computed
 // once per forward pass and shared by all layers. Documents packed into one row never meet:
-// positions, windows and compression start anew at each (report 3.4.3).
+// positions, windows and compression restart at each (report 3.4.3).
 
 #include <map>
 #include <vector>
@@ -16,10 +16,10 @@
 namespace braid {
 
 /// Where several ranks divide each sequence: the entries that each of them makes, in the order of
-/// ranks, and where they stand among all.
+/// ranks, and their numbers among all.
 struct DividedEntries {
   std::vector<int64_t> of_rank;  ///< entries of all its rows
-  at::Tensor own_E;              ///< int64: this rank's among its B * C, padding left out
+  at::Tensor own;                ///< int64, flat: this rank's among its B * C, padding left out
   at::Tensor all_BC;             ///< int64: number of each entry among those of all ranks
 };
 
@@ -40,9 +40,19 @@ struct CompressionGeometry {
   DividedEntries divided;
 };
 
+/// The documents of all rows, numbered through.
+struct DocumentNumbers {
+  at::Tensor number_T;  ///< int64: the document of each of this rank's tokens; `count` for padding
+  int64_t count = 0;
+};
+
+/// The documents of this rank's share of documents_BS (as in Tokens), on the host.
+DocumentNumbers numbered_documents(const at::Tensor& documents_BS, const ContextRanks& ranks = {});
+
 /// One rank's view, where several divide each sequence: S are its own tokens, entries those of all.
 struct Geometry {
   ContextRanks ranks;
+  DocumentNumbers documents;   ///< of a pass over whole rows
   Rotation window_rotation;    ///< [B, S, P/2], layers without compression
   Rotation compress_rotation;  ///< [B, S, P/2], layers with compression
   KeyRange window;             ///< raw keys within the sliding window
@@ -53,11 +63,15 @@ struct Geometry {
 
   /// This rank's entries of one ratio, [B, C, H], to those of all ranks.
   at::Tensor with_entries_of_all(const at::Tensor& own_BCH, int64_t ratio) const;
+
+  /// The same with its tensors on `device`, where layers read them.
+  Geometry to(at::Device device) const;
 };
 
 /// A pass over whole rows. documents_BS: which document of its row a token belongs to (-1 =
 /// padding, which sees only padding); each document is contiguous. positions_BS: position in the
-/// document. int64, on the CPU; of whole sequences, also where `ranks` divide them.
+/// document. int64, on the host, as the result is; of whole sequences, also where `ranks` divide
+/// them.
 Geometry packed_geometry(const ModelConfig& config,
                          const at::Tensor& documents_BS,
                          const at::Tensor& positions_BS,

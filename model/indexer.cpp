@@ -7,7 +7,6 @@
 #include "core/sizes.h"
 #include "kernels/precision.h"
 #include "kernels/rope.h"
-#include "kernels/weight.h"
 
 namespace braid {
 
@@ -16,9 +15,9 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
       head_dim_(config.index_head_dim),
       hadamard_HH_(config.qat_indexer == QuantFormat::kOff
                        ? at::Tensor()
-                       : hadamard_matrix(head_dim_, at::kDouble)),
-      wq_b_(scope.matrix("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
-      weights_proj_(scope.normal("weights_proj.weight", {num_heads_, config.hidden_size})),
+                       : hadamard_matrix(head_dim_, at::kDouble).to(scope.device())),
+      wq_b_(scope.linear("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
+      weights_proj_(scope.float_linear("weights_proj.weight", {num_heads_, config.hidden_size})),
       compressor_(scope.inner("compressor"),
                   config.hidden_size,
                   head_dim_,
@@ -33,7 +32,7 @@ IndexParts Indexer::parts(const at::Tensor& qr_BSL,
   const auto [B, S, D] = sizes<3>(h_BSD);
   const auto& rotation = geometry.compress_rotation;
   IndexParts parts;
-  parts.q_BSIH = rope(project(qr_BSL, wq_b_).view({B, S, num_heads_, head_dim_}),
+  parts.q_BSIH = rope(wq_b_.forward(qr_BSL).view({B, S, num_heads_, head_dim_}),
                       rotation.cos.unsqueeze(2),
                       rotation.sin.unsqueeze(2));
   parts.keys_BCH = compressor_.forward(h_BSD, geometry, state);
@@ -42,7 +41,7 @@ IndexParts Indexer::parts(const at::Tensor& qr_BSL,
     parts.keys_BCH = rotated_fp4(parts.keys_BCH);
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_ * num_heads_));
-  parts.weight_BSI = widened(project(h_BSD, weights_proj_)) * scale;
+  parts.weight_BSI = widened(weights_proj_.forward(h_BSD)) * scale;
   return parts;
 }
 

@@ -26,8 +26,7 @@ class Indexer {
 
   int64_t num_heads_, head_dim_;
   at::Tensor hadamard_HH_;  // of qat_indexer, else undefined
-  Weight wq_b_;
-  at::Tensor weights_proj_;
+  Linear wq_b_, weights_proj_;
   Compressor compressor_;
 };
 

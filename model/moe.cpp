@@ -1,40 +1,14 @@
+// Local letter: R rows that arrive at the experts of one wave, one for each (token, choice).
 #include "model/moe.h"
 
 #include <ATen/ATen.h>
 
 #include "core/profile.h"
 #include "core/sizes.h"
-#include "kernels/experts.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
-#include "kernels/weight.h"
 
 namespace braid {
-
-namespace {
-
-// The waves' shares of the experts' matrices.
-std::vector<ExpertWeights> cut(const ExpertWeights& weights, const std::vector<int64_t>& bounds) {
-  std::vector<ExpertWeights> parts;
-  if (weights.quantized()) {
-    for (std::size_t w = 0; w + 1 < bounds.size(); ++w) {
-      parts.emplace_back(std::vector<Weight>(weights.each().begin() + bounds[w],
-                                             weights.each().begin() + bounds[w + 1]));
-    }
-    return parts;
-  }
-  std::vector<int64_t> counts;
-  for (std::size_t w = 0; w + 1 < bounds.size(); ++w) {
-    counts.push_back(bounds[w + 1] - bounds[w]);
-  }
-  // One node of the graph for all waves: their gradients meet in one piece.
-  for (const auto& part : weights.stack().split_with_sizes(counts, 0)) {
-    parts.emplace_back(part);
-  }
-  return parts;
-}
-
-}  // namespace
 
 Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const ExpertRanks& ranks)
     : limit_(config.swiglu_limit),
@@ -45,40 +19,31 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   const int64_t E = num_experts_ / ranks.size(), F = config.moe_intermediate_size,
                 D = config.hidden_size;
   const int64_t first = ranks.rank() * E;
-  w1_EFD_ = scope.experts(stack_from("experts.*.w1.weight", first), {E, F, D});
-  w2_EDF_ = scope.experts(stack_from("experts.*.w2.weight", first), {E, D, F});
-  w3_EFD_ = scope.experts(stack_from("experts.*.w3.weight", first), {E, F, D});
+  w1_ = scope.expert_linear(stack_from("experts.*.w1.weight", first), {E, F, D});
+  w2_ = scope.expert_linear(stack_from("experts.*.w2.weight", first), {E, D, F});
+  w3_ = scope.expert_linear(stack_from("experts.*.w3.weight", first), {E, F, D});
   if (config.n_shared_experts > 0) {
-    shared_w1_FD_ = scope.matrix("shared_experts.w1.weight", {F, D});
-    shared_w2_DF_ = scope.matrix("shared_experts.w2.weight", {D, F});
-    shared_w3_FD_ = scope.matrix("shared_experts.w3.weight", {F, D});
+    shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
+    shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
+    shared_w3_ = scope.linear("shared_experts.w3.weight", {F, D});
   }
-}
-
-// Codes are rounded already.
-ExpertWeights Moe::as_trained(const ExpertWeights& weights) const {
-  return weights.quantized() || qat_ == QuantFormat::kOff
-             ? weights
-             : ExpertWeights(fake_quantized(weights.stack(), qat_));
 }
 
 at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
-  const auto w1_EFD = as_trained(w1_EFD_), w2_EDF = as_trained(w2_EDF_),
-             w3_EFD = as_trained(w3_EFD_);
+  const auto w1 = w1_.rounded_to(qat_), w2 = w2_.rounded_to(qat_), w3 = w3_.rounded_to(qat_);
   if (ranks_.size() == 1) {
-    return routed_experts(
-        x_TD, routing.experts_TK, routing.weights_TK, w1_EFD, w2_EDF, w3_EFD, limit_);
+    return forward_experts(x_TD, routing.experts_TK, routing.weights_TK, w1, w2, w3, limit_);
   }
   const auto bounds = wave_bounds(num_experts_ / ranks_.size(), ranks_.waves);
-  const auto w1 = cut(w1_EFD, bounds), w2 = cut(w2_EDF, bounds), w3 = cut(w3_EFD, bounds);
+  const auto w1s = w1.split(bounds), w2s = w2.split(bounds), w3s = w3.split(bounds);
   const auto wave = [&](int64_t index,
                         const at::Tensor& x_RD,
                         const at::Tensor& expert_R,
                         const at::Tensor& weight_R) {
     const auto w = static_cast<std::size_t>(index);
+    const auto expert_R1 = expert_R.unsqueeze(1), weight_R1 = weight_R.unsqueeze(1);
     // One choice a row: what is summed there is one result, whose type holds it exactly.
-    return routed_experts(
-               x_RD, expert_R.unsqueeze(1), weight_R.unsqueeze(1), w1[w], w2[w], w3[w], limit_)
+    return forward_experts(x_RD, expert_R1, weight_R1, w1s[w], w2s[w], w3s[w], limit_)
         .to(x_RD.scalar_type());
   };
   return exchanged_experts(ranks_,
@@ -95,11 +60,11 @@ Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) cons
   const auto x_TD = x_BSD.reshape({B * S, D});
   auto chosen = profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten()); });
   auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen); });
-  if (shared_w1_FD_.defined()) {
+  if (shared_w1_.defined()) {
     const ProfileScope scope("shared expert");
-    const auto gate_up = project_each(x_TD, {shared_w1_FD_, shared_w3_FD_});
-    const auto hidden = clamped_swiglu(gate_up[0], gate_up[1], limit_);
-    y_TD = y_TD + widened(project(hidden, shared_w2_DF_));
+    const auto gate_up = forward_each(x_TD, {shared_w1_, shared_w3_});
+    const auto hidden_TF = clamped_swiglu(gate_up[0], gate_up[1], limit_);
+    y_TD = y_TD + widened(shared_w2_.forward(hidden_TF));
   }
   return {y_TD.to(x_BSD.scalar_type()).view({B, S, D}), std::move(chosen)};
 }

@@ -26,7 +26,6 @@ class Moe {
   const Router& router() const { return router_; }
 
  private:
-  ExpertWeights as_trained(const ExpertWeights& weights) const;
   at::Tensor routed(const at::Tensor& x_TD, const Routing& routing) const;
 
   double limit_;
@@ -34,8 +33,8 @@ class Moe {
   QuantFormat qat_;
   ExpertRanks ranks_;
   Router router_;
-  ExpertWeights w1_EFD_, w2_EDF_, w3_EFD_;
-  Weight shared_w1_FD_, shared_w2_DF_, shared_w3_FD_;  // undefined without a shared expert
+  ExpertLinear w1_, w2_, w3_;
+  Linear shared_w1_, shared_w2_, shared_w3_;  // undefined without a shared expert
 };
 
 }  // namespace braid

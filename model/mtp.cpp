@@ -5,7 +5,6 @@
 #include "core/ignored_target.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm.h"
-#include "kernels/weight.h"
 
 namespace braid {
 namespace {
@@ -28,21 +27,29 @@ at::Tensor shifted_within_documents(const at::Tensor& values_BS,
 
 Mtp::Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks)
     : eps_(config.rms_norm_eps),
-      e_proj_(scope.matrix("e_proj.weight", {config.hidden_size, config.hidden_size})),
-      h_proj_(scope.matrix("h_proj.weight", {config.hidden_size, config.hidden_size})),
+      e_proj_(scope.linear("e_proj.weight", {config.hidden_size, config.hidden_size})),
+      h_proj_(scope.linear("h_proj.weight", {config.hidden_size, config.hidden_size})),
       enorm_(scope.constant("enorm.weight", {config.hidden_size}, 1)),
       hnorm_(scope.constant("hnorm.weight", {config.hidden_size}, 1)),
       norm_(scope.constant("norm.weight", {config.hidden_size}, 1)),
       block_(scope, config, config.mtp_layer(), config.num_hidden_layers, ranks),
       head_(scope, config) {}
 
-at::Tensor Mtp::entered(const at::Tensor& streams_BSMD,
-                        const at::Tensor& next_embedding_BSD) const {
-  const auto e_BSD = project(rms_norm(next_embedding_BSD, enorm_, eps_), e_proj_);
-  return project(rms_norm(streams_BSMD, hnorm_, eps_), h_proj_) + e_BSD.unsqueeze(2);
+at::Tensor Mtp::input_streams(const at::Tensor& streams_BSMD,
+                              const at::Tensor& next_embedding_BSD) const {
+  const auto e_BSD = e_proj_.forward(rms_norm(next_embedding_BSD, enorm_, eps_));
+  return h_proj_.forward(rms_norm(streams_BSMD, hnorm_, eps_)) + e_BSD.unsqueeze(2);
 }
 
-at::Tensor Mtp::left(const at::Tensor& X_BSMD) const {
+at::Tensor Mtp::forward(const at::Tensor& streams_BSMD,
+                        const at::Tensor& next_embedding_BSD,
+                        const Pass& pass) const {
+  auto X_BSMD = input_streams(streams_BSMD, next_embedding_BSD);
+  X_BSMD = block_.attend(X_BSMD, pass);
+  return block_.apply_experts(X_BSMD, pass);
+}
+
+at::Tensor Mtp::output_hidden(const at::Tensor& X_BSMD) const {
   return head_.forward(X_BSMD, norm_);
 }
 

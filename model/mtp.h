@@ -11,16 +11,22 @@ class Mtp {
  public:
   Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks = {});
 
-  /// The streams that enter the block: streams_BSMD as they leave the last decoder layer,
-  /// next_embedding_BSD = embed(next_ids).
-  at::Tensor entered(const at::Tensor& streams_BSMD, const at::Tensor& next_embedding_BSD) const;
+  /// The block's streams, of streams_BSMD after the last decoder layer and next_embedding_BSD =
+  /// embed(next_ids).
+  at::Tensor forward(const at::Tensor& streams_BSMD,
+                     const at::Tensor& next_embedding_BSD,
+                     const Pass& pass) const;
+  /// The normed hidden state [B, S, D] of the block's streams, which the shared head reads.
+  at::Tensor output_hidden(const at::Tensor& X_BSMD) const;
+
   const Block& block() const { return block_; }
-  /// The normed hidden state [B, S, D] that the shared head reads.
-  at::Tensor left(const at::Tensor& X_BSMD) const;
 
  private:
+  at::Tensor input_streams(const at::Tensor& streams_BSMD,
+                           const at::Tensor& next_embedding_BSD) const;
+
   double eps_;
-  Weight e_proj_, h_proj_;
+  Linear e_proj_, h_proj_;
   at::Tensor enorm_, hnorm_, norm_;
   Block block_;
   StreamHead head_;

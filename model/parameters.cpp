@@ -39,6 +39,11 @@ void copy_from(const Weight& stored, at::Tensor& target) {
   }
 }
 
+// The codes stay in their file's mapping on the host and nowhere else.
+Weight moved(Weight weight, at::Device device) {
+  return device.is_cpu() ? weight : Weight(weight.values.to(device), weight.scales.to(device));
+}
+
 // At most a few names, so that a wrong file gives a readable message.
 std::string listed(const std::vector<std::string>& names) {
   std::string result;
@@ -79,6 +84,7 @@ at::Tensor Parameters::add(const std::string& name,
   } else if (!without_values) {
     fill(value);
   }
+  value = without_values ? value : value.to(device_);
   value.set_requires_grad(trained);
   const bool in_base = !without_values && source_ != nullptr && source_->is_frozen(name);
   parameters_.push_back({name, value, trained, {}, in_base});
@@ -92,10 +98,11 @@ std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntAr
   const auto value = at::empty(shape, at::device(at::kMeta).dtype(dtype_));
   std::vector<Weight> weights;
   for (const auto& slice : unstacked({{name, value}})) {
-    weights.push_back(source_->read(slice.name));
-    if (!weights.back().quantized()) {
+    auto weight = source_->read(slice.name);
+    if (!weight.quantized()) {
       return {};
     }
+    weights.push_back(moved(std::move(weight), device_));
   }
   parameters_.push_back({name, value, /*trained=*/true, weights, /*in_base=*/true});
   return weights;
@@ -104,7 +111,7 @@ std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntAr
 Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
   if (auto stored = add_quantized(name, shape); !stored.empty()) {
     auto& weight = parameters_.back().quantized.front();
-    weight = Weight(weight.values.clone(), weight.scales.clone());
+    weight = Weight(weight.values.clone(), weight.scales.clone());  // out of the file's mapping
     return weight;
   }
   return normal(name, shape);

@@ -1,5 +1,7 @@
 #pragma once
 // Every tensor of a model, once, under its release name. Layers hold handles to the same storage.
+//
+// Local letters: I inputs and O outputs of a matrix.
 
 #include <functional>
 #include <map>
@@ -9,7 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
-#include "kernels/weight.h"
+#include "model/linear.h"
 
 namespace braid {
 
@@ -53,12 +55,17 @@ class Parameters {
  public:
   /// Floating-point parameters get `dtype`: float32 masters, or float64 in a float64 model.
   /// With a source, which must outlive the constructions, all values come from it, one tensor at a
-  /// time.
+  /// time. Values are made on the host, the same for every device, and then moved to `device`.
   Parameters(at::ScalarType dtype,
              uint64_t seed,
              double initializer_range,
-             const WeightSource* source = nullptr)
-      : dtype_(dtype), seed_(seed), initializer_range_(initializer_range), source_(source) {}
+             const WeightSource* source = nullptr,
+             at::Device device = at::kCPU)
+      : dtype_(dtype),
+        seed_(seed),
+        initializer_range_(initializer_range),
+        source_(source),
+        device_(device) {}
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
   at::Tensor normal(const std::string& name, at::IntArrayRef shape);
@@ -74,6 +81,7 @@ class Parameters {
                              at::IntArrayRef shape,
                              const std::function<int64_t(int64_t)>&);
 
+  at::Device device() const { return device_; }
   const std::vector<Parameter>& all() const { return parameters_; }
 
   /// All tensors but the quantized ones, experts apart.
@@ -85,7 +93,7 @@ class Parameters {
   void load(const std::vector<NamedTensor>& values, const std::string& source);
 
  private:
-  /// Declares a parameter; `fill` receives it unless values are left out.
+  /// Declares a parameter; `fill` receives it on the host unless values are left out.
   at::Tensor add(const std::string& name,
                  at::IntArrayRef shape,
                  at::ScalarType dtype,
@@ -99,6 +107,7 @@ class Parameters {
   uint64_t seed_;
   double initializer_range_;
   const WeightSource* source_;
+  at::Device device_;
   std::vector<Parameter> parameters_;
 };
 
@@ -109,14 +118,21 @@ class Scope {
       : parameters_(parameters), prefix_(std::move(prefix)) {}
 
   Scope inner(const std::string& name) const { return {parameters_, path(name)}; }
+  at::Device device() const { return parameters_.device(); }
   at::Tensor normal(const std::string& name, at::IntArrayRef shape) const {
     return parameters_.normal(path(name), shape);
   }
-  Weight matrix(const std::string& name, at::IntArrayRef shape) const {
-    return parameters_.matrix(path(name), shape);
+  /// A matrix {out, in}, which may stay quantized.
+  Linear linear(const std::string& name, at::IntArrayRef shape) const {
+    return Linear(parameters_.matrix(path(name), shape));
   }
-  ExpertWeights experts(const std::string& name, at::IntArrayRef shape) const {
-    return parameters_.experts(path(name), shape);
+  /// One whose values are always floating.
+  Linear float_linear(const std::string& name, at::IntArrayRef shape) const {
+    return Linear(parameters_.normal(path(name), shape));
+  }
+  /// {E, out, in}; a name with "*".
+  ExpertLinear expert_linear(const std::string& name, at::IntArrayRef shape) const {
+    return ExpertLinear(parameters_.experts(path(name), shape));
   }
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);

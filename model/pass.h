@@ -2,13 +2,18 @@
 // What one pass through the model is given and may report.
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace braid {
 
-/// The tokens of one pass, whole sequences also where several ranks share them. All int64 [B, S].
+struct DecodeState;
+struct Geometry;
+
+/// The tokens of one pass: whole sequences, also where several ranks share them, and on the host,
+/// whichever device the model is on. All int64 [B, S].
 struct Tokens {
   at::Tensor ids_BS;
   at::Tensor documents_BS;  ///< document of its row; contiguous; -1 = padding
@@ -39,8 +44,20 @@ struct LayerObservation {
 
 struct Observations {
   std::vector<LayerObservation> layers;  ///< decoder layers, then the MTP block
-  std::vector<at::Tensor> streams_BSMD;  ///< after each decoder layer, with keep_streams
-  std::function<void(int64_t layer)> on_layer = {};  ///< called after each decoder layer, if set
+  std::vector<at::Tensor> streams_BSMD;  ///< after each of these layers, with keep_streams
+  std::function<void(int64_t layer)> on_layer = {};  ///< called after each of them, if set
+
+  /// layers[layer], which is added if it is not there yet.
+  LayerObservation& of_layer(int64_t layer);
+};
+
+/// What every layer of one pass is given beside its input. Tensors are on the model's device.
+struct Pass {
+  at::Tensor ids_BS;  ///< this rank's tokens
+  std::shared_ptr<const Geometry> geometry;
+  PassOptions options;
+  Observations* observations = nullptr;  ///< null: nobody asks
+  DecodeState* state = nullptr;          ///< of a generation, else null
 };
 
 }  // namespace braid

@@ -1,3 +1,4 @@
+// Local letter: K rows of fn and base, see kernels/mhc.h.
 #include "model/residual.h"
 
 #include <ATen/ATen.h>

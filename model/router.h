@@ -3,8 +3,8 @@
 
 #include "kernels/routing.h"
 #include "model/config.h"
+#include "model/geometry.h"
 #include "model/parameters.h"
-#include "parallel/context_exchange.h"
 
 namespace braid {
 
@@ -24,19 +24,20 @@ class Router {
  private:
   int64_t picks_;
   double scaling_;
-  at::Tensor weight_ED_, bias_E_, tid2eid_VK_;
+  Linear gate_;
+  at::Tensor bias_E_, tid2eid_VK_;
 };
 
-/// Tokens per expert, [E] float64. documents_BS as in Tokens: padding is not counted.
-at::Tensor expert_load(const Routing& routing, const at::Tensor& documents_BS);
+/// Tokens per expert, [E] float64; padding is not counted. `documents` of the same tokens.
+at::Tensor expert_load(const Routing& routing, const DocumentNumbers& documents);
 
 /// Sequence-wise balance loss (report 4.2; V3's form): over documents d of n_d tokens, the sum of
 /// n_d sum_e f_e P_e with f_e = E / (K n_d) times the tokens of d that visit expert e (no gradient)
-/// and P_e the mean over d of the scores normalized to sum 1.  [] wide; divide by the tokens of the
-/// optimizer step. documents_BS as in Tokens; padding counts nowhere. Where `ranks` divide the
-/// sequences, documents_BS is of whole ones, T of this rank's tokens, and the result its share.
+/// and P_e the mean over d of the scores normalized to sum 1. [] wide; divide by the tokens of the
+/// optimizer step. Padding counts nowhere. Where `ranks` divide the sequences, T are this rank's
+/// tokens, and the result is its share.
 at::Tensor balance_loss_sum(const Routing& routing,
-                            const at::Tensor& documents_BS,
+                            const DocumentNumbers& documents,
                             const ContextRanks& ranks = {});
 
 /// bias_e += speed * sign(mean load - load_e), in place: once per optimizer step, with the load of

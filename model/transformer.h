@@ -14,16 +14,10 @@ namespace braid {
 /// The type of activations; parameters are float64 in a float64 model and float32 otherwise.
 at::ScalarType parameter_type(at::ScalarType compute);
 
-/// What a generation carries from token to token.
-struct DecodeState {
-  int64_t past = 0;  ///< tokens consumed
-  std::vector<AttentionState> layers;
-};
-
 struct Hidden {
   at::Tensor final_BSD;     ///< normed, what the head reads
   at::Tensor streams_BSMD;  ///< after the last decoder layer, what the MTP block reads
-  std::shared_ptr<const Geometry> geometry;
+  std::shared_ptr<const Geometry> geometry;  ///< of the pass
 };
 
 /// A model of the DeepSeek-V4 design (architecture.md 2.0).
@@ -31,23 +25,27 @@ class Transformer {
  public:
   /// Initial values are a pure function of (seed, release name, element), or come from a source.
   /// With several `ranks`, whose groups must outlive the model, this is one rank's share of it.
+  /// Parameters are on `device`, and so are all results; tokens and targets are given on the host.
   Transformer(const ModelConfig& config,
               at::ScalarType compute,
               uint64_t seed,
               const WeightSource* source = nullptr,
-              const ModelRanks& ranks = {});
+              const ModelRanks& ranks = {},
+              at::Device device = at::kCPU);
 
   /// Of whole sequences, which every rank that shares them is given alike; results and observations
-  /// are those of this rank's tokens, see own_share().
+  /// are those of this rank's tokens, see own_share(). With a `state` the ids continue its
+  /// documents, and documents and positions are not read; rather call the function below.
   Hidden forward(const Tokens& tokens,
                  const PassOptions& options = {},
-                 Observations* observations = nullptr) const;
-
-  /// This rank's tokens out of whole sequences [B, S, ...]; all, unless ranks divide them.
-  at::Tensor own_share(const at::Tensor& whole) const { return context_.own_share(whole); }
+                 Observations* observations = nullptr,
+                 DecodeState* state = nullptr) const;
 
   /// The next `ids_BS` of the documents in `state` (empty at first); updates the state.
   Hidden forward(const at::Tensor& ids_BS, DecodeState& state) const;
+
+  /// This rank's tokens out of whole sequences [B, S, ...]; all, unless ranks divide them.
+  at::Tensor own_share(const at::Tensor& whole) const { return context_.own_share(whole); }
 
   /// The MTP block's hidden state, normed, for the pass that gave `hidden`; requires
   /// config.num_nextn_predict_layers.
@@ -67,6 +65,7 @@ class Transformer {
   const ModelConfig& config() const { return config_; }
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
+  at::Device device() const { return parameters_.device(); }
   bool has_mtp() const { return mtp_.has_value(); }
 
   /// The balancing biases of the learned routers, in the order of Observations::layers; undefined
@@ -74,28 +73,20 @@ class Transformer {
   std::vector<at::Tensor> routing_biases() const;
 
  private:
+  std::shared_ptr<const Geometry> geometry_of(const Tokens& tokens, const DecodeState* state) const;
   at::Tensor embedded(const at::Tensor& ids_BS) const;
-  at::Tensor run(const Tokens& tokens,
-                 const std::shared_ptr<const Geometry>& geometry,
-                 const PassOptions& options,
-                 DecodeState* state,
-                 Observations* observations) const;
-  void add_sublayer(const Block& block,
-                    int64_t sublayer,
-                    const Tokens& tokens,
-                    const Geometry& geometry,
-                    const PassOptions& options,
-                    AttentionState* state,
-                    LayerObservation* observation,
-                    std::vector<at::Tensor>& results) const;
-  at::Tensor normed(const at::Tensor& X_BSMD) const;
+  at::Tensor streams_of(const at::Tensor& x_BSD) const;
+  at::Tensor on_device(const at::Tensor& given) const {
+    return given.to(device(), /*non_blocking=*/true);
+  }
 
   ModelConfig config_;
   at::ScalarType compute_;
   ContextRanks context_;
   Parameters parameters_;
-  at::Tensor embed_VD_, head_VD_, norm_D_;
-  std::vector<Block> layers_;
+  at::Tensor embed_VD_, norm_D_;
+  Linear head_;
+  std::vector<Block> blocks_;
   std::unique_ptr<StreamHead> stream_head_;
   std::optional<Mtp> mtp_;
 };

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "kernels/newton_schulz.h"
 
 namespace braid {
 namespace {
@@ -16,11 +17,10 @@ constexpr int64_t kElementsOfARowUnit = 1 << 18;
 void add_matrices(const GroupedParameter& grouped, std::size_t index, std::vector<Unit>& units) {
   const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
   const int64_t rows = matrices_Brc.size(1), cols = matrices_Brc.size(2), elements = rows * cols;
-  const auto n = static_cast<double>(std::min(rows, cols)),
-             m = static_cast<double>(std::max(rows, cols));
+  const double flops = newton_schulz_iteration_flops(rows, cols).whole;
   for (int64_t b = 0; b < matrices_Brc.size(0); ++b) {
     units.push_back({{index, b * elements, (b + 1) * elements},
-                     2 * (2 * n * n * m + n * n * n),
+                     flops,
                      elements * grouped.parameter.value.element_size()});
   }
 }

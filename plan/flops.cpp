@@ -115,10 +115,9 @@ double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
   for (const auto& grouped : parameters) {
     if (grouped.optimizer == OptimizerKind::kMuon && grouped.learns_in(parts)) {
       const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
-      const auto rows = static_cast<double>(matrices_Brc.size(1)),
-                 cols = static_cast<double>(matrices_Brc.size(2)), n = std::min(rows, cols),
-                 m = std::max(rows, cols);
-      per_iteration += static_cast<double>(matrices_Brc.size(0)) * 2 * (2 * n * n * m + n * n * n);
+      per_iteration +=
+          static_cast<double>(matrices_Brc.size(0)) *
+          newton_schulz_iteration_flops(matrices_Brc.size(1), matrices_Brc.size(2)).whole;
     }
   }
   return per_iteration *

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/profile.h"
-#include "kernels/gemm_peak.h"
+#include "run/gemm_peak.h"
 
 namespace braid {
 

@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/bf16_rows_loops.h"
 
 namespace braid {
@@ -30,10 +31,12 @@ void in_row_blocks(int64_t begin, int64_t end, int64_t width, const F& f) {
   }
 }
 
-/// Reads a contiguous tensor of bfloat16 or T by rows of `width` elements.
+/// Reads contiguous rows of `width` elements of bfloat16 or T.
 template <class T>
 class RowsIn {
  public:
+  RowsIn(const T* rows, int64_t width) : data_(rows), width_(width), narrow_(false) {}
+  RowsIn(const Bfloat16* rows, int64_t width) : data_(rows), width_(width), narrow_(true) {}
   RowsIn(const at::Tensor& tensor, int64_t width)
       : data_(tensor.const_data_ptr()),
         width_(width),
@@ -59,10 +62,12 @@ class RowsIn {
   std::vector<T> scratch_;
 };
 
-/// Writes one.
+/// Writes such rows.
 template <class T>
 class RowsOut {
  public:
+  RowsOut(T* rows, int64_t width) : data_(rows), width_(width), narrow_(false) {}
+  RowsOut(Bfloat16* rows, int64_t width) : data_(rows), width_(width), narrow_(true) {}
   RowsOut(const at::Tensor& tensor, int64_t width)
       : RowsOut(tensor.data_ptr(), tensor.scalar_type() == at::kBFloat16, width) {}
   RowsOut(void* data, bool is_bf16, int64_t width) : data_(data), width_(width), narrow_(is_bf16) {}

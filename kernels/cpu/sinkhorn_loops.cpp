@@ -9,7 +9,7 @@
 namespace braid::BRAID_CPU_ISA {
 namespace {
 
-constexpr int64_t kLanes = 16, kMaxStreams = 8;
+constexpr int64_t kLanes = 16;
 
 // The functions below are made for kM = 4 streams, whose loops the compiler unrolls, and for any
 // number (kM = 0).

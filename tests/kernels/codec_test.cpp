@@ -5,7 +5,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "tests/kernels/check_op.h"
+#include "tests/support/devices.h"
 
 namespace braid {
 namespace {
@@ -33,6 +35,14 @@ Codes any_fp4(int64_t rows, int64_t columns) {
           at::randint(256, {rows, columns / 32}, at::kByte).view(at::kFloat8_e8m0fnu)};
 }
 
+Codes on(at::Device device, const Codes& codes) {
+  return {codes.values.to(device), codes.scales.to(device)};
+}
+
+bool same_codes(const Codes& a, const Codes& b) {
+  return same_bits(a.values.cpu(), b.values.cpu()) && same_bits(a.scales.cpu(), b.scales.cpu());
+}
+
 std::vector<Codes> any_codes() {
   at::manual_seed(1);
   auto base = any_fp8(200, 150);
@@ -43,8 +53,11 @@ std::vector<Codes> any_codes() {
 TEST(Decode, EqualsTheReferenceForAllCodesAndScales) {
   for (const auto& codes : any_codes()) {
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
-      EXPECT_TRUE(same_values(decode(codes, type), decode_reference(codes, type)))
-          << codes.values.sizes() << " to " << type;
+      const auto expected = decode_reference(codes, type);
+      for (const auto device : testing::devices()) {
+        EXPECT_TRUE(same_values(decode(on(device, codes), type).cpu(), expected))
+            << codes.values.sizes() << " to " << type << " on " << device;
+      }
     }
   }
 }
@@ -95,20 +108,31 @@ at::Tensor values(int64_t rows, int64_t columns, at::ScalarType type) {
 TEST(Encode, EqualsTheReference) {
   at::manual_seed(2);
   for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
-    SCOPED_TRACE(type);
-    for (const auto& w : {values(300, 517, type), values(1, 1, type)}) {
-      for (const auto scale_type : {at::kFloat8_e8m0fnu, at::kFloat}) {
-        const auto codes = encode_fp8(w, scale_type),
-                   expected = encode_fp8_reference(w, scale_type);
-        EXPECT_TRUE(same_bits(codes.values, expected.values));
-        EXPECT_TRUE(same_bits(codes.scales, expected.scales));
+    for (const auto device : testing::devices()) {
+      SCOPED_TRACE(text(type, " on ", device));
+      for (const auto& w : {values(300, 517, type), values(1, 1, type)}) {
+        for (const auto scale_type : {at::kFloat8_e8m0fnu, at::kFloat}) {
+          EXPECT_TRUE(same_codes(encode_fp8(w.to(device), scale_type),
+                                 encode_fp8_reference(w, scale_type)));
+        }
       }
+      const auto w = values(40, 96, type);
+      EXPECT_TRUE(same_codes(encode_fp4(w.to(device)), encode_fp4_reference(w)));
     }
-    const auto w = values(40, 96, type);
-    const auto codes = encode_fp4(w), expected = encode_fp4_reference(w);
-    EXPECT_TRUE(same_bits(codes.values, expected.values));
-    EXPECT_TRUE(same_bits(codes.scales, expected.scales));
   }
+}
+
+// Whoever looked for them on another device would wait for it.
+TEST(Encode, InPlainLibTorchGivesNanForTheGroupsOfValuesThatAreNotFinite) {
+  auto w = at::ones({3, 256});
+  w[1][40] = std::numeric_limits<double>::infinity();
+  w[2][200] = std::numeric_limits<double>::quiet_NaN();
+  const auto fp4 = decode_reference(encode_fp4_reference(w)).isnan();
+  EXPECT_TRUE(fp4[1].narrow(0, 32, 32).all().item<bool>());
+  EXPECT_TRUE(fp4[2].narrow(0, 192, 32).all().item<bool>());
+  EXPECT_EQ(fp4.sum().item<int64_t>(), 64);
+  const auto fp8 = decode_reference(encode_fp8_reference(w, at::kFloat)).isnan();
+  EXPECT_TRUE(fp8.all().item<bool>());  // one tile with each
 }
 
 TEST(EncodeFp4, RoundsTiesToTheEvenCode) {
@@ -182,9 +206,24 @@ TEST(EncodeLike, GivesStoredCodesAgainNegativeZerosIncluded) {
   fp8.values.view(at::kByte)[3][5] = 0x80;
   fp4.values.view(at::kByte)[3][5] = 0x88;
   for (const auto& stored : {fp8, fp4}) {
-    const auto again = encode_like(decode(stored), stored);
-    EXPECT_TRUE(same_bits(again.values, stored.values));
-    EXPECT_TRUE(same_bits(again.scales, stored.scales));
+    for (const auto device : testing::devices()) {
+      EXPECT_TRUE(same_codes(encode_like(decode(stored).to(device), on(device, stored)), stored))
+          << device;
+    }
+  }
+}
+
+TEST(EncodeLike, EqualsTheReferenceForAnyScales) {
+  at::manual_seed(5);
+  auto fp8 = encode_fp8(values(300, 517, at::kFloat), at::kFloat8_e8m0fnu);
+  auto with_float_scales = encode_fp8(values(130, 140, at::kFloat), at::kFloat);
+  with_float_scales.scales = at::rand({2, 2}) + 0.1;
+  for (const auto& stored : {fp8, with_float_scales, encode_fp4(values(37, 96, at::kFloat))}) {
+    for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
+      const auto w = values(rows_of(stored), columns_of(stored), type);
+      EXPECT_TRUE(same_codes(encode_like(w, stored), encode_like_reference(w, stored)))
+          << stored.values.sizes() << " of " << type;
+    }
   }
 }
 

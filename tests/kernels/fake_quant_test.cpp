@@ -9,6 +9,7 @@
 #include "kernels/codec.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -43,6 +44,25 @@ TEST(FakeQuantized, WeightsAreTheDecodedCodesAndTheirGradientGoesStraightThrough
       }
       // Nothing is rounded twice.
       expect_bitwise_equal("again", fake_quantized(rounded.detach(), format), rounded.detach());
+    }
+  }
+}
+
+TEST(FakeQuantized, IsTheSameOnEveryDevice) {
+  for (const auto type : kTypes) {
+    const auto w_EOI = normal_tensor("1", {3, 130, 96}).to(type),
+               x = normal_tensor("3", {2, 5, 64}).to(type);
+    for (const auto device : devices()) {
+      for (const auto format : {QuantFormat::kFp4, QuantFormat::kFp8}) {
+        auto on_device = w_EOI.to(device).requires_grad_(true);
+        const auto rounded = fake_quantized(on_device, format);
+        expect_bitwise_equal(text("weights on ", device), rounded, fake_quantized(w_EOI, format));
+        rounded.backward(on_device.detach());
+        expect_bitwise_equal(text("gradient on ", device), on_device.grad(), w_EOI);
+      }
+      expect_bitwise_equal(text("activations on ", device),
+                           fake_fp4_activations(x.to(device)),
+                           fake_fp4_activations(x));
     }
   }
 }

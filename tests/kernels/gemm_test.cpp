@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -88,6 +89,38 @@ TEST(Multiply, RoundsAFloat32PartnerOfBfloat16AndGivesEitherType) {
             expect_close(what, c, want, {.absolute = 1e-12, .relative = tolerance});
           }
         }
+      }
+    }
+  }
+}
+
+TEST(Multiply, EqualsItsReferenceOnEveryDevice) {
+  const auto a = normal_tensor("a", {65, 70}, at::kFloat),
+             b = normal_tensor("b", {70, 31}, at::kFloat),
+             c = normal_tensor("c", {65, 31}, at::kFloat);
+  const auto bf16 = at::kBFloat16;
+  struct Types {
+    at::ScalarType a, b, c;
+  };
+  for (const auto& types : {Types{at::kDouble, at::kDouble, at::kDouble},
+                            {at::kFloat, at::kFloat, at::kFloat},
+                            {at::kFloat, at::kFloat, bf16},
+                            {bf16, at::kFloat, at::kFloat},
+                            {bf16, at::kFloat, bf16},
+                            {bf16, bf16, bf16}}) {
+    for (const bool accumulate : {false, true}) {
+      for (const auto device : devices()) {
+        const auto left = a.to(types.a).to(device), right = b.to(types.b).to(device);
+        auto got = c.to(types.c).to(device), want = got.clone();
+        multiply(left, right, got, accumulate);
+        multiply_reference(left, right, want, accumulate);
+        const double tolerance = types.c == at::kDouble  ? 1e-13
+                                 : types.c == at::kFloat ? 1e-6
+                                                         : 1.0 / 128;
+        expect_close(text(types.a, " ", types.b, " -> ", types.c, " on ", device),
+                     got,
+                     want,
+                     {.relative = tolerance});
       }
     }
   }

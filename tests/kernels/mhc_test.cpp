@@ -108,9 +108,6 @@ TEST(Mhc, TheInputAloneEqualsTheReference) {
 
 TEST(Mhc, JoinedStreamsEqualTheReference) {
   for (const auto& c : cases()) {
-    if (c.M > 8) {
-      continue;
-    }
     check_op(
         name_of("join", c),
         {.fused = [](const auto& in) { return join_streams(in[0], weights(in), in[4], kOptions); },

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/precision.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
@@ -39,15 +40,18 @@ TEST(Rope, EqualsItsReferenceBothWays) {
   for (const auto& [name, x, shape] : cases()) {
     for (const bool inverse : {false, true}) {
       const auto [cos, sin] = rotation(name, shape);
-      check_op(
-          text("rope ", name, inverse ? " inverse" : ""),
-          {.fused = [&, c = cos, s = sin](const auto& in) { return rope(in[0], c, s, inverse); },
-           .reference =
-               [&, c = cos, s = sin](const auto& in) {
-                 const auto type = in[0].scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-                 return rope_reference(in[0], c.to(type), s.to(type), inverse);
-               },
-           .inputs = {{normal_tensor(name, x)}}});
+      check_op(text("rope ", name, inverse ? " inverse" : ""),
+               {.fused =
+                    [&, c = cos, s = sin](const auto& in) {
+                      const auto device = in[0].device();
+                      return rope(in[0], c.to(device), s.to(device), inverse);
+                    },
+                .reference =
+                    [&, c = cos, s = sin](const auto& in) {
+                      const auto wide = in[0].options().dtype(wide_type(in[0]));
+                      return rope_reference(in[0], c.to(wide), s.to(wide), inverse);
+                    },
+                .inputs = {{normal_tensor(name, x)}}});
     }
   }
 }

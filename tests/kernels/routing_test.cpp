@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/normal_tensor.h"
 
@@ -42,6 +43,11 @@ ExpertChoice given(const RoutingCase& c) {
           normal_tensor(text(c.name, " order"), {c.T, c.E}).argsort(int64_t{-1}).narrow(1, 0, c.K)};
 }
 
+ExpertChoice on(at::Device device, const ExpertChoice& choice) {
+  const auto moved = [&](const at::Tensor& t) { return t.defined() ? t.to(device) : t; };
+  return {choice.picks, moved(choice.bias_E), moved(choice.given_TK)};
+}
+
 TEST(Route, EqualsItsReference) {
   for (const auto& c : cases()) {
     for (const auto& choice : {learned(c), given(c)}) {
@@ -49,7 +55,7 @@ TEST(Route, EqualsItsReference) {
       for (const bool weights : {true, false}) {
         const auto bound = [&](decltype(route)* f) {
           return [=](const std::vector<at::Tensor>& in) {
-            const auto routing = f(in[0], choice, 1.5);
+            const auto routing = f(in[0], on(in[0].device(), choice), 1.5);
             return weights ? routing.weights_TK : routing.scores_TE;
           };
         };
@@ -59,9 +65,11 @@ TEST(Route, EqualsItsReference) {
                   .inputs = {wide(logits_of(c))},
                   .float32 = 2e-6});  // gradients are differences from a mean
       }
-      EXPECT_TRUE(route(logits_of(c), choice, 1.5)
-                      .experts_TK.equal(route_reference(logits_of(c), choice, 1.5).experts_TK))
-          << name;
+      const auto experts = route_reference(logits_of(c), choice, 1.5).experts_TK;
+      for (const auto device : testing::devices()) {
+        const auto routing = route(logits_of(c).to(device), on(device, choice), 1.5);
+        EXPECT_TRUE(routing.experts_TK.cpu().equal(experts)) << name << " on " << device;
+      }
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "kernels/codec.h"
 #include "kernels/experts.h"
 #include "tests/kernels/check_op.h"
+#include "tests/support/devices.h"
 
 namespace braid {
 namespace {
@@ -33,6 +34,10 @@ std::vector<Case> cases() {
           {"FP4, many blocks", quantized(encode_fp4(normal(1100, 1216)))}};
 }
 
+Weight on(at::Device device, const Weight& weight) {
+  return {weight.values.to(device), weight.quantized() ? weight.scales.to(device) : weight.scales};
+}
+
 double relative_error(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }
@@ -43,15 +48,19 @@ TEST(QuantizedProduct, EqualsTheProductWithTheWholeMatrixInValueAndGradient) {
          {std::pair{at::kDouble, 1e-14}, {at::kFloat, 2e-6}, {at::kBFloat16, 4e-3}}) {
       SCOPED_TRACE(text(name, ", ", type));
       const auto values = at::randn({2, 5, weight.columns()}).to(type);
-      const auto x = values.clone().requires_grad_(true);
       const auto expected_x = values.clone().requires_grad_(true);
-      const auto y = project(x, weight), expected = project_reference(expected_x, weight);
-      ASSERT_EQ(y.sizes(), expected.sizes());
-      EXPECT_LT(relative_error(y.detach(), expected.detach()), tolerance);
-      const auto dy = at::randn(y.sizes()).to(type);
-      y.backward(dy);
+      const auto expected = project_reference(expected_x, weight);
+      const auto dy = at::randn(expected.sizes()).to(type);
       expected.backward(dy);
-      EXPECT_LT(relative_error(x.grad(), expected_x.grad()), tolerance);
+      for (const auto device : testing::devices()) {
+        SCOPED_TRACE(device);
+        const auto x = values.to(device).clone().requires_grad_(true);
+        const auto y = project(x, on(device, weight));
+        ASSERT_EQ(y.sizes(), expected.sizes());
+        EXPECT_LT(relative_error(y.detach().cpu(), expected.detach()), tolerance);
+        y.backward(dy.to(device));
+        EXPECT_LT(relative_error(x.grad().cpu(), expected_x.grad()), tolerance);
+      }
     }
   }
 }
@@ -63,7 +72,12 @@ TEST(GroupedProject, IsTheProductOfEachGroup) {
     return at::bmm(x_TGI.transpose(0, 1), w.view({3, 40, 64}).transpose(1, 2)).transpose(0, 1);
   };
   const auto x_TGI = at::randn({7, 3, 64}, at::kDouble);
-  EXPECT_LT(relative_error(grouped_project(x_TGI, quantized(codes)), reference(x_TGI, floating)),
+  for (const auto device : testing::devices()) {
+    const auto y = grouped_project(x_TGI.to(device), on(device, quantized(codes)));
+    EXPECT_LT(relative_error(y.cpu(), reference(x_TGI, floating)), 1e-14) << device;
+  }
+  EXPECT_LT(relative_error(grouped_project_reference(x_TGI, quantized(codes)),
+                           reference(x_TGI, floating)),
             1e-14);
   testing::check_op("grouped project",
                     {.fused = [](const auto& in) { return grouped_project(in[0], Weight(in[1])); },
@@ -77,10 +91,17 @@ TEST(ProjectEach, IsTheProductWithEach) {
   const Weight floating(at::randn({21, 96}, at::kDouble)), other(at::randn({5, 96}, at::kDouble));
   for (const auto& weights :
        {std::vector{floating, other}, {floating, codes}, {codes, codes}, {other}}) {
-    const auto results = project_each(x, weights);
-    ASSERT_EQ(results.size(), weights.size());
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      EXPECT_LT(relative_error(results[i], project_reference(x, weights[i])), 1e-14);
+    for (const auto device : testing::devices()) {
+      std::vector<Weight> moved;
+      for (const auto& weight : weights) {
+        moved.push_back(on(device, weight));
+      }
+      const auto results = project_each(x.to(device), moved);
+      ASSERT_EQ(results.size(), weights.size());
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        EXPECT_LT(relative_error(results[i].cpu(), project_reference(x, weights[i])), 1e-14)
+            << device;
+      }
     }
   }
 }

@@ -147,8 +147,8 @@ TEST(ExpertLoad, CountsTheChoicesOfCountedTokens) {
   const auto experts = at::tensor({0, 1, 1, 3, 3, 1}, at::kLong).view({3, 2});
   const Routing routing{experts, {}, at::zeros({3, 5}, at::kDouble)};
   const auto documents = at::tensor({0, -1, 1}, at::kLong).unsqueeze(0);
-  EXPECT_TRUE(
-      expert_load(routing, documents).equal(at::tensor({1.0, 2.0, 0.0, 1.0, 0.0}, at::kDouble)));
+  EXPECT_TRUE(expert_load(routing, numbered_documents(documents))
+                  .equal(at::tensor({1.0, 2.0, 0.0, 1.0, 0.0}, at::kDouble)));
 }
 
 // Two documents and padding, by hand: f_e = E / (K n) counts, P_e mean share of the scores.
@@ -159,22 +159,22 @@ TEST(BalanceLoss, IsTheSumOverDocumentsWeightedByTheirTokens) {
           .view({4, 3})
           .requires_grad_(true);
   const auto documents = at::tensor({0, 0, 1, -1}, at::kLong).unsqueeze(0);
-  const auto loss = balance_loss_sum({experts, {}, scores}, documents);
+  const auto loss = balance_loss_sum({experts, {}, scores}, numbered_documents(documents));
   // Document 0: counts 1, 2, 1 of n = 2; shares (.25 + .75) / 2, (.5 + .25) / 2, .25 / 2.
   const double first = 2 * (3.0 / 4) * (1 * 0.5 + 2 * 0.375 + 1 * 0.125);
   const double second = 1 * (3.0 / 2) * (0.25 + 0.5);  // experts 0 and 2
   EXPECT_NEAR(loss.item<double>(), first + second, 1e-14);
   testing::expect_gradients_match(
       [&](const std::vector<at::Tensor>& in) {
-        return std::vector{balance_loss_sum({experts, {}, in[0]}, documents)};
+        return std::vector{balance_loss_sum({experts, {}, in[0]}, numbered_documents(documents))};
       },
       {scores.detach()});
 }
 
 TEST(BalanceLoss, IsOnePerTokenForAnEvenLoad) {
   const auto experts = at::arange(6, at::kLong).view({3, 2}).remainder(3);
-  const auto loss =
-      balance_loss_sum({experts, {}, at::ones({3, 3}, at::kDouble)}, at::zeros({1, 3}, at::kLong));
+  const auto loss = balance_loss_sum({experts, {}, at::ones({3, 3}, at::kDouble)},
+                                     numbered_documents(at::zeros({1, 3}, at::kLong)));
   EXPECT_NEAR(loss.item<double>(), 3, 1e-14);
 }
 

@@ -56,13 +56,16 @@ std::vector<NamedLayers> layer_mixes() {
           {"all", {kWindow, kCsa, kFull, kHca, kCsa}}};
 }
 
-Transformer randomized(const ModelConfig& config, at::ScalarType compute, const ModelRanks& ranks) {
+Transformer randomized(const ModelConfig& config,
+                       at::ScalarType compute,
+                       const ModelRanks& ranks,
+                       at::Device device) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
-  Transformer model(config, compute, /*seed=*/7, nullptr, ranks);
+  Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device);
   for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
     if (value.is_floating_point()) {
-      value.detach().add_(normal_tensor("noise of " + name, value.sizes(), value.scalar_type()),
-                          0.3);
+      const auto noise = normal_tensor("noise of " + name, value.sizes(), value.scalar_type());
+      value.detach().add_(noise.to(device), 0.3);
     }
   }
   return model;

@@ -28,7 +28,8 @@ std::vector<NamedLayers> layer_mixes();
 /// biases 0, norms 1, constant mHC bases) would hide errors.
 Transformer randomized(const ModelConfig& config,
                        at::ScalarType compute = at::kDouble,
-                       const ModelRanks& ranks = {});
+                       const ModelRanks& ranks = {},
+                       at::Device device = at::kCPU);
 
 /// A pure function of the sizes and `stream`.
 at::Tensor random_ids(int64_t B, int64_t S, int64_t vocab_size, int stream = 0);

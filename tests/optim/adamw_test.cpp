@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -63,6 +64,21 @@ TEST(AdamW, EqualsItsPlainTwinAndFoldsTheGradientsFactorIn) {
     testing::expect_close("value", value, want, {.relative = rounding});
     testing::expect_close("exp_avg", exp_avg, want_avg, {.relative = rounding});
     testing::expect_close("exp_avg_sq", exp_avg_sq, want_avg_sq, {.relative = rounding});
+  }
+}
+
+TEST(AdamW, IsTheSameOnEveryDevice) {
+  const auto tensor = [&](const char* name) { return normal_tensor(name, {30, 13}); };
+  const auto want = tensor("value"), want_avg = tensor("m"), want_avg_sq = tensor("v").square();
+  const AdamWStep step{7, 0.01, 0.1, 0.25};
+  adamw_update_reference(want, tensor("gradient"), want_avg, want_avg_sq, step, {});
+  for (const auto device : testing::devices()) {
+    const auto value = tensor("value").to(device), exp_avg = tensor("m").to(device),
+               exp_avg_sq = tensor("v").square().to(device);
+    adamw_update(value, tensor("gradient").to(device), exp_avg, exp_avg_sq, step, {});
+    testing::expect_close(text("value on ", device), value, want, {.relative = 1e-14});
+    testing::expect_close(text("m on ", device), exp_avg, want_avg, {.relative = 1e-14});
+    testing::expect_close(text("v on ", device), exp_avg_sq, want_avg_sq, {.relative = 1e-14});
   }
 }
 

@@ -8,6 +8,7 @@
 #include "optim/adamw.h"
 #include "optim/muon.h"
 #include "tests/support/compare.h"
+#include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
 
 namespace braid {
@@ -100,6 +101,34 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
     }
   }
   EXPECT_EQ(num_matrices, 2u * (4 + 2 + 2 + 3 + 3 + 1));
+}
+
+TEST(Optimizer, StepsAreTheSameOnEveryDevice) {
+  const auto want = parameters_of(small_model(), at::kDouble);
+  auto reference = optimizer_of(want);
+  for (const std::string seed : {"first", "second"}) {
+    set_gradients(want, seed);
+    reference.step(0.1);
+  }
+  for (const auto device : testing::devices()) {
+    auto parameters = parameters_of(small_model(), at::kDouble);
+    for (auto& [name, value] : parameters) {
+      value = value.detach().to(device).requires_grad_(true);
+    }
+    auto optimizer = optimizer_of(parameters);
+    for (const std::string seed : {"first", "second"}) {
+      for (const auto& [name, value] : parameters) {
+        at::Tensor(value).mutable_grad() = normal_tensor(seed + name, value.sizes()).to(device);
+      }
+      optimizer.step(0.1);
+    }
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      expect_close(text(want[i].name, " on ", device),
+                   parameters[i].value,
+                   want[i].value,
+                   {.relative = 1e-11});
+    }
+  }
 }
 
 TEST(Optimizer, AGradientsFactorIsAsIfGradientsWereScaled) {

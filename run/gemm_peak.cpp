@@ -1,4 +1,4 @@
-#include "kernels/gemm_peak.h"
+#include "run/gemm_peak.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,0 +1,167 @@
+#include "kernels/update.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "kernels/autograd.h"
+#include "kernels/device.h"
+#include "kernels/update_cpu.h"
+
+namespace braid {
+namespace {
+
+bool is_updatable(const at::Tensor& x) {
+  return x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+}
+
+void require_stack(const at::Tensor& x, const MuonStack& stack, const char* what) {
+  const auto& value = stack.value_Brc;
+  require(x.dim() == 3 && x.sizes() == value.sizes() && x.scalar_type() == value.scalar_type() &&
+              is_updatable(x),
+          "[update_by_muon] expected contiguous stacks [B, r, c] in float32 or float64; the value "
+          "is ",
+          value.scalar_type(),
+          " ",
+          value.sizes(),
+          ", the ",
+          what,
+          " ",
+          x.scalar_type(),
+          " ",
+          x.sizes());
+}
+
+void require_stacks(const std::vector<MuonStack>& stacks) {
+  const auto& first = stacks.front().value_Brc;
+  for (const auto& stack : stacks) {
+    require_stack(stack.value_Brc, stack, "value");
+    require_stack(stack.gradient_Brc, stack, "gradient");
+    require_stack(stack.momentum_Brc, stack, "momentum");
+    require(
+        stack.value_Brc.sizes().slice(1) == first.sizes().slice(1) &&
+            stack.value_Brc.scalar_type() == first.scalar_type(),
+        "[update_by_muon] stacks of one step must have one shape of matrices and one type, got ",
+        first.scalar_type(),
+        " ",
+        first.sizes(),
+        " and ",
+        stack.value_Brc.scalar_type(),
+        " ",
+        stack.value_Brc.sizes());
+  }
+}
+
+template <class T>
+AdamWFactors<T> factors(const AdamWStep& step, const AdamWMoments& moments) {
+  const auto count = static_cast<double>(step.step);
+  return {static_cast<T>(moments.beta1),
+          static_cast<T>(1 - moments.beta1),
+          static_cast<T>(moments.beta2),
+          static_cast<T>(1 - moments.beta2),
+          static_cast<T>(moments.epsilon),
+          static_cast<T>(1 - step.learning_rate * step.weight_decay),
+          static_cast<T>(step.learning_rate / (1 - std::pow(moments.beta1, count))),
+          static_cast<T>(std::sqrt(1 - std::pow(moments.beta2, count))),
+          static_cast<T>(step.gradient_scale)};
+}
+
+template <class T>
+MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& update) {
+  const auto& first = stacks.front().value_Brc;
+  const int64_t rows = first.size(1), cols = first.size(2), elements = rows * cols;
+  const double scale = update.update_rms * std::sqrt(static_cast<double>(std::max(rows, cols)));
+  MuonProblem<T> result{{},
+                        static_cast<T>(update.momentum),
+                        static_cast<T>(update.gradient_scale),
+                        {0,
+                         rows,
+                         cols,
+                         newton_schulz_polynomials(update.newton_schulz),
+                         update.newton_schulz.bfloat16_products}};
+  for (const auto& stack : stacks) {
+    for (int64_t b = 0; b < stack.value_Brc.size(0); ++b) {
+      result.matrices.push_back({data<T>(stack.value_Brc) + b * elements,
+                                 data<T>(stack.gradient_Brc) + b * elements,
+                                 data<T>(stack.momentum_Brc) + b * elements,
+                                 static_cast<T>(1 - stack.learning_rate * stack.weight_decay),
+                                 static_cast<T>(stack.learning_rate * scale)});
+    }
+  }
+  result.newton_schulz.count = static_cast<int64_t>(result.matrices.size());
+  return result;
+}
+
+}  // namespace
+
+double squared_norm(const at::Tensor& x) {
+  require(is_updatable(x),
+          "[squared_norm] expected a contiguous float32 or float64 tensor, got ",
+          x.scalar_type(),
+          " ",
+          x.sizes(),
+          x.is_contiguous() ? "" : " with gaps");
+  if (kernel_of(x) == Kernel::kPlain) {
+    return squared_norm_reference(x);
+  }
+  double sum = 0;
+  with_wide_type(x.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    sum = squared_norm_cpu(x.const_data_ptr<T>(), x.numel());
+  });
+  return sum;
+}
+
+void update_by_adamw(const at::Tensor& value,
+                     const at::Tensor& grad,
+                     const at::Tensor& exp_avg,
+                     const at::Tensor& exp_avg_sq,
+                     const AdamWStep& step,
+                     const AdamWMoments& moments) {
+  for (const auto* tensor : {&value, &grad, &exp_avg, &exp_avg_sq}) {
+    require(tensor->sizes() == value.sizes() && tensor->scalar_type() == value.scalar_type() &&
+                is_updatable(*tensor),
+            "[update_by_adamw] expected contiguous tensors of one shape, all float32 or all "
+            "float64; value is ",
+            value.scalar_type(),
+            " ",
+            value.sizes(),
+            ", another ",
+            tensor->scalar_type(),
+            " ",
+            tensor->sizes());
+  }
+  if (kernel_of(value) == Kernel::kPlain) {
+    update_by_adamw_reference(value, grad, exp_avg, exp_avg_sq, step, moments);
+    return;
+  }
+  with_wide_type(value.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    update_by_adamw_cpu<T>({value.numel(),
+                            data<T>(value),
+                            data<T>(grad),
+                            data<T>(exp_avg),
+                            data<T>(exp_avg_sq),
+                            factors<T>(step, moments)});
+  });
+}
+
+void update_by_muon(const std::vector<MuonStack>& stacks, const MuonUpdate& update) {
+  if (stacks.empty()) {
+    return;
+  }
+  require_stacks(stacks);
+  const auto& first = stacks.front().value_Brc;
+  if (kernel_of(first) == Kernel::kPlain) {
+    for (const auto& stack : stacks) {
+      update_by_muon_reference(stack, update);
+    }
+    return;
+  }
+  with_wide_type(first.scalar_type(),
+                 [&](auto zero) { update_by_muon_cpu(problem<decltype(zero)>(stacks, update)); });
+}
+
+}  // namespace braid

@@ -1,0 +1,43 @@
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include "kernels/update.h"
+
+namespace braid {
+
+double squared_norm_reference(const at::Tensor& x) {
+  return x.detach().to(at::kDouble).square().sum().item<double>();
+}
+
+void update_by_adamw_reference(at::Tensor value,
+                               const at::Tensor& grad,
+                               at::Tensor exp_avg,
+                               at::Tensor exp_avg_sq,
+                               const AdamWStep& step,
+                               const AdamWMoments& moments) {
+  const at::NoGradGuard no_grad;
+  const auto& [beta1, beta2, epsilon] = moments;
+  const auto g = grad * step.gradient_scale;
+  exp_avg.mul_(beta1).add_(g, 1 - beta1);
+  exp_avg_sq.mul_(beta2).addcmul_(g, g, 1 - beta2);
+  const auto count = static_cast<double>(step.step);
+  const double correction1 = 1 - std::pow(beta1, count), correction2 = 1 - std::pow(beta2, count);
+  const auto denominator = exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(epsilon);
+  value.mul_(1 - step.learning_rate * step.weight_decay)
+      .addcdiv_(exp_avg, denominator, -step.learning_rate / correction1);
+}
+
+void update_by_muon_reference(const MuonStack& stack, const MuonUpdate& update) {
+  const at::NoGradGuard no_grad;
+  const auto g = stack.gradient_Brc * update.gradient_scale;
+  at::Tensor value = stack.value_Brc, momentum = stack.momentum_Brc;
+  momentum.mul_(update.momentum).add_(g);
+  const auto o = newton_schulz_reference(g + update.momentum * momentum, update.newton_schulz);
+  const auto longest = static_cast<double>(std::max(value.size(1), value.size(2)));
+  value.mul_(1 - stack.learning_rate * stack.weight_decay)
+      .sub_(o, stack.learning_rate * update.update_rms * std::sqrt(longest));
+}
+
+}  // namespace braid

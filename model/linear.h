@@ -1,0 +1,85 @@
+#pragma once
+// Every matrix of a model and the products that read it, made by Scope::linear() and its like under
+// the matrix's release name.
+//
+// Local letters: I inputs and O outputs of a matrix.
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/fake_quant.h"
+#include "kernels/weight.h"
+
+namespace braid {
+
+/// What is added to the products of one matrix, whose own values may be frozen: the place of LoRA
+/// and its like. Scope::linear() is where a name decides whether a matrix has one and where its
+/// parameters are declared.
+class Adapter {
+ public:
+  virtual ~Adapter() = default;
+  /// Added to Linear::forward(x): x [..., in] -> [..., out], of x's type.
+  virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  /// Added to Linear::forward_grouped(x): x_TGI -> [T, G, out / G], of x's type.
+  virtual at::Tensor forward_grouped(const at::Tensor& x_TGI) const = 0;
+};
+
+/// y = x W^T with W [out, in], whose values are floating or stay quantized.
+class Linear {
+ public:
+  Linear() = default;
+  explicit Linear(Weight weight) : weight_(std::move(weight)) {}
+
+  bool defined() const { return weight_.defined(); }
+  const Weight& weight() const { return weight_; }
+  const std::shared_ptr<const Adapter>& adapter() const { return adapter_; }
+  void set_adapter(std::shared_ptr<const Adapter> adapter) { adapter_ = std::move(adapter); }
+
+  /// x [..., in] -> [..., out], of x's type; see project().
+  at::Tensor forward(const at::Tensor& x) const;
+  /// y_g = x_g W_g^T for G groups of rows of W: x_TGI [T, G, in] -> [T, G, out / G].
+  at::Tensor forward_grouped(const at::Tensor& x_TGI) const;
+
+ private:
+  Weight weight_;
+  std::shared_ptr<const Adapter> adapter_;
+};
+
+/// forward() of several matrices with one x, which is read once.
+std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Linear>& matrices);
+
+/// The same, one result behind the other: [..., sum of out], as one product. Floating values only.
+at::Tensor forward_joined(const at::Tensor& x, const std::vector<Linear>& matrices);
+
+/// One matrix of each of the experts of a MoE layer (kernels/experts.h).
+///
+/// An adapter of experts adds to products of rows sorted by expert, which exist in routed_experts()
+/// alone: its stacks belong beside `weights_`, and forward_experts() hands them on.
+class ExpertLinear {
+ public:
+  ExpertLinear() = default;
+  explicit ExpertLinear(ExpertWeights weights) : weights_(std::move(weights)) {}
+
+  const ExpertWeights& weights() const { return weights_; }
+
+  /// With the values that `format` can hold (quantization-aware training), whose gradients are
+  /// those of the masters; itself where the format is off, or codes are rounded already.
+  ExpertLinear rounded_to(QuantFormat format) const;
+  /// Experts [bounds[i], bounds[i + 1]) each.
+  std::vector<ExpertLinear> split(const std::vector<int64_t>& bounds) const;
+
+ private:
+  ExpertWeights weights_;
+};
+
+/// routed_experts() with these matrices.
+at::Tensor forward_experts(const at::Tensor& x_TD,
+                           const at::Tensor& experts_TK,
+                           const at::Tensor& weights_TK,
+                           const ExpertLinear& w1,
+                           const ExpertLinear& w2,
+                           const ExpertLinear& w3,
+                           double limit);
+
+}  // namespace braid
