@@ -63,7 +63,7 @@ StoredModel read_checkpoint(const fs::path& folder) {
     weights.merge(stored.weights);  // those that the checkpoint has not
     published = stored.published;
   }
-  return {config.model, std::move(weights), config.tokenizer.kind, folder.string(), published};
+  return {config.model, std::move(weights), config.tokenizer, folder.string(), published};
 }
 
 }  // namespace

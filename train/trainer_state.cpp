@@ -93,10 +93,11 @@ Trainer::Trainer(const RunConfig& config,
   set_threads();
   TensorMemory::watch();
 
-  tokenizer_ = make_tokenizer(config_.tokenizer.kind);
-  world.first_alone([&] { data_ = prepare_data(config_.data, *tokenizer_, folder); }, "the data");
+  tokenizer_ = make_tokenizer(config_.tokenizer);
+  const DataPaths paths{folder / "data", folder / "validation.txt"};
+  world.first_alone([&] { data_ = prepare_data(config_.data, *tokenizer_, paths); }, "the data");
   if (!is_first()) {
-    data_ = prepare_data(config_.data, *tokenizer_, folder);  // opens what rank 0 has built
+    data_ = prepare_data(config_.data, *tokenizer_, paths);  // opens what rank 0 has built
   }
   model_ = initial_model(from);
   optimizer_ = std::make_unique<ShardedOptimizer>(
