@@ -59,7 +59,7 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
     const auto file = folder.path() / "data.tokens";
     build_token_stores(
         {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
-    store = std::make_unique<TokenStore>(file, tokenizer);
+    store = std::make_unique<TokenStore>(file);
     signal = guard.signal();
   }
   if (signal != 0) {

@@ -42,10 +42,10 @@ void BackgroundLoader::put_back() {
 
 std::vector<std::size_t> BackgroundLoader::restore(const LoaderState& state) {
   put_back();
-  auto anew = loader_.restore(state);
+  auto restarted = loader_.restore(state);
   state_ = loader_.state();
   progress_ = loader_.progress();
-  return anew;
+  return restarted;
 }
 
 }  // namespace braid

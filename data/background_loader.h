@@ -7,16 +7,16 @@
 
 namespace braid {
 
-/// A Loader that prepares the next batch in a thread while the present one is used. The batches,
-/// and all that can be asked, are those of the Loader alone: what was prepared but not handed out
-/// does not exist for the caller.
+/// A Loader that prepares the next batch in a thread while the current one is used. Batches, state
+/// and progress are those of the Loader alone: a batch that was prepared but not returned does not
+/// exist for the caller.
 class BackgroundLoader {
  public:
   explicit BackgroundLoader(Loader loader);
 
   /// The next batch; then a thread begins the one after it, of the same shape. If another shape is
-  /// asked for after all, that one is put back. Throws what preparing this batch threw; the
-  /// position stays then.
+  /// asked for after all, that one is put back. Throws what preparing this batch threw, and the
+  /// position does not change then.
   Batch next(BatchShape shape);
 
   const LoaderProgress& progress() const { return progress_; }

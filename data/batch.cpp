@@ -46,13 +46,13 @@ int64_t write_row(const TokenStore& store,
       ids[s] = input == 0 ? store.begin_id() : store.token(chunk.document, input - 1);
       documents[s] = static_cast<int64_t>(context);
       positions[s] = i;
-      if (input < num_tokens) {
-        targets[s] = store.token(chunk.document, input);
-        bytes += store.byte_length(targets[s]);
-      } else if (count_end_targets) {
-        targets[s] = store.end_id();
+      const bool at_end = input == num_tokens;
+      if (!store.is_target(chunk.document, input) || (at_end && !count_end_targets)) {
+        continue;
       }
-      batch.num_targets += targets[s] != kIgnoredTarget;
+      targets[s] = at_end ? store.end_id() : store.token(chunk.document, input);
+      bytes += at_end ? 0 : store.byte_length(targets[s]);
+      ++batch.num_targets;
     }
   }
   return bytes;

@@ -31,14 +31,15 @@ struct Batch {
 /// All padding.
 Batch empty_batch(const TokenStore& store, BatchShape shape);
 
-/// Fills row `b` of an empty batch and adds its targets to batch.num_targets. A document's end
-/// token is only ever a target, and one only if `count_end_targets`. Returns the bytes of text that
-/// the row's targets stand for.
+/// Fills row `b` of an empty batch and adds its targets to batch.num_targets: those that the store
+/// says are targets. A document's end token is never an input, and a target only if
+/// `count_end_targets`. Returns the bytes of text that the row's targets stand for.
 int64_t write_row(
     const TokenStore& store, const PackedRow& row, bool count_end_targets, int64_t b, Batch& batch);
 
-/// The whole store in its own order in batches of `rows` (the last one may be smaller). Every text
-/// token is a target exactly once; end tokens are not counted. Cut and packed as Loader does.
+/// The whole store in its own order in batches of `rows` (the last one may be smaller). Every
+/// target of the store is one exactly once; end tokens are not counted. Cut and packed as Loader
+/// does.
 std::vector<Batch> evaluation_batches(const TokenStore& store, int64_t seq_len, int64_t rows);
 
 }  // namespace braid

@@ -6,7 +6,7 @@
 
 namespace braid {
 
-/// Bytes that come in pieces, so that no file is ever held whole.
+/// Bytes that come in pieces, so that no file is ever in memory as a whole.
 class ByteStream {
  public:
   virtual ~ByteStream() = default;

@@ -16,8 +16,8 @@ struct DataSource {
   std::optional<double> weight;
 
   DataSource() = default;
-  DataSource(std::string its_path, std::optional<double> its_weight = {})  // NOLINT: a path is one
-      : path(std::move(its_path)), weight(its_weight) {}
+  DataSource(std::string from, std::optional<double> share = {})  // NOLINT: a path is one
+      : path(std::move(from)), weight(share) {}
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -55,12 +55,12 @@ struct DataSection {
       between(0, 0.5));
     v("document_separator",
       &D::document_separator,
-      "plain text: a line of exactly this parts documents; empty = one per file");
+      "plain text: a line of exactly this separates documents; empty = one per file");
     v("text_key", &D::text_key, "JSONL: the key that holds a line's document");
     v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
     v("validation_seq_len",
       &D::validation_seq_len,
-      "the same in validation: longest context a byte is judged with",
+      "the same in validation: the longest context of a prediction",
       at_least(2));
     v("pack_window", &D::pack_window, "documents considered together when packing", at_least(1));
   }

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/line_reader.h"
 
 namespace braid {
 namespace {
@@ -84,11 +83,11 @@ class TextFinder : public nlohmann::json_sax<json> {
     fail_line("is not valid JSON at byte ", position, " of the line (", reason, ")");
   }
 
-  const std::string& text() const {
+  std::string take_text() {
     if (!text_) {
       fail_line("has no key '", key_, "'");
     }
-    return *text_;
+    return std::move(*text_);
   }
 
  private:
@@ -113,19 +112,20 @@ class TextFinder : public nlohmann::json_sax<json> {
 
 }  // namespace
 
-void for_each_jsonl_text(ByteStream& stream,
-                         const std::string& name,
-                         const JsonlOptions& options,
-                         const std::function<void(std::string_view)>& visit) {
-  LineReader lines(stream, name, options.longest_line);
-  while (const auto line = lines.next()) {
+JsonlReader::JsonlReader(ByteStream& stream, const std::string& name, JsonlOptions options)
+    : options_(std::move(options)), lines_(stream, name, options_.longest_line) {}
+
+std::optional<std::string_view> JsonlReader::next() {
+  while (const auto line = lines_.next()) {
     if (line->find_first_not_of(" \t\r\n") == std::string_view::npos) {
       continue;
     }
-    TextFinder finder(lines, options.text_key);
+    TextFinder finder(lines_, options_.text_key);
     json::sax_parse(line->begin(), line->end(), &finder);
-    visit(finder.text());
+    text_ = finder.take_text();
+    return text_;
   }
+  return std::nullopt;
 }
 
 }  // namespace braid

@@ -1,10 +1,11 @@
 #pragma once
 #include <cstddef>
-#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "data/byte_stream.h"
+#include "data/line_reader.h"
 
 namespace braid {
 
@@ -13,13 +14,22 @@ struct JsonlOptions {
   std::size_t longest_line = std::size_t{64} << 20;  ///< bytes; what a line may take in memory
 };
 
-/// Calls `visit` with the string under `text_key` of each line's JSON object, in order; other keys
-/// may hold anything, and blank lines are passed over. The view is valid during the call only.
-/// Throws Error with `name`, the line and what was expected for a line that is too long, no JSON
-/// object in UTF-8, or without exactly one string under the key.
-void for_each_jsonl_text(ByteStream& stream,
-                         const std::string& name,
-                         const JsonlOptions& options,
-                         const std::function<void(std::string_view)>& visit);
+/// The strings under `text_key` of the JSON objects that a stream's lines are, in order. Other keys
+/// may hold anything; blank lines are skipped.
+class JsonlReader {
+ public:
+  /// `stream` must outlive the reader; `name` is for messages.
+  JsonlReader(ByteStream& stream, const std::string& name, JsonlOptions options);
+
+  /// The next text, valid until the next call; nullopt at the end. Throws Error with `name`, the
+  /// line and what was expected for a line that is too long, no JSON object in UTF-8, or without
+  /// exactly one string under the key.
+  std::optional<std::string_view> next();
+
+ private:
+  JsonlOptions options_;
+  LineReader lines_;
+  std::string text_;
+};
 
 }  // namespace braid

@@ -24,7 +24,7 @@ class LineReader {
   /// at the end. Throws Error for a line that is too long.
   std::optional<std::string_view> next();
 
-  /// "name:17" of the line that next() gave last.
+  /// "name:17" of the line that next() returned last.
   std::string where() const;
 
  private:
@@ -32,7 +32,7 @@ class LineReader {
   std::string name_;
   std::size_t longest_;
   int64_t number_ = 0;
-  std::string_view piece_;  // what is left of the present piece
+  std::string_view piece_;  // rest of the current piece
   std::string line_;        // a line that began in an earlier piece
 };
 

@@ -62,7 +62,7 @@ LoaderState Loader::state() const {
 
 std::vector<std::size_t> Loader::restore(const LoaderState& state) {
   bool same_weights = state.sources.size() == streams_.size();
-  std::vector<std::size_t> anew;
+  std::vector<std::size_t> restarted;
   for (std::size_t i = 0; i < streams_.size(); ++i) {
     SourceState source;
     source.stream.epoch = -1;  // one that the state does not have begins with epoch 0
@@ -70,7 +70,7 @@ std::vector<std::size_t> Loader::restore(const LoaderState& state) {
       source = state.sources[i];
     }
     if (!streams_[i].restore(source.stream)) {
-      anew.push_back(i);
+      restarted.push_back(i);
     }
     turns_[i] = source.turns;
     same_weights = same_weights && source.weight == weights_[i];
@@ -79,7 +79,7 @@ std::vector<std::size_t> Loader::restore(const LoaderState& state) {
     turns_.assign(streams_.size(), 0);
   }
   samples_ = state.samples;
-  return anew;
+  return restarted;
 }
 
 }  // namespace braid

@@ -14,11 +14,11 @@ struct LoaderSource {
   double weight = 1;  ///< share of the samples, relative to the other sources' weights
 };
 
-/// What the samples so far amount to.
+/// How much data the samples so far were.
 struct LoaderProgress {
   int64_t samples = 0;
   int64_t bytes = 0;           ///< of text
-  std::vector<double> epochs;  ///< passes over each source
+  std::vector<double> epochs;  ///< passes through each source
 };
 
 /// Packed samples of several sources, each an endless stream of its own, mixed by their weights:
@@ -33,9 +33,9 @@ class Loader {
 
   LoaderProgress progress() const;
   LoaderState state() const;
-  /// Continues where `state` was taken. Returns the sources that begin anew because their order is
-  /// another (SampleStream::restore) or the state does not have them. Other weights hold from here
-  /// on.
+  /// Continues where `state` was taken. Returns the sources that do not: those whose order changed
+  /// (SampleStream::restore) start their next epoch, those that the state does not have their first
+  /// one. Changed weights apply from here on.
   std::vector<std::size_t> restore(const LoaderState& state);
 
  private:

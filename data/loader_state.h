@@ -19,13 +19,13 @@ struct TakenRows {
   }
 };
 
-/// Where the stream of one source stands.
+/// Position of the stream of one source.
 struct StreamState {
   std::string order;             ///< digest of what decides the order: text, seed, window
   int64_t bytes = 0;             ///< of text in the samples so far
-  int64_t epoch = 0;             ///< passes before the present one
-  int64_t document = 0;          ///< first of the present window, in the epoch's order
-  std::vector<TakenRows> taken;  ///< of the present window, in the order they were taken
+  int64_t epoch = 0;             ///< passes before the current one
+  int64_t document = 0;          ///< first of the current window, in the epoch's order
+  std::vector<TakenRows> taken;  ///< of the current window, in the order they were taken
   bool operator==(const StreamState&) const = default;
 
   template <class Visitor>
@@ -33,7 +33,7 @@ struct StreamState {
     using S = StreamState;
     v("order", &S::order, "digest of what decides the order of the samples");
     v("bytes", &S::bytes, "of text so far", at_least(0));
-    v("epoch", &S::epoch, "passes before the present one", at_least(0));
+    v("epoch", &S::epoch, "passes before the current one", at_least(0));
     v("document", &S::document, "first of the window in the epoch's order", at_least(0));
     v("taken", &S::taken, "rows of the window that were taken");
   }
@@ -62,7 +62,7 @@ struct LoaderState {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("samples", &LoaderState::samples, "rows handed out", at_least(0));
+    v("samples", &LoaderState::samples, "samples so far", at_least(0));
     v("sources", &LoaderState::sources, "in the order of data.train");
   }
 };

@@ -24,7 +24,7 @@ void append_chunks(const Chunk& stretch, int64_t seq_len, std::vector<Chunk>& ch
 /// arguments.
 std::vector<PackedRow> pack_best_fit(std::vector<Chunk> chunks, int64_t seq_len);
 
-/// What the chunks are stretches of: sorted by document and begin, adjoining ones joined.
+/// The chunks by document and begin, those that follow each other directly joined into one.
 std::vector<Chunk> joined_stretches(std::vector<Chunk> chunks);
 
 }  // namespace braid

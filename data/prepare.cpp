@@ -44,15 +44,15 @@ std::vector<LoaderSource> PreparedData::sources() const {
 
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
-                          const fs::path& run_dir) {
+                          const DataPaths& paths) {
   if (config.train.empty()) {
     throw ConfigError("data.train",
                       "names no text; expected files, or folders of *.txt and *.jsonl");
   }
-  const fs::path folder = run_dir / "data";
+  const fs::path& folder = paths.token_stores;
   fs::create_directories(folder);
   const Corpus corpus = corpus_of(config);
-  CorpusFiles files{{}, folder / "validation.tokens", run_dir / "validation.txt"};
+  CorpusFiles files{{}, folder / "validation.tokens", paths.validation_text};
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     files.training.push_back(
         folder / (corpus.training.size() == 1 ? "train.tokens" : text("train-", i, ".tokens")));
@@ -62,10 +62,10 @@ PreparedData prepare_data(const DataSection& config,
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     data.training.push_back({name_of(corpus.training[i]),
                              config.train[i].weight.value_or(1),
-                             std::make_unique<TokenStore>(files.training[i], tokenizer)});
+                             std::make_unique<TokenStore>(files.training[i])});
   }
   if (corpus.validation_fraction > 0 || !config.validation.empty()) {
-    data.validation = std::make_unique<TokenStore>(files.validation, tokenizer);
+    data.validation = std::make_unique<TokenStore>(files.validation);
   }
   return data;
 }

@@ -27,12 +27,18 @@ struct PreparedData {
   std::vector<LoaderSource> sources() const;
 };
 
-/// Opens the token stores in the run's folder, `run_dir`/data, and builds them first where the text
-/// or the options changed; writes the validation text beside them. Throws ConfigError without
-/// text, and Error as build_token_stores() does.
+/// Where a run keeps its data.
+struct DataPaths {
+  std::filesystem::path token_stores;     ///< a folder, made where it is missing
+  std::filesystem::path validation_text;  ///< a file
+};
+
+/// Opens the token stores of a run, and builds them first where the text or the options changed;
+/// then also writes the validation text. Throws ConfigError without text, and Error as
+/// build_token_stores() does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
-                          const std::filesystem::path& run_dir);
+                          const DataPaths& paths);
 
 /// One line for each text that is not what it was, for people: "corpus/b changed ...".
 std::vector<std::string> changes_of_texts(const std::vector<TextDigest>& before,

@@ -80,7 +80,7 @@ void SampleStream::plan(int64_t seq_len) {
   if (!options_.shuffle) {
     return;
   }
-  // Packing has sorted the rows by length, and a long document's rows adjoin.
+  // Packing has sorted the rows by length, and those of a long document follow each other.
   const std::string plan_number =
       state_.taken.empty() ? std::string() : text(" plan ", state_.taken.size());
   const uint64_t key = random_key(
@@ -94,13 +94,13 @@ void SampleStream::plan(int64_t seq_len) {
   rows_ = std::move(rows);
 }
 
-// Leaves the plan, of which some rows are taken; the others are what the next one is made from.
-void SampleStream::keep_what_is_left() {
-  std::vector<Chunk> left;
+// Drops the plan, of which some rows are taken; the others are what the next one is made from.
+void SampleStream::keep_remaining() {
+  std::vector<Chunk> remaining;
   for (auto row = static_cast<std::size_t>(row_); row < rows_.size(); ++row) {
-    left.insert(left.end(), rows_[row].begin(), rows_[row].end());
+    remaining.insert(remaining.end(), rows_[row].begin(), rows_[row].end());
   }
-  stretches_ = joined_stretches(std::move(left));
+  stretches_ = joined_stretches(std::move(remaining));
 }
 
 void SampleStream::next(Batch& batch, int64_t b) {
@@ -109,7 +109,7 @@ void SampleStream::next(Batch& batch, int64_t b) {
   }
   if (const int64_t seq_len = batch.ids_BS.size(1); seq_len != seq_len_) {
     if (row_ > 0) {
-      keep_what_is_left();
+      keep_remaining();
     }
     plan(seq_len);
   }
@@ -138,7 +138,7 @@ bool SampleStream::restore(const StreamState& state) {
   }
   for (const auto& [seq_len, rows] : state.taken) {
     if (row_ > 0) {
-      keep_what_is_left();
+      keep_remaining();
     }
     plan(seq_len);
     require(0 < rows && rows <= static_cast<int64_t>(rows_.size()),
@@ -156,7 +156,7 @@ bool SampleStream::restore(const StreamState& state) {
   return true;
 }
 
-int64_t SampleStream::inputs_left() const {
+int64_t SampleStream::remaining_inputs() const {
   if (seq_len_ == 0) {
     return inputs_;
   }
@@ -170,7 +170,7 @@ int64_t SampleStream::inputs_left() const {
 double SampleStream::epochs() const {
   const auto window = static_cast<double>(window_end() - state_.document);
   const double fraction =
-      static_cast<double>(inputs_ - inputs_left()) / static_cast<double>(inputs_);
+      static_cast<double>(inputs_ - remaining_inputs()) / static_cast<double>(inputs_);
   return static_cast<double>(state_.epoch) +
          (static_cast<double>(state_.document) + window * fraction) /
              static_cast<double>(store_->num_documents());

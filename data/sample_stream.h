@@ -17,12 +17,12 @@ struct StreamOptions {
 
 /// An endless stream of packed rows ("samples") over the documents of one store.
 ///
-/// A document is the begin token, its tokens and the end token, which is only ever a target. One
-/// that has more inputs than a row is cut into contexts of its own whose last target is the next
-/// one's first token: in every epoch each token after the begin token is a target exactly once.
-/// Documents are taken in windows of `pack_window`, never across epochs. When the row length
-/// changes inside a window, what is left of its documents is cut and packed again. So the stream is
-/// a pure function of the store, the options and the row lengths asked for.
+/// A document is the begin token, its tokens and the end token, which is never an input. One that
+/// has more inputs than a row is cut into contexts of its own, the last target of each being the
+/// first token of the next: in every epoch each target of the store is one exactly once. Documents
+/// are taken in windows of `pack_window`, never across epochs. When the row length changes inside a
+/// window, the rest of its documents is cut and packed again. So the stream is a pure function of
+/// the store, the options and the row lengths asked for.
 class SampleStream {
  public:
   /// `store` must outlive the stream.
@@ -33,11 +33,11 @@ class SampleStream {
 
   const TokenStore& store() const { return *store_; }
   const StreamState& state() const { return state_; }
-  /// Continues where `state` was taken, and plans that window anew: about a microsecond a document.
-  /// A state of another order (the text, the seed or the window changed) starts the next epoch;
-  /// then returns false. Throws Error for a state that no stream of this order can have.
+  /// Continues where `state` was taken, and plans that window again: about a microsecond a
+  /// document. A state of another order (the text, the seed or the window changed) starts the next
+  /// epoch; then returns false. Throws Error for a state that no stream of this order can have.
   bool restore(const StreamState& state);
-  /// Passes over the documents, with the fraction of the present one.
+  /// Passes through the documents, with the fraction of the current one.
   double epochs() const;
 
  private:
@@ -45,15 +45,15 @@ class SampleStream {
   void begin_window();
   void next_window();
   void plan(int64_t seq_len);
-  void keep_what_is_left();
-  int64_t inputs_left() const;
+  void keep_remaining();
+  int64_t remaining_inputs() const;
 
   const TokenStore* store_;
   StreamOptions options_;
   StreamState state_;
   int64_t inputs_ = 0;            // of the window
-  std::vector<Chunk> stretches_;  // what the present plan was made from
-  std::vector<PackedRow> rows_;   // the present plan
+  std::vector<Chunk> stretches_;  // what the current plan was made from
+  std::vector<PackedRow> rows_;   // the current plan
   int64_t seq_len_ = 0;           // of the plan; 0 = there is none yet
   int64_t row_ = 0;               // next row of the plan
 };

@@ -6,6 +6,7 @@
 #include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
 
@@ -54,6 +55,10 @@ SourceDigests digests_of(const TextSource& source, const CorpusFiles& outputs) {
   return result;
 }
 
+/// Stands for how documents are made from text. A loader's order depends on the digests, so another
+/// number starts the next epoch of every run that continues.
+constexpr int kDocumentRules = 1;
+
 /// The digests that the stores must carry to be current.
 struct StoreDigests {
   std::vector<std::string> training;
@@ -64,7 +69,7 @@ StoreDigests store_digests(const Corpus& corpus,
                            const Tokenizer& tokenizer,
                            const CorpusFiles& files,
                            std::vector<TextDigest>& training) {
-  const std::string options = text(TokenStore::kVersion,
+  const std::string options = text(kDocumentRules,
                                    ' ',
                                    tokenizer.name(),
                                    ' ',
@@ -96,9 +101,10 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
             ": is in the way of a token store but is none; move it or choose another place");
   }
   try {
-    return TokenStore(path, tokenizer).sources_digest() == digest;
+    const TokenStore store(path);
+    return store.matches(tokenizer) && store.sources_digest() == digest;
   } catch (const Error&) {
-    return false;  // damaged or of another tokenizer; its text is at hand, so it is made anew
+    return false;  // damaged or of an older format; its text is at hand, so it is built again
   }
 }
 
@@ -120,16 +126,17 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
 
 /// Puts each document of a training source where it belongs. Returns how many there are.
 int64_t write_source(const TextSource& source,
+                     const Tokenizer& tokenizer,
                      double validation_fraction,
                      TokenStoreWriter& training,
                      TokenStoreWriter* validation) {
   int64_t found = 0;
-  for_each_document(source, [&](std::string_view document) {
+  const auto documents = open_documents(source, tokenizer);
+  for (Document document; documents->next(document); ++found) {
     const bool validates =
-        validation != nullptr && is_validation_document(document, validation_fraction);
+        validation != nullptr && is_validation_document(document.content_hash, validation_fraction);
     (validates ? *validation : training).add(document);
-    ++found;
-  });
+  }
   require(found > 0, name_of(source), ": the training corpus is empty (nothing but white space)");
   if (training.num_documents() == 0) {
     fail_split(name_of(source), validation_fraction, found, found);
@@ -154,14 +161,16 @@ void write_stores(const Corpus& corpus,
     training.push_back(
         std::make_unique<TokenStoreWriter>(files.training[i], tokenizer, digests.training[i]));
     found += write_source(
-        corpus.training[i], fraction, *training[i], validation ? &*validation : nullptr);
+        corpus.training[i], tokenizer, fraction, *training[i], validation ? &*validation : nullptr);
   }
   if (fraction > 0 && validation->num_documents() == 0) {
     fail_split(joined(names), fraction, 0, found);
   }
   if (!corpus.validation.paths.empty()) {
-    for_each_document(corpus.validation,
-                      [&](std::string_view document) { validation->add(document); });
+    const auto documents = open_documents(corpus.validation, tokenizer);
+    for (Document document; documents->next(document);) {
+      validation->add(document);
+    }
     require(validation->num_documents() > 0,
             name_of(corpus.validation),
             ": the validation corpus is empty (nothing but white space)");
@@ -214,7 +223,7 @@ CorpusBuild build_token_stores(const Corpus& corpus,
   const bool validation = has_validation(corpus);
   bool current = !validation || is_current(files.validation, tokenizer, digests.validation);
   for (std::size_t i = 0; i < files.training.size(); ++i) {
-    // Every file is looked at: one that is in the way must be reported before anything is written.
+    // Every file is checked: one that is in the way must be reported before anything is written.
     current = is_current(files.training[i], tokenizer, digests.training[i]) && current;
   }
   if (!current) {
@@ -222,8 +231,7 @@ CorpusBuild build_token_stores(const Corpus& corpus,
     result.rebuilt = true;
   }
   if (validation) {
-    write_validation_text(
-        TokenStore(files.validation, tokenizer), tokenizer, files.validation_text);
+    write_validation_text(TokenStore(files.validation), tokenizer, files.validation_text);
   }
   return result;
 }

@@ -46,10 +46,11 @@ struct CorpusBuild {
 };
 
 /// Tokenizes a corpus into stores, unless they are there already, made from the same text with the
-/// same options and tokenizer; damaged stores are made anew. A store's sources_digest() changes
-/// whenever its documents might. Every file appears whole or not at all. Throws Error for what
-/// for_each_document() refuses, a source without text, an empty side of the split, and an existing
-/// file in the way that is no token store or is one of the sources.
+/// same options and tokenizer; damaged stores and those of an older format are built again. A
+/// store's sources_digest() changes whenever its documents might. Every file appears whole or not
+/// at all. Throws Error for what open_documents() and its source refuse, a source without text, an
+/// empty side of the split, and an existing file in the way that is no token store or is one of the
+/// sources.
 CorpusBuild build_token_stores(const Corpus& corpus,
                                const Tokenizer& tokenizer,
                                const CorpusFiles& files);

@@ -1,9 +1,12 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/tokenizer_config.h"
 
 namespace braid {
 
@@ -14,9 +17,12 @@ enum class SpecialTokens { kDrop, kSpell };
 /// text that spells one is encoded as the text it is.
 class Tokenizer {
  public:
+  static constexpr std::size_t kLongestName = 32;
+
   virtual ~Tokenizer() = default;
 
-  /// What token stores are marked with: equal names mean equal ids.
+  /// Identifies the tokenizer: token stores are marked with it, and equal names mean equal ids. At
+  /// most kLongestName bytes; that of a tokenizer read from a file ends in the file's digest.
   virtual std::string name() const = 0;
   /// Ids are 0..vocab_size()-1.
   virtual int64_t vocab_size() const = 0;
@@ -32,7 +38,7 @@ class Tokenizer {
   virtual int64_t byte_length(int64_t id) const = 0;
 };
 
-/// `kind`: "bytes". Throws ConfigError (key "tokenizer.kind") for anything else.
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind);
+/// Throws ConfigError (key "tokenizer.kind" or "tokenizer.path") for what it cannot make.
+std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config);
 
 }  // namespace braid

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -19,31 +18,6 @@ namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Says nothing about whether the rest of the file is sound: TokenStore does.
-TokenStore::Trailer trailer_of(const fs::path& path) {
-  const MappedFile file(path);
-  TokenStore::Trailer trailer = {};
-  if (file.size() >= sizeof(trailer)) {
-    std::memcpy(&trailer, file.data() + file.size() - sizeof(trailer), sizeof(trailer));
-  }
-  return trailer;
-}
-
-std::string tokenizer_name(const TokenStore::Trailer& trailer) {
-  const bool whole =
-      std::string_view(trailer.magic.data(), trailer.magic.size()) == TokenStore::kMagic;
-  const auto& name = trailer.tokenizer;
-  return whole ? std::string(name.data(), strnlen(name.data(), name.size())) : "bytes";
-}
-
-TokenStore opened_store(const fs::path& path) {
-  try {
-    return {path, *make_tokenizer(tokenizer_name(trailer_of(path)))};
-  } catch (const ConfigError& error) {
-    fail(path.string(), ": its tokenizer is not known here: ", error.message());
-  }
-}
 
 struct ModelFiles {
   fs::path index;  // empty for a single file
@@ -94,15 +68,16 @@ void add_release_facts(const std::vector<StoredTensor>& expected,
 }  // namespace
 
 nlohmann::ordered_json token_store_facts(const fs::path& path) {
-  const auto store = opened_store(path);
-  const auto trailer = trailer_of(path);
+  const TokenStore store(path);
+  const auto& trailer = store.trailer();
   char digest[17];
   std::snprintf(digest, sizeof digest, "%016llx", static_cast<unsigned long long>(trailer.digest));
   return {{"format_version", trailer.version},
-          {"tokenizer", tokenizer_name(trailer)},
+          {"tokenizer", store.tokenizer_name()},
           {"vocab_size", trailer.vocab_size},
           {"documents", store.num_documents()},
           {"tokens", store.num_tokens()},
+          {"targets", store.num_targets()},
           {"text_bytes", store.text_bytes()},
           {"file_bytes", fs::file_size(path)},
           {"digest", digest},
@@ -110,7 +85,7 @@ nlohmann::ordered_json token_store_facts(const fs::path& path) {
 }
 
 void verify_token_store(const fs::path& path, Verification& verification) {
-  verification.check(path, [&path] { opened_store(path); });
+  verification.check(path, [&path] { TokenStore{path}; });
 }
 
 nlohmann::ordered_json safetensors_facts(const fs::path& path) {

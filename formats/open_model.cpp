@@ -68,7 +68,7 @@ StoredModel read_checkpoint(const fs::path& folder) {
     weights.merge(stored.weights);  // adds what the checkpoint lacks
     published = stored.published;
   }
-  return {config.model, std::move(weights), config.tokenizer.kind, folder.string(), published};
+  return {config.model, std::move(weights), config.tokenizer, folder.string(), published};
 }
 
 }  // namespace

@@ -16,9 +16,9 @@ namespace braid {
 /// What a MODEL folder holds, unopened.
 struct StoredModel {
   ModelConfig config;
-  StoredWeights weights;                 ///< by release name; views of files where there are files
-  std::optional<std::string> tokenizer;  ///< its kind, where the folder tells
-  std::string source;                    ///< the folder the weights came from
+  StoredWeights weights;  ///< by release name; views of files where there are files
+  std::optional<TokenizerConfig> tokenizer;  ///< where the folder tells
+  std::string source;                        ///< the folder the weights came from
   /// Where config.json and the tokenizer's files of the published model are, if there are such.
   std::filesystem::path published;
 };

@@ -74,7 +74,8 @@ Evaluation evaluate(const Transformer& model,
   const auto size = static_cast<std::size_t>(place.data_size),
              shares = static_cast<std::size_t>(place.context_size);
   for (std::size_t first = 0; first < batches.size(); first += size) {
-    // Ranks that share a model run the same number of passes: one without a batch repeats one.
+    // Ranks that share a model must run the same number of passes: one that has no batch left
+    // repeats the last.
     const auto& batch =
         batches[std::min(first + static_cast<std::size_t>(place.data), batches.size() - 1)];
     const auto hidden = model.forward(tokens_of(batch));
@@ -90,7 +91,7 @@ Evaluation evaluate(const Transformer& model,
       add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
       result.tokens += its_batch.num_targets;
     }
-    progress(result.tokens, store.num_tokens());
+    progress(result.tokens, store.num_targets());
   }
   double nats = 0;
   for (auto& bucket : result.positions) {

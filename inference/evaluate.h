@@ -16,17 +16,17 @@ struct PositionBucket {
 };
 
 struct Evaluation {
-  double loss = 0;           ///< mean cross-entropy in nats per token; end tokens not counted
-  double bits_per_byte = 0;  ///< sum of nats / ln 2 / bytes of text
+  double loss = 0;           ///< mean cross-entropy in nats per target; end tokens not counted
+  double bits_per_byte = 0;  ///< sum of nats / ln 2 / bytes of text that the targets stand for
   int64_t tokens = 0;
   std::vector<PositionBucket> positions;  ///< [0, 16), [16, 64), [64, 256), ... up to seq_len
 };
 
 /// The model on every document of a store, whole up to seq_len tokens of context, `rows` sequences
-/// at once. A position's prediction sees itself and the positions before it in its context.
-/// `progress` sees tokens done and tokens in all after each batch. The ranks of a `grid`, which all
-/// call this, divide batches and sequences as in training, and all get the result, the same bits on
-/// any number of data-parallel ranks.
+/// at once. A prediction sees its position and those before it in its context. `progress` gets the
+/// number of targets done and of all targets after each batch. With a `grid`, all its ranks call
+/// this, divide batches and sequences as in training, and get the same result, bit for bit, on any
+/// number of data-parallel ranks.
 Evaluation evaluate(
     const Transformer& model,
     const TokenStore& store,

@@ -117,7 +117,7 @@ void generate_batch(const Transformer& model,
   DecodeState state;
   auto logits_BV = first_logits_BV(model, prompts, batch, state);
   for (int64_t i = 0;; ++i) {
-    Batch going_on;
+    Batch unfinished;
     std::vector<int64_t> rows, ids;
     for (std::size_t row = 0; row < batch.size(); ++row) {
       const auto& continuation = batch[row];
@@ -131,18 +131,18 @@ void generate_batch(const Transformer& model,
       } else if (i + 1 == options.max_tokens) {
         visitor.end(continuation, GenerationEnd::kMaxTokens);
       } else {
-        going_on.push_back(continuation);
+        unfinished.push_back(continuation);
         rows.push_back(static_cast<int64_t>(row));
         ids.push_back(id);
       }
     }
-    if (going_on.empty()) {
+    if (unfinished.empty()) {
       return;
     }
-    if (going_on.size() < batch.size()) {
+    if (unfinished.size() < batch.size()) {
       take_rows(state, at::tensor(rows, at::kLong));
     }
-    batch = std::move(going_on);
+    batch = std::move(unfinished);
     logits_BV = next_logits_BV(model, at::tensor(ids, at::kLong).unsqueeze(1), state);
   }
 }

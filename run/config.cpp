@@ -20,15 +20,15 @@ void RunConfig::validate() const {
   model.validate();
   schedule.validate();
   data.validate();
-  const auto vocabulary = make_tokenizer(tokenizer.kind)->vocab_size();
-  if (model.vocab_size < vocabulary) {
+  const auto text_tokenizer = make_tokenizer(tokenizer);
+  if (model.vocab_size < text_tokenizer->vocab_size()) {
     throw ConfigError("model.vocab_size",
                       text("is ",
                            model.vocab_size,
                            ", but tokenizer '",
-                           tokenizer.kind,
+                           text_tokenizer->name(),
                            "' has ",
-                           vocabulary,
+                           text_tokenizer->vocab_size(),
                            " ids"));
   }
   if (train.global_batch_size % train.micro_batch_size != 0) {

@@ -11,6 +11,7 @@
 
 #include "core/config.h"
 #include "data/config.h"
+#include "data/tokenizer_config.h"
 #include "model/config.h"
 #include "optim/config.h"
 #include "parallel/config.h"
@@ -33,15 +34,6 @@ struct RunSection {
     v("init_from",
       &RunSection::init_from,
       "a run, checkpoint or model folder whose weights this run starts from; empty = random ones");
-  }
-};
-
-struct TokenizerSection {
-  std::string kind = "bytes";
-
-  template <class Visitor>
-  static void fields(Visitor& v) {
-    v("kind", &TokenizerSection::kind, "bytes = one id per byte (vocabulary 320)");
   }
 };
 
@@ -162,7 +154,7 @@ struct LoggingSection {
 struct RunConfig {
   RunSection run;
   ModelConfig model;
-  TokenizerSection tokenizer;
+  TokenizerConfig tokenizer;
   DataSection data;
   TrainSection train;
   OptimizerConfig optimizer;

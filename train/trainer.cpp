@@ -35,9 +35,11 @@ void set_threads(int64_t threads) {
 // Rank 0 builds the token stores; the others then open them.
 PreparedData prepared_data(const RunConfig& config,
                            const Tokenizer& tokenizer,
+                           const RunPaths& paths,
                            Communicator& ranks) {
   PreparedData data;
-  const auto prepare = [&] { data = prepare_data(config.data, tokenizer, config.run_dir()); };
+  const DataPaths in_run{paths.token_stores(), paths.validation_text()};
+  const auto prepare = [&] { data = prepare_data(config.data, tokenizer, in_run); };
   ranks.first_alone(prepare, "the data");
   if (ranks.rank() != 0) {
     prepare();
@@ -59,8 +61,8 @@ Trainer::Trainer(const RunConfig& config,
   set_threads(config_.train.threads);
   TensorMemory::watch();
 
-  tokenizer_ = make_tokenizer(config_.tokenizer.kind);
-  data_ = prepared_data(config_, *tokenizer_, *grid_.world);
+  tokenizer_ = make_tokenizer(config_.tokenizer);
+  data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
   auto [model, base] = initial_model(config_, grid_, folder_, from);
   state_.model = std::move(model);
   state_.base = std::move(base);

@@ -150,7 +150,7 @@ TEST_F(ModelCommands, EvaluateGivesWhatTheLibraryComputesAndLeavesNothingBehind)
   Corpus corpus;
   corpus.training = {{.paths = {corpus_}, .document_separator = "%"}};
   build_token_stores(corpus, tokenizer_, files());
-  const TokenStore store(files().training[0], tokenizer_);
+  const TokenStore store(files().training[0]);
   const auto want = evaluate(*opened.model, store, 32, 4);
   EXPECT_EQ(got.at("loss"), want.loss);
   EXPECT_EQ(got.at("bits_per_byte"), want.bits_per_byte);

@@ -226,9 +226,24 @@ TEST_F(InspectFiles, TellsWhatATokenStoreHolds) {
   EXPECT_EQ(facts.at("kind"), "token store");
   EXPECT_EQ(facts.at("documents"), 2);
   EXPECT_EQ(facts.at("tokens"), 12);
+  EXPECT_EQ(facts.at("targets"), 12);
   EXPECT_EQ(facts.at("text_bytes"), 12);
   EXPECT_EQ(facts.at("tokenizer"), "bytes");
   EXPECT_EQ(facts.at("sources_digest"), store->sources_digest());
+}
+
+TEST_F(InspectFiles, NeedsNoTokenizerForATokenStore) {
+  struct UnknownTokenizer : ByteTokenizer {
+    std::string name() const override { return "v4-8f9f37ca57c8633c"; }
+  };
+  TokenStoreWriter writer(training_store(), UnknownTokenizer(), std::string(32, '0'));
+  writer.add({.ids = {3, 4, 5}, .targets = {{1, 3}}});
+  writer.commit();
+  const auto report = inspect(training_store(), true);
+  EXPECT_EQ(report.facts.at("tokenizer"), "v4-8f9f37ca57c8633c");
+  EXPECT_EQ(report.facts.at("tokens"), 3);
+  EXPECT_EQ(report.facts.at("targets"), 2);
+  EXPECT_EQ(bad_files(training_store()), Strings());
 }
 
 TEST_F(InspectFiles, FindsEveryAlteredBitOfATokenStore) {

@@ -48,10 +48,11 @@ std::optional<std::vector<std::string>> texts_of(std::string_view bytes,
   try {
     const auto stream = decompressed(bytes, settings.compression, "input");
     Chopped chopped(*stream, piece);
-    for_each_jsonl_text(chopped,
-                        "input",
-                        {.text_key = "text", .longest_line = settings.longest_line},
-                        [&](std::string_view text) { texts.emplace_back(text); });
+    JsonlReader reader(
+        chopped, "input", {.text_key = "text", .longest_line = settings.longest_line});
+    while (const auto text = reader.next()) {
+      texts.emplace_back(*text);
+    }
   } catch (const Error&) {
     return std::nullopt;
   }

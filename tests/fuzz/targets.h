@@ -10,7 +10,7 @@ namespace braid::testing {
 /// Byte 0 chooses the compression, the longest line and the size of the pieces; the rest is JSONL.
 bool read_jsonl(std::string_view bytes);
 
-/// A configuration file, its base file and overrides, parted by NUL bytes.
+/// A configuration file, its base file and overrides, separated by NUL bytes.
 bool read_yaml(std::string_view bytes);
 
 /// A token store. Its magics and its digest are made right first.

@@ -113,6 +113,34 @@ TEST_F(EvaluateTest, SumsUpByPositionInTheContext) {
   }
 }
 
+TEST_F(EvaluateTest, CountsTheTargetsOfADocumentAndTheirBytesAlone) {
+  const auto model = with_random_head();
+  auto document = text_document("a question? The answer.", tokenizer_);
+  document.targets = {{12, 15}, {16, 23}};
+  document.ids[14] = 261;  // a special token: a target that stands for no text
+  TokenStoreWriter writer(training_store(), tokenizer_, std::string(32, '0'));
+  writer.add(document);
+  writer.commit();
+  int64_t total = 0;
+  const TokenStore store(training_store());
+  const auto result =
+      evaluate(model, store, 64, 4, [&total](int64_t, int64_t targets) { total = targets; });
+
+  const at::NoGradGuard no_grad;
+  const auto targets = at::tensor(document.ids, at::kLong);
+  auto inputs = document.ids;
+  inputs.insert(inputs.begin(), tokenizer_.begin_id());
+  inputs.pop_back();
+  const auto hidden = model.forward(whole_documents(at::tensor(inputs, at::kLong).unsqueeze(0)));
+  const auto nats =
+      -model.logits(hidden.final_BSD).squeeze(0).log_softmax(-1).gather(1, targets.unsqueeze(1));
+  const double sum = (nats.narrow(0, 12, 3).sum() + nats.narrow(0, 16, 7).sum()).item<double>();
+  EXPECT_EQ(result.tokens, 10);
+  EXPECT_EQ(total, 10);
+  EXPECT_NEAR(result.loss, sum / 10, 1e-12);
+  EXPECT_NEAR(result.bits_per_byte, sum / std::log(2.0) / 9, 1e-12);
+}
+
 TEST_F(EvaluateTest, TellsHowFarItIsAndABatchOfAnySizeGivesTheSame) {
   const auto model = with_random_head();
   const auto store = store_of({std::string(50, 'a'), "b", std::string(30, 'c')});

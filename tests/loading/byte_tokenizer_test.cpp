@@ -61,15 +61,22 @@ TEST(ByteTokenizer, RefusesIdsOutsideTheVocabulary) {
   EXPECT_THROW(tokenizer.byte_length(320), Error);
 }
 
-TEST(Tokenizer, FactoryKnowsBytesAndNamesTheKeyOfAnythingElse) {
-  EXPECT_EQ(make_tokenizer("bytes")->vocab_size(), 320);
+void expect_refused(const TokenizerConfig& config, const char* key, const char* part) {
   try {
-    make_tokenizer("byte");
+    make_tokenizer(config);
     FAIL() << "expected a ConfigError";
   } catch (const ConfigError& error) {
-    EXPECT_EQ(error.key(), "tokenizer.kind");
-    EXPECT_NE(error.message().find("'bytes'"), std::string::npos);
+    EXPECT_EQ(error.key(), key);
+    EXPECT_NE(error.message().find(part), std::string::npos) << error.message();
+    EXPECT_NE(error.message().find("'bytes'"), std::string::npos) << error.message();
   }
+}
+
+TEST(Tokenizer, FactoryKnowsBytesAndNamesTheKeyOfAnythingElse) {
+  EXPECT_EQ(make_tokenizer({})->vocab_size(), 320);
+  EXPECT_EQ(make_tokenizer({.kind = "bytes"})->name(), "bytes");
+  expect_refused({.kind = "byte"}, "tokenizer.kind", "'byte'");
+  expect_refused({.path = "v4/tokenizer.json"}, "tokenizer.path", "'v4/tokenizer.json'");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "data/byte_tokenizer.h"
+#include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_build.h"
 #include "data/token_store_writer.h"
@@ -38,10 +39,10 @@ class CorpusTest : public ::testing::Test {
   std::unique_ptr<TokenStore> store_of(const std::vector<std::string>& documents) const {
     TokenStoreWriter writer(training_store(), tokenizer_, std::string(32, '0'));
     for (const std::string& document : documents) {
-      writer.add(document);
+      writer.add(text_document(document, tokenizer_));
     }
     writer.commit();
-    return std::make_unique<TokenStore>(training_store(), tokenizer_);
+    return std::make_unique<TokenStore>(training_store());
   }
 
   std::filesystem::path training_store() const { return folder_ / "training.tokens"; }

@@ -29,8 +29,10 @@ Strings texts_of(std::string_view jsonl,
                  std::size_t size = 1 << 20) {
   SmallPieces stream(jsonl, size);
   Strings texts;
-  for_each_jsonl_text(
-      stream, "a.jsonl", options, [&](std::string_view text) { texts.emplace_back(text); });
+  JsonlReader reader(stream, "a.jsonl", options);
+  while (const auto text = reader.next()) {
+    texts.emplace_back(*text);
+  }
   return texts;
 }
 
@@ -55,7 +57,7 @@ TEST(Jsonl, LinesMayBeginAndEndInAnyPiece) {
   }
 }
 
-TEST(Jsonl, BlankLinesArePassedOverAndCounted) {
+TEST(Jsonl, BlankLinesAreSkippedAndCounted) {
   EXPECT_EQ(texts_of("\n \t\r\n{\"text\": \"one\"}\n\n"), Strings{"one"});
   EXPECT_EQ(texts_of(""), Strings{});
   expect_mentions(error_of_lines("\n\n7\n"), {"a.jsonl:3:"});

@@ -89,7 +89,7 @@ TEST_F(LoaderStateTest, ChangesOfLengthLoseNothingAndRepeatNothing) {
   EXPECT_EQ(constant.progress().bytes, store_->text_bytes());
 }
 
-TEST_F(LoaderStateTest, WhatIsLeftOfADocumentIsOneContextAgainWhenRowsGrow) {
+TEST_F(LoaderStateTest, TheRestOfADocumentIsOneContextAgainWhenRowsGrow) {
   const auto store = store_of({std::string(32, 'x')});  // 33 inputs
   Loader loader({{*store}}, {.shuffle = false});
   loader.next({2, 4});
@@ -104,10 +104,10 @@ TEST_F(LoaderStateTest, AnotherTextBeginsTheNextEpoch) {
   changed.push_back("one more");
   TokenStoreWriter writer(folder_ / "changed.tokens", tokenizer_, std::string(32, '1'));
   for (const auto& document : changed) {
-    writer.add(document);
+    writer.add(text_document(document, tokenizer_));
   }
   writer.commit();
-  const TokenStore store(folder_ / "changed.tokens", tokenizer_);
+  const TokenStore store(folder_ / "changed.tokens");
   Loader after({{store}}, kOptions);
   EXPECT_EQ(after.restore(before.state()), std::vector<std::size_t>{0});
   EXPECT_EQ(after.progress().epochs[0], 1);
@@ -146,10 +146,10 @@ class MixedSourcesTest : public LoaderStateTest {
   std::unique_ptr<TokenStore> other_store() const {
     TokenStoreWriter writer(folder_ / "other.tokens", tokenizer_, std::string(32, '2'));
     for (int i = 0; i < 30; ++i) {
-      writer.add(std::string(static_cast<std::size_t>(20 + i), '.'));
+      writer.add(text_document(std::string(static_cast<std::size_t>(20 + i), '.'), tokenizer_));
     }
     writer.commit();
-    return std::make_unique<TokenStore>(folder_ / "other.tokens", tokenizer_);
+    return std::make_unique<TokenStore>(folder_ / "other.tokens");
   }
 
   Loader mixed(double first = 0.7, double second = 0.3) const {
@@ -215,7 +215,7 @@ TEST_F(MixedSourcesTest, NewWeightsHoldFromWhereTheyAreGiven) {
   EXPECT_EQ(after.progress().samples, 120);
 }
 
-TEST_F(MixedSourcesTest, ASourceThatTheStateDoesNotHaveBeginsAnew) {
+TEST_F(MixedSourcesTest, ASourceThatTheStateDoesNotHaveStartsFromItsBeginning) {
   Loader one({{*store_}}, kOptions);
   one.next({10, 24});
   Loader two = mixed();

@@ -21,7 +21,10 @@ class PrepareTest : public CorpusTest {
     }
     return write(name, contents).string();
   }
-  PreparedData prepared() const { return prepare_data(config_, tokenizer_, folder_ / "run"); }
+  PreparedData prepared() const {
+    return prepare_data(
+        config_, tokenizer_, {folder_ / "run/data", folder_ / "run/validation.txt"});
+  }
 
   DataSection config_;
 };

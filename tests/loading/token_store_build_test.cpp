@@ -5,12 +5,15 @@
 #include "data/token_store.h"
 #include "tests/loading/corpus.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 namespace braid::testing {
 namespace {
 
 class BuildTest : public CorpusTest {
  protected:
-  /// 400 documents, parted by "%", of which a tenth is for validation.
+  /// 400 documents, separated by "%", of which a tenth is for validation.
   Corpus corpus() const {
     std::string contents;
     for (int i = 0; i < 400; ++i) {
@@ -28,17 +31,18 @@ TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
   EXPECT_TRUE(build(all));
   std::string validation;
   int64_t num_validation = 0;
-  for_each_document(all.training[0], [&](std::string_view document) {
-    if (is_validation_document(document, 0.1)) {
-      validation += document;
+  TextReader reader(all.training[0]);
+  while (const auto document = reader.next()) {
+    if (is_validation_document(content_hash(*document), 0.1)) {
+      validation += *document;
       ++num_validation;
     }
-  });
+  }
   EXPECT_EQ(read_file(files().validation_text), validation);
-  const TokenStore store(files().validation, tokenizer_);
+  const TokenStore store(files().validation);
   EXPECT_EQ(store.num_documents(), num_validation);
   EXPECT_EQ(store.text_bytes(), static_cast<int64_t>(validation.size()));
-  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 400 - num_validation);
+  EXPECT_EQ(TokenStore(training_store()).num_documents(), 400 - num_validation);
 }
 
 TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
@@ -69,11 +73,42 @@ TEST_F(BuildTest, ReplacesDamagedStoresAndTexts) {
   EXPECT_EQ(read_file(files().validation_text), validation);
 }
 
+/// The store as format 1 had it: no target bits, no byte lengths, a shorter trailer.
+std::string in_format_1(const std::string& bytes) {
+  const std::size_t added = sizeof(TokenStore::Trailer) - 128;
+  std::string old = bytes;
+  old.erase(bytes.size() - sizeof(TokenStore::Trailer) - 640, 640 + added);
+  old[old.size() - 128] = 1;
+  const std::size_t digested = old.size() - 16;
+  const uint64_t digest = XXH3_64bits(old.data(), digested);
+  old.replace(digested, 8, reinterpret_cast<const char*>(&digest), 8);
+  return old;
+}
+
+TEST_F(BuildTest, ReplacesStoresOfFormat1) {
+  const Corpus all = corpus();
+  build(all);
+  const std::string store = read_file(training_store());
+  write("training.tokens", in_format_1(store));
+  expect_mentions(error_of([&] { TokenStore{training_store()}; }), {"version 1", "version 2"});
+  EXPECT_TRUE(build(all));
+  EXPECT_EQ(read_file(training_store()), store);
+  EXPECT_FALSE(build(all));
+}
+
+// A run that began with format 1 continues in its order, which depends on this digest.
+TEST_F(BuildTest, TheSourcesDigestOfTextIsThatOfFormat1) {
+  build({{{{write("a.txt", "one\n%\ntwo")}, "%"}}, {}, 0});
+  const std::string file = xxh3_128_of_file(folder_ / "a.txt");
+  EXPECT_EQ(TokenStore(training_store()).sources_digest(),
+            xxh3_128("1 bytes 320 0\n%\ntext\n" + file + " text\n"));
+}
+
 TEST_F(BuildTest, TakesValidationFilesAsTheyAre) {
   const Corpus given = {
       {{{write("t.txt", "train one\n%\ntrain two\n")}, "%"}}, {{write("v.txt", "valid\n")}}, 0};
   build(given);
-  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 2);
+  EXPECT_EQ(TokenStore(training_store()).num_documents(), 2);
   EXPECT_EQ(read_file(files().validation_text), "valid\n");
 }
 
@@ -81,7 +116,7 @@ TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
   Corpus all = corpus();
   all.validation_fraction = 0;
   build(all);
-  EXPECT_EQ(TokenStore(training_store(), tokenizer_).num_documents(), 400);
+  EXPECT_EQ(TokenStore(training_store()).num_documents(), 400);
   EXPECT_FALSE(std::filesystem::exists(files().validation));
   EXPECT_FALSE(std::filesystem::exists(files().validation_text));
 }
@@ -121,15 +156,13 @@ TEST_F(BuildTest, SourcesHaveStoresOfTheirOwnAndShareTheValidation) {
   CorpusFiles two = files();
   two.training = {folder_ / "a.tokens", folder_ / "b.tokens"};
   const auto built = build_token_stores(all, tokenizer_, two);
-  EXPECT_EQ(TokenStore(two.training[0], tokenizer_).num_documents(), 3);
-  EXPECT_EQ(TokenStore(two.training[1], tokenizer_).text_bytes(), 4);
+  EXPECT_EQ(TokenStore(two.training[0]).num_documents(), 3);
+  EXPECT_EQ(TokenStore(two.training[1]).text_bytes(), 4);
   ASSERT_EQ(built.training.size(), 2u);
   EXPECT_EQ(built.training[0],
             (TextDigest{(folder_ / "a.txt").string(), xxh3_128_of_file(folder_ / "a.txt"), 17}));
 
-  const auto digest = [&](int i) {
-    return TokenStore(two.training[i], tokenizer_).sources_digest();
-  };
+  const auto digest = [&](int i) { return TokenStore(two.training[i]).sources_digest(); };
   const std::string a = digest(0), b = digest(1);
   write("b.jsonl", R"({"text": "other"})");
   EXPECT_TRUE(build_token_stores(all, tokenizer_, two).rebuilt);
@@ -144,7 +177,7 @@ TEST_F(BuildTest, ANameThatMeansAnotherFormatBuildsAgain) {
   EXPECT_TRUE(build({{{{write("a.txt", contents)}}}, {}, 0}));
   EXPECT_FALSE(build({{{{write("b.txt", contents)}}}, {}, 0}));
   EXPECT_TRUE(build({{{{write("a.jsonl", contents)}}}, {}, 0}));
-  EXPECT_EQ(TokenStore(training_store(), tokenizer_).text_bytes(), 3);
+  EXPECT_EQ(TokenStore(training_store()).text_bytes(), 3);
 }
 
 TEST_F(BuildTest, AFolderIsDigestedFileByFile) {

@@ -19,7 +19,7 @@ class TokenStoreTest : public CorpusTest {
     std::string bytes = read_file(training_store());
     change(bytes);
     const std::filesystem::path path = write("changed.tokens", bytes);
-    const std::string message = error_of([&] { TokenStore(path, tokenizer_); });
+    const std::string message = error_of([&] { TokenStore{path}; });
     expect_mentions(message, {path.string()});
     return message;
   }
@@ -56,7 +56,7 @@ TEST_F(TokenStoreTest, RefusesAFileOfAnyShorterLength) {
   const std::string bytes = read_file(training_store());
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     const std::filesystem::path path = write("short.tokens", bytes.substr(0, size));
-    expect_mentions(error_of([&] { TokenStore(path, tokenizer_); }),
+    expect_mentions(error_of([&] { TokenStore{path}; }),
                     {path.string(), size < 8 ? "not a token store" : "truncated"});
   }
 }
@@ -68,7 +68,7 @@ TEST_F(TokenStoreTest, RefusesAFileWithAnyByteChanged) {
     std::string changed = bytes;
     changed[i] = static_cast<char>(changed[i] ^ 1);
     const std::filesystem::path path = write("changed.tokens", changed);
-    expect_mentions(error_of([&] { TokenStore(path, tokenizer_); }), {path.string()});
+    expect_mentions(error_of([&] { TokenStore{path}; }), {path.string()});
   }
 }
 
@@ -78,8 +78,8 @@ TEST_F(TokenStoreTest, SaysWhatIsWrong) {
   expect_mentions(
       error_after([](std::string& bytes) { bytes = "plain text, long enough to be anything"; }),
       {"not a token store"});
-  expect_mentions(error_after([](std::string& bytes) { bytes[bytes.size() - 128] = 2; }),
-                  {"version 2", "version 1"});
+  expect_mentions(error_after([](std::string& bytes) { bytes[bytes.size() - 128] = 1; }),
+                  {"version 1", "version 2"});
 }
 
 TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
@@ -95,8 +95,8 @@ TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
                   }),
                   {"inconsistent"});
   expect_mentions(error_after([](std::string& bytes) {
-                    bytes[bytes.size() - 128 - 16] =
-                        9;  // the second document's offset; 7 tokens in all
+                    // The second document's offset of 7 tokens in all; 320 byte lengths follow.
+                    bytes[bytes.size() - sizeof(TokenStore::Trailer) - 640 - 16] = 9;
                     sign(bytes);
                   }),
                   {"inconsistent", "document 1"});
@@ -109,7 +109,7 @@ TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
                     bytes[8] = 2;  // the first token: padding
                     sign(bytes);
                   }),
-                  {"inconsistent", "token 0", "no text"});
+                  {"inconsistent", "6 bytes of text, not 7"});
   expect_mentions(error_after([&](std::string& bytes) {
                     bytes[bytes.size() - text_bytes] = 8;
                     sign(bytes);
@@ -117,15 +117,21 @@ TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {
                   {"inconsistent", "7 bytes of text, not 8"});
 }
 
-TEST_F(TokenStoreTest, RefusesAnotherTokenizersStore) {
-  store_of({"one"});
-  expect_mentions(error_of([&] { TokenStore(training_store(), OtherTokenizer()); }),
-                  {training_store().string(), "'bytes'", "'other'"});
+TEST_F(TokenStoreTest, KnowsWhoseIdsItHolds) {
+  const auto store = store_of({"one"});
+  EXPECT_EQ(store->tokenizer_name(), "bytes");
+  EXPECT_TRUE(store->matches(tokenizer_));
+  EXPECT_FALSE(store->matches(OtherTokenizer()));
+  EXPECT_EQ(store->begin_id(), tokenizer_.begin_id());
+  EXPECT_EQ(store->end_id(), tokenizer_.end_id());
+  EXPECT_EQ(store->pad_id(), tokenizer_.pad_id());
+  for (int64_t id = 0; id < tokenizer_.vocab_size(); ++id) {
+    EXPECT_EQ(store->byte_length(id), tokenizer_.byte_length(id));
+  }
 }
 
 TEST_F(TokenStoreTest, NamesAMissingFile) {
-  expect_mentions(error_of([&] { TokenStore(folder_ / "absent.tokens", tokenizer_); }),
-                  {"absent.tokens"});
+  expect_mentions(error_of([&] { TokenStore{folder_ / "absent.tokens"}; }), {"absent.tokens"});
 }
 
 }  // namespace

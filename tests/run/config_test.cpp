@@ -21,6 +21,13 @@ TEST_F(RunConfigTest, TheDumpLoadsToAnEqualConfiguration) {
   EXPECT_EQ(dump_config(load_run_config(path, {})), dump_config(run));
 }
 
+TEST_F(RunConfigTest, ATokenizerIsAKindOrAMapping) {
+  for (const auto* yaml : {"tokenizer: bytes\n", "tokenizer: {kind: bytes}\n"}) {
+    const auto run = load_run_config(write("run.yaml", yaml), {"tokenizer.kind=bytes"});
+    EXPECT_EQ(run.tokenizer, TokenizerConfig());
+  }
+}
+
 // Collects the keys that say nothing about themselves.
 struct HelpChecker {
   std::vector<std::string> without_help;
@@ -83,6 +90,9 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
   expect_mentions(message("model: {n_routed_experts: 2, num_experts_per_tok: 3}\n"),
                   {"model.num_experts_per_tok", "run.yaml:1"});
   expect_mentions(message("tokenizer: {kind: words}\n"), {"tokenizer.kind", "words"});
+  expect_mentions(message("tokenizer: words\n"), {"tokenizer.kind", "run.yaml:1", "words"});
+  expect_mentions(message("tokenizer: {path: v4/tokenizer.json}\n"),
+                  {"tokenizer.path", "run.yaml:1", "v4/tokenizer.json", "cannot be read yet"});
   expect_mentions(
       message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
       {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});

@@ -66,7 +66,7 @@ TEST_F(TrainingTest, RoutingBiasesMoveTowardsEvenLoad) {
   run.loss.bias_update_speed = 0.25;
   train(run, 1);
 
-  const TokenStore store(run.run_dir() / "data/train.tokens", tokenizer_);
+  const TokenStore store(run.run_dir() / "data/train.tokens");
   Loader loader({{store}}, {.seed = 1, .pack_window = 16});
   const auto batch = loader.next({run.train.global_batch_size, 32});
   const Transformer initial(run.model, at::kFloat, 1);

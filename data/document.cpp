@@ -1,0 +1,16 @@
+#include "data/document.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace braid {
+
+uint64_t content_hash(std::string_view content) {
+  return XXH3_64bits(content.data(), content.size());
+}
+
+bool is_validation_document(uint64_t content_hash, double fraction) {
+  return static_cast<double>(content_hash >> 11) * 0x1.0p-53 < fraction;
+}
+
+}  // namespace braid

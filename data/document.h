@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace braid {
+
+/// Tokens begin..end-1 of a document; the end token has the index after its last id.
+struct TargetSpan {
+  int64_t begin = 0, end = 0;
+  bool operator==(const TargetSpan&) const = default;
+};
+
+/// What a model learns from or is judged by, as ids.
+struct Document {
+  /// Text and special tokens, at least one, without the begin and end tokens around them, which the
+  /// loader adds.
+  std::vector<int64_t> ids = {};
+  /// The tokens that are predicted and counted, in order and disjoint, within 0..ids.size() + 1:
+  /// {{0, ids.size() + 1}} = all of them with the end token. The others are only ever inputs.
+  std::vector<TargetSpan> targets = {};
+  /// content_hash() of what the document was made from.
+  uint64_t content_hash = 0;
+};
+
+/// Documents, one after another.
+class DocumentSource {
+ public:
+  virtual ~DocumentSource() = default;
+
+  /// Fills `document` with the next one; false at the end. Throws Error that names file and line of
+  /// what cannot be read.
+  virtual bool next(Document& document) = 0;
+};
+
+uint64_t content_hash(std::string_view content);
+
+/// Whether a document belongs to validation, a function of its content alone: the same content is
+/// always on the same side, wherever and however often it occurs. `fraction` in [0, 1] of all
+/// documents.
+bool is_validation_document(uint64_t content_hash, double fraction);
+
+}  // namespace braid
