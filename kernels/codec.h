@@ -1,5 +1,5 @@
 #pragma once
-// The number formats of published weights (architecture.md 5.1, 5.2, 5.5, 5.6).
+// The number formats of published weights (docs/equations.md (51) to (54)).
 //   FP8: F8_E4M3 [out, in]; one scale for a tile of 128 x 128, [ceil(out / 128), ceil(in / 128)],
 //        F8_E8M0 (2^(byte - 127), 255 = NaN) or F32.
 //   FP4: E2M1, two codes to a byte, I8 or U8 [out, in / 2], the even input in the low half; one

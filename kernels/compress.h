@@ -21,7 +21,8 @@ struct PooledRows {
 /// entry's tokens. An entry has X / 2 channels; with overlap X / 4: the first half of keys, gates
 /// and ape serves the tokens before, the second half the entry's own.  -> entries [B, C, channels].
 /// Row numbers out of range are an error on the CPU (kernels/device.h).
-/// Gradients: projected (rows that pool nowhere: exactly 0), ape. Source: architecture.md 2.6, 8b.
+/// Gradients: projected (rows that pool nowhere: exactly 0), ape. Source:
+/// docs/equations.md (21), (22), (60).
 at::Tensor compress(const at::Tensor& projected_BUX,
                     const at::Tensor& ape,
                     const PooledRows& pooled);

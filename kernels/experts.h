@@ -14,7 +14,7 @@ namespace braid {
 /// w2_EDF stacks of wide master weights (rounded to x's type) or quantized matrices, which only the
 /// experts that tokens visit are decoded from. The sum over k is wide, in the order of k whatever
 /// the batch, and so is the result out_TD. No token is ever dropped. Gradients: x, weights, and
-/// the stacks that require one. Source: architecture.md 2.9, release code.
+/// the stacks that require one. Source: docs/equations.md (33), (34).
 at::Tensor routed_experts(const at::Tensor& x_TD,
                           const at::Tensor& experts_TK,
                           const at::Tensor& weights_TK,

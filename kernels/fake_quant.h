@@ -1,6 +1,6 @@
 #pragma once
 // Quantization-aware training: values as the published formats would round them, gradients as if
-// nothing had been rounded (straight-through). Report 5.2.1, architecture.md 3 and 5.5.
+// nothing had been rounded (straight-through). Report 5.2.1; docs/equations.md (55), (56).
 #include <ATen/core/Tensor.h>
 #include <c10/core/TensorOptions.h>
 

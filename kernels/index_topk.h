@@ -9,7 +9,8 @@ namespace braid {
 ///
 /// of equal scores the lower one. q_BSIH, keys_BCH, weight_BSI one wide type. int64 [B, S, k],
 /// ascending, -1 where fewer are seen. Works by blocks of queries and entries with a running
-/// selection: no scores are kept, memory O(S k). No gradient. Source: architecture.md 2.8.
+/// selection: no scores are kept, memory O(S k). No gradient. Source: docs/equations.md
+/// (25), (26).
 at::Tensor index_topk(const at::Tensor& q_BSIH,
                       const at::Tensor& keys_BCH,
                       const at::Tensor& weight_BSI,

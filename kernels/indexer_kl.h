@@ -1,6 +1,6 @@
 #pragma once
 // What trains a lightning indexer: its scores should rank compressed entries as the attention
-// weighs them (architecture.md 3 and 3b; DeepSeek-V3.2's rule with V4's joint softmax).
+// weighs them (docs/equations.md (27), (28); DeepSeek-V3.2's rule with V4's joint softmax).
 #include "kernels/visibility.h"
 
 namespace braid {

@@ -22,9 +22,9 @@ struct DecodeState {
   std::vector<AttentionState> layers;
 };
 
-/// Attention of every kind (architecture.md 2.5): low-rank queries, one key-value head shared by
-/// all query heads, sinks, partial RoPE that is undone on the output, grouped low-rank output
-/// projection.
+/// Attention of every kind (docs/equations.md (16) to (20)): low-rank queries, one key-value head
+/// shared by all query heads, sinks, partial RoPE that is undone on the output, grouped low-rank
+/// output projection.
 class Attention {
  public:
   Attention(const Scope& scope, const ModelConfig& config, const LayerConfig& layer);

@@ -15,9 +15,9 @@ struct CompressorState {
 };
 
 /// Pools every R tokens into one entry: a softmax over the tokens, per channel, weighs their keys
-/// (architecture.md 2.6). With overlap (CSA) an entry also pools the R tokens before its own: the
-/// FIRST half of the projections serves tokens of the previous window, the second half the entry's
-/// own. Tokens of an incomplete window give no entry.
+/// (docs/equations.md (21) to (23)). With overlap (CSA) an entry also pools the R tokens before its
+/// own: the FIRST half of the projections serves tokens of the previous window, the second half the
+/// entry's own. Tokens of an incomplete window give no entry.
 class Compressor {
  public:
   Compressor(const Scope& scope,

@@ -7,7 +7,7 @@
 namespace braid {
 
 /// The lightning indexer of a CSA layer: cheap scores that choose which compressed entries a query
-/// attends to (architecture.md 2.8). Its scores never enter the attention logits, so the
+/// attends to (docs/equations.md (25), (26)). Its scores never enter the attention logits, so the
 /// language-model loss gives its parameters no gradient.
 class Indexer {
  public:

@@ -7,8 +7,8 @@
 namespace braid {
 
 /// A mixture of experts: the routed ones and a shared one that every token visits
-/// (architecture.md 2.9). Where several ranks divide the experts, each holds its share of them and
-/// tokens travel.
+/// (docs/equations.md (33), (34)). Where several ranks divide the experts, each holds its share of
+/// them and tokens travel.
 class Moe {
  public:
   Moe(const Scope& scope,

@@ -5,8 +5,8 @@
 
 namespace braid {
 
-/// The multi-token prediction block (architecture.md 2.10): from the trunk's streams at t and the
-/// embedding of token t+1 it predicts token t+2. Shares embedding and head with the trunk.
+/// The multi-token prediction block (docs/equations.md (38) to (40)): from the trunk's streams at t
+/// and the embedding of token t+1 it predicts token t+2. Shares embedding and head with the trunk.
 class Mtp {
  public:
   Mtp(const Scope& scope, const ModelConfig& config, const ModelRanks& ranks = {});

@@ -73,8 +73,9 @@ class HyperConnection : public Residual {
   at::Tensor norm_, A0_, b0_, W_a_, w_b_, s_a_, s_b_;
 };
 
-// Manifold-constrained hyper-connections (arXiv:2512.24880, architecture.md 2.3): the mixing matrix
-// is (nearly) doubly stochastic. Rows of fn and base: M of pre, M of post, M * M of the matrix.
+// Manifold-constrained hyper-connections (arXiv:2512.24880; docs/equations.md (8) to (11)): the
+// mixing matrix is (nearly) doubly stochastic. Rows of fn and base: M of pre, M of post, M * M of
+// the matrix.
 class ManifoldHyperConnection : public Residual {
  public:
   ManifoldHyperConnection(const Scope& scope,

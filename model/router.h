@@ -8,9 +8,10 @@
 
 namespace braid {
 
-/// Chooses the experts of each token (architecture.md 2.9). Learned: the highest scores + bias,
-/// where the bias only balances the load and never enters a weight; of equals the lower index wins.
-/// Hash: a table of the token ids. Either way the weights come from the learned scores.
+/// Chooses the experts of each token (docs/equations.md (30) to (32)). Learned: the highest
+/// scores + bias, where the bias only balances the load and never enters a weight; of equals the
+/// lower index wins. Hash: a table of the token ids. Either way the weights come from the learned
+/// scores.
 class Router {
  public:
   Router(const Scope& scope, const ModelConfig& config, RoutingKind kind);

@@ -20,7 +20,7 @@ struct Hidden {
   std::shared_ptr<const Geometry> geometry;  ///< of the pass
 };
 
-/// A model of the DeepSeek-V4 design (architecture.md 2.0).
+/// A model of the DeepSeek-V4 design (docs/equations.md (1)).
 class Transformer {
  public:
   /// Initial values are a pure function of (seed, release name, element), or come from a source.

@@ -28,8 +28,8 @@ using WaveOfExperts = std::function<at::Tensor(
 /// `waves` groups of local experts the rows of the next group travel while one computes, and
 /// results travel back likewise; in the backward pass the same, mirrored. Counts are exact: no
 /// token is dropped. Rows sent: one of D elements for each (token, choice) whose expert another
-/// rank has, there and back, once in the forward and once in the backward pass (training-recipe.md
-/// 3.1), with its routing weight.
+/// rank has, there and back, once in the forward and once in the backward pass (docs/equations.md
+/// (73)), with its routing weight.
 ///
 /// An expert sees its tokens in the order of ranks, and of tokens within a rank. Collective: every
 /// rank of the group calls it, with any number of tokens. `num_experts` of all ranks.

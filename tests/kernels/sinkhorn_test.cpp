@@ -30,7 +30,7 @@ at::Tensor golden_logits() {
   return logits;
 }
 
-// architecture.md 8c, seven digits.
+// docs/equations.md (69), seven digits.
 at::Tensor golden_matrix() {
   return at::tensor({.2854090,
                      .3324731,

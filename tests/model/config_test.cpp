@@ -28,7 +28,7 @@ ModelConfig released(const std::string& name) {
   return config;
 }
 
-// architecture.md 8c.
+// docs/equations.md (72).
 TEST(ReleasedModels, FlashHasItsLayers) {
   const auto config = released("flash.yaml");
   ASSERT_EQ(config.num_hidden_layers, 43);

@@ -32,7 +32,7 @@ int64_t count(const at::Tensor& mask) {
   return mask.sum().item<int64_t>();
 }
 
-// architecture.md 8c.
+// docs/equations.md (71).
 TEST(Geometry, EntriesAreVisibleFromTheirLastTokenOn) {
   const auto geometry = geometry_of(released_attention(), 300);
   const auto csa = mask_of(geometry.compression.at(4).visible, 75)[0],
@@ -116,7 +116,7 @@ TEST(Geometry, OfAPassWithAStateIsTheLastPartOfTheWhole) {
   }
 }
 
-// architecture.md 8c: theta 160000, 64 rotary channels, low 15, high 25.
+// docs/equations.md (68): theta 160000, 64 rotary channels, low 15, high 25.
 TEST(RopeFrequencies, OfCompressingLayersAreTheYarnGoldens) {
   const auto scaled = rope_frequencies(released_attention(), true);
   ASSERT_EQ(scaled.size(), 32u);

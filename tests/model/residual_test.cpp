@@ -60,7 +60,7 @@ TEST(Residual, OfAnyNumberOfStreamsRunsForwardAndBackward) {
   }
 }
 
-// The formulas of architecture.md 2.3, spelt out for one token.
+// The formulas of docs/equations.md (8) to (11), spelled out for one token.
 TEST(Mhc, MixingFollowsItsFormula) {
   auto config = testing::tiny_config();
   const int64_t M = config.hc_mult, D = config.hidden_size;
@@ -98,7 +98,7 @@ TEST(Mhc, MixingFollowsItsFormula) {
                {.absolute = 1e-13});
 }
 
-// Expected values of defaults.md: pre 3 on stream (index mod M) and -3 elsewhere, matrix 6 I - 3.
+// docs/equations.md (15): pre 3 on stream (index mod M), -3 elsewhere; matrix 6 I - 3.
 TEST(Mhc, InitialBaseOfASublayerHasAHomeStream) {
   auto config = testing::tiny_config();
   config.hc_mult = 2;

@@ -38,7 +38,7 @@ at::Tensor no_ids(int64_t count) {
   return at::zeros({count}, at::kLong);
 }
 
-// architecture.md 8c.
+// docs/equations.md (70).
 TEST(Router, ScoresAreTheRootOfSoftplus) {
   const Gate gate(RoutingKind::kLearned);
   gate.weight().detach().copy_(
