@@ -98,3 +98,12 @@ endif()
 add_library(braid_precompiled OBJECT ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
 target_link_libraries(braid_precompiled PRIVATE braid::torch braid_options)
 target_precompile_headers(braid_precompiled PRIVATE <ATen/ATen.h>)
+
+# The same for tests.
+if(BRAID_TESTS)
+  add_library(braid_precompiled_tests OBJECT ${PROJECT_SOURCE_DIR}/cmake/precompiled.cpp)
+  target_link_libraries(braid_precompiled_tests PRIVATE braid::torch braid_options nlohmann_json::nlohmann_json
+                                                        GTest::gtest)
+  target_compile_options(braid_precompiled_tests PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_precompile_headers(braid_precompiled_tests PRIVATE <ATen/ATen.h> <gtest/gtest.h> <nlohmann/json.hpp>)
+endif()

@@ -32,16 +32,21 @@ if(BRAID_SANITIZE)
 endif()
 target_include_directories(braid_options INTERFACE ${PROJECT_SOURCE_DIR})
 
-# braid_add_library(NAME SOURCES... LINK libraries... [WITHOUT_ATEN]): one static library for one folder.
+# braid_add_library(NAME SOURCES... LINK libraries... [WITHOUT_ATEN] [ONE_BY_ONE]): one static library for
+# one folder.
 # WITHOUT_ATEN: hardly a file of it includes ATen, so none gets the precompiled header.
+# ONE_BY_ONE: its files have local names in common, so that BRAID_UNITY does not hold for it.
 function(braid_add_library name)
-  cmake_parse_arguments(ARG "WITHOUT_ATEN" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "WITHOUT_ATEN;ONE_BY_ONE" "" "SOURCES;LINK" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   string(REPLACE "braid_" "braid::" alias ${name})
   add_library(${alias} ALIAS ${name})
   target_link_libraries(${name} PUBLIC ${ARG_LINK} PRIVATE braid_options)
   if(NOT ARG_WITHOUT_ATEN)
     target_precompile_headers(${name} REUSE_FROM braid_precompiled)
+  endif()
+  if(BRAID_UNITY AND NOT ARG_ONE_BY_ONE)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 5)
   endif()
 endfunction()
 
@@ -55,10 +60,42 @@ function(braid_add_program name)
   target_precompile_headers(${name} REUSE_FROM braid_precompiled)
 endfunction()
 
-# braid_add_test(NAME SOURCES... LINK libraries...): one GoogleTest program for one folder.
+# The tests' own sources: GoogleTest and JSON are precompiled beside ATen, and what they compute themselves
+# is not worth -O3. (The options must be those of the precompiled header.)
+function(braid_compile_as_test name)
+  target_compile_options(${name} PRIVATE -fPIC $<$<CONFIG:Release>:-O1>)
+  target_precompile_headers(${name} REUSE_FROM braid_precompiled_tests)
+endfunction()
+
+# braid_add_test_program(NAME SOURCES... LINK libraries...): the executable of tests alone.
+function(braid_add_test_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE braid_options braid_test_support ${ARG_LINK})
+  braid_compile_as_test(${name})
+endfunction()
+
+# braid_add_test(NAME SOURCES... LINK libraries... [SLOW patterns...] [MPI patterns...]): one GoogleTest
+# program for one folder. Each test has one of ctest's labels: `mpi` if it starts ranks, `slow` if it takes
+# more than a few seconds, else `fast`; patterns are GoogleTest's (Suite.*).
 # Tests find their reference files under BRAID_TEST_DATA.
 function(braid_add_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
-  braid_add_program(${name} SOURCES ${ARG_SOURCES} LINK braid_test_support ${ARG_LINK} GTest::gtest_main)
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;SLOW;MPI" ${ARGN})
+  braid_add_test_program(${name} SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} GTest::gtest_main)
+  list(JOIN ARG_MPI ":" mpi)
+  list(JOIN ARG_SLOW ":" slow)
+  set(others ${ARG_SLOW} ${ARG_MPI})
+  list(JOIN others ":" others)
+  set(fast "-${others}")
+  if(slow STREQUAL "*")
+    set(fast "")
+  elseif(NOT others)
+    set(fast "*")
+  endif()
+  foreach(label fast slow mpi)
+    if(${label})
+      gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_FILTER "${${label}}"
+                           PROPERTIES TIMEOUT 300 LABELS ${label})
+    endif()
+  endforeach()
 endfunction()

@@ -3,6 +3,28 @@
 #include <map>
 
 namespace braid {
+namespace {
+
+template <class Check>
+CLI::Validator number_that(const Check& is_good, const std::string& otherwise) {
+  return CLI::Validator(
+      [is_good, otherwise](const std::string& given) {
+        double number = 0;
+        const bool good = CLI::detail::lexical_cast(given, number) && is_good(number);
+        return good ? std::string() : "must be " + otherwise + ", not " + given;
+      },
+      "POSITIVE");
+}
+
+}  // namespace
+
+CLI::Validator at_least_one() {
+  return number_that([](double number) { return number >= 1; }, "at least 1");
+}
+
+CLI::Validator above_zero() {
+  return number_that([](double number) { return number > 0; }, "above 0");
+}
 
 void add_model(CLI::App& command, std::string& path) {
   command.add_option("model", path, "a run, a checkpoint, or a folder with config.json")

@@ -22,6 +22,10 @@ struct RunConfigOptions {
 /// Returns the option of CONFIG.yaml.
 CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options);
 
+/// Checks of numbers; CLI11's own messages name the largest number that a double holds.
+CLI::Validator at_least_one();
+CLI::Validator above_zero();
+
 /// --dtype float64 | float32 | bfloat16; `dtype` holds the default.
 void add_dtype(CLI::App& command, at::ScalarType& dtype);
 

@@ -93,7 +93,7 @@ Command convert_command(CLI::App& app) {
       ->check(CLI::IsMember(kLayouts).description(""));
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest file, in 10^9 bytes")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->footer(
       "A conversion that was stopped goes on where it was when the command is given again.\n"
       "Examples:\n  braid convert runs/tuned flash-tuned --to release\n"
@@ -104,10 +104,10 @@ Command convert_command(CLI::App& app) {
       arguments->options.stored_as = kLayouts.at(arguments->layout);
     }
     arguments->options.shard_bytes = static_cast<std::size_t>(arguments->shard_gigabytes * 1e9);
-    std::size_t told = 0;
-    arguments->options.progress = [&told](std::size_t done, std::size_t total) {
-      if (done - told > 200'000'000 || (done == total && told > 0)) {
-        told = done;
+    std::size_t reported = 0;
+    arguments->options.progress = [&reported](std::size_t done, std::size_t total) {
+      if (done - reported > 200'000'000 || (done == total && reported > 0)) {
+        reported = done;
         std::cerr << "\r" << bytes_text(static_cast<int64_t>(done)) << " of "
                   << bytes_text(static_cast<int64_t>(total)) << (done == total ? "\n" : "   ")
                   << std::flush;

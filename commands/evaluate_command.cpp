@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct EvaluateArguments {
   std::string model, document_separator, text_key = "text";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
@@ -86,7 +86,7 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
           {"positions", positions}};
 }
 
-int run(const Arguments& arguments) {
+int run_evaluate(const EvaluateArguments& arguments) {
   const auto opened = open_model(arguments.model, arguments.dtype);
   require(opened.tokenizer != nullptr,
           opened.source,
@@ -123,7 +123,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Command evaluate_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<EvaluateArguments>();
   auto* command = app.add_subcommand(
       "evaluate", "Loss, perplexity and bits per byte of a model on a text, also by position");
   add_model(*command, arguments->model);
@@ -149,7 +149,7 @@ Command evaluate_command(CLI::App& app) {
       "Example:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "
       "'%' --seq-len 512\n\n"
       "A position counts the tokens of its context before it; perplexity = exp(loss).");
-  return [arguments] { return run(*arguments); };
+  return [arguments] { return run_evaluate(*arguments); };
 }
 
 }  // namespace braid

@@ -15,7 +15,7 @@
 namespace braid {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   std::string model, prompts_file;
   std::vector<std::string> prompts, stop_texts;
   bool json = false;
@@ -37,7 +37,7 @@ const char* end_name(GenerationEnd end) {
 // Prints continuations: a single one while it grows, several whole and in order.
 class Printer {
  public:
-  Printer(const Arguments& arguments, const std::vector<std::string>& prompts)
+  Printer(const GenerateArguments& arguments, const std::vector<std::string>& prompts)
       : prompts_(prompts),
         json_(arguments.json),
         num_samples_(arguments.options.num_samples),
@@ -117,7 +117,7 @@ class Printer {
   std::size_t next_ = 0;  // to be printed
 };
 
-int run(const Arguments& arguments) {
+int run_generate(const GenerateArguments& arguments) {
   auto prompts = arguments.prompts;
   if (!arguments.prompts_file.empty()) {
     const auto more = read_prompts(arguments.prompts_file);
@@ -150,7 +150,7 @@ int run(const Arguments& arguments) {
   return 0;
 }
 
-void add_prompts(CLI::App& command, Arguments& arguments) {
+void add_prompts(CLI::App& command, GenerateArguments& arguments) {
   command
       .add_option("--prompt",
                   arguments.prompts,
@@ -196,7 +196,7 @@ void add_sampling(CLI::App& command, GenerateOptions& options) {
   command.add_option("--seed", options.seed, "of the draws")->capture_default_str();
 }
 
-void add_ends(CLI::App& command, Arguments& arguments) {
+void add_ends(CLI::App& command, GenerateArguments& arguments) {
   const CLI::Validator not_empty(
       [](std::string& value) { return value.empty() ? std::string("is empty") : std::string(); },
       "");
@@ -212,7 +212,7 @@ void add_ends(CLI::App& command, Arguments& arguments) {
 }  // namespace
 
 Command generate_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<GenerateArguments>();
   auto* command = app.add_subcommand("generate", "Continue texts with a trained model");
   add_model(*command, arguments->model);
   add_prompts(*command, *arguments);
@@ -224,7 +224,7 @@ Command generate_command(CLI::App& app) {
       "1\n  braid generate runs/quickstart --prompts-file prompts.txt --num-samples 4 --top-p 0.9 "
       "--stop '.' --json\n\n"
       "A sample is a function of the seed and of the numbers of its prompt and sample.");
-  return [arguments] { return run(*arguments); };
+  return [arguments] { return run_generate(*arguments); };
 }
 
 }  // namespace braid

@@ -10,7 +10,7 @@
 namespace braid {
 namespace {
 
-struct Arguments {
+struct InspectArguments {
   std::string path;
   bool verify = false, json = false;
 };
@@ -33,7 +33,7 @@ void print(const Inspection& inspection, bool json) {
   std::cout << facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
 }
 
-int run(const Arguments& arguments) {
+int run_inspect(const InspectArguments& arguments) {
   const auto inspection = inspect(arguments.path, arguments.verify);
   print(inspection, arguments.json);
   std::cout << std::flush;
@@ -47,14 +47,14 @@ int run(const Arguments& arguments) {
           bad,
           " of ",
           verdicts.size(),
-          " files are not sound, as told above");
+          " files are not sound, as listed above");
   return 0;
 }
 
 }  // namespace
 
 Command inspect_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<InspectArguments>();
   auto* command = app.add_subcommand(
       "inspect", "What a run, a checkpoint, a token store or a safetensors file holds");
   command
@@ -66,7 +66,7 @@ Command inspect_command(CLI::App& app) {
       "--verify", arguments->verify, "check every byte; one line a file, status 1 if one is bad");
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer("Example:\n  braid inspect runs/quickstart --verify");
-  return [arguments] { return run(*arguments); };
+  return [arguments] { return run_inspect(*arguments); };
 }
 
 }  // namespace braid

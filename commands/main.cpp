@@ -15,7 +15,7 @@ namespace {
 constexpr int kFailed = 1, kWrongCommandLine = 2;
 
 int fail_with(const std::string& message) {
-  braid::MpiWorld::let_first_rank_speak();
+  braid::MpiWorld::wait_for_rank_0_to_report();
   std::cerr << "braid: " << message << std::endl;
   return kFailed;
 }

@@ -19,7 +19,7 @@ Command plan_command(CLI::App& app) {
       "What a run would be on any number of ranks: parameters, operations, memory, traffic");
   add_run_config(*command, arguments->run)->required();
   command->add_option("--ranks", arguments->ranks, "processes that mpirun would start")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least_one())
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(

@@ -12,7 +12,7 @@
 namespace braid {
 namespace {
 
-struct Arguments {
+struct SynthesizeArguments {
   std::string path, model, layout = "instruct";
   std::vector<int64_t> layers, expert_layers;
   bool no_mtp = false;
@@ -25,7 +25,7 @@ ModelConfig described_model(const std::string& path) {
                                                             : load_run_config(path, {}).model;
 }
 
-int run(const Arguments& arguments) {
+int run_synthesize(const SynthesizeArguments& arguments) {
   auto config = described_model(arguments.model);
   std::vector<int64_t> layers = arguments.layers;
   if (layers.empty()) {
@@ -43,10 +43,10 @@ int run(const Arguments& arguments) {
   }
   options.seed = arguments.seed;
   options.shard_bytes = static_cast<std::size_t>(arguments.shard_gigabytes * 1e9);
-  std::size_t told = 0;
-  options.progress = [&told](std::size_t done, std::size_t total) {
-    if (done - told > 100'000'000 || done == total) {
-      told = done;
+  std::size_t reported = 0;
+  options.progress = [&reported](std::size_t done, std::size_t total) {
+    if (done - reported > 100'000'000 || done == total) {
+      reported = done;
       std::cerr << "\r" << bytes_text(static_cast<int64_t>(done)) << " of "
                 << bytes_text(static_cast<int64_t>(total)) << (done == total ? "\n" : "   ")
                 << std::flush;
@@ -61,7 +61,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 Command synthesize_command(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<SynthesizeArguments>();
   auto* command = app.add_subcommand(
       "synthesize", "A checkpoint in the release's layout with random weights, of any size");
   command->add_option("FOLDER", arguments->path, "to be made")->required();
@@ -84,11 +84,11 @@ Command synthesize_command(CLI::App& app) {
   command->add_option("--seed", arguments->seed, "of the weights");
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest shard, in 10^9 bytes")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->footer(
       "Example, two full-width layers of Flash:\n  braid synthesize flash2 --model "
       "configs/models/flash.yaml --layers 2,3 --no-mtp");
-  return [arguments] { return run(*arguments); };
+  return [arguments] { return run_synthesize(*arguments); };
 }
 
 }  // namespace braid

@@ -94,7 +94,7 @@ Command train_command(CLI::App& app) {
       ->add_option("--stop-at-step",
                    arguments->stop_at_step,
                    "save and stop after this step, with status 0; the same command continues")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   auto* help = command->add_flag(
       "--help-config", arguments->help_config, "print every key with default and meaning");
   command->add_flag("--dry-run",
@@ -139,9 +139,9 @@ Command train_command(CLI::App& app) {
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
-      const bool speaks = launched_as().rank == 0;
+      const bool reports = launched_as().rank == 0;
       if (trainer.step() >= run_config.train.max_steps) {
-        if (speaks) {
+        if (reports) {
           std::cout << "The run is finished: step " << trainer.step() << " of "
                     << run_config.train.max_steps
                     << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
@@ -158,7 +158,7 @@ Command train_command(CLI::App& app) {
       if (trainer.run(stops) == TrainingEnd::kFinished) {
         return 0;
       }
-      if (speaks) {
+      if (reports) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
                   << std::endl;
       }

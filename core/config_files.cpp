@@ -91,7 +91,7 @@ ConfigNode override_tree(const std::string& assignment) {
   require(equals != std::string::npos,
           "--set ",
           assignment,
-          ": expected KEY=VALUE, e.g. --set train.seed=1");
+          ": expected KEY=VALUE, e.g. --set run.seed=1");
   auto tree = parse_yaml(assignment.substr(equals + 1), "--set " + assignment);
   std::string path = assignment.substr(0, equals);
   while (true) {

@@ -42,7 +42,7 @@ class Profile {
 
   struct Cell {
     double seconds = 0;
-    int64_t flops = 0;  ///< of products that count_flops() was told of
+    int64_t flops = 0;  ///< of products passed to count_flops()
   };
   struct Part {
     std::string name;
@@ -94,8 +94,8 @@ inline void count_flops(int64_t flops) {
   }
 }
 
-/// What runs while it lives is work of `part`, a name that lasts; also the backward pass of what
-/// is computed meanwhile. Scopes nest.
+/// Attributes what runs during its lifetime, and the backward pass of it, to `part`, which must be
+/// a string literal: the pointer is kept. Scopes nest.
 class ProfileScope {
  public:
   explicit ProfileScope(const char* part, ProfileKind kind = ProfileKind::kModel)

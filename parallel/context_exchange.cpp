@@ -19,25 +19,25 @@ using torch::autograd::variable_list;
 constexpr const char* kBefore = "rows of the neighbors to the left";
 constexpr const char* kOfAll = "rows of all context ranks";
 
-int64_t sum(const std::vector<int64_t>& numbers) {
+int64_t total(const std::vector<int64_t>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), int64_t{0});
 }
 
 // What the backward pass of an exchange needs to know.
-struct Exchange : torch::CustomClassHolder {
-  Exchange(Communicator& its_group, const std::vector<int64_t>& by_rank)
+struct RowExchange : torch::CustomClassHolder {
+  RowExchange(Communicator& its_group, const std::vector<int64_t>& by_rank)
       : group(its_group), rows(by_rank) {}
   Communicator& group;
   std::vector<int64_t> rows;
 };
 
-void keep(AutogradContext* ctx, Communicator& group, const std::vector<int64_t>& rows) {
+void keep_rows(AutogradContext* ctx, Communicator& group, const std::vector<int64_t>& rows) {
   ctx->saved_data["exchange"] =
-      c10::IValue::make_capsule(c10::make_intrusive<Exchange>(group, rows));
+      c10::IValue::make_capsule(c10::make_intrusive<RowExchange>(group, rows));
 }
 
-const Exchange& kept(AutogradContext* ctx) {
-  return static_cast<const Exchange&>(*ctx->saved_data["exchange"].toCapsule());
+const RowExchange& kept_rows(AutogradContext* ctx) {
+  return static_cast<const RowExchange&>(*ctx->saved_data["exchange"].toCapsule());
 }
 
 /// Which of its own rows a rank has for another one: [first, first + count).
@@ -111,14 +111,14 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
                             const at::Tensor& x_BSX,
                             Communicator& group,
                             const std::vector<int64_t>& rows_before) {
-    keep(ctx, group, rows_before);
+    keep_rows(ctx, group, rows_before);
     const auto [B, S, X] = sizes<3>(x_BSX);
     const Neighbors neighbors(group, S, rows_before);
     std::vector<at::Tensor> pieces;
     for (const auto& [first, count] : neighbors.for_others) {
       pieces.push_back(x_BSX.narrow(1, first, count));
     }
-    const auto received = at::empty({B * sum(neighbors.of_others), X}, x_BSX.options());
+    const auto received = at::empty({B * total(neighbors.of_others), X}, x_BSX.options());
     group
         .start_all_to_all(stacked(pieces, x_BSX),
                           times(neighbors.counts_for_others(), B),
@@ -132,8 +132,8 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    auto& group = kept(ctx).group;
-    const auto& rows_before = kept(ctx).rows;
+    auto& group = kept_rows(ctx).group;
+    const auto& rows_before = kept_rows(ctx).rows;
     const auto& dy_BUX = gradients[0];
     const auto [B, U, X] = sizes<3>(dy_BUX);
     const int64_t S = U - rows_before[static_cast<std::size_t>(group.rank())];
@@ -145,7 +145,7 @@ class RowsBeforeFunction : public Function<RowsBeforeFunction> {
       next += count;
     }
     const auto counts = neighbors.counts_for_others();
-    const auto received = at::empty({B * sum(counts), X}, dy_BUX.options());
+    const auto received = at::empty({B * total(counts), X}, dy_BUX.options());
     group
         .start_all_to_all(stacked(pieces, dy_BUX),
                           times(neighbors.of_others, B),
@@ -168,15 +168,15 @@ class RowsOfAllFunction : public Function<RowsOfAllFunction> {
                             const at::Tensor& own,
                             Communicator& group,
                             const std::vector<int64_t>& rows) {
-    keep(ctx, group, rows);
-    const auto all = at::empty({sum(rows), own.size(1)}, own.options());
+    keep_rows(ctx, group, rows);
+    const auto all = at::empty({total(rows), own.size(1)}, own.options());
     group.start_all_gather(own.contiguous(), all, rows, kOfAll)->wait();
     return all;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    auto& group = kept(ctx).group;
-    const auto& rows = kept(ctx).rows;
+    auto& group = kept_rows(ctx).group;
+    const auto& rows = kept_rows(ctx).rows;
     const int64_t own = rows[static_cast<std::size_t>(group.rank())];
     const auto dy = gradients[0].contiguous();
     const auto received = at::empty({group.size() * own, dy.size(1)}, dy.options());

@@ -196,6 +196,10 @@ void GradientSync::finish() {
   }
 }
 
+at::TensorOptions GradientSync::options_of(const Bucket& bucket) const {
+  return parameters_[bucket.slices.front().parameter].value.options();
+}
+
 at::Tensor GradientSync::slice_of(const Slice& slice, bool of_gradient) const {
   const auto& value = parameters_[slice.parameter].value;
   return (of_gradient ? value.grad() : value.detach())
@@ -207,7 +211,6 @@ void GradientSync::launch(std::size_t index) {
   const ProfileScope scope("exchange", ProfileKind::kStep);
   const at::NoGradGuard no_grad;
   const auto& bucket = buckets_[index];
-  const auto type = parameters_[bucket.slices.front().parameter].value.scalar_type();
   const bool rounds = options_.reduce_dtype == ReduceType::kBfloat16;
   std::vector<int64_t> rows(static_cast<std::size_t>(options_.owner_group), 0);
   std::vector<at::Tensor> parts;
@@ -223,10 +226,10 @@ void GradientSync::launch(std::size_t index) {
                  : part);
     }
   }
-  const auto wire_type = rounds ? at::kBFloat16 : type;
-  const auto send = parts.empty() ? at::empty({0}, wire_type) : at::cat(parts);
+  const auto options = rounds ? options_of(bucket).dtype(at::kBFloat16) : options_of(bucket);
+  const auto send = parts.empty() ? at::empty({0}, options) : at::cat(parts);
   const int64_t own = rows[static_cast<std::size_t>(owners_->rank())];
-  const auto received = at::empty({owners_->size() * own}, wire_type);
+  const auto received = at::empty({owners_->size() * own}, options);
   auto pending =
       owners_->start_all_to_all(send,
                                 rows,
@@ -258,7 +261,7 @@ void GradientSync::land() {
   if (flights_across_.size() == kMostFlights) {
     land_across();
   }
-  const auto received = at::empty({peers_->size() * sum.numel()}, sum.scalar_type());
+  const auto received = at::empty({peers_->size() * sum.numel()}, sum.options());
   auto pending =
       peers_->start_all_gather(sum,
                                received,
@@ -310,7 +313,7 @@ void GradientSync::share_weights() {
     }
   };
   for (std::size_t b = 0; b < buckets_.size(); ++b) {
-    const auto type = parameters_[buckets_[b].slices.front().parameter].value.scalar_type();
+    const auto options = options_of(buckets_[b]);
     std::vector<int64_t> rows(static_cast<std::size_t>(options_.owner_group), 0);
     std::vector<at::Tensor> own;
     int64_t all = 0;
@@ -327,13 +330,14 @@ void GradientSync::share_weights() {
     if (flights.size() == kMostFlights) {
       arrive();
     }
-    const auto received = at::empty({all}, type);
-    flights.push_back({b,
-                       received,
-                       owners_->start_all_gather(own.empty() ? at::empty({0}, type) : at::cat(own),
-                                                 received,
-                                                 rows,
-                                                 "updated weights")});
+    const auto received = at::empty({all}, options);
+    flights.push_back(
+        {b,
+         received,
+         owners_->start_all_gather(own.empty() ? at::empty({0}, options) : at::cat(own),
+                                   received,
+                                   rows,
+                                   "updated weights")});
   }
   while (!flights.empty()) {
     arrive();

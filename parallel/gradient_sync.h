@@ -91,6 +91,8 @@ class GradientSync {
   void land_across();
   at::Tensor sum_of(Flight& flight, int64_t of_ranks) const;
   void put(std::size_t bucket, const at::Tensor& sum);
+  /// Dtype and device of its tensors.
+  at::TensorOptions options_of(const Bucket& bucket) const;
   at::Tensor slice_of(const Slice& slice, bool of_gradient) const;
   bool learns(const Slice& slice) const { return learns_[slice.parameter]; }
 

@@ -7,8 +7,8 @@
 
 namespace braid {
 
-/// Where one rank stands. Ranks of one context group are neighbors, and so are those of one expert
-/// group: rank = data * context size + context = replica * expert size + expert.
+/// The coordinates of one rank. Ranks of one context group are neighbors, and so are those of one
+/// expert group: rank = data * context size + context = replica * expert size + expert.
 struct GridPlace {
   int64_t ranks = 1, rank = 0;
   int64_t data_size = 1, data = 0;        ///< which share of the step's sequences

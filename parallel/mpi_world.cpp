@@ -413,7 +413,7 @@ void MpiWorld::await_abort(int status) {
   std::_Exit(status);
 }
 
-void MpiWorld::let_first_rank_speak() {
+void MpiWorld::wait_for_rank_0_to_report() {
   if (const int64_t rank = launched_as().rank; rank > 0) {
     std::this_thread::sleep_for(
         std::chrono::milliseconds(1500 + std::min<int64_t>(rank, 20) * 100));
@@ -421,7 +421,7 @@ void MpiWorld::let_first_rank_speak() {
 }
 
 void MpiWorld::abort(int status, const std::function<void()>& report) {
-  let_first_rank_speak();
+  wait_for_rank_0_to_report();
   report();
   MPI_Abort(MPI_COMM_WORLD, status);
   std::_Exit(status);

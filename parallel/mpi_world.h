@@ -27,13 +27,13 @@ class MpiWorld {
 
   /// Seconds that a collective operation may take.
   static void set_timeout(double seconds);
-  /// What this rank is at, for other ranks' messages ("step 12").
+  /// What this rank is doing, for other ranks' messages ("step 12").
   static void set_activity(const std::string& activity);
 
-  /// Where ranks fail together rank 0 speaks for them: the others give it a moment, in which its
-  /// end ends them. Needs no MPI.
-  static void let_first_rank_speak();
-  /// Ends all ranks with this exit status, after let_first_rank_speak() and `report`.
+  /// For errors that all ranks may have at once: ranks other than 0 wait a moment, so that rank 0
+  /// reports the error and its exit ends them before they report it again. Needs no MPI.
+  static void wait_for_rank_0_to_report();
+  /// Ends all ranks with this exit status, after wait_for_rank_0_to_report() and `report`.
   [[noreturn]] static void abort(int status, const std::function<void()>& report);
   /// Waits to be ended by the rank that failed; ends all itself when that takes 10 seconds.
   [[noreturn]] static void await_abort(int status);
@@ -43,7 +43,7 @@ class MpiWorld {
   std::unique_ptr<Control> control_;
 };
 
-/// Rank and number of processes as the launcher's environment tells them, before MPI has started:
+/// Rank and number of processes as the launcher's environment has them, before MPI has started:
 /// {0, 1, 1} without a launcher.
 struct LaunchedAs {
   int64_t rank = 0, size = 1;

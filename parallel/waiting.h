@@ -4,7 +4,7 @@
 
 namespace braid {
 
-/// While it lives, this rank tells others who ask that it waits for `what`.
+/// While it lives, other ranks that ask are answered that this rank waits for `what`.
 class Waiting {
  public:
   explicit Waiting(std::string what);

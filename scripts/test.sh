@@ -2,16 +2,19 @@
 # Sets up, builds everything and runs every test. Environment variables: see scripts/setup.sh.
 #
 #   scripts/test.sh             the release build, in build/
+#   scripts/test.sh --fast      only the tests with the label `fast`: under a minute once all is built
 #   scripts/test.sh --sanitize  the same tests under AddressSanitizer and UndefinedBehaviorSanitizer,
 #                               in build-asan/
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "$0")/lib.sh"
 
 preset=release
+labels=()
 case $* in
   "") ;;
+  --fast) labels=(--label-regex '^fast$') ;;
   --sanitize) preset=asan ;;
-  *) die "unknown arguments '$*'; expected none, or --sanitize" ;;
+  *) die "unknown arguments '$*'; expected none, --fast or --sanitize" ;;
 esac
 
 scripts/setup.sh
@@ -19,8 +22,9 @@ configure "$preset"
 build=$(build_folder "$preset")
 step "Building everything"
 ninja -C "$build" -j "$(nproc)"
-step "Running all tests (built after $SECONDS s)"
+step "Running the tests (built after $SECONDS s)"
 # Tests run side by side, so each gets one thread.
 export OMP_NUM_THREADS=1
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
-exec ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error
+exec ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error \
+  ${labels[@]+"${labels[@]}"}

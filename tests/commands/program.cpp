@@ -82,6 +82,8 @@ Program::Program(const std::filesystem::path& folder,
     environment.insert(environment.end(),
                        {"OMPI_ALLOW_RUN_AS_ROOT=1",
                         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1",
+                        // mpirun prints about itself first, as it and hwloc do on some machines.
+                        "OMPI_MCA_plm_base_verbose=5",
                         "PATH=/usr/bin:/bin",
                         "HOME=/tmp"});
   }

@@ -316,7 +316,7 @@ TEST_F(Config, OverridesWinOverFiles) {
   EXPECT_EQ(config.value.name, "b=c");
   EXPECT_EQ(config.where("model.hidden_size"), "--set");
   EXPECT_EQ(load_error("name: a", {"model.hidden_size"}),
-            "--set model.hidden_size: expected KEY=VALUE, e.g. --set train.seed=1");
+            "--set model.hidden_size: expected KEY=VALUE, e.g. --set run.seed=1");
   EXPECT_EQ(load_error("name: a", {"model..mtp=1"}),
             "--set model..mtp=1: expected KEY=VALUE, with words joined by dots as KEY");
   EXPECT_EQ(load_error("name: a", {"model.hidden_size=x"}),
