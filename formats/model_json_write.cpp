@@ -8,7 +8,7 @@
 namespace braid {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 std::string_view hf_name(AttentionKind kind) {
   switch (kind) {
@@ -36,9 +36,9 @@ bool has_release_ratios(const ModelConfig& config) {
   return true;
 }
 
-void add_layers(const ModelConfig& config, Json& json) {
-  auto ratios = Json::array(), types = Json::array(), routing = Json::array();
-  Json rates = Json::object();
+void add_layers(const ModelConfig& config, OrderedJson& json) {
+  auto ratios = OrderedJson::array(), types = OrderedJson::array(), routing = OrderedJson::array();
+  OrderedJson rates = OrderedJson::object();
   int64_t hash_layers = 0;
   bool hash_comes_first = true;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
@@ -91,23 +91,23 @@ std::string model_json(const ModelConfig& config,
   require(config.residual == ResidualKind::kMhc,
           "config.json can only describe models with model.residual: mhc");
   require(config.index_topk.has_value(), "config.json needs model.index_topk");
-  Json json = {{"architectures", {"DeepseekV4ForCausalLM"}},
-               {"model_type", "deepseek_v4"},
-               {"attention_bias", false},
-               {"attention_dropout", 0.0},
-               {"bos_token_id", 0},
-               {"eos_token_id", 1},
-               {"hidden_act", "silu"},
-               {"norm_topk_prob", true},
-               {"num_key_value_heads", 1},
-               {"scoring_func", "sqrtsoftplus"},
-               {"tie_word_embeddings", false},
-               {"topk_method", "noaux_tc"},
-               {"use_cache", true}};
+  OrderedJson json = {{"architectures", {"DeepseekV4ForCausalLM"}},
+                      {"model_type", "deepseek_v4"},
+                      {"attention_bias", false},
+                      {"attention_dropout", 0.0},
+                      {"bos_token_id", 0},
+                      {"eos_token_id", 1},
+                      {"hidden_act", "silu"},
+                      {"norm_topk_prob", true},
+                      {"num_key_value_heads", 1},
+                      {"scoring_func", "sqrtsoftplus"},
+                      {"tie_word_embeddings", false},
+                      {"topk_method", "noaux_tc"},
+                      {"use_cache", true}};
   if (!base.empty()) {
     std::ifstream file(base);
     require(file.good(), base.string(), ": cannot be read");
-    json.update(Json::parse(file));
+    json.update(OrderedJson::parse(file));
   }
   for (const char* key : {"layer_types",
                           "compress_rates",

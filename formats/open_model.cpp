@@ -49,7 +49,9 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           stored_weights(renamed.tensors, /*mapped=*/true, folder.string()),
           std::nullopt,
           folder.string(),
-          folder};
+          folder,
+          folder.string(),
+          {}};
 }
 
 StoredModel read_checkpoint(const fs::path& folder) {
@@ -58,17 +60,28 @@ StoredModel read_checkpoint(const fs::path& folder) {
   const auto tensors = weights_in(checkpoint);
   auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
   if (fs::exists(folder / "config.json")) {
-    return {
-        model_json_for(folder, tensors), std::move(weights), std::nullopt, folder.string(), folder};
+    return {model_json_for(folder, tensors),
+            std::move(weights),
+            std::nullopt,
+            folder.string(),
+            folder,
+            folder.string(),
+            {}};
   }
   const auto config = load_run_config((folder / kConfigFile).string(), {});
-  fs::path published;
+  StoredModel stored;
   if (const auto base = base_of(checkpoint.state, folder)) {
-    auto stored = read_model(base->folder);
-    weights.merge(stored.weights);  // adds what the checkpoint lacks
-    published = stored.published;
+    stored = read_model(base->folder);
   }
-  return {config.model, std::move(weights), config.tokenizer, folder.string(), published};
+  stored.config = config.model;
+  stored.tokenizer = config.tokenizer;
+  stored.source = folder.string();
+  for (const auto& [name, weight] : weights) {
+    stored.not_in_base.insert(name);
+  }
+  weights.merge(stored.weights);  // adds what the checkpoint lacks
+  stored.weights = std::move(weights);
+  return stored;
 }
 
 }  // namespace
@@ -157,7 +170,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
   }
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
-      .is_frozen = is_frozen};
+      .is_frozen = is_frozen,
+      .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); }};
   return std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
 }
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,12 @@ struct StoredModel {
   std::string source;                        ///< the folder the weights came from
   /// Where config.json and the tokenizer's files of the published model are, if there are such.
   std::filesystem::path published;
+  /// The folder in which a run on this model may leave frozen weights: that of a published model or
+  /// of a converted checkpoint. A run removes its old checkpoints, so of a run it is the base that
+  /// the run itself left weights in, or empty.
+  std::string base;
+  /// The release names of weights that are not in `base` but in a run's checkpoint.
+  std::set<std::string> not_in_base;
 };
 
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint (of a run, or converted),

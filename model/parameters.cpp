@@ -86,9 +86,17 @@ at::Tensor Parameters::add(const std::string& name,
   }
   value = without_values ? value : value.to(device_);
   value.set_requires_grad(trained);
-  const bool in_base = !without_values && source_ != nullptr && source_->is_frozen(name);
-  parameters_.push_back({name, value, trained, {}, in_base});
+  parameters_.push_back({name, value, trained, {}, stays_in_base(name, value)});
   return value;
+}
+
+bool Parameters::stays_in_base(const std::string& name, const at::Tensor& value) const {
+  if (without_values || source_ == nullptr || !source_->is_frozen(name)) {
+    return false;
+  }
+  return !source_->in_base || std::ranges::all_of(unstacked({{name, value}}), [&](const auto& one) {
+    return source_->in_base(one.name);
+  });
 }
 
 std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntArrayRef shape) {

@@ -32,9 +32,12 @@ struct Parameter {
 struct WeightSource {
   /// The tensor of this release name.
   std::function<Weight(const std::string& name)> read;
-  /// Whether this parameter ("*" for experts) is not trained: it then stays in the base, and
-  /// quantized where the source has it so.
+  /// Whether this parameter ("*" for experts) is not trained: where the source has it quantized, it
+  /// then stays so.
   std::function<bool(const std::string& name)> is_frozen;
+  /// Whether a frozen tensor of this release name may stay in the source, see Parameter::in_base.
+  /// Unset: all may.
+  std::function<bool(const std::string& name)> in_base = {};
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without
@@ -99,6 +102,8 @@ class Parameters {
                  at::ScalarType dtype,
                  bool trained,
                  const std::function<void(at::Tensor&)>& fill);
+
+  bool stays_in_base(const std::string& name, const at::Tensor& value) const;
 
   /// The codes of a parameter that stays quantized, declared; empty for any other.
   std::vector<Weight> add_quantized(const std::string& name, at::IntArrayRef shape);

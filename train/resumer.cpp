@@ -30,13 +30,15 @@ InitialModel initial_model(const RunConfig& config,
   }
   auto stored = read_model(source);
   stored.config = config.model;
-  base = base ? base : base_at(stored.source);  // of a run, the checkpoint that was read
   folder.console().line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
                         stored.source);
   const auto frozen = frozen_parameters(config);
-  if (!checkpoint && !frozen.empty()) {
-    folder.console().line(
-        "its frozen weights stay there: checkpoints of this run need that folder");
+  if (!base && !stored.base.empty()) {
+    base = base_at(stored.base);
+    if (!frozen.empty()) {
+      folder.console().line("frozen weights stay in " + base->folder +
+                            ": checkpoints of this run need that folder");
+    }
   }
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);

@@ -24,13 +24,14 @@ class FrozenFloat : public TinyRun {
  protected:
   FrozenFloat() {
     train(config("base"));
-    base_ = fs::absolute(newest_checkpoint(config("base")));
+    base_ = fs::absolute(folder_ / "base.checkpoint");
+    convert(config("base").run_dir(), base_, {.to = ConvertTo::kCheckpoint, .progress = {}});
   }
 
   /// Experts, attention and the embedding are frozen, and so are the indexers, which have no loss.
   RunConfig tuned(const std::string& name) const {
     auto run = config(name);
-    run.run.init_from = config("base").run_dir().string();
+    run.run.init_from = base_.string();
     for (const char* frozen : {"*ffn.experts.*", "*.attn.w*", "embed.weight"}) {
       run.optimizer.groups.push_back({.match = frozen, .optimizer = OptimizerKind::kNone});
     }
@@ -73,7 +74,8 @@ class FrozenFloat : public TinyRun {
 TEST_F(FrozenFloat, IsLeftOutOfCheckpointsAndResumedBitForBit) {
   const auto whole = tuned("whole"), stopped = tuned("stopped");
   const auto trained = train(whole);
-  expect_mentions(trained.output, {"starting from the weights of " + base_.string(), "stay there"});
+  expect_mentions(trained.output,
+                  {"starting from the weights of " + base_.string(), "stay in " + base_.string()});
   const auto state = load_checkpoint(newest_checkpoint(whole)).state;
   EXPECT_EQ(std::get<std::string>(state.at("base_model")), base_.string());
   EXPECT_EQ(std::get<std::string>(state.at("base_fingerprint")), fingerprint_of(base_));
@@ -153,15 +155,33 @@ TEST_F(FrozenFloat, ABaseOfHuggingFacesMayBeFrozenToo) {
                        value_in(base_, "layers.0.ffn.experts.3.w2.weight"));
 }
 
-TEST_F(FrozenFloat, ARunOnATunedRunFollowsTheChainOfBases) {
+// A run removes its old checkpoints, so nothing may depend on one.
+TEST_F(FrozenFloat, ARunOnAnotherRunNeedsNoCheckpointOfThatOne) {
+  auto run = tuned("run");
+  run.run.init_from = config("base").run_dir().string();
+  train(run, 2);
+  EXPECT_FALSE(load_checkpoint(newest_checkpoint(run)).state.contains("base_model"));
+  EXPECT_EQ(names_in(run), names_in(config("base")));
+  fs::remove_all(config("base").run_dir());
+  logits(run.run_dir());
+  EXPECT_EQ(train(run).end, TrainingEnd::kFinished);
+}
+
+TEST_F(FrozenFloat, ARunOnATunedRunHasThatOnesBase) {
   auto first = tuned("first"), second = tuned("second");
   train(first);
+  second.optimizer.groups.push_back({.match = "head.weight", .optimizer = OptimizerKind::kNone});
   second.run.init_from = first.run_dir().string();
-  train(second);
+  const auto want = value_in(first.run_dir(), "head.weight");
+  train(second, 3);
   EXPECT_EQ(
       std::get<std::string>(load_checkpoint(newest_checkpoint(second)).state.at("base_model")),
-      fs::absolute(newest_checkpoint(first)).string());
-  logits(second.run_dir());
+      base_.string());
+  EXPECT_TRUE(names_in(second).contains("head.weight"));  // frozen, but the first run trained it
+  EXPECT_FALSE(names_in(second).contains("embed.weight"));
+  fs::remove_all(first.run_dir());
+  train(second);
+  expect_bitwise_equal("head", value_in(second.run_dir(), "head.weight"), want);
   fs::rename(base_, folder_ / "elsewhere");
   expect_mentions(error_of([&] { logits(second.run_dir()); }),
                   {"its frozen weights are in " + base_.string()});
@@ -179,7 +199,7 @@ TEST_F(FrozenFloat, WhatWasDrawnIsWritten) {
 
 TEST_F(FrozenFloat, ARunThatTrainsEverythingDependsOnNoBase) {
   auto run = config("run");
-  run.run.init_from = config("base").run_dir().string();
+  run.run.init_from = base_.string();
   run.loss.indexer_mode = IndexerMode::kSparse;
   train(run, 2);
   EXPECT_FALSE(load_checkpoint(newest_checkpoint(run)).state.contains("base_model"));
@@ -190,7 +210,7 @@ TEST_F(FrozenFloat, ARunThatTrainsEverythingDependsOnNoBase) {
 
 TEST_F(FrozenFloat, ARunOfTheIndexersAloneHoldsNothingElse) {
   auto run = config("run");
-  run.run.init_from = config("base").run_dir().string();
+  run.run.init_from = base_.string();
   run.loss.indexer_mode = IndexerMode::kWarmup;
   train(run, 2);
   const auto names = names_in(run);
