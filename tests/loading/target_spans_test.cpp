@@ -109,6 +109,7 @@ TEST_F(TargetSpansTest, InputsOrderAndEpochsAreThoseOfTheWholeText) {
   const auto half = store_of_documents(halves(), "half");
   const StreamOptions options{.seed = 9, .pack_window = 16};
   Loader all({{*whole}}, options), some({{*half}}, options);
+  int fewer = 0;  // batches; a few hold nothing but later halves
   for (int i = 0; i < 60; ++i) {
     const BatchShape shape{3, i < 30 ? 24 : 9};
     const Batch want = all.next(shape), got = some.next(shape);
@@ -119,8 +120,9 @@ TEST_F(TargetSpansTest, InputsOrderAndEpochsAreThoseOfTheWholeText) {
     expect_bitwise_equal(
         "targets", got.targets_BS, at::where(is_target, want.targets_BS, kIgnoredTarget));
     EXPECT_EQ(got.num_targets, is_target.sum().item<int64_t>());
-    EXPECT_LT(got.num_targets, want.num_targets);
+    fewer += got.num_targets < want.num_targets;
   }
+  EXPECT_GT(fewer, 50);
   EXPECT_EQ(some.progress().epochs, all.progress().epochs);
 }
 
