@@ -8,7 +8,7 @@
 #include "core/sizes.h"
 #include "kernels/cpu/attention_loops.h"
 #include "kernels/cpu/bf16_rows.h"
-#include "kernels/cpu/each.h"
+#include "kernels/cpu/threads.h"
 #include "kernels/cpu/tile_products.h"
 
 namespace braid {

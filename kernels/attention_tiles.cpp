@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "core/sizes.h"
-#include "kernels/cpu/each.h"
+#include "kernels/cpu/threads.h"
 
 namespace braid {
 namespace {

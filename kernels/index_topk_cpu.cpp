@@ -5,10 +5,10 @@
 
 #include "core/profile.h"
 #include "core/sizes.h"
-#include "kernels/cpu/each.h"
 #include "kernels/cpu/index_topk_loops.h"
 #include "kernels/cpu/matrix_loops.h"
 #include "kernels/cpu/running_selection.h"
+#include "kernels/cpu/threads.h"
 
 namespace braid {
 namespace {

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "core/sizes.h"
-#include "kernels/cpu/each.h"
 #include "kernels/cpu/indexer_kl_loops.h"
 #include "kernels/cpu/running_selection.h"
+#include "kernels/cpu/threads.h"
 #include "kernels/cpu/tile_products.h"
 
 namespace braid {

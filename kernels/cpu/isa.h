@@ -1,9 +1,9 @@
 #pragma once
-// One binary for every x86-64 machine. A *_loops.cpp file holds plain loops over raw pointers;
-// CMake compiles it once per instruction set, each time into another namespace (BRAID_CPU_ISA), and
-// BRAID_CPU picks the best one that this machine has when a kernel is called. Such files include
-// nothing but <cmath>-like headers: an inline function compiled for AVX-512 must never be the copy
-// that the linker keeps.
+// One binary for every x86-64 CPU, in three layers: op.cpp (checks, device, autograd), op_cpu.cpp
+// (threads, tiles), cpu/op_loops.{h,cpp} (loops over raw pointers). CMake compiles a *_loops.cpp
+// once per instruction set, in the namespace BRAID_CPU_ISA; BRAID_CPU calls this machine's best.
+// Such a file includes only lanes.h, loops.h, gemm_tile.h and <cmath>-like headers: an inline
+// function that was compiled for AVX-512 must never be the copy that the linker keeps.
 
 /// Declares a function in the namespace of every instruction set.
 #define BRAID_DECLARE_CPU(...) \

@@ -1,2 +1,0 @@
-#pragma once
-#include "kernels/cpu/threads.h"
