@@ -163,7 +163,7 @@ TEST_F(LanguageObjectiveTest, GradientsAreTheNumericOnesOfTheirOwnLosses) {
   const LanguageObjective objective(model_);
   const auto total = [&](bool indexer) {
     const auto losses =
-        objective.loss(batch, objective.counts(batch), {.weights = kWeights}).read();
+        objective.loss(batch, objective.counts(batch), {.options = {}, .weights = kWeights}).read();
     double sum = 0;
     for (const auto& term : losses.terms) {
       sum += (term.name == "indexer_kl") == indexer ? term.weight * term.value : 0;
