@@ -55,8 +55,11 @@ Trainer::Trainer(const RunConfig& config,
     : config_(config),
       grid_(grid_of(config_, std::move(ranks))),
       folder_(config_.run_dir(), *grid_.world, from.kind == ResumeFrom::Kind::kNone),
-      state_{
-          .model = {}, .optimizer = {}, .loader = {}, .spikes = SpikeDetector(config_.stability)},
+      state_{.model = {},
+             .base = {},
+             .optimizer = {},
+             .loader = {},
+             .spikes = SpikeDetector(config_.stability)},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   set_threads(config_.train.threads);
