@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/newton_schulz.h"
+
 namespace braid {
 namespace {
 

@@ -113,7 +113,7 @@ void expect_the_cpus_numbers(const std::string& name,
   EXPECT_GT(got.use.number_of_operations(), 1000);
   EXPECT_LE(got.use.number_of_waits(), allowed_waits(config, options));
   for (const auto& [operation, count] : got.use.waits) {
-    RecordProperty(operation, static_cast<int>(count));
+    ::testing::Test::RecordProperty(operation, static_cast<int>(count));
   }
 }
 

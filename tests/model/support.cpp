@@ -62,7 +62,7 @@ Transformer randomized(const ModelConfig& config,
                        at::Device device) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device);
-  for (const auto& [name, value, trained, quantized] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized, in_base] : model.parameters().all()) {
     if (value.is_floating_point()) {
       const auto noise = normal_tensor("noise of " + name, value.sizes(), value.scalar_type());
       value.detach().add_(noise.to(device), 0.3);
