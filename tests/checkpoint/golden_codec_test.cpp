@@ -12,7 +12,7 @@ namespace braid {
 namespace {
 
 std::string golden(const std::string& name) {
-  return std::string(BRAID_TEST_DATA) + "/golden/quant/" + name + ".safetensors";
+  return std::string(BRAID_TEST_DATA "/golden/quant/") + name + ".safetensors";
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {

@@ -38,7 +38,7 @@ class MuonGolden : public ::testing::TestWithParam<const char*> {};
 // Made by an independent float64 implementation with learning rate 0.02 and weight decay 0.1.
 TEST_P(MuonGolden, ThreeStepsGiveTheReferenceNumbers) {
   const std::string name = GetParam();
-  const SafetensorsFile golden(std::string(BRAID_TEST_DATA) + "/muon.safetensors");
+  const SafetensorsFile golden(BRAID_TEST_DATA "/muon.safetensors");
   const auto stored = [&](const std::string& what) {
     return as_stack(golden.tensor(name + "." + what));
   };
@@ -61,7 +61,7 @@ TEST_P(MuonGolden, ThreeStepsGiveTheReferenceNumbers) {
 // Bounds of float32 from the reference's own float32 run; W and M are far better than O.
 TEST_P(MuonGolden, Float32StaysClose) {
   const std::string name = GetParam();
-  const SafetensorsFile golden(std::string(BRAID_TEST_DATA) + "/muon.safetensors");
+  const SafetensorsFile golden(BRAID_TEST_DATA "/muon.safetensors");
   const auto direction = golden.tensor(name + ".G1") * 1.95;
   const double tolerance = name == "lowrank" ? 5e-3 : 1e-5;
   expect_close("O1",
