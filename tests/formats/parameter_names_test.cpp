@@ -72,7 +72,8 @@ TEST(ParameterNames, EveryParameterOfEveryModelIsExactlyOneRowAndNoRowIsLeftOver
   std::set<const ParameterKind*> used;
   const WithoutValues without_values;
   for (const auto& config : every_model()) {
-    for (const auto& parameter : Transformer(config, at::kFloat, 0).parameters().all()) {
+    const Transformer model(config, at::kFloat, 0);
+    for (const auto& parameter : model.parameters().all()) {
       const auto rows = rows_matching(parameter.name);
       ASSERT_EQ(rows.size(), 1u) << parameter.name;
       EXPECT_EQ(kind_of(parameter.name), rows[0]) << parameter.name;
