@@ -34,14 +34,12 @@ class RmsNormFunction : public Function<RmsNormFunction> {
       rms_norm_forward_cpu(problem<E, T>(x, weight, eps), data<E>(y), data<T>(inverse_rms));
     });
     ctx->save_for_backward({x, weight, inverse_rms});
-    ctx->saved_data["eps"] = eps;
     return y;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &inverse_rms = saved[2];
-    const double eps = ctx->saved_data["eps"].toDouble();
     const auto dy = gradients[0].contiguous();
     const auto dx = at::empty_like(x),
                dweight_parts = weight.defined()
@@ -50,7 +48,7 @@ class RmsNormFunction : public Function<RmsNormFunction> {
     with_activation_type(x.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      rms_norm_backward_cpu(problem<E, T>(x, weight, eps),
+      rms_norm_backward_cpu(problem<E, T>(x, weight, /*eps=*/0),  // it is in inverse_rms
                             data<T>(inverse_rms),
                             data<E>(dy),
                             data<E>(dx),

@@ -54,7 +54,7 @@ TEST(FakeQuantized, IsTheSameOnEveryDevice) {
                x = normal_tensor("3", {2, 5, 64}).to(type);
     for (const auto device : devices()) {
       for (const auto format : {QuantFormat::kFp4, QuantFormat::kFp8}) {
-        auto on_device = w_EOI.to(device).requires_grad_(true);
+        auto on_device = w_EOI.to(device).clone().requires_grad_(true);
         const auto rounded = fake_quantized(on_device, format);
         expect_bitwise_equal(text("weights on ", device), rounded, fake_quantized(w_EOI, format));
         rounded.backward(on_device.detach());
