@@ -70,6 +70,10 @@ StoredModel read_checkpoint(const fs::path& folder) {
   }
   const auto config = load_run_config((folder / kConfigFile).string(), {});
   StoredModel stored;
+  const bool is_of_a_run = checkpoint.state.contains("step");
+  if (!is_of_a_run) {  // converted
+    stored.base = folder.string();
+  }
   if (const auto base = base_of(checkpoint.state, folder)) {
     stored = read_model(base->folder);
   }
@@ -77,7 +81,9 @@ StoredModel read_checkpoint(const fs::path& folder) {
   stored.tokenizer = config.tokenizer;
   stored.source = folder.string();
   for (const auto& [name, weight] : weights) {
-    stored.not_in_base.insert(name);
+    if (is_of_a_run) {
+      stored.not_in_base.insert(name);
+    }
   }
   weights.merge(stored.weights);  // adds what the checkpoint lacks
   stored.weights = std::move(weights);
