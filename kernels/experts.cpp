@@ -1,3 +1,4 @@
+// Local letter: R rows, one for each (token, choice) pair, sorted by expert.
 #include "kernels/experts.h"
 
 #include <ATen/ATen.h>

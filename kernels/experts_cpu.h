@@ -1,6 +1,8 @@
 #pragma once
 // The CPU kernel of routed_experts (kernels/experts.h): rows sorted by expert, and grouped
 // products.
+//
+// Local letter: R rows, one for each (token, choice) pair, sorted by expert.
 #include <array>
 #include <vector>
 

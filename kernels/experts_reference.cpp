@@ -1,3 +1,4 @@
+// Local letter: R rows, one for each (token, choice) pair, sorted by expert.
 #include <vector>
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// Local letters: I inputs and O outputs of a matrix.
 #include "kernels/gemm.h"
 
 #include <utility>

@@ -1,3 +1,4 @@
+// Local letters: K rows of fn, base and scale: M of pre, M of post, M * M of the matrix.
 #include "kernels/mhc.h"
 
 #include <ATen/ATen.h>

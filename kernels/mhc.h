@@ -1,4 +1,5 @@
 #pragma once
+// Local letters: K rows of fn, base and scale: M of pre, M of post, M * M of the matrix.
 #include <ATen/core/Tensor.h>
 
 namespace braid {

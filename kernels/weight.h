@@ -1,5 +1,7 @@
 #pragma once
 // Matrices as a model holds them, and the products that read them.
+//
+// Local letters: I inputs and O outputs of a matrix.
 #include <vector>
 
 #include <ATen/core/Tensor.h>

@@ -1,3 +1,4 @@
+// Local letters: I inputs and O outputs of a matrix.
 #include <ATen/ATen.h>
 
 #include "kernels/codec.h"

@@ -15,7 +15,7 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
       head_dim_(config.index_head_dim),
       hadamard_HH_(config.qat_indexer == QuantFormat::kOff
                        ? at::Tensor()
-                       : hadamard_matrix(head_dim_, at::kDouble).to(scope.device())),
+                       : hadamard_matrix(head_dim_, at::device(scope.device()).dtype(at::kDouble))),
       wq_b_(scope.linear("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
       weights_proj_(scope.float_linear("weights_proj.weight", {num_heads_, config.hidden_size})),
       compressor_(scope.inner("compressor"),

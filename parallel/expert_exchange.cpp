@@ -1,3 +1,4 @@
+// Local letters: R rows that arrive at one wave of experts, N ranks, P (token, choice) pairs.
 #include "parallel/expert_exchange.h"
 
 #include <algorithm>

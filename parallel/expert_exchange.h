@@ -1,4 +1,5 @@
 #pragma once
+// Local letter: R rows that arrive at one wave of experts.
 #include <functional>
 #include <memory>
 #include <vector>
