@@ -70,7 +70,7 @@ StoredModel read_checkpoint(const fs::path& folder) {
   }
   const auto config = load_run_config((folder / kConfigFile).string(), {});
   StoredModel stored;
-  const bool is_of_a_run = checkpoint.state.contains("step");
+  const bool is_of_a_run = checkpoint.state.contains("data_position");
   if (!is_of_a_run) {  // converted
     stored.base = folder.string();
   }
