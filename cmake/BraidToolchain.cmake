@@ -15,11 +15,11 @@ endif()
 
 add_library(braid_options INTERFACE)
 target_compile_options(braid_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
-                                               -Woverloaded-virtual -fpch-preprocess)
+                                               -Woverloaded-virtual)
 # at::parallel_for is a template: without OpenMP in the compiler's flags it runs on one thread.  GCC's
 # runtime is LibTorch's own (BraidDependencies.cmake); other compilers would bring a second one.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  target_compile_options(braid_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  target_compile_options(braid_options INTERFACE -fpch-preprocess $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 endif()
 if(BRAID_WERROR)
   target_compile_options(braid_options INTERFACE -Werror)
