@@ -140,8 +140,10 @@ TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
 // Experts and the embedding stay in the base, whichever rank would hold and write them.
 TEST_F(Ranks, FrozenWeightsStayInTheirBaseOnEveryGrid) {
   train_on(0, "base");
+  const auto converted = braid({"convert", "runs/base", "base.checkpoint", "--to", "checkpoint"});
+  ASSERT_EQ(converted.status, 0) << converted.err;
   const Strings frozen = {
-      "run.init_from=runs/base",
+      "run.init_from=base.checkpoint",
       "optimizer.groups=[{match: '*ffn.experts.*', optimizer: none}, {match: embed.weight, "
       "optimizer: none}]"};
   train_on(0, "whole", frozen);
