@@ -92,6 +92,11 @@ function(braid_add_test name)
   elseif(NOT others)
     set(fast "*")
   endif()
+  # A process for each test is slow to start: `test.sh --fast` runs a program's fast tests in one.
+  if(fast)
+    add_test(NAME ${name}.fast COMMAND ${name} --gtest_filter=${fast} --gtest_brief=1 CONFIGURATIONS Fast)
+    set_tests_properties(${name}.fast PROPERTIES TIMEOUT 300 LABELS together)
+  endif()
   foreach(label fast slow mpi)
     if(${label})
       gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_FILTER "${${label}}"

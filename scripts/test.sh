@@ -12,7 +12,7 @@ preset=release
 labels=()
 case $* in
   "") ;;
-  --fast) labels=(--label-regex '^fast$') ;;
+  --fast) labels=(--build-config Fast --label-regex '^together$') ;;
   --sanitize) preset=asan ;;
   *) die "unknown arguments '$*'; expected none, --fast or --sanitize" ;;
 esac
