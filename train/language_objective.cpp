@@ -95,6 +95,7 @@ MicroBatchLoss LanguageObjective::loss(const Batch& batch,
       loss.add_to_ratio(kRecall, layer.indexer_recall_sum);
     }
   }
+  add_terms(batch, hidden, counts, loss);
   return loss;
 }
 

@@ -24,7 +24,13 @@ class LanguageObjective : public Objective {
                       const LossCounts& counts,
                       const Regime& regime) const override;
 
- private:
+ protected:
+  /// What a derived objective adds out of the same forward pass: declares its terms and adds them.
+  virtual void add_terms(const Batch& /*batch*/,
+                         const Hidden& /*hidden*/,
+                         const LossCounts& /*counts*/,
+                         MicroBatchLoss& /*loss*/) const {}
+
   const Transformer& model_;
 };
 

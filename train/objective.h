@@ -16,6 +16,8 @@ class Objective {
 
   /// Forward pass and losses of one micro-batch: its share of the step whose counts, over all
   /// micro-batches and ranks, are `counts`. Every batch of a step declares the same terms.
+  /// It also reports the expert loads of every layer of the model (MicroBatchLoss::add_load()), by
+  /// which routing biases are balanced.
   virtual MicroBatchLoss loss(const Batch& batch,
                               const LossCounts& counts,
                               const Regime& regime) const = 0;

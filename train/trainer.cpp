@@ -210,6 +210,11 @@ void Trainer::clear_gradients() {
 
 void Trainer::update_routing_biases(const std::vector<at::Tensor>& load_E) {
   const auto biases = state_.model->routing_biases();
+  require(load_E.size() == biases.size(),
+          "the objective reports the expert loads of ",
+          load_E.size(),
+          " layers, the model has ",
+          biases.size());
   for (std::size_t i = 0; i < biases.size(); ++i) {
     if (biases[i].defined()) {
       balance_bias(biases[i], load_E[i], config_.loss.bias_update_speed);
