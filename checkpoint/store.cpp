@@ -222,18 +222,19 @@ bool read_piece(const Checkpoint& checkpoint, const TensorPiece& piece) {
                           : found->value.narrow(0, piece.offset, piece.value.size(0)));
     return true;
   }
-  const auto [first, last] =
-      std::ranges::equal_range(checkpoint.pieces, piece.name, {}, &TensorPiece::name);
+  const auto first =
+      std::ranges::lower_bound(checkpoint.pieces, piece.name, {}, &TensorPiece::name);
+  const auto last = std::ranges::upper_bound(checkpoint.pieces, piece.name, {}, &TensorPiece::name);
   if (first == last || first->shape != piece.shape) {
     return false;
   }
-  for (const auto& stored : std::ranges::subrange(first, last)) {
-    const int64_t begin = std::max(stored.offset, piece.offset),
-                  end = std::min(stored.offset + stored.value.size(0),
+  for (auto stored = first; stored != last; ++stored) {
+    const int64_t begin = std::max(stored->offset, piece.offset),
+                  end = std::min(stored->offset + stored->value.size(0),
                                  piece.offset + piece.value.size(0));
     if (begin < end) {
       piece.value.narrow(0, begin - piece.offset, end - begin)
-          .copy_(stored.value.narrow(0, begin - stored.offset, end - begin));
+          .copy_(stored->value.narrow(0, begin - stored->offset, end - begin));
     }
   }
   return true;

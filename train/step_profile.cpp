@@ -55,8 +55,9 @@ ordered_json StepProfile::to_json() const {
   auto rows = ordered_json::array();
   // The model's parts as they first ran, then the step's, then what no scope encloses.
   auto parts = profile_.parts();
-  std::ranges::stable_partition(
-      parts, [](const Profile::Part& part) { return part.kind != ProfileKind::kStep; });
+  std::stable_partition(parts.begin(), parts.end(), [](const Profile::Part& part) {
+    return part.kind != ProfileKind::kStep;
+  });
   const auto other = std::ranges::find(parts, "other", &Profile::Part::name);
   std::rotate(other, other + 1, parts.end());
   for (const auto& part : parts) {

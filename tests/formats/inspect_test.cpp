@@ -68,7 +68,8 @@ TEST_F(InspectRun, TellsWhereTheRunIs) {
   EXPECT_EQ(facts.at("name"), "run");
   EXPECT_EQ(facts.at("step"), 6);
   EXPECT_EQ(facts.at("max_steps"), 6);
-  EXPECT_EQ(facts.at("last_step").at("loss"), metrics_of_step(config("run"), 6).at("loss"));
+  EXPECT_EQ(facts.at("last_step").at("loss").get<double>(),
+            metrics_of_step(config("run"), 6).at("loss").get<double>());
   EXPECT_EQ(facts.at("last_validation").at("split"), "validation");
   ASSERT_EQ(facts.at("checkpoints").size(), 1u);
   EXPECT_EQ(facts.at("checkpoints")[0].at("checkpoint"), "step-00000006");

@@ -32,6 +32,8 @@ struct Variant {
   CpuIsa isa;
   F* function;
 };
+template <class F>
+Variant(const char*, CpuIsa, F*) -> Variant<F>;  // clang 14 deduces no aggregates
 
 #define BRAID_VARIANTS(...)                                                   \
   std::array {                                                                \
