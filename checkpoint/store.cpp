@@ -12,6 +12,7 @@
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/temporary_folder.h"
 
 namespace braid {
 namespace {
@@ -20,24 +21,11 @@ namespace fs = std::filesystem;
 
 constexpr const char* kState = "state";
 
-/// A folder that is removed again unless it was kept.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {
-    fs::remove_all(path_);
-    fs::create_directory(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;  // an exception is already being thrown
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+fs::path made_empty(fs::path folder) {
+  fs::remove_all(folder);
+  fs::create_directory(folder);
+  return folder;
+}
 
 void require_file_name(const std::string& name) {
   require(!name.empty() && name[0] != '.' && name.find_first_of("/ \t\n") == std::string::npos &&
@@ -159,7 +147,7 @@ void save_checkpoint(const fs::path& path,
   try {
     fs::create_directories(root);
     remove_leftovers(root);
-    const TemporaryFolder folder(path.string() + ".tmp");
+    const TemporaryFolder folder(made_empty(path.string() + ".tmp"));
     const auto pieces = whole(checkpoint.tensors);
     const auto record = write_shard(folder.path() / shard_name(0, 1), pieces);
     complete_checkpoint(folder.path(), {pieces}, checkpoint.state, files, {record});

@@ -10,6 +10,7 @@
 #include "commands/commands.h"
 #include "commands/interrupt.h"
 #include "core/error.h"
+#include "core/temporary_folder.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
@@ -29,24 +30,11 @@ struct EvaluateArguments {
   bool json = false;
 };
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "braid-evaluate-XXXXXX").string();
-    require(mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno));
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;  // what is in it is of no value
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+fs::path made_temporary() {
+  std::string name = (fs::temp_directory_path() / "braid-evaluate-XXXXXX").string();
+  require(mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno));
+  return name;
+}
 
 // A mapped store stays readable when its file is gone, so nothing is left behind however the
 // evaluation ends. Signals wait until the folder is removed.
@@ -55,7 +43,7 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
   int signal = 0;
   {
     const InterruptGuard guard;
-    const TemporaryFolder folder;
+    const TemporaryFolder folder(made_temporary());
     const auto file = folder.path() / "data.tokens";
     build_token_stores(
         {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
@@ -133,7 +121,7 @@ Command evaluate_command(CLI::App& app) {
       ->required();
   command->add_option("--document-separator",
                       arguments->document_separator,
-                      "a line of exactly this parts documents; empty = one per file");
+                      "a line of exactly this separates documents; empty = one per file");
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
       ->capture_default_str();

@@ -1,5 +1,6 @@
 #include "train/resumer.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "checkpoint/history.h"
@@ -33,17 +34,16 @@ InitialModel initial_model(const RunConfig& config,
   folder.console().line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
                         stored.source);
   const auto frozen = frozen_parameters(config);
-  if (!base && !stored.base.empty()) {
-    base = base_at(stored.base);
-    if (!frozen.empty()) {
-      folder.console().line("frozen weights stay in " + base->folder +
-                            ": checkpoints of this run need that folder");
-    }
-  }
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
   };
-  return {model_of(stored, dtype, seed, is_frozen, ranks), base};
+  auto model = model_of(stored, dtype, seed, is_frozen, ranks);
+  if (!base && std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
+    base = base_at(stored.base);
+    folder.console().line("frozen weights stay in " + base->folder +
+                          ": checkpoints of this run need that folder");
+  }
+  return {std::move(model), base};
 }
 
 Resumer::Resumer(const RunConfig& config,

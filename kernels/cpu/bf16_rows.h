@@ -13,13 +13,6 @@
 
 namespace braid {
 
-inline const uint16_t* bf16_bits(const at::Tensor& t) {
-  return static_cast<const uint16_t*>(t.const_data_ptr());
-}
-inline uint16_t* mutable_bf16_bits(const at::Tensor& t) {
-  return static_cast<uint16_t*>(t.data_ptr());
-}
-
 /// Calls f(first, count) for the rows [begin, end), few enough at a time that some arrays of them
 /// fit the cache.
 template <class F>
