@@ -75,13 +75,17 @@ function(braid_add_test_program name)
   braid_compile_as_test(${name})
 endfunction()
 
-# braid_add_test(NAME SOURCES... LINK libraries... [SLOW patterns...] [MPI patterns...]): one GoogleTest
-# program for one folder. Each test has one of ctest's labels: `mpi` if it starts ranks, `slow` if it takes
-# more than a few seconds, else `fast`; patterns are GoogleTest's (Suite.*).
+# braid_add_test(NAME SOURCES... LINK libraries... [SLOW patterns...] [MPI patterns...] [LABEL label]): one
+# GoogleTest program for one folder. Each test has one of ctest's labels: LABEL where it is given; else `mpi`
+# if it starts ranks, `slow` if it takes more than a few seconds, else `fast`; patterns are GoogleTest's (Suite.*).
 # Tests find their reference files under BRAID_TEST_DATA.
 function(braid_add_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;SLOW;MPI" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABEL" "SOURCES;LINK;SLOW;MPI" ${ARGN})
   braid_add_test_program(${name} SOURCES ${ARG_SOURCES} LINK ${ARG_LINK} GTest::gtest_main)
+  if(ARG_LABEL)
+    gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300 LABELS ${ARG_LABEL})
+    return()
+  endif()
   list(JOIN ARG_MPI ":" mpi)
   list(JOIN ARG_SLOW ":" slow)
   set(others ${ARG_SLOW} ${ARG_MPI})
