@@ -31,8 +31,18 @@ struct EvaluateArguments {
 };
 
 fs::path made_temporary() {
-  std::string name = (fs::temp_directory_path() / "braid-evaluate-XXXXXX").string();
-  require(mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno));
+  std::error_code unusable;
+  const auto place = fs::temp_directory_path(unusable);
+  const char* variable = std::getenv("TMPDIR");
+  const auto advice = "; set TMPDIR to a folder that can be written";
+  require(!unusable,
+          "TMPDIR is ",
+          variable == nullptr ? "/tmp" : variable,
+          ", which is no folder",
+          advice);
+  std::string name = (place / "braid-evaluate-XXXXXX").string();
+  require(
+      mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno), advice);
   return name;
 }
 
@@ -104,7 +114,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
                                    {"documents", store->num_documents()},
                                    {"text_bytes", store->text_bytes()}};
   object.update(report(evaluation));
-  std::cout << (arguments.json ? object.dump() + "\n" : readable(object)) << std::flush;
+  std::cout << (arguments.json ? json_text(object) + "\n" : readable(object)) << std::flush;
   return 0;
 }
 
@@ -118,18 +128,21 @@ Command evaluate_command(CLI::App& app) {
   command
       ->add_option(
           "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")
-      ->required();
-  command->add_option("--document-separator",
+      ->required()
+      ->check(not_empty());
+  command
+      ->add_option("--document-separator",
                       arguments->document_separator,
-                      "a line of exactly this separates documents; empty = one per file");
+                      "a line of exactly this separates documents; empty = one per file")
+      ->check(one_line());
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
       ->capture_default_str();
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+      ->check(whole_number(2, int64_t{1} << 30))
       ->capture_default_str();
   command->add_option("--batch-size", arguments->batch_size, "sequences computed together")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
   add_dtype(*command, arguments->dtype);
   command->add_flag("--json", arguments->json, "one JSON object");

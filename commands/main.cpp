@@ -5,10 +5,12 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "core/error_message.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
+#include "run/progress.h"
 
 namespace {
 
@@ -45,6 +47,9 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
+  app.failure_message([](const CLI::App* of, const CLI::Error& error) {
+    return braid::message_of_wrong_line(*of, error);
+  });
   app.require_subcommand(0,
                          1);  // none is reported below: CLI11 would hide a misspelt one behind it
   const std::vector<std::pair<std::string, braid::Command>> commands = {
@@ -53,6 +58,7 @@ int main(int argc, char** argv) {
       {"generate", braid::generate_command(app)},
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
+      {"runs", braid::runs_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
       {"synthesize", braid::synthesize_command(app)},
@@ -61,6 +67,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kWrongCommandLine;
+  }
+  if (braid::launched_as().rank == 0) {
+    braid::show_work();
   }
   try {
     for (const auto& [name, command] : commands) {

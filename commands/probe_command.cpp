@@ -10,6 +10,7 @@
 #include "inference/probe.h"
 #include "kernels/weight.h"
 #include "run/memory.h"
+#include "run/progress.h"
 
 namespace braid {
 namespace {
@@ -63,10 +64,9 @@ Command probe_command(CLI::App& app) {
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
-    options.on_layer = [count = opened.model->config().num_hidden_layers](int64_t layer) {
-      std::cerr << "\rlayer " << layer + 1 << "/" << count << (layer + 1 == count ? "\n" : "")
-                << std::flush;
-    };
+    Progress progress("layers");
+    options.on_layer = [&progress, count = opened.model->config().num_hidden_layers](
+                           int64_t layer) { progress.update(layer + 1, count); };
     const auto begin = std::chrono::steady_clock::now();
     const auto results = probe(*opened.model, inputs.tensor("input_ids"), labels, options);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;

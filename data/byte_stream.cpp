@@ -11,6 +11,7 @@
 #include <zstd.h>
 
 #include "core/error.h"
+#include "core/work.h"
 
 namespace braid {
 namespace {
@@ -24,6 +25,7 @@ class PlainStream : public ByteStream {
   std::string_view next() override {
     const std::string_view piece = bytes_.substr(0, kPieceSize);
     bytes_.remove_prefix(piece.size());
+    Work::did(static_cast<int64_t>(piece.size()));
     return piece;
   }
 
@@ -35,6 +37,7 @@ class PlainStream : public ByteStream {
 class DecodedStream : public ByteStream {
  public:
   std::string_view next() override {
+    const std::size_t begin = used_;
     std::size_t filled = 0;
     while (filled == 0 && (used_ < bytes_.size() || !complete_)) {
       const std::size_t before = used_;
@@ -45,6 +48,7 @@ class DecodedStream : public ByteStream {
               used_,
               " before it is complete; copy or compress the file again");
     }
+    Work::did(static_cast<int64_t>(used_ - begin));
     return {piece_.data(), filled};
   }
 

@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "run/progress.h"
 
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : enabled_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && isatty(1) == 1) {
+    : enabled_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
