@@ -32,13 +32,13 @@ CLI::Validator number_in(const char* kind, Number low, Number high, bool or_zero
                           ((number >= low && number <= high) || (or_zero && number == 0));
         return good ? std::string()
                     : text("must be ",
-                          or_zero ? "0 or " : "",
-                          kind,
-                          " from ",
-                          range,
-                          ", not '",
-                          given,
-                          "'");
+                           or_zero ? "0 or " : "",
+                           kind,
+                           " from ",
+                           range,
+                           ", not '",
+                           given,
+                           "'");
       },
       range);
 }
@@ -128,14 +128,17 @@ RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
 }
 
 CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options) {
-  auto* config = command.add_option("config", options.config, "the run's YAML file")
-                     ->check(not_empty());
+  auto* config =
+      command.add_option("config", options.config, "the run's YAML file")->check(not_empty());
   command.add_option("overlays",
                      options.overlays,
                      "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
-  command.add_option("--set", options.overrides, "a.b=c, one key, wins over the files; repeatable. c is YAML: text "
-                     "with ': ' in it needs quotes, text that begins with %, @ or another sign "
-                     "does not")
+  command
+      .add_option("--set",
+                  options.overrides,
+                  "a.b=c, one key, wins over the files; repeatable. c is YAML: text "
+                  "with ': ' in it needs quotes, text that begins with %, @ or another sign "
+                  "does not")
       ->allow_extra_args(false);
   return config;
 }

@@ -18,9 +18,7 @@ struct RunConfigOptions {
   std::string config;
   std::vector<std::string> overlays, overrides;
   /// The config.yaml in a run's folder is that run's, wherever the folder was moved or copied to.
-  RunConfig load() const {
-    return in_its_own_folder(load_run_config(config, overrides, overlays));
-  }
+  RunConfig load() const { return in_its_own_folder(load_run_config(config, overrides, overlays)); }
 
  private:
   RunConfig in_its_own_folder(RunConfig loaded) const;

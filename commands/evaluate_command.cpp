@@ -132,8 +132,8 @@ Command evaluate_command(CLI::App& app) {
       ->check(not_empty());
   command
       ->add_option("--document-separator",
-                      arguments->document_separator,
-                      "a line of exactly this separates documents; empty = one per file")
+                   arguments->document_separator,
+                   "a line of exactly this separates documents; empty = one per file")
       ->check(one_line());
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")

@@ -19,11 +19,12 @@ Command runs_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "runs", "Lists runs: how far they are, their losses, size and state, and what differs");
   command
-      ->add_option(
-          "FOLDER", arguments->folders, "runs, or folders that hold runs (run.output_dir)")
+      ->add_option("FOLDER", arguments->folders, "runs, or folders that hold runs (run.output_dir)")
       ->check(not_empty())
       ->capture_default_str();
-  command->add_option("--sort", arguments->order, "losses from the lowest, other numbers from the largest")
+  command
+      ->add_option(
+          "--sort", arguments->order, "losses from the lowest, other numbers from the largest")
       ->check(CLI::IsMember(run_orders()))
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "one JSON object");
@@ -33,8 +34,7 @@ Command runs_command(CLI::App& app) {
       "  braid runs\n"
       "  braid runs runs/quickstart runs/quickstart-residual-plain --sort validation");
   return [arguments] {
-    auto runs =
-        list_runs({arguments->folders.begin(), arguments->folders.end()});
+    auto runs = list_runs({arguments->folders.begin(), arguments->folders.end()});
     sort_runs(runs, arguments->order);
     if (arguments->json) {
       std::cout << json_text(runs_json(runs)) << std::endl;

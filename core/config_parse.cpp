@@ -184,7 +184,8 @@ std::string broken_yaml(const YAML::Exception& error, std::string_view yaml) {
   const auto at = static_cast<std::size_t>(std::max(0, error.mark.pos));
   const char here = at < yaml.size() ? yaml[at] : '\0';
   const auto line_begin = at == 0 ? 0 : yaml.rfind('\n', std::min(at, yaml.size()) - 1) + 1;
-  const auto indentation = yaml.substr(line_begin, yaml.find_first_not_of(" \t", line_begin) - line_begin);
+  const auto indentation =
+      yaml.substr(line_begin, yaml.find_first_not_of(" \t", line_begin) - line_begin);
   const std::string said = error.msg;
   const auto says = [&said](const char* words) { return said.find(words) != std::string::npos; };
   if (indentation.find('\t') != std::string_view::npos) {
@@ -194,7 +195,8 @@ std::string broken_yaml(const YAML::Exception& error, std::string_view yaml) {
     return text("no text begins with '", here, "' in YAML; put it in quotes");
   }
   if (here == '*' || says("anchor is not defined")) {
-    return "'*' begins a YAML alias, which is not supported; put text that begins with it in quotes";
+    return "'*' begins a YAML alias, which is not supported; put text that begins with it in "
+           "quotes";
   }
   if (says("bad file")) {
     return "lists or mappings are nested too deeply";

@@ -54,7 +54,11 @@ void check_sizes(const ModelConfig& config, const std::string& prefix) {
         {"hc_mult", times(c.hc_mult, c.hc_mult + 2, c.hc_mult, c.hidden_size)}}) {
     if (elements > kMostParameters) {
       throw ConfigError(prefix + "." + key,
-                        text("makes one tensor of ", elements, " parameters with the other sizes; at most ", kMostParameters, " are possible"));
+                        text("makes one tensor of ",
+                             elements,
+                             " parameters with the other sizes; at most ",
+                             kMostParameters,
+                             " are possible"));
     }
   }
 }

@@ -44,7 +44,13 @@ void RunConfig::validate() const {
   const double tokens = static_cast<double>(train.global_batch_size) * longest;
   if (tokens > 1e12) {
     throw ConfigError("train.global_batch_size",
-                      text("is ", train.global_batch_size, ", with sequences of ", longest, " tokens ", tokens, " a step; at most 1e12 are possible"));
+                      text("is ",
+                           train.global_batch_size,
+                           ", with sequences of ",
+                           longest,
+                           " tokens ",
+                           tokens,
+                           " a step; at most 1e12 are possible"));
   }
   for (const auto& [key, length] :
        {std::pair{"data.seq_len", data.seq_len},

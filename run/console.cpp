@@ -12,7 +12,9 @@
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : enabled_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
+    : enabled_(true),
+      log_(log_file, std::ios::app),
+      terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 

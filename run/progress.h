@@ -11,8 +11,8 @@ namespace braid {
 /// a terminal that calls itself dumb (TERM).
 bool is_smart_terminal(int descriptor);
 
-/// Shows on standard error how far a long part of a command is and how long it will still take, once
-/// it has taken two seconds: on a terminal one line that is rewritten and removed at the end,
+/// Shows on standard error how far a long part of a command is and how long it will still take,
+/// once it has taken two seconds: on a terminal one line that is rewritten and removed at the end,
 /// elsewhere a plain line every half minute.
 class Progress {
  public:

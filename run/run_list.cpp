@@ -87,9 +87,9 @@ class MetricsSummary {
     }
     if (!speeds_.empty()) {
       constexpr std::size_t kSteps = 100;
-      std::vector<double> last(speeds_.end() -
-                                   static_cast<std::ptrdiff_t>(std::min(kSteps, speeds_.size())),
-                               speeds_.end());
+      std::vector<double> last(
+          speeds_.end() - static_cast<std::ptrdiff_t>(std::min(kSteps, speeds_.size())),
+          speeds_.end());
       const auto middle = last.begin() + static_cast<std::ptrdiff_t>(last.size() / 2);
       std::nth_element(last.begin(), middle, last.end());
       run.tokens_per_second = *middle;
@@ -137,7 +137,8 @@ ListedRun listed(const fs::path& folder) {
   MetricsSummary summary(scalar_at(run.config, "checkpoint.best_by"));
   try {
     if (fs::exists(paths.metrics())) {
-      read_metrics(paths.metrics(), [&summary](const ordered_json& record) { summary.add(record); });
+      read_metrics(paths.metrics(),
+                   [&summary](const ordered_json& record) { summary.add(record); });
     }
   } catch (const std::exception& error) {
     // A line may be on its way.
@@ -148,9 +149,7 @@ ListedRun listed(const fs::path& folder) {
     run.checkpoint = newest->filename().string();
     run.step = std::max(run.step, checkpoint_step(*newest).value_or(0));
   }
-  run.state = is_running                  ? "running"
-              : run.step >= run.max_steps ? "finished"
-                                          : "stopped";
+  run.state = is_running ? "running" : run.step >= run.max_steps ? "finished" : "stopped";
   return run;
 }
 

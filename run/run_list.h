@@ -19,8 +19,9 @@ struct ListedRun {
   std::string problem;  ///< what is wrong with config.yaml or metrics.jsonl; empty = nothing
   int64_t step = 0;
   std::optional<int64_t> max_steps, tokens;
-  std::optional<double> loss;             ///< of the last step
-  std::optional<double> validation_loss;  ///< the lowest; of several sets that of checkpoint.best_by
+  std::optional<double> loss;  ///< of the last step
+  std::optional<double>
+      validation_loss;  ///< the lowest; of several sets that of checkpoint.best_by
   std::optional<double> tokens_per_second;  ///< median of the last hundred steps
   int64_t bytes = 0;                        ///< of all its files
   std::string checkpoint;                   ///< name of the newest complete one; empty = none

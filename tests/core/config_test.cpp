@@ -229,7 +229,8 @@ TEST_F(Config, RefusesOtherWrongTypes) {
             "model.ratios[1] (x.yaml:4): must be >= 0, got -1");
   EXPECT_EQ(load_error("model: {topk: some}"),
             "model.topk (x.yaml:1): expected a whole number >= 1, got 'some'");
-  EXPECT_EQ(load_error("name: [a]"), "name (x.yaml:1): expected text, got a list; text that begins with '- ' or '[' needs "
+  EXPECT_EQ(load_error("name: [a]"),
+            "name (x.yaml:1): expected text, got a list; text that begins with '- ' or '[' needs "
             "quotes");
   EXPECT_EQ(load_error("name: ~"),
             "name (x.yaml:1): expected text, got nothing (write '' for empty text)");
@@ -368,9 +369,10 @@ TEST_F(Config, NumbersThatNothingCanUseAreRefused) {
   EXPECT_EQ(load_error("model: {hidden_size: 9223372036854775807}"),
             "model.hidden_size (x.yaml:1): is 9223372036854775807; at most 1000000000000000 is "
             "possible");
-  EXPECT_EQ(load_error("groups: [{match: a, scale: 1e300}]"),
-            "groups[0].scale (x.yaml:1): is 1e300, which float32 cannot hold or divide by; expected "
-            "0, or a number between 1e-30 and 1e+30");
+  EXPECT_EQ(
+      load_error("groups: [{match: a, scale: 1e300}]"),
+      "groups[0].scale (x.yaml:1): is 1e300, which float32 cannot hold or divide by; expected "
+      "0, or a number between 1e-30 and 1e+30");
   EXPECT_NE(load_error("model: {epsilon: 1e-300}").find("float32"), std::string::npos);
 }
 
