@@ -45,12 +45,6 @@ void Work::did(int64_t amount) {
   }
 }
 
-void Work::set_done(int64_t done) {
-  if (outermost_) {
-    did(done - part_of_this_thread.done);
-  }
-}
-
 void listen_to_work(WorkListener new_listener) {
   listener() = std::move(new_listener);
 }

@@ -21,7 +21,6 @@ class Work {
 
   /// Adds to what is done of this thread's outermost part; without one nothing happens.
   static void did(int64_t amount);
-  void set_done(int64_t done);
 
  private:
   bool outermost_;
