@@ -14,7 +14,6 @@
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
-#include "run/progress.h"
 #include "run/table.h"
 
 namespace braid {
@@ -99,16 +98,8 @@ int run_evaluate(const EvaluateArguments& arguments) {
                                 arguments.document_separator,
                                 arguments.text_key},
                                *opened.tokenizer);
-  Evaluation evaluation;
-  {
-    Progress progress("evaluated tokens");
-    evaluation =
-        evaluate(*opened.model,
-                 *store,
-                 arguments.seq_len,
-                 arguments.batch_size,
-                 [&progress](int64_t done, int64_t total) { progress.update(done, total); });
-  }
+  const auto evaluation =
+      evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   nlohmann::ordered_json object = {{"model", opened.source},
                                    {"seq_len", arguments.seq_len},
                                    {"documents", store->num_documents()},

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/ignored_target.h"
+#include "core/work.h"
 #include "data/loader.h"
 #include "run/tokens_of.h"
 
@@ -65,6 +66,7 @@ Evaluation evaluate(const Transformer& model,
                     const std::function<void(int64_t, int64_t)>& progress,
                     const ProcessGrid* grid) {
   const at::NoGradGuard no_grad;
+  const Work work("tokens evaluated", store.num_targets());
   Evaluation result;
   result.positions = position_buckets(seq_len);
   const auto batches = evaluation_batches(store, seq_len, rows);
@@ -90,6 +92,7 @@ Evaluation evaluate(const Transformer& model,
       const auto its_rows = static_cast<std::size_t>(its_batch.ids_BS.size(0));
       add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
       result.tokens += its_batch.num_targets;
+      Work::did(its_batch.num_targets);
     }
     progress(result.tokens, store.num_targets());
   }
