@@ -110,7 +110,7 @@ bool is_table(const ordered_json& value) {
 std::string table(const ordered_json& rows, const std::string& indent) {
   std::vector<std::string> titles;
   for (const auto& [key, first] : rows.front().items()) {
-    titles.push_back((first.is_number() ? ">" : "") + label(key));
+    titles.push_back(text(first.is_number() ? ">" : "", label(key)));
   }
   TextTable result(titles);
   for (const auto& row : rows) {
