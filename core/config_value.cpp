@@ -90,10 +90,9 @@ void check_bounds(Number value,
   }
 }
 
-// Beyond these no key has a meaning, and sums and products of values would leave 64 bits, or
-// float32. A field whose bounds name an upper limit of its own is held to that alone.
+// Beyond these no key has a meaning, and sums and products of values would leave 64 bits. A field whose bounds name an upper limit of its own is held to that alone.
 constexpr int64_t kLargestCount = 1'000'000'000'000'000;
-constexpr double kSmallestReal = 1e-30, kLargestReal = 1e30;
+constexpr double kSmallestReal = 1e-30, kLargestReal = 1e100;
 
 void check_size(int64_t value,
                 const ConfigNode& node,
@@ -114,10 +113,11 @@ void check_size(double value,
             node,
             text("is ",
                  node.scalar,
-                 ", which float32 cannot hold or divide by; expected 0, or a number between ",
+                 "; expected 0, or a number between ",
                  real_text(kSmallestReal),
                  " and ",
-                 real_text(kLargestReal)));
+                 real_text(kLargestReal),
+                 " in size: float32 cannot divide by smaller ones"));
   }
 }
 

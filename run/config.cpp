@@ -84,6 +84,12 @@ void RunConfig::validate() const {
                                                              : "schedule.indexer_warmup_steps",
                       "asks for the indexers' loss, but the model has no CSA layer");
   }
+  if (loss.bias_update_speed > 1) {
+    throw ConfigError("loss.bias_update_speed",
+                      text("is ",
+                           loss.bias_update_speed,
+                           "; expected at most 1: router scores are below it"));
+  }
   if (optimizer.muon.bfloat16_products && train.dtype == ComputeType::kFloat64) {
     throw ConfigError("optimizer.muon.bfloat16_products",
                       "is for float32 master weights; train.dtype float64 makes them float64");
