@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "commands/commands.h"
+#include "commands/interrupt.h"
 #include "formats/convert.h"
 #include "run/memory.h"
 
@@ -113,6 +114,7 @@ Command convert_command(CLI::App& app) {
                   << std::flush;
       }
     };
+    const InterruptGuard guard("stopping after this tensor");
     print(convert(arguments->source, arguments->target, arguments->options));
     return 0;
   };

@@ -1,6 +1,5 @@
 #include <cerrno>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -37,23 +36,14 @@ fs::path made_temporary() {
 }
 
 // A mapped store stays readable when its file is gone, so nothing is left behind however the
-// evaluation ends. Signals wait until the folder is removed.
+// evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
-  std::unique_ptr<TokenStore> store;
-  int signal = 0;
-  {
-    const InterruptGuard guard;
-    const TemporaryFolder folder(made_temporary());
-    const auto file = folder.path() / "data.tokens";
-    build_token_stores(
-        {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
-    store = std::make_unique<TokenStore>(file);
-    signal = guard.signal();
-  }
-  if (signal != 0) {
-    std::raise(signal);
-  }
-  return store;
+  const InterruptGuard guard;
+  const TemporaryFolder folder(made_temporary());
+  const auto file = folder.path() / "data.tokens";
+  build_token_stores(
+      {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+  return std::make_unique<TokenStore>(file);
 }
 
 nlohmann::ordered_json report(const Evaluation& evaluation) {

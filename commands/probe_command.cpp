@@ -6,6 +6,9 @@
 #include "checkpoint/safetensors.h"
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/interrupt.h"
+#include "core/interruption.h"
+#include "core/output_place.h"
 #include "formats/open_model.h"
 #include "inference/probe.h"
 #include "kernels/weight.h"
@@ -59,11 +62,15 @@ Command probe_command(CLI::App& app) {
     TensorMemory::watch();
     const SafetensorsFile inputs(arguments->inputs);
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
+    // Now, not after all the work.
+    require_not_an_input(arguments->outputs, {arguments->inputs, arguments->model});
+    const InterruptGuard guard("stopping after this layer");
     const auto opened =
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
     options.on_layer = [count = opened.model->config().num_hidden_layers](int64_t layer) {
+      stop_if_interrupted();
       std::cerr << "\rlayer " << layer + 1 << "/" << count << (layer + 1 == count ? "\n" : "")
                 << std::flush;
     };

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "commands/commands.h"
+#include "commands/interrupt.h"
 #include "core/error.h"
 #include "formats/model_json.h"
 #include "formats/synthesize.h"
@@ -52,6 +53,7 @@ int run_synthesize(const SynthesizeArguments& arguments) {
                 << std::flush;
     }
   };
+  const InterruptGuard guard;
   synthesize_release(arguments.path, config, options);
   std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, experts of "
             << options.expert_layers.size() << " of them hold bytes" << std::endl;

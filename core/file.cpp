@@ -1,11 +1,15 @@
 #include "core/file.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +18,8 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/interruption.h"
+#include "core/output_place.h"
 
 namespace braid {
 namespace {
@@ -66,6 +72,42 @@ std::string hexadecimal(XXH128_hash_t hash) {
   return digits;
 }
 
+// A FIFO waits for its reader, as the shell does, but looks for signals meanwhile.
+int opened_through(const OutputPlace& place) {
+  if (place.descriptor >= 0) {
+    return ::fcntl(place.descriptor, F_DUPFD_CLOEXEC, 3);
+  }
+  int descriptor = -1;
+  while ((descriptor = ::open(place.path.c_str(), O_WRONLY | O_CLOEXEC | O_NONBLOCK)) < 0 &&
+         errno == ENXIO) {
+    stop_if_interrupted();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return descriptor;
+}
+
+// A new file of our own, with the permissions of the one it is to replace.
+int made_temporary_file(const fs::path& temporary, const fs::path& replaced) {
+  ::unlink(temporary.c_str());  // an earlier process's; never written through, should it be a link
+  const int descriptor =
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  struct stat before {};
+  if (descriptor >= 0 && ::stat(replaced.c_str(), &before) == 0) {
+    ::fchmod(descriptor, before.st_mode & 0777);
+  }
+  return descriptor;
+}
+
+// Whether a call that failed is to be tried again, if need be once the descriptor takes bytes.
+bool try_again(int descriptor) {
+  if (errno == EAGAIN) {
+    pollfd ready{descriptor, POLLOUT, 0};
+    ::poll(&ready, 1, -1);
+    return true;
+  }
+  return errno == EINTR;
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path) {
@@ -84,19 +126,26 @@ void fsync_path(const fs::path& path) {
   }
 }
 
-AtomicFile::AtomicFile(fs::path path)
-    : path_(std::move(path)),
-      temporary_(path_.string() + ".tmp"),
-      descriptor_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), descriptor_(-1) {
+  const auto place = output_place(path_);
+  if (place.through) {
+    descriptor_ = opened_through(place);
+  } else {
+    path_ = place.path;
+    temporary_ = path_.string() + ".braid.tmp";
+    descriptor_ = made_temporary_file(temporary_, path_);
+  }
   if (descriptor_ < 0) {
-    fail_with_errno("create", temporary_);
+    place.through ? fail_with_errno("open", path_) : fail_with_errno("create", temporary_);
   }
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) {
     ::close(descriptor_);
-    ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) {
+      ::unlink(temporary_.c_str());
+    }
   }
 }
 
@@ -105,7 +154,7 @@ void AtomicFile::write(const void* data, std::size_t size) {
   while (size > 0) {
     const ssize_t count = ::write(descriptor_, bytes, size);
     if (count < 0) {
-      if (errno == EINTR) {
+      if (try_again(descriptor_)) {
         continue;
       }
       fail_with_errno("write", path_);
@@ -116,6 +165,13 @@ void AtomicFile::write(const void* data, std::size_t size) {
 }
 
 void AtomicFile::skip(std::size_t size) {
+  if (temporary_.empty()) {
+    const std::string zeros(std::min(size, std::size_t{1} << 20), '\0');
+    for (std::size_t left = size; left > 0; left -= std::min(left, zeros.size())) {
+      write(zeros.data(), std::min(left, zeros.size()));
+    }
+    return;
+  }
   const off_t end = ::lseek(descriptor_, static_cast<off_t>(size), SEEK_CUR);
   if (end < 0 || ::ftruncate(descriptor_, end) != 0) {
     fail_with_errno("extend", path_);
@@ -123,6 +179,7 @@ void AtomicFile::skip(std::size_t size) {
 }
 
 void AtomicFile::resize(std::size_t size) {
+  require(!temporary_.empty(), path_.string(), ": is no regular file, which this output has to be");
   if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) {
     fail_with_errno("extend", path_);
   }
@@ -145,6 +202,10 @@ void AtomicFile::write_at(std::size_t position, const void* data, std::size_t si
 }
 
 void AtomicFile::commit() {
+  if (temporary_.empty()) {
+    ::close(std::exchange(descriptor_, -1));
+    return;
+  }
   if (::fsync(descriptor_) != 0) {
     fail_with_errno("write to disk", path_);
   }
@@ -189,7 +250,7 @@ std::string xxh3_128(std::string_view bytes) {
   return hexadecimal(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
-std::string xxh3_128_of_file(const fs::path& path) {
+std::string xxh3_128_of_file(const fs::path& path, const std::function<void()>& between) {
   const Descriptor descriptor(path, O_RDONLY);
   ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);  // reads further ahead
   std::vector<char> buffer(std::size_t{1} << 20);
@@ -197,6 +258,9 @@ std::string xxh3_128_of_file(const fs::path& path) {
   XXH3_128bits_reset(&state);
   while (const std::size_t count = read_some(descriptor, buffer.data(), buffer.size(), path)) {
     XXH3_128bits_update(&state, buffer.data(), count);
+    if (between) {
+      between();
+    }
   }
   return hexadecimal(XXH3_128bits_digest(&state));
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -15,8 +16,10 @@ std::string read_file(const std::filesystem::path& path);
 /// Waits until a file's contents, or a folder's entries, are on the disk.
 void fsync_path(const std::filesystem::path& path);
 
-/// A file that appears whole or not at all: it grows under `path` + ".tmp" and commit() renames it.
-/// Without commit() the temporary is removed and an earlier file of that name stays as it was.
+/// A file that appears whole or not at all: it grows beside `path` as "NAME.braid.tmp" and commit()
+/// renames it. Without commit() the temporary is removed and an earlier file of that name stays as it
+/// was. Links are followed and stay. What is no regular file is never replaced: devices and FIFOs are
+/// written through, once something reads them; the rest is refused (core/output_place.h).
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
@@ -30,7 +33,8 @@ class AtomicFile {
   /// Leaves a hole: `size` zero bytes that take no room where the file system can do that.
   void skip(std::size_t size);
 
-  /// Makes the file this long, the new bytes a hole; write_at() then fills it in any order.
+  /// Makes the file this long, the new bytes a hole; write_at() then fills it in any order. Not for
+  /// what is written through.
   void resize(std::size_t size);
   void write_at(std::size_t position, const void* data, std::size_t size);
 
@@ -38,7 +42,7 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path path_, temporary_;
+  std::filesystem::path path_, temporary_;  // no temporary: written through
   int descriptor_;
 };
 
@@ -65,6 +69,8 @@ class MappedFile {
 
 /// XXH3-128 as 32 hexadecimal digits, as `xxhsum -H2` prints it.
 std::string xxh3_128(std::string_view bytes);
-std::string xxh3_128_of_file(const std::filesystem::path& path);
+/// `between` is called at least once a megabyte, for example to stop when a signal asks for it.
+std::string xxh3_128_of_file(const std::filesystem::path& path,
+                             const std::function<void()>& between = {});
 
 }  // namespace braid

@@ -11,6 +11,7 @@
 #include <zstd.h>
 
 #include "core/error.h"
+#include "core/interruption.h"
 
 namespace braid {
 namespace {
@@ -22,6 +23,7 @@ class PlainStream : public ByteStream {
   explicit PlainStream(std::string_view bytes) : bytes_(bytes) {}
 
   std::string_view next() override {
+    stop_if_interrupted();
     const std::string_view piece = bytes_.substr(0, kPieceSize);
     bytes_.remove_prefix(piece.size());
     return piece;
@@ -35,6 +37,7 @@ class PlainStream : public ByteStream {
 class DecodedStream : public ByteStream {
  public:
   std::string_view next() override {
+    stop_if_interrupted();
     std::size_t filled = 0;
     while (filled == 0 && (used_ < bytes_.size() || !complete_)) {
       const std::size_t before = used_;

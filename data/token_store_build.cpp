@@ -6,6 +6,7 @@
 #include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interruption.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
@@ -44,7 +45,7 @@ SourceDigests digests_of(const TextSource& source, const CorpusFiles& outputs) {
     std::vector<std::string> of_files;
     for (const fs::path& file : text_files(path)) {
       require_not_an_output(file, outputs);
-      of_files.push_back(xxh3_128_of_file(file));
+      of_files.push_back(xxh3_128_of_file(file, stop_if_interrupted));
       of_path.bytes += static_cast<int64_t>(fs::file_size(file));
       result.manifest += of_files.back() + " " + format_name(file) + "\n";
     }
@@ -189,6 +190,7 @@ void write_validation_text(const TokenStore& store,
   std::string text;
   std::vector<int64_t> ids;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
+    stop_if_interrupted();
     ids.resize(static_cast<std::size_t>(store.num_tokens(document)));
     for (std::size_t i = 0; i < ids.size(); ++i) {
       ids[i] = store.token(document, static_cast<int64_t>(i));

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/ignored_target.h"
+#include "core/interruption.h"
 #include "data/loader.h"
 #include "run/tokens_of.h"
 
@@ -92,6 +93,9 @@ Evaluation evaluate(const Transformer& model,
       result.tokens += its_batch.num_targets;
     }
     progress(result.tokens, store.num_targets());
+    if (first + size < batches.size() && world.agree_on_interruption("whether to stop")) {
+      stop_if_interrupted();
+    }
   }
   double nats = 0;
   for (auto& bucket : result.positions) {

@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/output_place.h"
 
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : enabled_(true), log_(log_file, std::ios::app), terminal_(may_be_terminal && isatty(1) == 1) {
+    : enabled_(true), terminal_(may_be_terminal && isatty(1) == 1) {
+  require_file_or_absent(log_file);
+  log_.open(log_file, std::ios::app);
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
@@ -25,7 +28,7 @@ void Console::line(const std::string& text) {
   }
   end_progress();
   std::cout << text << std::endl;
-  log_ << text << std::endl;
+  log(text);
 }
 
 void Console::progress(const std::string& text, bool keep) {
@@ -40,8 +43,14 @@ void Console::progress(const std::string& text, bool keep) {
     if (!terminal_) {
       std::cout << text << std::endl;
     }
-    log_ << text << std::endl;
+    log(text);
   }
+}
+
+// A line that found no room is lost; the next one is tried again.
+void Console::log(const std::string& text) {
+  log_.clear();
+  log_ << text << std::endl;
 }
 
 void Console::end_progress() {

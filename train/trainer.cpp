@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/interruption.h"
 #include "core/profile.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
@@ -41,9 +42,13 @@ PreparedData prepared_data(const RunConfig& config,
   const DataPaths in_run{paths.token_stores(), paths.validation_text()};
   const auto prepare = [&] { data = prepare_data(config.data, tokenizer, in_run); };
   ranks.first_alone(prepare, "the data");
-  if (ranks.rank() != 0) {
-    prepare();
-  }
+  ranks.all_or_none(
+      [&] {
+        if (ranks.rank() != 0) {
+          prepare();
+        }
+      },
+      "opening the data");
   return data;
 }
 
@@ -67,9 +72,13 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
-  auto [model, base] = initial_model(config_, grid_, folder_, from);
-  state_.model = std::move(model);
-  state_.base = std::move(base);
+  grid_.world->all_or_none(
+      [&] {
+        auto [model, base] = initial_model(config_, grid_, folder_, from);
+        state_.model = std::move(model);
+        state_.base = std::move(base);
+      },
+      "the initial model");
   state_.optimizer = std::make_unique<ShardedOptimizer>(
       config_.optimizer, config_.parallel, parameter_groups(*state_.model, config_), grid_);
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
@@ -80,7 +89,7 @@ Trainer::Trainer(const RunConfig& config,
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
       [&] {
-        folder_.open_metrics(state_.step);
+        folder_.open_metrics(state_.step, /*validated=*/!state_.owes_validation);
         folder_.write_config(config_);
       },
       "metrics.jsonl");
@@ -93,7 +102,14 @@ Trainer::Trainer(const RunConfig& config,
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   const int64_t max_steps = config_.train.max_steps;
   const auto due = [this](int64_t every) { return every > 0 && state_.step % every == 0; };
-  while (state_.step < max_steps && !any_rank(interrupted(), "whether to stop")) {
+  const auto stops = [&] {
+    return any_rank(interrupted(), "whether to stop") ||
+           grid_.world->agree_on_interruption("whether to stop");
+  };
+  if (state_.owes_validation) {
+    validate();
+  }
+  while (state_.step < max_steps && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
@@ -116,7 +132,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  return state_.step < max_steps ? TrainingEnd::kInterrupted : TrainingEnd::kFinished;
+  return finished() ? TrainingEnd::kFinished : TrainingEnd::kInterrupted;
 }
 
 // One optimizer step, start to end.
@@ -240,8 +256,13 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
          state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
 }
 
+// One that a signal stops is done again when the run continues.
 void Trainer::validate() {
-  if (data_.validation) {
+  state_.owes_validation = false;
+  if (!data_.validation) {
+    return;
+  }
+  try {
     reporter_.validation(evaluate(
         *state_.model,
         *data_.validation,
@@ -249,6 +270,8 @@ void Trainer::validate() {
         4,
         [](int64_t, int64_t) {},
         &grid_));
+  } catch (const Interrupted&) {
+    state_.owes_validation = true;
   }
 }
 

@@ -13,6 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
+
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
   const auto found = state.find(key);
@@ -51,6 +53,7 @@ void TrainingState::count_step(int64_t targets, bool was_skipped) {
   tokens += targets;
   skipped += was_skipped ? 1 : 0;
   skipped_in_a_row = was_skipped ? skipped_in_a_row + 1 : 0;
+  owes_validation = false;
 }
 
 std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const GridPlace& place) {
@@ -106,6 +109,9 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
   for (const auto part : kTrainedParts) {
     attributes[steps_key(part)] = steps.of(part);
   }
+  if (state.owes_validation) {
+    attributes[kOwesValidation] = int64_t{1};
+  }
   if (std::ranges::any_of(state.model->parameters().all(), &Parameter::in_base)) {
     name_base(*state.base, attributes);
   }
@@ -130,6 +136,7 @@ void restore(TrainingState& state,
   state.skipped = number("skipped");
   state.skipped_in_a_row = number("skipped_in_a_row");
   state.rollbacks = number("rollbacks");
+  state.owes_validation = checkpoint.state.contains(kOwesValidation);
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {
     steps.of(part) = number(steps_key(part));

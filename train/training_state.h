@@ -29,6 +29,7 @@ struct TrainingState {
   int64_t tokens = 0;  ///< counted targets seen
   int64_t skipped = 0, skipped_in_a_row = 0;
   int64_t rollbacks = 0;
+  bool owes_validation = false;  ///< a signal stopped the one after `step`
 
   void count_step(int64_t targets, bool was_skipped);
 };

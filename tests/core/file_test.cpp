@@ -42,13 +42,13 @@ TEST_F(File, AtomicFileReplacesOnlyWhenCommitted) {
     EXPECT_EQ(read_file(path), "old");
   }
   EXPECT_EQ(read_file(path), "old");
-  EXPECT_FALSE(fs::exists(path.string() + ".tmp"));
+  EXPECT_FALSE(fs::exists(path.string() + ".braid.tmp"));
   AtomicFile file(path);
   file.write("new ");
   file.write(std::string(1'000'000, 'x'));
   file.commit();
   EXPECT_EQ(read_file(path), "new " + std::string(1'000'000, 'x'));
-  EXPECT_FALSE(fs::exists(path.string() + ".tmp"));
+  EXPECT_FALSE(fs::exists(path.string() + ".braid.tmp"));
 }
 
 TEST_F(File, ErrorsNameThePathAndTheReason) {
@@ -58,7 +58,7 @@ TEST_F(File, ErrorsNameThePathAndTheReason) {
   EXPECT_EQ(message_of([&] { MappedFile file(path); }),
             "cannot open " + path.string() + ": " + reason);
   EXPECT_EQ(message_of([&] { write_file_atomically(path, "x"); }),
-            "cannot create " + path.string() + ".tmp: " + reason);
+            "cannot create " + path.string() + ".braid.tmp: " + reason);
   EXPECT_EQ(message_of([&] { read_file(folder_); }),
             "cannot read " + folder_.string() + ": Is a directory");
   EXPECT_EQ(message_of([&] { MappedFile file(folder_); }), folder_.string() + " is not a file");
