@@ -7,6 +7,7 @@
 
 #include "commands/commands.h"
 #include "core/error_message.h"
+#include "core/file.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
 
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   restart_with_short_spinning(argv);
   keep_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
+  braid::report_lost_pages();
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
   app.require_subcommand(0,
