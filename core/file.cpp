@@ -259,11 +259,11 @@ void InputFile::read_at(std::size_t position, void* data, std::size_t size) cons
     }
     require(count > 0,
             path_.string(),
-            ": ends at byte ",
+            ": has no byte ",
             position,
-            ", but had ",
+            " any more (it had ",
             size_,
-            " bytes when it was opened; it was cut short while it was in use");
+            " bytes when it was opened); it was cut short while it was in use");
     bytes += count;
     position += static_cast<std::size_t>(count);
     size -= static_cast<std::size_t>(count);

@@ -203,7 +203,7 @@ std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& t
           ").to_json('FILE.jsonl', orient='records', lines=True)\"");
   const std::string bytes = first_bytes(file);
   const Compression promised = compression_of(file), found = compression_in(bytes);
-  require(promised == found || promised == Compression::kNone || bytes.size() < 4,
+  require(promised == Compression::kNone || found != Compression::kNone || bytes.size() < 4,
           file.string(),
           ": is called *",
           suffix_of(promised),

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstring>
-#include <tuple>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -96,6 +95,7 @@ class Sequence {
 
   T next() {
     if (at_ == piece_.size()) {
+      require(left_ > 0, file_.path().string(), ": was altered while it was read");
       piece_.resize(std::min<uint64_t>(left_, std::size_t{1} << 15));
       file_.read_at(position_, piece_.data(), piece_.size() * sizeof(T));
       position_ += piece_.size() * sizeof(T);
@@ -131,7 +131,8 @@ uint64_t padded(uint64_t bytes) {
 TokenStore::TokenStore(const std::filesystem::path& path)
     : file_(path), trailer_(verified_trailer(file_)) {
   locate_parts();
-  check_documents();
+  check_offsets();
+  check_tokens();
 }
 
 void TokenStore::locate_parts() {
@@ -191,10 +192,33 @@ void TokenStore::locate_parts() {
   }
 }
 
-// All of them, in one pass over their parts.
-void TokenStore::check_documents() {
-  const auto& [documents, tokens, vocab_size] =
-      std::tie(trailer_.num_documents, trailer_.num_tokens, trailer_.vocab_size);
+void TokenStore::check_offsets() const {
+  const uint64_t documents = trailer_.num_documents;
+  Sequence<uint64_t> offsets(file_, offsets_, documents + 1);
+  const uint64_t first = offsets.next();
+  uint64_t begin = first;
+  for (uint64_t document = 0; document < documents; ++document) {
+    const uint64_t end = offsets.next();
+    // if, not require(): these loops are long, and its arguments would be made every time.
+    if (begin >= end) {
+      fail(file_.path().string(),
+           ": inconsistent token store: document ",
+           document,
+           " ends at token ",
+           end,
+           " but begins at ",
+           begin);
+    }
+    begin = end;
+  }
+  require(first == 0 && begin == trailer_.num_tokens,
+          file_.path().string(),
+          ": inconsistent token store: its documents do not span its tokens");
+}
+
+// All documents, in one pass over their parts.
+void TokenStore::check_tokens() const {
+  const uint64_t documents = trailer_.num_documents, tokens = trailer_.num_tokens;
   Sequence<uint64_t> offsets(file_, offsets_, documents + 1);
   Sequence<uint16_t> narrow(file_, kMagicSize, trailer_.token_bytes == 2 ? tokens : 0);
   Sequence<uint32_t> wide(file_, kMagicSize, trailer_.token_bytes == 4 ? tokens : 0);
@@ -207,33 +231,18 @@ void TokenStore::check_documents() {
     return !has_bits_ || target_bit(&word, bit++ % 64);
   };
   uint64_t begin = offsets.next(), targets = 0, end_targets = 0, bytes = 0;
-  require(begin == 0 && numbers_at<uint64_t>(file_, offsets_ + documents * 8, 1)[0] == tokens,
-          file_.path().string(),
-          ": inconsistent token store: its documents do not span its tokens");
   for (uint64_t document = 0; document < documents; ++document) {
     const uint64_t end = offsets.next();
-    // if, not require(): these loops are long, and its arguments would be made every time.
-    if (begin >= end || end > tokens) {
-      fail(file_.path().string(),
-           ": inconsistent token store: document ",
-           document,
-           " ends at token ",
-           end,
-           " but begins at ",
-           begin,
-           ", of ",
-           tokens);
-    }
     for (uint64_t i = begin; i < end; ++i) {
       const uint64_t id = trailer_.token_bytes == 2 ? narrow.next() : wide.next();
-      if (id >= vocab_size) {
+      if (id >= trailer_.vocab_size) {
         fail(file_.path().string(),
              ": inconsistent token store: token ",
              i,
              " has id ",
              id,
              ", which is outside a vocabulary of ",
-             vocab_size);
+             trailer_.vocab_size);
       }
       if (next_is_target()) {
         ++targets;

@@ -87,7 +87,8 @@ class TokenStore {
   };
 
   void locate_parts();
-  void check_documents();
+  void check_offsets() const;
+  void check_tokens() const;
   Extent extent(int64_t document) const;
   [[noreturn]] void fail_changed() const;
 

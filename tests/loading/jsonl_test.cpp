@@ -98,7 +98,7 @@ TEST(Jsonl, NamesTheLineAndWhatIsWrongWithIt) {
 }
 
 TEST(Jsonl, OtherKeysMayHoldAnything) {
-  for (const std::string& value : {"NaN",
+  for (const std::string value : {"NaN",
                                    "-Infinity",
                                    "1e400",
                                    "123456789012345678901234567890",
@@ -114,7 +114,7 @@ TEST(Jsonl, OtherKeysMayHoldAnything) {
         << value;
   }
   EXPECT_EQ(texts_of(R"({"\ud83d": 1, "\u0074ext": "one"})"), Strings{"one"});
-  for (const std::string& value : {"nan",
+  for (const std::string value : {"nan",
                                    "1e",
                                    "1.",
                                    "-",

@@ -129,9 +129,8 @@ TEST_F(TokenStoreTest, KnowsWhoseIdsItHolds) {
 TEST_F(TokenStoreTest, AFileThatIsCutShortWhileInUseIsAnErrorWithItsName) {
   const auto store = store_of({"one", std::string(100000, 'x')});
   std::filesystem::resize_file(training_store(), 100);
-  EXPECT_EQ(store->tokens(1, 0, 0), std::vector<int64_t>());
   expect_mentions(error_of([&] { store->tokens(1); }),
-                  {training_store().string(), "ends at byte 100", "cut short while it was in use"});
+                  {training_store().string(), "cut short while it was in use"});
 }
 
 TEST_F(TokenStoreTest, AFileThatIsAlteredWhileInUseGivesNoWrongIds) {
