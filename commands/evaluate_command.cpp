@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, document_separator, text_key = "text";
+  std::string model, document_separator, text_key = "text", on_bad_line = "error";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
@@ -35,14 +35,17 @@ fs::path made_temporary() {
   return name;
 }
 
-// A mapped store stays readable when its file is gone, so nothing is left behind however the
+// A store stays readable when its file is gone, so nothing is left behind however the
 // evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
   const InterruptGuard guard;
   const TemporaryFolder folder(made_temporary());
   const auto file = folder.path() / "data.tokens";
-  build_token_stores(
+  const auto build = build_token_stores(
       {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+  for (const auto& note : build.notes) {
+    std::cerr << "note: " << note << std::endl;
+  }
   return std::make_unique<TokenStore>(file);
 }
 
@@ -75,10 +78,12 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store = tokenized({{arguments.data.begin(), arguments.data.end()},
-                                arguments.document_separator,
-                                arguments.text_key},
-                               *opened.tokenizer);
+  const auto store =
+      tokenized({{arguments.data.begin(), arguments.data.end()},
+                 arguments.document_separator,
+                 arguments.text_key,
+                 arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
+                *opened.tokenizer);
   Evaluation evaluation;
   {
     Progress progress("evaluated tokens");
@@ -114,6 +119,12 @@ Command evaluate_command(CLI::App& app) {
                       "a line of exactly this separates documents; empty = one per file");
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
+      ->capture_default_str();
+  command
+      ->add_option("--on-bad-line",
+                   arguments->on_bad_line,
+                   "JSONL: a line without a document is an error, or skipped and counted")
+      ->check(CLI::IsMember({"error", "skip"}))
       ->capture_default_str();
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))

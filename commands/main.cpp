@@ -9,6 +9,7 @@
 #include "commands/interrupt.h"
 #include "commands/standard_streams.h"
 #include "core/error_message.h"
+#include "core/file.h"
 #include "core/interruption.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   keep_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
   const braid::StandardOutput output;
+  braid::report_lost_pages();
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
   app.require_subcommand(0,

@@ -1,8 +1,12 @@
 #include "core/file.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -59,6 +63,75 @@ std::size_t read_some(int descriptor, void* buffer, std::size_t size, const fs::
     fail_with_errno("read", path);
   }
   return static_cast<std::size_t>(count);
+}
+
+// O_NONBLOCK: a FIFO without a writer would wait for one.
+int opened_at_once(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) {
+    fail_with_errno("open", path);
+  }
+  return descriptor;
+}
+
+std::size_t size_of(int descriptor, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) {
+    fail_with_errno("read the size of", path);
+  }
+  require(S_ISREG(status.st_mode), path.string(), " is not a file");
+  return static_cast<std::size_t>(status.st_size);
+}
+
+// What a signal handler can read: entries change only by atomic stores, `begin` last when one is
+// taken and first when it is given back.
+struct Mapping {
+  std::atomic<std::uintptr_t> begin{0};
+  std::atomic<std::size_t> size{0};
+  std::atomic<const char*> path{nullptr};
+};
+constexpr std::uintptr_t kTaken = 1;  // no page begins there
+std::array<Mapping, 4096> mappings;   // files beyond that many end with a bare SIGBUS
+
+void note_mapping(const void* data, std::size_t size, const char* path) {
+  for (Mapping& mapping : mappings) {
+    std::uintptr_t free = 0;
+    if (mapping.begin.compare_exchange_strong(free, kTaken)) {
+      mapping.size = size;
+      mapping.path = path;
+      mapping.begin = reinterpret_cast<std::uintptr_t>(data);
+      return;
+    }
+  }
+}
+
+void forget_mapping(const void* data) {
+  for (Mapping& mapping : mappings) {
+    if (mapping.begin == reinterpret_cast<std::uintptr_t>(data)) {
+      mapping.begin = 0;
+      return;
+    }
+  }
+}
+
+void write_error(const char* text) {
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+// Only what is safe in a signal handler. The read cannot go on, nor throw from where it happened.
+void end_for_lost_page(int signal, siginfo_t* info, void*) {
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  for (const Mapping& mapping : mappings) {
+    const std::uintptr_t begin = mapping.begin;
+    if (begin > kTaken && begin <= address && address - begin < mapping.size) {
+      write_error("braid: ");
+      write_error(mapping.path);
+      write_error(
+          ": cannot be read any more; it was cut short while it was in use, or its disk fails\n");
+      ::_exit(1);
+    }
+  }
+  ::signal(signal, SIG_DFL);  // the access is repeated, and ends the process as it would have
 }
 
 std::string hexadecimal(XXH128_hash_t hash) {
@@ -222,28 +295,68 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
-MappedFile::MappedFile(fs::path path) : path_(std::move(path)) {
-  const Descriptor descriptor(path_, O_RDONLY);
-  struct stat status {};
-  if (::fstat(descriptor, &status) != 0) {
-    fail_with_errno("read the size of", path_);
+InputFile::InputFile(fs::path path) : path_(std::move(path)), descriptor_(opened_at_once(path_)) {
+  try {
+    size_ = size_of(descriptor_, path_);
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
   }
-  require(S_ISREG(status.st_mode), path_.string(), " is not a file");
-  size_ = static_cast<std::size_t>(status.st_size);
+}
+
+InputFile::~InputFile() {
+  ::close(descriptor_);
+}
+
+void InputFile::read_at(std::size_t position, void* data, std::size_t size) const {
+  auto* bytes = static_cast<char*>(data);
+  while (size > 0) {
+    const ssize_t count = ::pread(descriptor_, bytes, size, static_cast<off_t>(position));
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail_with_errno("read", path_);
+    }
+    require(count > 0,
+            path_.string(),
+            ": has no byte ",
+            position,
+            " any more (it had ",
+            size_,
+            " bytes when it was opened); it was cut short while it was in use");
+    bytes += count;
+    position += static_cast<std::size_t>(count);
+    size -= static_cast<std::size_t>(count);
+  }
+}
+
+MappedFile::MappedFile(fs::path path) : path_(std::move(path)) {
+  const InputFile file(path_);
+  size_ = file.size();
   if (size_ == 0) {
     return;
   }
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor_, 0);
   if (address == MAP_FAILED) {
     fail_with_errno("map", path_);
   }
   data_ = static_cast<const std::byte*>(address);
+  note_mapping(data_, size_, path_.c_str());
 }
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) {
+    forget_mapping(data_);
     ::munmap(const_cast<std::byte*>(data_), size_);
   }
+}
+
+void report_lost_pages() {
+  struct sigaction action {};
+  action.sa_sigaction = end_for_lost_page;
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &action, nullptr);
 }
 
 std::string xxh3_128(std::string_view bytes) {

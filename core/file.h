@@ -49,7 +49,33 @@ class AtomicFile {
 /// One AtomicFile with these contents.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-/// A file mapped into memory, read-only. Pages are read when touched.
+/// A file that is read at any place, by any thread. What is no regular file is refused, without
+/// waiting for a FIFO's other end. The file stays readable when its name is gone.
+class InputFile {
+ public:
+  explicit InputFile(std::filesystem::path path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// Bytes when it was opened.
+  std::size_t size() const { return size_; }
+
+  /// Throws Error where the file ends before position + size: then it was cut short meanwhile, as
+  /// long as that lies within size().
+  void read_at(std::size_t position, void* data, std::size_t size) const;
+
+ private:
+  friend class MappedFile;
+  std::filesystem::path path_;
+  int descriptor_;
+  std::size_t size_ = 0;
+};
+
+/// A file mapped into memory, read-only. Pages are read when touched; where one cannot be read any
+/// more, the process gets SIGBUS: report_lost_pages() makes that a sentence. Refuses what InputFile
+/// refuses.
 class MappedFile {
  public:
   explicit MappedFile(std::filesystem::path path);
@@ -66,6 +92,11 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+/// From now on a page of a MappedFile that cannot be read, because the file was cut short or its
+/// disk fails, ends the process with status 1 and a line on standard error that names the file.
+/// Other bus errors stay what they are. For main.
+void report_lost_pages();
 
 /// XXH3-128 as 32 hexadecimal digits, as `xxhsum -H2` prints it.
 std::string xxh3_128(std::string_view bytes);

@@ -68,10 +68,10 @@ Evaluation evaluate(const Transformer& model,
   const at::NoGradGuard no_grad;
   Evaluation result;
   result.positions = position_buckets(seq_len);
-  const auto batches = evaluation_batches(store, seq_len, rows);
   const auto own = alone();
   auto& world = grid == nullptr ? *own : *grid->world;
   const auto place = grid == nullptr ? GridPlace{} : grid->place;
+  const auto batches = evaluation_batches(store, seq_len, rows, place.context_size);
   const auto size = static_cast<std::size_t>(place.data_size),
              shares = static_cast<std::size_t>(place.context_size);
   for (std::size_t first = 0; first < batches.size(); first += size) {

@@ -115,6 +115,9 @@ void Reporter::describe_run(const PreparedData& data) {
                       ", epochs so far ",
                       state_.loader->progress().epochs[i]));
   }
+  for (const auto& note : data.notes) {
+    console.line("note: " + note);
+  }
   console.line(data.validation ? text("validation: ",
                                       data.validation->num_documents(),
                                       " documents, ",

@@ -14,7 +14,8 @@ TEST_F(Messages, AbsentPathsAreNamed) {
     if (command == "generate") {
       arguments.insert(arguments.end(), {"--prompt", "a"});
     } else if (command == "probe") {
-      arguments.insert(arguments.end(), {"--inputs", "x.safetensors", "--outputs", "y.safetensors"});
+      arguments.insert(arguments.end(),
+                       {"--inputs", "x.safetensors", "--outputs", "y.safetensors"});
     }
     expect_error(braid(arguments), {"nowhere"});
   }
