@@ -64,7 +64,8 @@ Trainer::Trainer(const RunConfig& config,
              .base = {},
              .optimizer = {},
              .loader = {},
-             .spikes = SpikeDetector(config_.stability)},
+             .spikes = SpikeDetector(config_.stability),
+             .schedule_steps = config_.train.max_steps},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   set_threads(config_.train.threads);
@@ -142,7 +143,7 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
-  result.regime = regime_at(config_, optimizer.local().steps().all);
+  result.regime = regime_at(config_, optimizer.local().steps().all, state_.schedule_steps);
   learn_only(result.regime.trained);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
@@ -171,6 +172,9 @@ StepResult Trainer::train_step() {
   // 5. Clip and update, unless a loss or gradient is not finite: then only the data moves on.
   if (result.not_finite.empty()) {
     meter.update_begins();
+    if (!result.regime.warms_up_indexer()) {
+      optimizer.local().received(result.losses.load_E);
+    }
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
     if (!result.regime.warms_up_indexer()) {
@@ -225,7 +229,7 @@ void Trainer::clear_gradients() {
 }
 
 void Trainer::update_routing_biases(const std::vector<at::Tensor>& load_E) {
-  const auto biases = state_.model->routing_biases();
+  const auto biases = moving_routing_biases(*state_.model, state_.optimizer->parameters());
   require(load_E.size() == biases.size(),
           "the objective reports the expert loads of ",
           load_E.size(),

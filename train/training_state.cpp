@@ -44,6 +44,12 @@ void restore_optimizer(Optimizer& optimizer, const Checkpoint& checkpoint, const
         "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
         " while a run continues");
   }
+  for (const auto& [name, value] : optimizer.shared_state()) {
+    // A run may begin to damp when it continues.
+    if (!read_piece(checkpoint, whole({"optimizer/" + name, value}))) {
+      at::Tensor(value).zero_();
+    }
+  }
 }
 
 }  // namespace
@@ -85,6 +91,11 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
       result.push_back(std::move(piece));
     }
   }
+  if (place.rank == 0) {
+    for (const auto& [name, value] : state.optimizer->local().shared_state()) {
+      result.push_back(whole({"optimizer/" + name, value}));
+    }
+  }
   return result;
 }
 
@@ -102,6 +113,7 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"skipped", state.skipped},
                                {"skipped_in_a_row", state.skipped_in_a_row},
                                {"rollbacks", state.rollbacks},
+                               {"schedule_steps", state.schedule_steps},
                                {"loss_mean", spikes.mean},
                                {"loss_variance", spikes.variance},
                                {"loss_steps", spikes.steps},
