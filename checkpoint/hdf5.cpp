@@ -1,6 +1,7 @@
 #include "checkpoint/hdf5.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -33,6 +34,26 @@ std::string innermost_message() {
   return message;
 }
 
+// The library's text names its own functions and fields; what it says of the system or the file
+// becomes a sentence.
+std::string in_our_words(const std::string& said) {
+  const std::string number_follows = "errno = ";
+  if (const auto at = said.find(number_follows); at != std::string::npos) {
+    return std::strerror(std::atoi(said.c_str() + at + number_follows.size()));
+  }
+  const auto says = [&said](const char* words) { return said.find(words) != std::string::npos; };
+  if (says("signature not found")) {
+    return "is no HDF5 file, or its beginning is damaged";
+  }
+  if (says("truncated file")) {
+    return "is cut off: shorter than its header says";
+  }
+  if (says("doesn't exist") || says("not found")) {
+    return "there is no such object in the file";
+  }
+  return "the file is damaged, or holds what Braid does not read (" + said + ")";
+}
+
 }  // namespace
 
 template <class T>
@@ -45,8 +66,8 @@ T Hdf5File::checked(T result, const char* action, const std::string& object) con
          object.empty() ? "" : " '" + object + "' in",
          " ",
          path_.string(),
-         ": HDF5 says: ",
-         reason);
+         ": ",
+         in_our_words(reason));
   }
   return result;
 }

@@ -1,5 +1,6 @@
 #include "checkpoint/strict_json.h"
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -29,8 +30,19 @@ json parse_strict_json(std::string_view text, const std::string& where) {
   };
   try {
     return json::parse(text, check);
-  } catch (const json::exception& error) {
-    fail(where, ": not valid JSON: ", error.what());
+  } catch (const json::parse_error& error) {
+    const auto before = text.substr(0, std::min(text.size(), error.byte == 0 ? 0 : error.byte - 1));
+    const auto line = std::ranges::count(before, '\n') + 1;
+    const auto column = before.size() - (before.rfind('\n') + 1) + 1;  // npos + 1 = 0
+    fail(where,
+         ": not valid JSON: ",
+         before.size() + 1 >= text.size() ? "it ends too early (cut off?)" : "broken",
+         " at line ",
+         line,
+         ", column ",
+         column);
+  } catch (const json::exception&) {
+    fail(where, ": not valid JSON: a number or a text in it is not possible");
   }
 }
 

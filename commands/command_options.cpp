@@ -1,42 +1,144 @@
 #include "commands/command_options.h"
 
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <limits>
 #include <map>
+#include <system_error>
+
+#include "core/error.h"
+#include "run/run_folder.h"
 
 namespace braid {
 namespace {
 
-template <class Check>
-CLI::Validator number_that(const Check& is_good, const std::string& otherwise) {
+// All of the text as a number; the texts of LibTorch's and CLI11's readers differ from it in what
+// they pass over in silence.
+template <class Number>
+bool parses(const std::string& given, Number& number) {
+  const auto* end = given.data() + given.size();
+  const auto [stopped, error] = std::from_chars(given.data(), end, number);
+  return error == std::errc() && stopped == end;
+}
+
+template <class Number>
+CLI::Validator number_in(const char* kind, Number low, Number high, bool or_zero = false) {
+  const auto range = text(low, " to ", high);
   return CLI::Validator(
-      [is_good, otherwise](const std::string& given) {
-        double number = 0;
-        const bool good = CLI::detail::lexical_cast(given, number) && is_good(number);
-        return good ? std::string() : "must be " + otherwise + ", not " + given;
+      [=](const std::string& given) {
+        Number number{};
+        const bool good = parses(given, number) &&
+                          ((number >= low && number <= high) || (or_zero && number == 0));
+        return good ? std::string()
+                    : text("must be ",
+                           or_zero ? "0 or " : "",
+                           kind,
+                           " from ",
+                           range,
+                           ", not '",
+                           given,
+                           "'");
       },
-      "POSITIVE");
+      range);
+}
+
+// What CLI11 says of a value that is missing, or that is there twice.
+std::string of_count(const CLI::ArgumentMismatch& error) {
+  const std::string said = error.what();
+  const auto option = said.substr(0, said.find(':'));
+  return said.find("missing") != std::string::npos
+             ? option + ": needs a value behind it; `--help` lists the options"
+             : option + ": is given more than once, but takes one value";
 }
 
 }  // namespace
 
-CLI::Validator at_least_one() {
-  return number_that([](double number) { return number >= 1; }, "at least 1");
+CLI::Validator whole_number(int64_t low, int64_t high) {
+  return number_in("a whole number", low, high);
 }
 
-CLI::Validator above_zero() {
-  return number_that([](double number) { return number > 0; }, "above 0");
+CLI::Validator any_seed() {
+  return number_in("a whole number", uint64_t{0}, std::numeric_limits<uint64_t>::max());
+}
+
+CLI::Validator real_number(double low, double high, bool or_zero) {
+  return number_in("a number", low, high, or_zero);
+}
+
+CLI::Validator one_line() {
+  return CLI::Validator(
+      [](const std::string& given) {
+        return given.find_first_of("\n\r") == std::string::npos
+                   ? std::string()
+                   : std::string("must be one line, but holds a line break");
+      },
+      "");
+}
+
+CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](const std::string& given) {
+        return given.empty() ? std::string("is empty") : std::string();
+      },
+      "");
+}
+
+std::string message_of_wrong_line(const CLI::App& app, const CLI::Error& error) {
+  std::string message = error.what();
+  if (const auto* mismatch = dynamic_cast<const CLI::ArgumentMismatch*>(&error)) {
+    message = of_count(*mismatch);
+  } else if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    std::string unknown;
+    for (const auto& argument : app.remaining(/*recurse=*/true)) {
+      unknown += (unknown.empty() ? "" : " ") + argument;
+    }
+    message = "unknown here: " + unknown;
+  }
+  const auto used = app.get_subcommands();
+  return text("braid: ",
+              message,
+              "\nRun `braid ",
+              used.empty() ? "" : used.front()->get_name() + " ",
+              "--help` for what there is.\n");
 }
 
 void add_model(CLI::App& command, std::string& path) {
   command.add_option("model", path, "a run, a checkpoint, or a folder with config.json")
-      ->required();
+      ->required()
+      ->check(not_empty());
+}
+
+RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
+  namespace fs = std::filesystem;
+  const fs::path file(config);
+  const bool says_where = std::ranges::any_of(overrides, [](const std::string& assignment) {
+    return assignment.starts_with("run.name=") || assignment.starts_with("run.output_dir=");
+  });
+  if (file.filename() != kConfigFile || says_where || !overlays.empty()) {
+    return loaded;
+  }
+  const auto folder = fs::absolute(file).lexically_normal().parent_path();
+  std::error_code absent;
+  if (RunPaths{folder}.has_progress() && !fs::equivalent(folder, loaded.run_dir(), absent)) {
+    loaded.run.name = folder.filename().string();
+    loaded.run.output_dir = folder.parent_path().string();
+  }
+  return loaded;
 }
 
 CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options) {
-  auto* config = command.add_option("config", options.config, "the run's YAML file");
+  auto* config =
+      command.add_option("config", options.config, "the run's YAML file")->check(not_empty());
   command.add_option("overlays",
                      options.overlays,
                      "YAML files whose keys win over the run's, such as configs/ablations/*.yaml");
-  command.add_option("--set", options.overrides, "a.b=value, wins over the files; repeatable")
+  command
+      .add_option("--set",
+                  options.overrides,
+                  "a.b=c, one key, wins over the files; repeatable. c is YAML: text "
+                  "with ': ' in it needs quotes, text that begins with %, @ or another sign "
+                  "does not")
       ->allow_extra_args(false);
   return config;
 }

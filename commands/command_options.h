@@ -17,14 +17,25 @@ void add_model(CLI::App& command, std::string& path);
 struct RunConfigOptions {
   std::string config;
   std::vector<std::string> overlays, overrides;
-  RunConfig load() const { return load_run_config(config, overrides, overlays); }
+  /// The config.yaml in a run's folder is that run's, wherever the folder was moved or copied to.
+  RunConfig load() const { return in_its_own_folder(load_run_config(config, overrides, overlays)); }
+
+ private:
+  RunConfig in_its_own_folder(RunConfig loaded) const;
 };
 /// Returns the option of CONFIG.yaml.
 CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options);
 
-/// Checks of numbers; CLI11's own messages name the largest number that a double holds.
-CLI::Validator at_least_one();
-CLI::Validator above_zero();
+/// Checks of values. Each reads all of the text, and its message says what is possible; CLI11's own
+/// pass over what follows a number, and name the largest number that a double holds.
+CLI::Validator whole_number(int64_t low, int64_t high);
+CLI::Validator any_seed();
+CLI::Validator real_number(double low, double high, bool or_zero = false);
+CLI::Validator one_line();
+CLI::Validator not_empty();
+
+/// Why CLI11 could not read the command line, in a sentence, for CLI::App::failure_message().
+std::string message_of_wrong_line(const CLI::App& app, const CLI::Error& error);
 
 /// --dtype float64 | float32 | bfloat16; `dtype` holds the default.
 void add_dtype(CLI::App& command, at::ScalarType& dtype);

@@ -5,10 +5,12 @@
 #include <map>
 #include <memory>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
 #include "formats/convert.h"
 #include "run/memory.h"
+#include "run/progress.h"
 
 namespace braid {
 namespace {
@@ -94,7 +96,7 @@ Command convert_command(CLI::App& app) {
       ->check(CLI::IsMember(kLayouts).description(""));
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest file, in 10^9 bytes")
-      ->check(above_zero());
+      ->check(real_number(1e-6, 1e6));
   command->footer(
       "A conversion that was stopped goes on where it was when the command is given again.\n"
       "Examples:\n  braid convert runs/tuned flash-tuned --to release\n"
@@ -105,17 +107,16 @@ Command convert_command(CLI::App& app) {
       arguments->options.stored_as = kLayouts.at(arguments->layout);
     }
     arguments->options.shard_bytes = static_cast<std::size_t>(arguments->shard_gigabytes * 1e9);
-    std::size_t reported = 0;
-    arguments->options.progress = [&reported](std::size_t done, std::size_t total) {
-      if (done - reported > 200'000'000 || (done == total && reported > 0)) {
-        reported = done;
-        std::cerr << "\r" << bytes_text(static_cast<int64_t>(done)) << " of "
-                  << bytes_text(static_cast<int64_t>(total)) << (done == total ? "\n" : "   ")
-                  << std::flush;
-      }
-    };
-    const InterruptGuard guard("stopping after this tensor");
-    print(convert(arguments->source, arguments->target, arguments->options));
+    ConvertReport report;
+    {
+      Progress progress("converted", WorkUnit::kBytes);
+      arguments->options.progress = [&progress](std::size_t done, std::size_t total) {
+        progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+      };
+      const InterruptGuard guard("stopping after this tensor");
+      report = convert(arguments->source, arguments->target, arguments->options);
+    }
+    print(report);
     return 0;
   };
 }

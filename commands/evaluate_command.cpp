@@ -13,7 +13,6 @@
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
-#include "run/progress.h"
 #include "run/table.h"
 
 namespace braid {
@@ -30,8 +29,18 @@ struct EvaluateArguments {
 };
 
 fs::path made_temporary() {
-  std::string name = (fs::temp_directory_path() / "braid-evaluate-XXXXXX").string();
-  require(mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno));
+  std::error_code unusable;
+  const auto place = fs::temp_directory_path(unusable);
+  const char* variable = std::getenv("TMPDIR");
+  const auto advice = "; set TMPDIR to a folder that can be written";
+  require(!unusable,
+          "TMPDIR is ",
+          variable == nullptr ? "/tmp" : variable,
+          ", which is no folder",
+          advice);
+  std::string name = (place / "braid-evaluate-XXXXXX").string();
+  require(
+      mkdtemp(name.data()) != nullptr, "cannot make ", name, ": ", std::strerror(errno), advice);
   return name;
 }
 
@@ -84,22 +93,13 @@ int run_evaluate(const EvaluateArguments& arguments) {
                  arguments.text_key,
                  arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
                 *opened.tokenizer);
-  Evaluation evaluation;
-  {
-    Progress progress("evaluated tokens");
-    evaluation =
-        evaluate(*opened.model,
-                 *store,
-                 arguments.seq_len,
-                 arguments.batch_size,
-                 [&progress](int64_t done, int64_t total) { progress.update(done, total); });
-  }
+  const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   nlohmann::ordered_json object = {{"model", opened.source},
                                    {"seq_len", arguments.seq_len},
                                    {"documents", store->num_documents()},
                                    {"text_bytes", store->text_bytes()}};
   object.update(report(evaluation));
-  std::cout << (arguments.json ? object.dump() + "\n" : readable(object)) << std::flush;
+  std::cout << (arguments.json ? json_text(object) + "\n" : readable(object)) << std::flush;
   return 0;
 }
 
@@ -113,10 +113,13 @@ Command evaluate_command(CLI::App& app) {
   command
       ->add_option(
           "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")
-      ->required();
-  command->add_option("--document-separator",
-                      arguments->document_separator,
-                      "a line of exactly this separates documents; empty = one per file");
+      ->required()
+      ->check(not_empty());
+  command
+      ->add_option("--document-separator",
+                   arguments->document_separator,
+                   "a line of exactly this separates documents; empty = one per file")
+      ->check(one_line());
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
       ->capture_default_str();
@@ -127,10 +130,10 @@ Command evaluate_command(CLI::App& app) {
       ->check(CLI::IsMember({"error", "skip"}))
       ->capture_default_str();
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+      ->check(whole_number(2, int64_t{1} << 30))
       ->capture_default_str();
   command->add_option("--batch-size", arguments->batch_size, "sequences computed together")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
   add_dtype(*command, arguments->dtype);
   command->add_flag("--json", arguments->json, "one JSON object");

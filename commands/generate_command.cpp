@@ -11,6 +11,7 @@
 #include "inference/generate.h"
 #include "inference/generated_text.h"
 #include "inference/prompts_file.h"
+#include "run/table.h"
 
 namespace braid {
 namespace {
@@ -99,8 +100,7 @@ class Printer {
                                            {"text", sample.shown},
                                            {"tokens", sample.tokens},
                                            {"end", end_name(*sample.end)}};
-      // The command line may hold any bytes, JSON only UTF-8.
-      std::cout << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      std::cout << json_text(line);
     } else if (!streams_) {
       std::cout << "==> prompt " << prompt << ", sample " << number << " (" << sample.tokens
                 << " tokens, " << end_name(*sample.end) << ")\n"
@@ -161,52 +161,43 @@ void add_prompts(CLI::App& command, GenerateArguments& arguments) {
                      "more prompts: one a line, or in *.jsonl one {\"prompt\": ...} a line");
   command
       .add_option("--num-samples", arguments.options.num_samples, "continuations of each prompt")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
   command
       .add_option(
           "--batch-size", arguments.options.batch_size, "continuations computed together, at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
 }
 
 void add_sampling(CLI::App& command, GenerateOptions& options) {
-  const CLI::Validator temperature(
-      [](std::string& value) {
-        double number = 0;
-        const bool good = CLI::detail::lexical_cast(value, number) &&
-                          (number == 0 || (number >= 1e-6 && number <= 100));
-        return good ? "" : "Value " + value + " not 0 or in [1e-6, 100]";
-      },
-      "0 or [1e-6, 100]");
   command
       .add_option(
           "--temperature", options.sampling.temperature, "0 = always the most probable token")
-      ->check(temperature)
+      ->check(real_number(1e-6, 100, /*or_zero=*/true))
       ->capture_default_str();
   command.add_option("--top-k", options.sampling.top_k, "only the k most probable tokens; 0 = all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->check(whole_number(0, int64_t{1} << 30))
       ->capture_default_str();
   command
       .add_option("--top-p",
                   options.sampling.top_p,
                   "then only the fewest most probable tokens that reach this probability")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(real_number(0, 1))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "of the draws")->capture_default_str();
+  command.add_option("--seed", options.seed, "of the draws")
+      ->check(any_seed())
+      ->capture_default_str();
 }
 
 void add_ends(CLI::App& command, GenerateArguments& arguments) {
-  const CLI::Validator not_empty(
-      [](std::string& value) { return value.empty() ? std::string("is empty") : std::string(); },
-      "");
   command
       .add_option("--max-tokens", arguments.options.max_tokens, "stop after this many new tokens")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->check(whole_number(1, int64_t{1} << 30))
       ->capture_default_str();
   command.add_option("--stop", arguments.stop_texts, "end before this text; repeatable")
       ->allow_extra_args(false)
-      ->check(not_empty);
+      ->check(not_empty());
 }
 
 }  // namespace

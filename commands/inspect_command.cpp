@@ -30,7 +30,7 @@ void print(const Inspection& inspection, bool json) {
     facts["verified"].push_back(
         {{"file", file.string()}, {"sound", problem.empty()}, {"problem", problem}});
   }
-  std::cout << facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  std::cout << json_text(facts) << "\n";
 }
 
 int run_inspect(const InspectArguments& arguments) {

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
 #include "commands/standard_streams.h"
@@ -13,6 +14,7 @@
 #include "core/interruption.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
+#include "run/progress.h"
 
 namespace {
 
@@ -54,6 +56,9 @@ int main(int argc, char** argv) {
   braid::report_lost_pages();
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
+  app.failure_message([](const CLI::App* of, const CLI::Error& error) {
+    return braid::message_of_wrong_line(*of, error);
+  });
   app.require_subcommand(0,
                          1);  // none is reported below: CLI11 would hide a misspelt one behind it
   const std::vector<std::pair<std::string, braid::Command>> commands = {
@@ -62,18 +67,22 @@ int main(int argc, char** argv) {
       {"generate", braid::generate_command(app)},
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
+      {"runs", braid::runs_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
       {"synthesize", braid::synthesize_command(app)},
   };
   try {
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-      const bool helped = app.exit(error) == 0;
-      std::cout.flush();
-      return helped ? 0 : kWrongCommandLine;
-    }
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool helped = app.exit(error) == 0;
+    std::cout.flush();
+    return helped ? 0 : kWrongCommandLine;
+  }
+  if (braid::launched_as().rank == 0) {
+    braid::show_work();
+  }
+  try {
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
         const int status = command();

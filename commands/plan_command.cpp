@@ -4,6 +4,7 @@
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "plan/plan.h"
+#include "run/table.h"
 
 namespace braid {
 
@@ -19,7 +20,7 @@ Command plan_command(CLI::App& app) {
       "What a run would be on any number of ranks: parameters, operations, memory, traffic");
   add_run_config(*command, arguments->run)->required();
   command->add_option("--ranks", arguments->ranks, "processes that mpirun would start")
-      ->check(at_least_one())
+      ->check(whole_number(1, 1'000'000))
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
@@ -31,7 +32,7 @@ Command plan_command(CLI::App& app) {
   return [arguments] {
     const auto plan = plan_training(arguments->run.load(), arguments->ranks);
     if (arguments->json) {
-      std::cout << report(plan).dump() << std::endl;
+      std::cout << json_text(report(plan)) << std::endl;
     } else {
       print_plan(plan);
     }

@@ -13,6 +13,7 @@
 #include "inference/probe.h"
 #include "kernels/weight.h"
 #include "run/memory.h"
+#include "run/progress.h"
 
 namespace braid {
 namespace {
@@ -69,10 +70,11 @@ Command probe_command(CLI::App& app) {
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
-    options.on_layer = [count = opened.model->config().num_hidden_layers](int64_t layer) {
+    Progress progress("layers");
+    options.on_layer = [&progress, count = opened.model->config().num_hidden_layers](
+                           int64_t layer) {
       stop_if_interrupted();
-      std::cerr << "\rlayer " << layer + 1 << "/" << count << (layer + 1 == count ? "\n" : "")
-                << std::flush;
+      progress.update(layer + 1, count);
     };
     const auto begin = std::chrono::steady_clock::now();
     const auto results = probe(*opened.model, inputs.tensor("input_ids"), labels, options);

@@ -1,14 +1,16 @@
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <numeric>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
 #include "core/error.h"
 #include "formats/model_json.h"
 #include "formats/synthesize.h"
 #include "run/config.h"
-#include "run/memory.h"
+#include "run/progress.h"
 
 namespace braid {
 namespace {
@@ -26,6 +28,14 @@ ModelConfig described_model(const std::string& path) {
                                                             : load_run_config(path, {}).model;
 }
 
+std::string joined(const std::vector<int64_t>& numbers) {
+  std::string result;
+  for (const int64_t number : numbers) {
+    result += text(result.empty() ? "" : ", ", number);
+  }
+  return result;
+}
+
 int run_synthesize(const SynthesizeArguments& arguments) {
   auto config = described_model(arguments.model);
   std::vector<int64_t> layers = arguments.layers;
@@ -36,6 +46,14 @@ int run_synthesize(const SynthesizeArguments& arguments) {
   config = model_of_layers(config, layers, !arguments.no_mtp);
   SynthesizeOptions options;
   options.layout = arguments.layout == "base" ? ReleaseLayout::kBase : ReleaseLayout::kInstruct;
+  for (const int64_t layer : arguments.expert_layers) {
+    require(std::ranges::find(layers, layer) != layers.end(),
+            "--expert-bytes ",
+            layer,
+            ": is none of the layers to be made (",
+            arguments.layers.empty() ? text("0 to ", layers.size() - 1) : joined(layers),
+            ")");
+  }
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& wanted = arguments.expert_layers;
     if (wanted.empty() || std::find(wanted.begin(), wanted.end(), layers[i]) != wanted.end()) {
@@ -44,17 +62,14 @@ int run_synthesize(const SynthesizeArguments& arguments) {
   }
   options.seed = arguments.seed;
   options.shard_bytes = static_cast<std::size_t>(arguments.shard_gigabytes * 1e9);
-  std::size_t reported = 0;
-  options.progress = [&reported](std::size_t done, std::size_t total) {
-    if (done - reported > 100'000'000 || done == total) {
-      reported = done;
-      std::cerr << "\r" << bytes_text(static_cast<int64_t>(done)) << " of "
-                << bytes_text(static_cast<int64_t>(total)) << (done == total ? "\n" : "   ")
-                << std::flush;
-    }
-  };
-  const InterruptGuard guard;
-  synthesize_release(arguments.path, config, options);
+  {
+    Progress progress("written", WorkUnit::kBytes);
+    options.progress = [&progress](std::size_t done, std::size_t total) {
+      progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
+    };
+    const InterruptGuard guard;
+    synthesize_release(arguments.path, config, options);
+  }
   std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, experts of "
             << options.expert_layers.size() << " of them hold bytes" << std::endl;
   return 0;
@@ -73,20 +88,22 @@ Command synthesize_command(CLI::App& app) {
                    "the architecture: a YAML with a model section, or a config.json")
       ->required();
   command->add_option("--layers", arguments->layers, "these decoder layers of it; default all")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(whole_number(0, 9999));
   command
       ->add_option("--expert-bytes",
                    arguments->expert_layers,
                    "layers of the model whose experts hold bytes; default all. Those of the others "
                    "are holes in sparse files, which read as zeros")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(whole_number(0, 9999));
   command->add_option("--layout", arguments->layout, "instruct (FP4 experts) or base (FP8)")
       ->check(CLI::IsMember({"instruct", "base"}));
   command->add_flag("--no-mtp", arguments->no_mtp, "leave the MTP block out");
-  command->add_option("--seed", arguments->seed, "of the weights");
+  command->add_option("--seed", arguments->seed, "of the weights")->check(any_seed());
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest shard, in 10^9 bytes")
-      ->check(above_zero());
+      ->check(real_number(1e-6, 1e6));
   command->footer(
       "Example, two full-width layers of Flash:\n  braid synthesize flash2 --model "
       "configs/models/flash.yaml --layers 2,3 --no-mtp");

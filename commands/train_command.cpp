@@ -28,6 +28,19 @@ ResumeFrom resume_from(const std::string& argument) {
           "--resume ",
           argument,
           ": no such folder; expected auto, none, or the folder of a checkpoint");
+  require(!RunPaths{argument}.has_progress(),
+          "--resume ",
+          argument,
+          ": is the folder of a run, not of a checkpoint; --resume auto continues the run of this "
+          "configuration, and --resume ",
+          (RunPaths{argument}.checkpoints() / "step-N").string(),
+          " takes one of its checkpoints");
+  require(std::filesystem::exists(std::filesystem::path(argument) / kManifestFile),
+          "--resume ",
+          argument,
+          ": is no checkpoint, or was not saved to its end: it holds no ",
+          kManifestFile,
+          "; expected auto, none, or the folder of a checkpoint");
   return {ResumeFrom::Kind::kPath, argument};
 }
 
@@ -98,7 +111,7 @@ Command train_command(CLI::App& app) {
       ->add_option("--stop-at-step",
                    arguments->stop_at_step,
                    "save and stop after this step, with status 0; the same command continues")
-      ->check(at_least_one());
+      ->check(whole_number(1, 1'000'000'000'000'000));
   auto* help = command->add_flag(
       "--help-config", arguments->help_config, "print every key with default and meaning");
   command->add_flag("--dry-run",

@@ -110,6 +110,14 @@ void read_value(const ConfigNode& node,
                 ConfigPlaces& places,
                 T& into);
 
+template <class T>
+bool lacks_value(const ConfigNode* node, const T& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return value.empty();
+  }
+  return node == nullptr;
+}
+
 /// Fills the members whose keys the mapping has and collects all keys.
 template <class S>
 struct Reader {
@@ -122,6 +130,9 @@ struct Reader {
   void operator()(const char* key, T Owner::*member, const char*, const Rules&... rules) {
     if (const auto* node = mapping.find(key)) {
       read_value(*node, join_path(path, key), rules_of(rules...), places, object.*member);
+    }
+    if (rules_of(rules...).is_required && lacks_value(mapping.find(key), object.*member)) {
+      fail_required(path, key, mapping);
     }
   }
 };
@@ -267,7 +278,9 @@ struct Describer {
     } else {
       const auto all_rules = rules_of(rules...);
       fields.push_back({field_path,
-                        inline_yaml_text(node_of(defaults.*member, all_rules)),
+                        all_rules.is_required
+                            ? "required"
+                            : inline_yaml_text(node_of(defaults.*member, all_rules)),
                         kind_of<T>(all_rules),
                         help});
       if constexpr (IsVector<T>::value) {

@@ -85,14 +85,26 @@ void set_places(ConfigNode& node, const std::string& place) {
   }
 }
 
+// A value is YAML. Signs that begin no value of a single line there (directives, tags, anchors,
+// comments, blocks, the marks of documents) begin plain text here: `--set data.x=%` means "%".
+ConfigNode override_value(const std::string& value, const std::string& source) {
+  const bool is_mark = value.starts_with("---") || value.starts_with("...");
+  if (is_mark || value.find_first_of("%@`#&*!|>") == 0) {
+    auto node = ConfigNode::text(value);
+    node.quoted = true;
+    return node;
+  }
+  return parse_yaml(value, source);
+}
+
 // "a.b=value" as the tree {a: {b: value}}.
 ConfigNode override_tree(const std::string& assignment) {
   const auto equals = assignment.find('=');
   require(equals != std::string::npos,
           "--set ",
           assignment,
-          ": expected KEY=VALUE, e.g. --set run.seed=1");
-  auto tree = parse_yaml(assignment.substr(equals + 1), "--set " + assignment);
+          ": expected the form --set a.b=c, e.g. --set run.seed=1");
+  auto tree = override_value(assignment.substr(equals + 1), "--set " + assignment);
   std::string path = assignment.substr(0, equals);
   while (true) {
     const auto dot = path.rfind('.');
@@ -100,7 +112,7 @@ ConfigNode override_tree(const std::string& assignment) {
     require(!key.empty(),
             "--set ",
             assignment,
-            ": expected KEY=VALUE, with words joined by dots as KEY");
+            ": expected the form --set a.b=c, with a key's path before the '='");
     tree = ConfigNode::mapping({{key, std::move(tree)}});
     if (dot == std::string::npos) {
       break;
@@ -119,6 +131,12 @@ ConfigNode read_config_tree(const std::string& path,
   std::vector<fs::path> open;
   auto tree = read_tree(path, open);
   for (const auto& overlay : overlays) {
+    std::error_code unreadable;
+    require(overlay.find('=') == std::string::npos || fs::exists(overlay, unreadable),
+            overlay,
+            ": no such file; the value of a key is given by --set ",
+            overlay,
+            ", with one --set for each key");
     merge(tree, read_tree(overlay, open));
   }
   for (const auto& assignment : overrides) {

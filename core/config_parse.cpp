@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <sstream>
 #include <utility>
 
@@ -7,6 +8,7 @@
 
 #include "core/config_tree.h"
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace braid {
 namespace {
@@ -163,6 +165,63 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<Open> open_;
 };
 
+// Where the YAML stops being UTF-8, as a line number; 0 = nowhere. yaml-cpp would put U+FFFD there.
+std::size_t line_without_utf8(std::string_view yaml) {
+  std::size_t line = 1;
+  while (!yaml.empty()) {
+    const auto [length, fitting] = utf8_sequence_at(yaml);
+    if (length == 0 || fitting < length) {
+      return line;
+    }
+    line += yaml[0] == '\n';
+    yaml.remove_prefix(length);
+  }
+  return 0;
+}
+
+// What is wrong at that place, in our words: what yaml-cpp says is about its grammar.
+std::string broken_yaml(const YAML::Exception& error, std::string_view yaml) {
+  const auto at = static_cast<std::size_t>(std::max(0, error.mark.pos));
+  const char here = at < yaml.size() ? yaml[at] : '\0';
+  const auto line_begin = at == 0 ? 0 : yaml.rfind('\n', std::min(at, yaml.size()) - 1) + 1;
+  const auto indentation =
+      yaml.substr(line_begin, yaml.find_first_not_of(" \t", line_begin) - line_begin);
+  const std::string said = error.msg;
+  const auto says = [&said](const char* words) { return said.find(words) != std::string::npos; };
+  if (indentation.find('\t') != std::string_view::npos) {
+    return "a tab in the indentation; indent with spaces";
+  }
+  if (here == '@' || here == '`' || here == '%') {
+    return text("no text begins with '", here, "' in YAML; put it in quotes");
+  }
+  if (here == '*' || says("anchor is not defined")) {
+    return "'*' begins a YAML alias, which is not supported; put text that begins with it in "
+           "quotes";
+  }
+  if (says("bad file")) {
+    return "lists or mappings are nested too deeply";
+  }
+  if (says("EOF in scalar")) {
+    return "a quote is never closed";
+  }
+  if (says("escape")) {
+    return "in double quotes a backslash begins an escape, and this is none; double it, or use "
+           "single quotes";
+  }
+  if (says("flow not found") || says("flow end")) {
+    return "a '{' or '[' is not closed, or a ',' is missing between its entries";
+  }
+  if (says("illegal map value")) {
+    return "a ':' where no key can end; begin a new line for the key, or put the text in quotes";
+  }
+  if (says("end of map not found") || says("end of sequence not found")) {
+    return "this line does not fit the lines above it; check its indentation, and that it is "
+           "'key: value'";
+  }
+  return "expected 'key: value' lines, lists '- item' or '[a, b]', and text in quotes where it "
+         "holds other signs";
+}
+
 }  // namespace
 
 ConfigNode parse_yaml(std::string_view yaml, const std::string& source) {
@@ -172,6 +231,9 @@ ConfigNode parse_yaml(std::string_view yaml, const std::string& source) {
   if (yaml.starts_with("\xEF\xBB\xBF")) {
     yaml.remove_prefix(3);
   }
+  if (const auto line = line_without_utf8(yaml); line > 0) {
+    fail(source, ":", line, ": is not UTF-8 text; save the file as UTF-8");
+  }
   TreeBuilder builder(yaml, source);
   try {
     std::istringstream stream{std::string(yaml)};
@@ -179,7 +241,7 @@ ConfigNode parse_yaml(std::string_view yaml, const std::string& source) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    fail(position(source, error.mark), ": broken YAML: ", error.msg);
+    fail(position(source, error.mark), ": broken YAML: ", broken_yaml(error, yaml));
   }
   return builder.take_root();
 }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace braid {
 namespace {
@@ -89,6 +90,60 @@ void check_bounds(Number value,
   }
 }
 
+// Beyond these no key has a meaning, and sums and products of values would leave 64 bits, or
+// float32. A field whose bounds name an upper limit of its own is held to that alone.
+constexpr int64_t kLargestCount = 1'000'000'000'000'000;
+constexpr double kSmallestReal = 1e-30, kLargestReal = 1e30;
+
+void check_size(int64_t value,
+                const ConfigNode& node,
+                const std::string& path,
+                const Bounds& bounds) {
+  if (!std::isfinite(bounds.high) && (value > kLargestCount || value < -kLargestCount)) {
+    fail_at(path, node, text("is ", node.scalar, "; at most ", kLargestCount, " is possible"));
+  }
+}
+
+void check_size(double value,
+                const ConfigNode& node,
+                const std::string& path,
+                const Bounds& bounds) {
+  const double size = std::abs(value);
+  if ((size > kLargestReal && !std::isfinite(bounds.high)) || (size > 0 && size < kSmallestReal)) {
+    fail_at(path,
+            node,
+            text("is ",
+                 node.scalar,
+                 ", which float32 cannot hold or divide by; expected 0, or a number between ",
+                 real_text(kSmallestReal),
+                 " and ",
+                 real_text(kLargestReal)));
+  }
+}
+
+// What a text of one line cannot hold, or "". A tab and a form feed may be part of a separator.
+std::string forbidden_character(std::string_view line) {
+  for (std::size_t i = 0; i < line.size();) {
+    const auto [whole, fitting] = utf8_sequence_at(line.substr(i));
+    if (whole == 0 || fitting < whole) {
+      return "bytes that are no UTF-8";
+    }
+    const auto [code, length] = utf8_character_at(line.data() + i);
+    i += length;
+    if (code == '\n' || code == '\r' || code == '\v' || code == 0x85 || code == 0x2028 ||
+        code == 0x2029) {
+      return "a line break";
+    }
+    if (code == 0) {
+      return "a NUL character";
+    }
+    if ((code < 0x20 && code != '\t' && code != '\f') || (code >= 0x7f && code < 0xa0)) {
+      return text("the control character ", code);
+    }
+  }
+  return "";
+}
+
 // Levenshtein distance.
 std::size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -107,6 +162,9 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace
 
 std::string bounds_text(const Bounds& bounds) {
+  if (bounds.high == 0x1p63) {  // of whole numbers: all that fit
+    return text(" in [", real_text(bounds.low), ", ", std::numeric_limits<int64_t>::max(), "]");
+  }
   if (std::isfinite(bounds.high)) {
     return text(" in [", real_text(bounds.low), ", ", real_text(bounds.high), "]");
   }
@@ -118,6 +176,15 @@ std::string bounds_text(const Bounds& bounds) {
 
 void fail_at(const std::string& path, const ConfigNode& node, const std::string& message) {
   fail(path, path.empty() ? "" : " (", node.place, path.empty() ? ": " : "): ", message);
+}
+
+void fail_required(const std::string& path, const std::string& key, const ConfigNode& mapping) {
+  fail_at(path,
+          mapping,
+          text(mapping.find(key) == nullptr ? "lacks the key '" : "has an empty '",
+               key,
+               "'; got ",
+               inline_yaml_text(mapping)));
 }
 
 int64_t read_integer(const ConfigNode& node, const std::string& path, const Bounds& bounds) {
@@ -137,6 +204,7 @@ int64_t read_integer(const ConfigNode& node, const std::string& path, const Boun
   }
   const auto value = parsed<int64_t>(node, path, expected);
   check_bounds(value, node, path, bounds);
+  check_size(value, node, path, bounds);
   return value;
 }
 
@@ -151,6 +219,7 @@ double read_real(const ConfigNode& node, const std::string& path, const Bounds& 
   }
   const auto value = parsed<double>(node, path, expected);
   check_bounds(value, node, path, bounds);
+  check_size(value, node, path, bounds);
   return value;
 }
 
@@ -168,7 +237,18 @@ std::string read_text(const ConfigNode& node, const std::string& path) {
             node,
             text("expected text, got ",
                  described(node),
-                 node.kind == ConfigNode::Kind::kNull ? " (write '' for empty text)" : ""));
+                 node.kind == ConfigNode::Kind::kNull ? " (write '' for empty text)"
+                 : node.kind == ConfigNode::Kind::kMapping
+                     ? "; text that holds ': ' needs quotes"
+                     : "; text that begins with '- ' or '[' needs quotes"));
+  }
+  if (const auto character = forbidden_character(node.scalar); !character.empty()) {
+    fail_at(path,
+            node,
+            text("expected one line of text, got ",
+                 described(ConfigNode::text(node.scalar)),
+                 ", which holds ",
+                 character));
   }
   return node.scalar;
 }

@@ -27,6 +27,15 @@ inline Bounds between(double low, double high) {
   return {.low = low, .high = high};
 }
 
+/// A whole number that uses all 63 bits, such as a seed. Others are at most 10^15.
+inline Bounds any_from(double low) {
+  return between(low, 0x1p63);
+}
+
+/// The key must be given, and a text not be empty.
+struct Required {};
+inline constexpr Required required = {};
+
 /// The word that spells std::nullopt.
 struct AbsentAs {
   const char* word;
@@ -39,9 +48,11 @@ inline AbsentAs absent_as(const char* word) {
 struct FieldRules {
   Bounds bounds;
   const char* absent = "none";
+  bool is_required = false;
 
   void add(const Bounds& rule) { bounds = rule; }
   void add(const AbsentAs& rule) { absent = rule.word; }
+  void add(const Required&) { is_required = true; }
 };
 
 /// " >= 1", " > 0", " in [0, 1]", or "" without limits.
@@ -51,6 +62,11 @@ std::string bounds_text(const Bounds& bounds);
 [[noreturn]] void fail_at(const std::string& path,
                           const ConfigNode& node,
                           const std::string& message);
+
+/// Throws for a required key that is absent, or empty.
+[[noreturn]] void fail_required(const std::string& path,
+                                const std::string& key,
+                                const ConfigNode& mapping);
 
 /// Each reads one scalar or throws Error with the path, the place, what was expected and what is
 /// there.

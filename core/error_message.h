@@ -4,7 +4,8 @@
 
 namespace braid {
 
-/// What an exception says, for people: an error of LibTorch without its backtrace.
+/// What an exception says, for people. Other libraries' and the system's become a sentence: no
+/// backtrace, nothing of their own form.
 std::string message_of(const std::exception& error);
 
 }  // namespace braid

@@ -1,5 +1,7 @@
 #include "core/folder_lock.h"
 
+#include <cerrno>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -15,6 +17,16 @@ FolderLock::FolderLock(const std::filesystem::path& folder, const std::string& m
     close(descriptor_);
     fail(folder.string(), ": ", message);
   }
+}
+
+bool FolderLock::is_held(const std::filesystem::path& folder) {
+  const int descriptor = open((folder / ".lock").c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    return false;
+  }
+  const bool held = flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(descriptor);
+  return held;
 }
 
 FolderLock::~FolderLock() {

@@ -11,6 +11,8 @@ class FolderLock {
   /// Throws Error with `message` behind the folder's name when another process holds it.
   FolderLock(const std::filesystem::path& folder, const std::string& message);
   ~FolderLock();
+  /// Whether a process holds it now. Never waits, and makes no file.
+  static bool is_held(const std::filesystem::path& folder);
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/interruption.h"
+#include "core/work.h"
 
 namespace braid {
 namespace {
@@ -28,6 +29,7 @@ class PlainStream : public ByteStream {
     stop_if_interrupted();
     const std::string_view piece = bytes_.substr(0, kPieceSize);
     bytes_.remove_prefix(piece.size());
+    Work::did(static_cast<int64_t>(piece.size()));
     return piece;
   }
 
@@ -40,9 +42,11 @@ class FileStream : public ByteStream {
   explicit FileStream(const std::filesystem::path& path) : file_(path), piece_(kPieceSize) {}
 
   std::string_view next() override {
+    stop_if_interrupted();
     const std::size_t size = std::min(kPieceSize, file_.size() - used_);
     file_.read_at(used_, piece_.data(), size);
     used_ += size;
+    Work::did(static_cast<int64_t>(size));
     return {piece_.data(), size};
   }
 
@@ -56,7 +60,6 @@ class FileStream : public ByteStream {
 class DecodedStream : public ByteStream {
  public:
   std::string_view next() override {
-    stop_if_interrupted();
     std::size_t filled = 0;
     while (filled == 0) {
       if (rest_.empty() && !at_end_) {

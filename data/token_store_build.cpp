@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/interruption.h"
 #include "data/repeated_texts.h"
+#include "core/work.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
@@ -191,11 +192,29 @@ void write_validation(const TextSource& source,
           ": the validation corpus is empty (nothing but white space)");
 }
 
+// On the disk, compressed or not.
+int64_t bytes_to_read(const Corpus& corpus) {
+  int64_t bytes = 0;
+  const auto add = [&bytes](const TextSource& source) {
+    for (const fs::path& path : source.paths) {
+      for (const fs::path& file : text_files(path).files) {
+        bytes += static_cast<int64_t>(fs::file_size(file));
+      }
+    }
+  };
+  for (const TextSource& source : corpus.training) {
+    add(source);
+  }
+  add(corpus.validation);
+  return bytes;
+}
+
 void write_stores(const Corpus& corpus,
                   const Tokenizer& tokenizer,
                   const CorpusFiles& files,
                   const StoreDigests& digests,
                   Findings& findings) {
+  const Work work("text prepared", bytes_to_read(corpus), WorkUnit::kBytes);
   const double fraction = corpus.validation_fraction;
   std::optional<TokenStoreWriter> validation;
   if (has_validation(corpus)) {

@@ -8,6 +8,7 @@
 
 #include "core/ignored_target.h"
 #include "core/interruption.h"
+#include "core/work.h"
 #include "data/loader.h"
 #include "run/tokens_of.h"
 
@@ -66,6 +67,7 @@ Evaluation evaluate(const Transformer& model,
                     const std::function<void(int64_t, int64_t)>& progress,
                     const ProcessGrid* grid) {
   const at::NoGradGuard no_grad;
+  const Work work("tokens evaluated", store.num_targets());
   Evaluation result;
   result.positions = position_buckets(seq_len);
   const auto own = alone();
@@ -91,6 +93,7 @@ Evaluation evaluate(const Transformer& model,
       const auto its_rows = static_cast<std::size_t>(its_batch.ids_BS.size(0));
       add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
       result.tokens += its_batch.num_targets;
+      Work::did(its_batch.num_targets);
     }
     progress(result.tokens, store.num_targets());
     if (first + size < batches.size() && world.agree_on_interruption("whether to stop")) {

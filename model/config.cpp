@@ -16,6 +16,53 @@ AttentionKind kind_of_ratio(int64_t ratio) {
   return ratio == kReleaseCsaRatio ? AttentionKind::kCsa : AttentionKind::kHca;
 }
 
+// Sizes whose products leave 64 bits, before anything multiplies them. None of the released models
+// comes near.
+void check_sizes(const ModelConfig& config, const std::string& prefix) {
+  constexpr int64_t kWidest = int64_t{1} << 24, kMostLayers = 10'000, kMostStreams = 1024;
+  constexpr double kMostParameters = 1e15;
+  const auto require_at_most = [&](const char* key, int64_t value, int64_t most) {
+    if (value > most) {
+      throw ConfigError(prefix + "." + key, text("is ", value, "; at most ", most, " is possible"));
+    }
+  };
+  for (const auto& [key, value] : {std::pair{"vocab_size", config.vocab_size},
+                                   {"hidden_size", config.hidden_size},
+                                   {"num_attention_heads", config.num_attention_heads},
+                                   {"head_dim", config.head_dim},
+                                   {"q_lora_rank", config.q_lora_rank},
+                                   {"o_lora_rank", config.o_lora_rank},
+                                   {"index_n_heads", config.index_n_heads},
+                                   {"index_head_dim", config.index_head_dim},
+                                   {"n_routed_experts", config.n_routed_experts},
+                                   {"moe_intermediate_size", config.moe_intermediate_size}}) {
+    require_at_most(key, value, kWidest);
+  }
+  require_at_most("num_hidden_layers", config.num_hidden_layers, kMostLayers);
+  require_at_most("hc_mult", config.hc_mult, kMostStreams);
+  const auto times = [](auto... sizes) { return (1.0 * ... * static_cast<double>(sizes)); };
+  const auto& c = config;
+  // The largest tensors, and where each is named most plainly.
+  for (const auto& [key, elements] :
+       {std::pair{"vocab_size", times(c.vocab_size, c.hidden_size)},
+        {"moe_intermediate_size",
+         times(c.n_routed_experts, c.moe_intermediate_size, c.hidden_size)},
+        {"head_dim", times(c.num_attention_heads, c.head_dim, c.q_lora_rank)},
+        {"o_lora_rank", times(c.o_lora_rank, c.num_attention_heads, c.head_dim)},
+        {"o_groups", times(c.o_groups, c.o_lora_rank, c.hidden_size)},
+        {"index_head_dim", times(c.index_n_heads, c.index_head_dim, c.q_lora_rank)},
+        {"hc_mult", times(c.hc_mult, c.hc_mult + 2, c.hc_mult, c.hidden_size)}}) {
+    if (elements > kMostParameters) {
+      throw ConfigError(prefix + "." + key,
+                        text("makes one tensor of ",
+                             elements,
+                             " parameters with the other sizes; at most ",
+                             kMostParameters,
+                             " are possible"));
+    }
+  }
+}
+
 }  // namespace
 
 LayerConfig ModelConfig::layer(int64_t layer) const {
@@ -47,6 +94,7 @@ void ModelConfig::validate(const std::string& prefix) const {
       throw ConfigError(prefix + "." + key, text(message...));
     }
   };
+  check_sizes(*this, prefix);
   const auto L = static_cast<std::size_t>(num_hidden_layers);
   const auto expected = text("expected ", L, " entries (num_hidden_layers)");
 

@@ -189,7 +189,7 @@ struct ModelConfig {
     v("residual", &M::residual, "residual connections");
     v("mhc_init", &M::mhc_init, "initial mixing of mHC");
     v("hc_mult", &M::hc_mult, "residual streams of hc and mhc", at_least(1));
-    v("hc_sinkhorn_iters", &M::hc_sinkhorn_iters, "Sinkhorn iterations of mHC", at_least(1));
+    v("hc_sinkhorn_iters", &M::hc_sinkhorn_iters, "Sinkhorn iterations of mHC", between(1, 1000));
     v("hc_eps", &M::hc_eps, "epsilon in every Sinkhorn denominator", more_than(0.0));
     v("rms_norm_eps", &M::rms_norm_eps, "epsilon of every RMS norm", more_than(0.0));
     v("rope_theta", &M::rope_theta, "rotary base of window and full layers", more_than(1.0));

@@ -39,11 +39,11 @@ struct MuonConfig {
     v("newton_schulz_steps",
       &MuonConfig::newton_schulz_steps,
       "iterations that lift small singular values",
-      at_least(0));
+      between(0, 1000));
     v("newton_schulz_final_steps",
       &MuonConfig::newton_schulz_final_steps,
       "iterations that settle singular values at 1",
-      at_least(0));
+      between(0, 1000));
     v("update_rms", &MuonConfig::update_rms, "RMS of an update at learning rate 1", more_than(0));
     v("bfloat16_products",
       &MuonConfig::bfloat16_products,
@@ -82,7 +82,8 @@ struct ParameterGroup {
   static void fields(Visitor& v) {
     v("match",
       &ParameterGroup::match,
-      "release names, * = any characters, ? = one; first match wins");
+      "release names, * = any characters, ? = one; first match wins",
+      required);
     v("optimizer", &ParameterGroup::optimizer, "what trains them");
     v("learning_rate_scale",
       &ParameterGroup::learning_rate_scale,
@@ -155,8 +156,12 @@ struct RampStage {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("until_step", &RampStage::until_step, "the first step with the next value", at_least(1));
-    v("value", &RampStage::value, "the value before that step", at_least(1));
+    v("until_step",
+      &RampStage::until_step,
+      "the first step with the next value",
+      at_least(1),
+      required);
+    v("value", &RampStage::value, "the value before that step", at_least(1), required);
   }
 };
 

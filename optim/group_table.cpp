@@ -6,7 +6,9 @@
 
 #include <ATen/ATen.h>
 
+#include "core/config_value.h"
 #include "core/error.h"
+#include "core/parameter_names.h"
 
 namespace braid {
 namespace {
@@ -91,6 +93,28 @@ struct Line {
   }
 };
 
+template <std::size_t Columns>
+std::string aligned_rows(const std::vector<std::array<std::string, Columns>>& rows,
+                         const std::array<bool, Columns>& right) {
+  std::array<std::size_t, Columns> widths = {};
+  for (const auto& row : rows) {
+    for (std::size_t column = 0; column < Columns; ++column) {
+      widths[column] = std::max(widths[column], row[column].size());
+    }
+  }
+  std::string result;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t column = 0; column < Columns; ++column) {
+      const std::string padding(widths[column] - row[column].size(), ' ');
+      line += (column > 0 ? "  " : "") +
+              (right[column] ? padding + row[column] : row[column] + padding);
+    }
+    result += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string group_table(const std::vector<GroupedParameter>& parameters) {
@@ -110,21 +134,46 @@ std::string group_table(const std::vector<GroupedParameter>& parameters) {
   for (const auto& line : lines) {
     rows.push_back(line.row());
   }
-  Row widest;
-  for (const auto& row : rows) {
-    for (std::size_t column = 0; column < row.size(); ++column) {
-      widest[column].resize(std::max(widest[column].size(), row[column].size()), ' ');
+  return aligned_rows(rows, {false, false, false, false, false, false, false, true});
+}
+
+std::string group_summary(const std::vector<GroupedParameter>& parameters) {
+  struct Sum {
+    std::string optimizer, learning_rate, decay;
+    int64_t elements = 0, tensors = 0;
+    std::vector<std::string> parts;  // in the order of the parameters
+  };
+  std::vector<Sum> sums;
+  for (const auto& grouped : parameters) {
+    const bool is_frozen = grouped.is_frozen();
+    const auto optimizer = optimizer_name(grouped.optimizer);
+    const auto learning_rate = is_frozen ? "-" : real_text(grouped.learning_rate_scale);
+    const auto decay = is_frozen ? "-" : real_text(grouped.weight_decay);
+    auto sum = std::ranges::find_if(sums, [&](const Sum& other) {
+      return other.optimizer == optimizer && other.learning_rate == learning_rate &&
+             other.decay == decay;
+    });
+    if (sum == sums.end()) {
+      sum = sums.insert(sum, {optimizer, learning_rate, decay, 0, 0, {}});
+    }
+    sum->elements += grouped.parameter.value.numel();
+    ++sum->tensors;
+    const std::string part(name_of(part_of(grouped.parameter.name)));
+    if (std::ranges::find(sum->parts, part) == sum->parts.end()) {
+      sum->parts.push_back(part);
     }
   }
-  std::string result;
-  for (const auto& row : rows) {
-    for (std::size_t column = 0; column < row.size(); ++column) {
-      const auto padding = widest[column].substr(row[column].size());
-      const bool is_last = column + 1 == row.size();
-      result += is_last ? padding + row[column] + "\n" : row[column] + padding + "  ";
-    }
+  std::vector<std::array<std::string, 6>> rows = {
+      {"optimizer", "lr", "decay", "elements", "tensors", "parts"}};
+  for (const auto& sum : sums) {
+    rows.push_back({sum.optimizer,
+                    sum.learning_rate,
+                    sum.decay,
+                    std::to_string(sum.elements),
+                    std::to_string(sum.tensors),
+                    joined(sum.parts)});
   }
-  return result;
+  return aligned_rows(rows, {false, false, false, true, true, false});
 }
 
 }  // namespace braid

@@ -12,4 +12,9 @@ namespace braid {
 /// Layers that differ in nothing but their number share a line.
 std::string group_table(const std::vector<GroupedParameter>& parameters);
 
+/// The same by group, a line for each optimizer with its learning rate and decay:
+///   optimizer  lr  decay  elements  tensors  parts
+///   muon       1   0.1       24672       12  attention, experts
+std::string group_summary(const std::vector<GroupedParameter>& parameters);
+
 }  // namespace braid

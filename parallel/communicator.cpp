@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/error_message.h"
 #include "core/interruption.h"
 #include "parallel/rows.h"
 
@@ -148,7 +149,8 @@ void Communicator::all_or_none(const std::function<void()>& action, const char* 
   } catch (const Interrupted&) {
     problem = kInterrupted;
   } catch (const std::exception& error) {
-    problem = *error.what() == '\0' ? "unknown error" : error.what();
+    problem = message_of(error);
+    problem = problem.empty() ? "unknown error" : problem;
     own = std::current_exception();
   }
   const auto problems = all_gather(problem, what);

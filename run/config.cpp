@@ -1,5 +1,7 @@
 #include "run/config.h"
 
+#include <algorithm>
+
 #include "data/tokenizer.h"
 
 namespace braid {
@@ -37,6 +39,18 @@ void RunConfig::validate() const {
                            train.micro_batch_size,
                            ", which does not divide train.global_batch_size ",
                            train.global_batch_size));
+  }
+  const auto longest = static_cast<double>(std::max(data.seq_len, data.validation_seq_len));
+  const double tokens = static_cast<double>(train.global_batch_size) * longest;
+  if (tokens > 1e12) {
+    throw ConfigError("train.global_batch_size",
+                      text("is ",
+                           train.global_batch_size,
+                           ", with sequences of ",
+                           longest,
+                           " tokens ",
+                           tokens,
+                           " a step; at most 1e12 are possible"));
   }
   for (const auto& [key, length] :
        {std::pair{"data.seq_len", data.seq_len},

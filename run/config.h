@@ -30,7 +30,7 @@ struct RunSection {
   static void fields(Visitor& v) {
     v("name", &RunSection::name, "folder of the run below output_dir");
     v("output_dir", &RunSection::output_dir, "where runs are kept");
-    v("seed", &RunSection::seed, "of initial weights and of the order of the data", at_least(0));
+    v("seed", &RunSection::seed, "of initial weights and of the order of the data", any_from(0));
     v("init_from",
       &RunSection::init_from,
       "a run, checkpoint or model folder whose weights this run starts from; empty = random ones");

@@ -8,11 +8,12 @@
 
 #include "core/error.h"
 #include "core/output_place.h"
+#include "run/progress.h"
 
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : enabled_(true), terminal_(may_be_terminal && isatty(1) == 1) {
+    : enabled_(true), terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
   require_file_or_absent(log_file);
   log_.open(log_file, std::ios::app);
   require(log_.good(), log_file.string(), ": cannot be written");

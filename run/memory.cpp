@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
@@ -100,19 +101,15 @@ int64_t peak_resident_bytes() {
   return status_bytes("VmHWM");
 }
 
-std::string bytes_text(int64_t bytes) {
-  const char* unit = "B";
-  double value = static_cast<double>(bytes);
-  for (const char* larger : {"kB", "MB", "GB", "TB"}) {
-    if (value < 1000) {
-      break;
-    }
-    value /= 1000;
-    unit = larger;
+std::string bytes_text(double bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  std::size_t unit = 0;
+  for (; bytes >= 1024 && unit + 1 < std::size(kUnits); ++unit) {
+    bytes /= 1024;
   }
-  char result[32];
-  std::snprintf(
-      result, sizeof result, value < 10 && unit[0] != 'B' ? "%.1f %s" : "%.0f %s", value, unit);
+  char result[40];
+  const char* format = unit == 0 || bytes >= 100 ? "%.0f %s" : bytes >= 10 ? "%.1f %s" : "%.2f %s";
+  std::snprintf(result, sizeof result, format, bytes, kUnits[unit]);
   return result;
 }
 

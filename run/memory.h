@@ -20,7 +20,10 @@ class TensorMemory {
 int64_t resident_bytes();
 int64_t peak_resident_bytes();
 
-/// "1.5 GB", "310 MB", "12 kB" (powers of 1000).
-std::string bytes_text(int64_t bytes);
+/// "1.50 GiB", "310 MiB", "12.0 KiB" (powers of 1024), as all sizes that Braid prints.
+std::string bytes_text(double bytes);
+inline std::string bytes_text(int64_t bytes) {
+  return bytes_text(static_cast<double>(bytes));
+}
 
 }  // namespace braid

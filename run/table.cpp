@@ -1,8 +1,13 @@
 #include "run/table.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <utility>
 #include <vector>
+
+#include "core/error.h"
+#include "run/memory.h"
 
 namespace braid {
 namespace {
@@ -15,21 +20,21 @@ std::string formatted(const char* format, double value) {
   return buffer;
 }
 
-// "1.5 MiB" for 1572864 with step 1024 and units "KMGTPE", "iB".
-std::string scaled(double value, double step, const std::string& unit) {
+// "1.50 M" for 1500000.
+std::string scaled(double value) {
   constexpr const char* kPrefixes = "\0KMGTPEZY";
   int prefix = 0;
-  for (; value >= step && prefix < 8; ++prefix) {
-    value /= step;
+  for (; value >= 1000 && prefix < 8; ++prefix) {
+    value /= 1000;
   }
   if (prefix == 0) {
-    return formatted("%.0f", value) + (step == 1024 ? " B" : "");
+    return formatted("%.0f", value);
   }
   return formatted(value < 10    ? "%.2f "
                    : value < 100 ? "%.1f "
                                  : "%.0f ",
                    value) +
-         kPrefixes[prefix] + unit;
+         kPrefixes[prefix];
 }
 
 std::string with_commas(std::string digits) {
@@ -48,10 +53,10 @@ std::string label(std::string key) {
 
 std::string value_text(const std::string& key, const ordered_json& value) {
   if (value.is_number() && key.ends_with("bytes")) {
-    return scaled(value.get<double>(), 1024, "iB");
+    return bytes_text(value.get<double>());
   }
   if (value.is_number() && key.ends_with("flops")) {
-    return scaled(value.get<double>(), 1000, "");
+    return scaled(value.get<double>());
   }
   switch (value.type()) {
     case ordered_json::value_t::null:
@@ -70,37 +75,52 @@ std::string value_text(const std::string& key, const ordered_json& value) {
   }
 }
 
+// "of a step, on the busiest rank" becomes of_a_step_on_the_busiest_rank.
+std::string plain_key(const std::string& key) {
+  std::string result;
+  for (const char c : key) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' ||
+                       static_cast<unsigned char>(c) >= 0x80;
+    if (plain) {
+      result += c;
+    } else if (!result.empty() && result.back() != '_') {
+      result += '_';
+    }
+  }
+  return result;
+}
+
+ordered_json with_plain_keys(const ordered_json& value) {
+  if (!value.is_structured()) {
+    return value;
+  }
+  auto result = value.is_array() ? ordered_json::array() : ordered_json::object();
+  for (const auto& [key, inner] : value.items()) {
+    value.is_array() ? result.push_back(with_plain_keys(inner))
+                     : void(result[plain_key(key)] = with_plain_keys(inner));
+  }
+  return result;
+}
+
 bool is_table(const ordered_json& value) {
   return value.is_array() && !value.empty() && value.front().is_object();
 }
 
 // The columns are the first row's keys.
 std::string table(const ordered_json& rows, const std::string& indent) {
-  std::vector<std::vector<std::string>> lines(rows.size() + 1);
-  std::vector<std::size_t> widths;
-  std::vector<bool> right;
+  std::vector<std::string> titles;
   for (const auto& [key, first] : rows.front().items()) {
-    lines[0].push_back(label(key));
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      lines[i + 1].push_back(rows[i].contains(key) ? value_text(key, rows[i].at(key)) : "");
-    }
-    std::size_t width = 0;
-    for (const auto& line : lines) {
-      width = std::max(width, line.back().size());
-    }
-    widths.push_back(width);
-    right.push_back(first.is_number());
+    titles.push_back((first.is_number() ? ">" : "") + label(key));
   }
-  std::string result;
-  for (const auto& line : lines) {
-    std::string row = indent;
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      const std::string padding(widths[i] - line[i].size(), ' ');
-      row += (i > 0 ? "  " : "") + (right[i] ? padding + line[i] : line[i] + padding);
+  TextTable result(titles);
+  for (const auto& row : rows) {
+    std::vector<std::string> cells;
+    for (const auto& [key, first] : rows.front().items()) {
+      cells.push_back(row.contains(key) ? value_text(key, row.at(key)) : "");
     }
-    result += row.substr(0, row.find_last_not_of(' ') + 1) + "\n";
+    result.add(cells);
   }
-  return result;
+  return result.text(indent);
 }
 
 std::string lines_of(const ordered_json& object, const std::string& indent) {
@@ -126,6 +146,42 @@ std::string lines_of(const ordered_json& object, const std::string& indent) {
 
 std::string readable(const ordered_json& object) {
   return lines_of(object, "");
+}
+
+std::string json_text(const ordered_json& object) {
+  return with_plain_keys(object).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+TextTable::TextTable(std::vector<std::string> titles) {
+  for (auto& title : titles) {
+    right_.push_back(title.starts_with('>'));
+    title.erase(0, right_.back() ? 1 : 0);
+  }
+  lines_.push_back(std::move(titles));
+}
+
+void TextTable::add(std::vector<std::string> row) {
+  require(row.size() == right_.size(), "[TextTable] a row of ", row.size(), " cells");
+  lines_.push_back(std::move(row));
+}
+
+std::string TextTable::text(const std::string& indent) const {
+  std::vector<std::size_t> widths(right_.size(), 0);
+  for (const auto& line : lines_) {
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      widths[i] = std::max(widths[i], line[i].size());
+    }
+  }
+  std::string result;
+  for (const auto& line : lines_) {
+    std::string row = indent;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const std::string padding(widths[i] - line[i].size(), ' ');
+      row += (i > 0 ? "  " : "") + (right_[i] ? padding + line[i] : line[i] + padding);
+    }
+    result += row.substr(0, row.find_last_not_of(' ') + 1) + "\n";
+  }
+  return result;
 }
 
 }  // namespace braid

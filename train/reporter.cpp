@@ -121,7 +121,7 @@ Reporter::Reporter(const RunConfig& config,
                    const TrainingState& state)
     : config_(config), grid_(grid), folder_(folder), state_(state) {}
 
-void Reporter::describe_run(const PreparedData& data) {
+void Reporter::describe_run(const PreparedData& data, bool resumed) {
   auto& console = folder_.console();
   int64_t parameters = 0;
   for (const auto& parameter : state_.model->parameters().all()) {
@@ -156,7 +156,10 @@ void Reporter::describe_run(const PreparedData& data) {
                                       data.validation->text_bytes(),
                                       " bytes")
                                : std::string("validation: none"));
-  console.line(group_table(state_.optimizer->parameters()));
+  if (!resumed) {  // the log has it from the start
+    console.line(group_summary(state_.optimizer->parameters()) +
+                 "(`braid plan` and `train --dry-run` list every parameter)");
+  }
   if (has_selecting_indexer(config_.model) &&
       !ever_trained(config_).contains(TrainedPart::kIndexer)) {
     console.line("indexers: not trained (loss.indexer_mode is off): they select as they are");

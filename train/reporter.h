@@ -21,8 +21,8 @@ class Reporter {
            RunFolder& folder,
            const TrainingState& state);
 
-  /// The run's start: ranks, model, data, parameter groups.
-  void describe_run(const PreparedData& data);
+  /// The run's start: ranks, model, data; parameter groups unless it is resumed.
+  void describe_run(const PreparedData& data, bool resumed);
 
   void begin_step();
   void end_step(const StepResult& result);

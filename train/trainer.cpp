@@ -94,7 +94,7 @@ Trainer::Trainer(const RunConfig& config,
         folder_.write_config(config_);
       },
       "metrics.jsonl");
-  reporter_.describe_run(data_);
+  reporter_.describe_run(data_, resumed);
   if (resumed) {
     folder_.console().line(text("continuing after step ", state_.step));
   }

@@ -84,6 +84,7 @@ Program::Program(const std::filesystem::path& folder,
     words.insert(words.end(), more.begin(), more.end());
   }
   std::vector<std::string> environment = {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
+  environment.insert(environment.end(), options.environment.begin(), options.environment.end());
   if (options.ranks > 0) {
     environment.insert(environment.end(),
                        {"OMPI_ALLOW_RUN_AS_ROOT=1",

@@ -22,6 +22,7 @@ class Program {
     uint64_t largest_file = 0;
     int ranks = 0;           ///< as many processes under mpirun; 0 = one without it
     bool by_script = false;  ///< through scripts/mpirun.sh
+    std::vector<std::string> environment = {};        ///< more variables, "NAME=value"
     std::vector<std::string> more_of_last_rank = {};  ///< arguments that the last rank alone has
     std::string output = {};                          ///< standard output instead of a file
     std::vector<int> closed = {};                     ///< descriptors that it starts without

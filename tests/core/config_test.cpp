@@ -22,7 +22,7 @@ struct Group {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("match", &Group::match, "pattern");
+    v("match", &Group::match, "pattern", required);
     v("scale", &Group::scale, "factor", more_than(0.0));
   }
 };
@@ -229,7 +229,9 @@ TEST_F(Config, RefusesOtherWrongTypes) {
             "model.ratios[1] (x.yaml:4): must be >= 0, got -1");
   EXPECT_EQ(load_error("model: {topk: some}"),
             "model.topk (x.yaml:1): expected a whole number >= 1, got 'some'");
-  EXPECT_EQ(load_error("name: [a]"), "name (x.yaml:1): expected text, got a list");
+  EXPECT_EQ(load_error("name: [a]"),
+            "name (x.yaml:1): expected text, got a list; text that begins with '- ' or '[' needs "
+            "quotes");
   EXPECT_EQ(load_error("name: ~"),
             "name (x.yaml:1): expected text, got nothing (write '' for empty text)");
   EXPECT_EQ(load_error("model:\nname: a\n").substr(0, 47),
@@ -249,7 +251,7 @@ TEST_F(Config, RefusesFilesThatAreNotAMapping) {
 }
 
 TEST_F(Config, RefusesBrokenYamlWithLineAndColumn) {
-  EXPECT_EQ(load_error("name: a\nmodel: [1, 2\n").substr(0, 26), "x.yaml:3:1: broken YAML: e");
+  EXPECT_EQ(load_error("name: a\nmodel: [1, 2\n").substr(0, 26), "x.yaml:3:1: broken YAML: a");
   EXPECT_EQ(load_error("name: a\n\tmodel: 1\n").substr(0, 24), "x.yaml:2:1: broken YAML:");
   EXPECT_EQ(load_error("name: a: b\n").substr(0, 24), "x.yaml:1:8: broken YAML:");
   EXPECT_EQ(load_error("name: &x a\n"),
@@ -316,14 +318,69 @@ TEST_F(Config, OverridesWinOverFiles) {
   EXPECT_EQ(config.value.name, "b=c");
   EXPECT_EQ(config.where("model.hidden_size"), "--set");
   EXPECT_EQ(load_error("name: a", {"model.hidden_size"}),
-            "--set model.hidden_size: expected KEY=VALUE, e.g. --set run.seed=1");
+            "--set model.hidden_size: expected the form --set a.b=c, e.g. --set run.seed=1");
   EXPECT_EQ(load_error("name: a", {"model..mtp=1"}),
-            "--set model..mtp=1: expected KEY=VALUE, with words joined by dots as KEY");
+            "--set model..mtp=1: expected the form --set a.b=c, with a key's path before the '='");
   EXPECT_EQ(load_error("name: a", {"model.hidden_size=x"}),
             "model.hidden_size (--set): expected a whole number >= 1, got 'x'");
   EXPECT_EQ(load_error("name: a", {"model.hidden_size="}),
             "model.hidden_size (--set): expected a whole number >= 1, got nothing");
   EXPECT_EQ(load_error("name: a", {"model.ratios=[1"}).substr(0, 24), "--set model.ratios=[1:1:");
+}
+
+// These signs begin no value of one line in YAML; in a file they are explained.
+TEST_F(Config, AnOverrideMayBeginWithAnySign) {
+  for (const std::string value : {"%", "@", "`x", "#x", "&x", "*x", "!x", "|", ">", "---", "..."}) {
+    EXPECT_EQ(load("name: a", {"name=" + value}).value.name, value);
+  }
+  EXPECT_EQ(load("name: a", {"name=\"a: b\""}).value.name, "a: b");
+  EXPECT_EQ(load_error("name: a", {"name=a: b"}),
+            "name (--set): expected text, got a mapping; text that holds ': ' needs quotes");
+  EXPECT_EQ(load_error("name: @x\n"),
+            "x.yaml:1:7: broken YAML: no text begins with '@' in YAML; put it in quotes");
+}
+
+TEST_F(Config, BrokenYamlIsToldInOurWords) {
+  const auto expect = [&](const std::string& yaml, const std::string& part) {
+    const auto error = load_error(yaml);
+    EXPECT_NE(error.find(part), std::string::npos) << error;
+  };
+  expect("name: a\nmodel: [1, 2\n", "not closed");
+  expect("model:\n\tmtp: true\n", "indent with spaces");
+  expect("name: a: b\n", "put the text in quotes");
+  expect("name: \"a\\qb\"\n", "double it, or use single quotes");
+  expect("name: " + std::string(20000, '['), "nested too deeply");
+  expect("name: a\nmodel:\n  mtp: \xff\n", "x.yaml:3: is not UTF-8 text");
+}
+
+TEST_F(Config, ATextIsOneLineOfUtf8) {
+  const std::string expected = "name (x.yaml:1): expected one line of text, got ";
+  EXPECT_EQ(load_error("name: \"a\\nb\"\n"), expected + "\"a\\x0ab\", which holds a line break");
+  EXPECT_EQ(load_error("name: \"a\\0b\"\n"), expected + "\"a\\x00b\", which holds a NUL character");
+  EXPECT_EQ(load_error("name: \"a\\eb\"\n"),
+            expected + "\"a\\x1bb\", which holds the control character 27");
+  EXPECT_NE(load_error("name: \"a\\u2028b\"\n").find("a line break"), std::string::npos);
+  EXPECT_NE(load_error("name: a", {"name=a\xff"}).find("UTF-8"), std::string::npos);
+  EXPECT_NE(load_error("name: a", {"name=%\xff"}).find("UTF-8"), std::string::npos);
+  EXPECT_EQ(load("name: \"a\\tb\u00e9\"\n").value.name, "a\tb\u00e9");
+}
+
+TEST_F(Config, NumbersThatNothingCanUseAreRefused) {
+  EXPECT_EQ(load_error("model: {hidden_size: 9223372036854775807}"),
+            "model.hidden_size (x.yaml:1): is 9223372036854775807; at most 1000000000000000 is "
+            "possible");
+  EXPECT_EQ(
+      load_error("groups: [{match: a, scale: 1e300}]"),
+      "groups[0].scale (x.yaml:1): is 1e300, which float32 cannot hold or divide by; expected "
+      "0, or a number between 1e-30 and 1e+30");
+  EXPECT_NE(load_error("model: {epsilon: 1e-300}").find("float32"), std::string::npos);
+}
+
+TEST_F(Config, ARequiredKeyIsNotLeftOut) {
+  EXPECT_EQ(load_error("groups: [{scale: 2}]"),
+            "groups[0] (x.yaml:1): lacks the key 'match'; got {scale: 2}");
+  EXPECT_EQ(load_error("groups: [{match: ''}]"),
+            "groups[0] (x.yaml:1): has an empty 'match'; got {match: \"\"}");
 }
 
 TEST_F(Config, LocatesValidationErrors) {
@@ -338,10 +395,21 @@ TEST_F(Config, LocatesValidationErrors) {
 TEST_F(Config, DumpReloadsToAnEqualStruct) {
   Root config;
   EXPECT_EQ(load(dump_config(config)).value, config);
-  config.name = "quote \" back\\slash\nline\ttab # no: [x] \x01 ü";
+  config.name = "quote \" back\\slash\ttab # no: [x] ü";
   config.model = {7, 0.1 + 0.2, true, Kind::kOff, {}, {Kind::kOff}, 9};
-  config.groups = {{"layers.*", 1.0 / 3.0}, {"", 5e-324 * 4}, {"null", 1e300}, {"-1", 1}};
+  config.groups = {{"layers.*", 1.0 / 3.0}, {"~", 1e-30}, {"null", 1e30}, {"-1", 1}};
   EXPECT_EQ(load(dump_config(config)).value, config) << dump_config(config);
+}
+
+// Also of values that no key accepts: messages and --help-config show them.
+TEST_F(Config, YamlTextParsesToTheSameScalars) {
+  for (const std::string scalar : {"quote \" back\\slash\nline \x01", "", "null", "a: b", " x "}) {
+    const auto node = ConfigNode::mapping({{"key", ConfigNode::text(scalar)}});
+    EXPECT_EQ(parse_yaml(yaml_text(node), "x").find("key")->scalar, scalar);
+  }
+  for (const double value : {5e-324 * 4, 1e300, 0.1 + 0.2}) {
+    EXPECT_EQ(std::strtod(real_text(value).c_str(), nullptr), value);
+  }
 }
 
 TEST_F(Config, AScalarFillsTheDeclaredKeyOfAStruct) {

@@ -291,5 +291,20 @@ mtp.0.ffn.experts.*.w1.weight      muon       [3, 4, 8]  1        3 x 4x8   1   
 )");
 }
 
+TEST(GroupSummary, HasALineForEachOptimizerRateAndDecay) {
+  std::vector<NamedTensor> parameters = {{"embed.weight", at::zeros({50, 32})}};
+  for (const std::string layer : {"0", "1"}) {
+    parameters.push_back({"layers." + layer + ".attn.wo_a.weight", at::zeros({14, 16})});
+  }
+  parameters.push_back({"layers.0.attn.indexer.wq_b.weight", at::zeros({2, 2})});
+  parameters.push_back({"layers.0.ffn.experts.*.w1.weight", at::zeros({3, 4, 8})});
+  EXPECT_EQ(group_summary(group_parameters(parameters, kFacts, {})),
+            R"(optimizer  lr  decay  elements  tensors  parts
+adamw      1   0.1        1600        1  embedding
+muon       1   0.1         544        3  attention, experts
+none       -   -             4        1  indexer
+)");
+}
+
 }  // namespace
 }  // namespace braid

@@ -21,5 +21,52 @@ TEST_F(Messages, AbsentPathsAreNamed) {
   }
 }
 
+TEST_F(Messages, ResumeWantsACheckpointAndSaysSo) {
+  train_run({"--stop-at-step", "1"});
+  expect_error(braid({"train", "run.yaml", "--resume", "runs/run"}),
+               {"--resume runs/run", "the folder of a run", "--resume auto", "checkpoints/step-"});
+  expect_error(braid({"train", "run.yaml", "--resume", "runs"}),
+               {"--resume runs", "no checkpoint", "COMPLETE"});
+}
+
+TEST_F(Messages, AnUnusableFolderForTemporaryFilesIsNamed) {
+  train_run({"--stop-at-step", "1"});
+  const std::vector<std::string> evaluate = {"evaluate", "runs/run", "--data", "corpus.txt"};
+  expect_error(braid(evaluate, {.environment = {"TMPDIR=/nowhere"}}),
+               {"TMPDIR is /nowhere", "set TMPDIR"});
+  expect_error(braid(evaluate, {.environment = {"TMPDIR=/proc"}}), {"/proc", "set TMPDIR"});
+}
+
+TEST_F(Messages, BrokenJsonAndYamlAreToldInOurWords) {
+  write("model/model.safetensors.index.json", "{\n  \"weight_map\": {,}\n}\n");
+  write("model/config.json", "{\"model_type\": \"deepseek_v4\"");
+  auto outcome = braid({"inspect", "model"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.err.find("json.exception"), std::string::npos) << outcome.err;
+  write("broken.yaml", "base: run.yaml\nrun:\n\tname: x\n");
+  expect_error(braid({"plan", "broken.yaml"}), {"broken.yaml:3", "indent with spaces"});
+}
+
+// Everything is written to files here: no line may be rewritten in them.
+TEST_F(Messages, ProgressLeavesNoControlCharactersInFiles) {
+  const auto made = braid({"synthesize", "model", "--model", "run.yaml"});
+  ASSERT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(made.err, "");
+  const auto converted = braid({"convert", "model", "copy", "--to", "hf"});
+  ASSERT_EQ(converted.status, 0) << converted.err;
+  for (const auto& outcome : {made, converted, braid({"train", "run.yaml"})}) {
+    EXPECT_EQ((outcome.out + outcome.err).find_first_of("\r\033"), std::string::npos);
+  }
+}
+
+TEST_F(Messages, TheTableOfParametersIsShortAndShownOnce) {
+  const auto first = braid({"train", "run.yaml", "--stop-at-step", "1"});
+  testing::expect_mentions(first.out, {"optimizer  lr  decay", "muon", "adamw", "braid plan"});
+  EXPECT_EQ(first.out.find("attn.wq_a"), std::string::npos);
+  const auto second = braid({"train", "run.yaml"});
+  EXPECT_EQ(second.status, 0) << second.err;
+  EXPECT_EQ(second.out.find("optimizer  lr"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace braid

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "run/memory.h"
+
 namespace braid {
 namespace {
 
@@ -35,6 +37,24 @@ TEST(Report, ScalesBytesAndOperations) {
   EXPECT_EQ(readable({{"bytes", 40.5 * (1 << 20)}}), "bytes  40.5 MiB\n");
   EXPECT_EQ(readable({{"flops", 123.4e12}}), "flops  123 T\n");
   EXPECT_EQ(readable({{"flops", 0}}), "flops  0\n");
+}
+
+TEST(Table, JsonKeysHaveNoSpacesOrSigns) {
+  const nlohmann::ordered_json object = {{"memory, estimated", {{"total_bytes", 1}}},
+                                         {"parts", {{{"a part", 2}}}},
+                                         {"gradient_norm.head", "\xff"}};
+  EXPECT_EQ(json_text(object),
+            "{\"memory_estimated\":{\"total_bytes\":1},\"parts\":[{\"a_part\":2}],"
+            "\"gradient_norm.head\":\"\xEF\xBF\xBD\"}");
+}
+
+TEST(Table, SizesAreInPowersOf1024Everywhere) {
+  EXPECT_EQ(bytes_text(int64_t{0}), "0 B");
+  EXPECT_EQ(bytes_text(int64_t{1023}), "1023 B");
+  EXPECT_EQ(bytes_text(int64_t{1536}), "1.50 KiB");
+  EXPECT_EQ(bytes_text(int64_t{310} << 20), "310 MiB");
+  EXPECT_EQ(bytes_text(int64_t{12} << 30), "12.0 GiB");
+  EXPECT_EQ(readable({{"size_bytes", 1536}}), "size bytes  1.50 KiB\n");
 }
 
 }  // namespace
