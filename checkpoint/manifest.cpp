@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interruption.h"
 
 namespace braid {
 namespace {
@@ -89,7 +90,7 @@ std::vector<FileRecord> check_manifest(const fs::path& folder,
             " bytes, COMPLETE says ",
             size,
             "; the checkpoint is damaged, use an earlier one");
-    require(!compares || xxh3_128_of_file(path) == digest,
+    require(!compares || xxh3_128_of_file(path, stop_if_interrupted) == digest,
             path.string(),
             " differs from what was saved (its digest is not the one in COMPLETE); the checkpoint "
             "is damaged, "

@@ -7,6 +7,7 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/interrupt.h"
 #include "formats/convert.h"
 #include "run/memory.h"
 #include "run/progress.h"
@@ -112,6 +113,7 @@ Command convert_command(CLI::App& app) {
       arguments->options.progress = [&progress](std::size_t done, std::size_t total) {
         progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
       };
+      const InterruptGuard guard("stopping after this tensor");
       report = convert(arguments->source, arguments->target, arguments->options);
     }
     print(report);

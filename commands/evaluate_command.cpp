@@ -1,6 +1,5 @@
 #include <cerrno>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
@@ -22,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, document_separator, text_key = "text";
+  std::string model, document_separator, text_key = "text", on_bad_line = "error";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
@@ -45,24 +44,18 @@ fs::path made_temporary() {
   return name;
 }
 
-// A mapped store stays readable when its file is gone, so nothing is left behind however the
-// evaluation ends. Signals wait until the folder is removed.
+// A store stays readable when its file is gone, so nothing is left behind however the
+// evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
-  std::unique_ptr<TokenStore> store;
-  int signal = 0;
-  {
-    const InterruptGuard guard;
-    const TemporaryFolder folder(made_temporary());
-    const auto file = folder.path() / "data.tokens";
-    build_token_stores(
-        {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
-    store = std::make_unique<TokenStore>(file);
-    signal = guard.signal();
+  const InterruptGuard guard;
+  const TemporaryFolder folder(made_temporary());
+  const auto file = folder.path() / "data.tokens";
+  const auto build = build_token_stores(
+      {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+  for (const auto& note : build.notes) {
+    std::cerr << "note: " << note << std::endl;
   }
-  if (signal != 0) {
-    std::raise(signal);
-  }
-  return store;
+  return std::make_unique<TokenStore>(file);
 }
 
 nlohmann::ordered_json report(const Evaluation& evaluation) {
@@ -94,12 +87,13 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store = tokenized({{arguments.data.begin(), arguments.data.end()},
-                                arguments.document_separator,
-                                arguments.text_key},
-                               *opened.tokenizer);
-  const auto evaluation =
-      evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
+  const auto store =
+      tokenized({{arguments.data.begin(), arguments.data.end()},
+                 arguments.document_separator,
+                 arguments.text_key,
+                 arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
+                *opened.tokenizer);
+  const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   nlohmann::ordered_json object = {{"model", opened.source},
                                    {"seq_len", arguments.seq_len},
                                    {"documents", store->num_documents()},
@@ -128,6 +122,12 @@ Command evaluate_command(CLI::App& app) {
       ->check(one_line());
   command
       ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
+      ->capture_default_str();
+  command
+      ->add_option("--on-bad-line",
+                   arguments->on_bad_line,
+                   "JSONL: a line without a document is an error, or skipped and counted")
+      ->check(CLI::IsMember({"error", "skip"}))
       ->capture_default_str();
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(whole_number(2, int64_t{1} << 30))

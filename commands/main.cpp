@@ -7,7 +7,11 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/interrupt.h"
+#include "commands/standard_streams.h"
 #include "core/error_message.h"
+#include "core/file.h"
+#include "core/interruption.h"
 #include "core/version.h"
 #include "parallel/mpi_world.h"
 #include "run/progress.h"
@@ -17,6 +21,8 @@ namespace {
 constexpr int kFailed = 1, kWrongCommandLine = 2;
 
 int fail_with(const std::string& message) {
+  braid::let_output_fail();
+  std::cout.flush();  // what was said before
   braid::MpiWorld::wait_for_rank_0_to_report();
   std::cerr << "braid: " << message << std::endl;
   return kFailed;
@@ -42,9 +48,12 @@ void keep_freed_memory() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  braid::occupy_standard_descriptors();
   restart_with_short_spinning(argv);
   keep_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error that names it
+  const braid::StandardOutput output;
+  braid::report_lost_pages();
   CLI::App app("Braid: training and fine-tuning of DeepSeek-V4 models", "braid");
   app.set_version_flag("--version", braid::version());
   app.failure_message([](const CLI::App* of, const CLI::Error& error) {
@@ -66,7 +75,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kWrongCommandLine;
+    const bool helped = app.exit(error) == 0;
+    std::cout.flush();
+    return helped ? 0 : kWrongCommandLine;
   }
   if (braid::launched_as().rank == 0) {
     braid::show_work();
@@ -74,9 +85,17 @@ int main(int argc, char** argv) {
   try {
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
-        return command();
+        const int status = command();
+        std::cout.flush();
+        return status;
       }
     }
+  } catch (const braid::Interrupted& stopped) {
+    if (braid::launched_as().rank == 0) {
+      std::cerr << "braid: stopped by " << braid::signal_name(stopped.signal())
+                << "; the same command begins again, or continues what was saved" << std::endl;
+    }
+    return braid::status_of_signal(stopped.signal());
   } catch (const std::bad_alloc&) {
     return fail_with(
         "out of memory; try smaller batches (train.micro_batch_size, --batch-size) or shorter "

@@ -6,6 +6,9 @@
 #include "checkpoint/safetensors.h"
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/interrupt.h"
+#include "core/interruption.h"
+#include "core/output_place.h"
 #include "formats/open_model.h"
 #include "inference/probe.h"
 #include "kernels/weight.h"
@@ -60,13 +63,19 @@ Command probe_command(CLI::App& app) {
     TensorMemory::watch();
     const SafetensorsFile inputs(arguments->inputs);
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
+    // Now, not after all the work.
+    require_not_an_input(arguments->outputs, {arguments->inputs, arguments->model});
+    const InterruptGuard guard("stopping after this layer");
     const auto opened =
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
     Progress progress("layers");
     options.on_layer = [&progress, count = opened.model->config().num_hidden_layers](
-                           int64_t layer) { progress.update(layer + 1, count); };
+                           int64_t layer) {
+      stop_if_interrupted();
+      progress.update(layer + 1, count);
+    };
     const auto begin = std::chrono::steady_clock::now();
     const auto results = probe(*opened.model, inputs.tensor("input_ids"), labels, options);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;

@@ -5,6 +5,7 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/interrupt.h"
 #include "core/error.h"
 #include "formats/model_json.h"
 #include "formats/synthesize.h"
@@ -66,6 +67,7 @@ int run_synthesize(const SynthesizeArguments& arguments) {
     options.progress = [&progress](std::size_t done, std::size_t total) {
       progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
     };
+    const InterruptGuard guard;
     synthesize_release(arguments.path, config, options);
   }
   std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, experts of "

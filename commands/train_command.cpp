@@ -1,4 +1,3 @@
-#include <csignal>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -8,7 +7,10 @@
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
+#include "commands/standard_streams.h"
 #include "core/error_message.h"
+#include "core/interruption.h"
+#include "core/own_folder.h"
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "plan/plan.h"
@@ -69,7 +71,9 @@ int ending_all_ranks_together(const RunConfig& config, const std::function<int()
     MpiWorld::abort(1, [&] {
       const auto rank = launched_as().rank;
       std::cerr << "braid: rank " << rank << ": " << message << std::endl;
-      std::ofstream(RunPaths{config.run_dir()}.error_of_rank(rank)) << message << std::endl;
+      if (is_own_folder(config.run_dir())) {
+        std::ofstream(RunPaths{config.run_dir()}.error_of_rank(rank)) << message << std::endl;
+      }
     });
   };
   try {
@@ -122,9 +126,9 @@ Command train_command(CLI::App& app) {
       "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
       "  braid train configs/quickstart.yaml --dry-run\n"
       "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
-      "Ctrl-C saves and exits with status 130; the same command continues. Under mpirun send "
-      "SIGUSR1\n"
-      "to mpirun, or start it through scripts/mpirun.sh, which does.");
+      "Ctrl-C saves and exits with status 130, as any other signal that asks to stop does with 128 "
+      "and\nits number; the same command continues. Under mpirun send SIGUSR1 to mpirun, or start it "
+      "through\nscripts/mpirun.sh, which does.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
       throw CLI::RequiredError("config");
@@ -145,15 +149,16 @@ Command train_command(CLI::App& app) {
       }
       return 0;
     }
-    const InterruptGuard interrupt;
+    const bool reports = launched_as().rank == 0;
+    const InterruptGuard interrupt(reports ? "stopping after this step" : nullptr);
+    let_output_fail();  // log.txt has it too
     const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
     const auto train = [&] {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
-      const bool reports = launched_as().rank == 0;
-      if (trainer.step() >= run_config.train.max_steps) {
+      if (trainer.finished()) {
         if (reports) {
           std::cout << "The run is finished: step " << trainer.step() << " of "
                     << run_config.train.max_steps
@@ -165,8 +170,7 @@ Command train_command(CLI::App& app) {
         trainer.profile();
       }
       const auto stops = [&] {
-        return interrupt.signal() != 0 ||
-               (arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step);
+        return arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step;
       };
       if (trainer.run(stops) == TrainingEnd::kFinished) {
         return 0;
@@ -175,8 +179,9 @@ Command train_command(CLI::App& app) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
                   << std::endl;
       }
-      const bool planned = trainer.step() == arguments->stop_at_step;
-      return planned ? 0 : interrupt.signal() == SIGTERM ? 143 : 130;
+      const bool planned =
+          arguments->stop_at_step > 0 && trainer.step() == arguments->stop_at_step;
+      return planned ? 0 : status_of_signal(interruption());
     };
     return world ? ending_all_ranks_together(run_config, train) : train();
   };

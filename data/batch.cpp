@@ -40,17 +40,23 @@ int64_t write_row(const TokenStore& store,
   int64_t s = 0, bytes = 0;
   for (std::size_t context = 0; context < row.size(); ++context) {
     const Chunk& chunk = row[context];
-    const int64_t num_tokens = store.num_tokens(chunk.document);
+    // Input 0 is the begin token, then the document's tokens; each one's target is the next token,
+    // of the last one the end token.
+    const int64_t num_tokens = store.num_tokens(chunk.document), end = chunk.begin + chunk.length;
+    const int64_t first = std::max<int64_t>(chunk.begin - 1, 0);
+    const auto tokens = store.tokens(chunk.document, first, std::min(end, num_tokens));
+    const auto is_target = store.targets(chunk.document, chunk.begin, end);
     for (int64_t i = 0; i < chunk.length; ++i, ++s) {
-      const int64_t input = chunk.begin + i;  // 0 is the begin token, then the document's tokens
-      ids[s] = input == 0 ? store.begin_id() : store.token(chunk.document, input - 1);
+      const int64_t input = chunk.begin + i;
+      const auto next = static_cast<std::size_t>(input - first);
+      ids[s] = input == 0 ? store.begin_id() : tokens[next - 1];
       documents[s] = static_cast<int64_t>(context);
       positions[s] = i;
       const bool at_end = input == num_tokens;
-      if (!store.is_target(chunk.document, input) || (at_end && !count_end_targets)) {
+      if (is_target[static_cast<std::size_t>(i)] == 0 || (at_end && !count_end_targets)) {
         continue;
       }
-      targets[s] = at_end ? store.end_id() : store.token(chunk.document, input);
+      targets[s] = at_end ? store.end_id() : tokens[next];
       bytes += at_end ? 0 : store.byte_length(targets[s]);
       ++batch.num_targets;
     }
@@ -58,17 +64,39 @@ int64_t write_row(const TokenStore& store,
   return bytes;
 }
 
-std::vector<Batch> evaluation_batches(const TokenStore& store, int64_t seq_len, int64_t rows) {
+namespace {
+
+// What the fullest row needs, so that a short text costs no more than it is long.
+int64_t needed_length(const std::vector<PackedRow>& rows, int64_t seq_len, int64_t multiple) {
+  int64_t longest = 0;
+  for (const PackedRow& row : rows) {
+    int64_t length = 0;
+    for (const Chunk& chunk : row) {
+      length += chunk.length;
+    }
+    longest = std::max(longest, length);
+  }
+  return std::min(seq_len, (longest + multiple - 1) / multiple * multiple);
+}
+
+}  // namespace
+
+std::vector<Batch> evaluation_batches(const TokenStore& store,
+                                      int64_t seq_len,
+                                      int64_t rows,
+                                      int64_t shares) {
   BatchShape{rows, seq_len}.validate();
   std::vector<Chunk> chunks;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
     append_chunks({document, 0, 1 + store.num_tokens(document)}, seq_len, chunks);
   }
   const std::vector<PackedRow> packed = pack_best_fit(std::move(chunks), seq_len);
+  constexpr int64_t kBlock = 128;  // tokens; kernels like lengths that are not odd
+  const int64_t length = needed_length(packed, seq_len, kBlock * shares);
   std::vector<Batch> batches;
   for (std::size_t first = 0; first < packed.size(); first += static_cast<std::size_t>(rows)) {
     const int64_t B = std::min(rows, static_cast<int64_t>(packed.size() - first));
-    batches.push_back(empty_batch(store, {B, seq_len}));
+    batches.push_back(empty_batch(store, {B, length}));
     for (int64_t b = 0; b < B; ++b) {
       write_row(store, packed[first + static_cast<std::size_t>(b)], false, b, batches.back());
     }

@@ -39,7 +39,11 @@ int64_t write_row(
 
 /// The whole store in its own order in batches of `rows` (the last one may be smaller). Every
 /// target of the store is one exactly once; end tokens are not counted. Cut and packed as Loader
-/// does.
-std::vector<Batch> evaluation_batches(const TokenStore& store, int64_t seq_len, int64_t rows);
+/// does into rows of seq_len inputs, which are shorter only where no row is filled that far: then
+/// as long as the fullest one, and still a multiple of `shares`, which must divide seq_len.
+std::vector<Batch> evaluation_batches(const TokenStore& store,
+                                      int64_t seq_len,
+                                      int64_t rows,
+                                      int64_t shares = 1);
 
 }  // namespace braid

@@ -17,13 +17,27 @@ class ByteStream {
 
 enum class Compression { kNone, kGzip, kZstd };
 
-/// By the name alone: *.gz, *.zst, or none.
+/// ".gz" of "a.TXT.GZ".
+std::string lower_extension(const std::filesystem::path& path);
+
+/// By the name alone: *.gz, *.zst in any case, or none.
 Compression compression_of(const std::filesystem::path& path);
 
-/// Decompresses `bytes`, which must outlive the stream: gzip of one or more members, Zstandard of
-/// one or more frames. next() throws Error with `name` and the byte offset in `bytes` where they
-/// are corrupt, cut short, or followed by something else.
-std::unique_ptr<ByteStream> decompressed(std::string_view bytes,
+/// By the first bytes, of which four are enough: what a gzip member or a Zstandard frame begins
+/// with.
+Compression compression_in(std::string_view first_bytes);
+
+/// "bytes", which must outlive the stream, in pieces.
+std::unique_ptr<ByteStream> stream_of(std::string_view bytes);
+
+/// The bytes of a file. Throws Error with the path for what is no regular file, when reading fails,
+/// and when the file gets shorter meanwhile.
+std::unique_ptr<ByteStream> stream_of_file(const std::filesystem::path& path);
+
+/// What `bytes` hold once decompressed: gzip of one or more members, Zstandard of one or more
+/// frames. next() throws Error with `name` and the byte offset in `bytes` where they are corrupt,
+/// cut short, or followed by something else.
+std::unique_ptr<ByteStream> decompressed(std::unique_ptr<ByteStream> bytes,
                                          Compression compression,
                                          const std::string& name);
 

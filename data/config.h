@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data/bad_lines.h"
 
 namespace braid {
 
@@ -21,7 +22,7 @@ struct DataSource {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("path", &DataSource::path, "a file, or a folder of *.txt and *.jsonl (.gz, .zst)", required);
+    v("path", &DataSource::path, "a file, or a folder of *.txt, *.jsonl and *.ndjson (.gz, .zst)", required);
     v("weight",
       &DataSource::weight,
       "share of the samples, relative to the others; all sources have one, or none",
@@ -35,6 +36,7 @@ struct DataSection {
   double validation_fraction = 0.02;
   std::string document_separator;
   std::string text_key = "text";
+  OnBadLine on_bad_line = OnBadLine::kError;
   int64_t seq_len = 256;
   int64_t validation_seq_len = 1024;
   int64_t pack_window = 256;
@@ -57,6 +59,9 @@ struct DataSection {
       &D::document_separator,
       "plain text: a line of exactly this separates documents; empty = one per file");
     v("text_key", &D::text_key, "JSONL: the key that holds a line's document");
+    v("on_bad_line",
+      &D::on_bad_line,
+      "JSONL: a line without a document ends everything, or is skipped and counted");
     v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
     v("validation_seq_len",
       &D::validation_seq_len,

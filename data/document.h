@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,9 @@ class DocumentSource {
   /// Fills `document` with the next one; false at the end. Throws Error that names file and line of
   /// what cannot be read.
   virtual bool next(Document& document) = 0;
+
+  /// What was left out or looks wrong so far, a line each, for people.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 uint64_t content_hash(std::string_view content);

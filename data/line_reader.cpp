@@ -1,9 +1,5 @@
 #include "data/line_reader.h"
 
-#include <algorithm>
-
-#include "core/error.h"
-
 namespace braid {
 
 std::optional<std::string_view> LineReader::next() {
@@ -11,16 +7,21 @@ std::optional<std::string_view> LineReader::next() {
   ++number_;
   while (true) {
     if (piece_.empty() && (piece_ = stream_.next()).empty()) {
+      too_long_ = false;
       return line_.empty() ? std::nullopt : std::optional<std::string_view>(line_);
     }
     const std::size_t newline = piece_.find('\n');
     const bool ends = newline != std::string_view::npos;
     const std::size_t length = ends ? newline : piece_.size();
-    require(length <= longest_ - line_.size(),
-            where(),
-            ": this line has more than ",
-            longest_,
-            " bytes; expected one document a line, so split the document or the file");
+    if (too_long_) {  // the last one
+      piece_.remove_prefix(length + ends);
+      too_long_ = !ends;
+      continue;
+    }
+    if (length > longest_ - line_.size()) {
+      too_long_ = true;
+      return std::string_view();
+    }
     const std::string_view part = piece_.substr(0, length + ends);
     piece_.remove_prefix(part.size());
     if (ends && line_.empty()) {
@@ -31,10 +32,6 @@ std::optional<std::string_view> LineReader::next() {
       return line_;
     }
   }
-}
-
-std::string LineReader::where() const {
-  return text(name_, ":", number_);
 }
 
 }  // namespace braid

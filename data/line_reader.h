@@ -21,11 +21,13 @@ class LineReader {
       : stream_(stream), name_(std::move(name)), longest_(longest) {}
 
   /// The next line with its '\n' (which the last one may lack), valid until the next call; nullopt
-  /// at the end. Throws Error for a line that is too long.
+  /// at the end. A line that is too long is empty, and too_long() says so.
   std::optional<std::string_view> next();
+  bool too_long() const { return too_long_; }
 
-  /// "name:17" of the line that next() returned last.
-  std::string where() const;
+  /// Of the line that next() returned last, from 1.
+  int64_t number() const { return number_; }
+  const std::string& name() const { return name_; }
 
  private:
   ByteStream& stream_;
@@ -34,6 +36,7 @@ class LineReader {
   int64_t number_ = 0;
   std::string_view piece_;  // rest of the current piece
   std::string line_;        // a line that began in an earlier piece
+  bool too_long_ = false;   // what is left of the line is still to be passed over
 };
 
 }  // namespace braid

@@ -1,5 +1,7 @@
 #include "data/prepare.h"
 
+#include <utility>
+
 #include "core/error.h"
 
 namespace braid {
@@ -9,7 +11,9 @@ namespace fs = std::filesystem;
 
 // One source of all paths, or with weights one for each.
 Corpus corpus_of(const DataSection& config) {
-  const auto source = [&] { return TextSource{{}, config.document_separator, config.text_key}; };
+  const auto source = [&] {
+    return TextSource{{}, config.document_separator, config.text_key, config.on_bad_line};
+  };
   Corpus corpus;
   for (const DataSource& entry : config.train) {
     if (corpus.training.empty() || entry.weight) {
@@ -58,7 +62,9 @@ PreparedData prepare_data(const DataSection& config,
         folder / (corpus.training.size() == 1 ? "train.tokens" : text("train-", i, ".tokens")));
   }
   PreparedData data;
-  data.texts = build_token_stores(corpus, tokenizer, files).training;
+  auto build = build_token_stores(corpus, tokenizer, files);
+  data.texts = std::move(build.training);
+  data.notes = std::move(build.notes);
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     data.training.push_back({name_of(corpus.training[i]),
                              config.train[i].weight.value_or(1),

@@ -23,6 +23,7 @@ struct PreparedData {
   std::vector<TrainingData> training;
   std::unique_ptr<TokenStore> validation;  ///< null without validation
   std::vector<TextDigest> texts;           ///< what each path of data.train held
+  std::vector<std::string> notes;          ///< of build_token_stores()
 
   std::vector<LoaderSource> sources() const;
 };

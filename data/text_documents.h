@@ -19,6 +19,7 @@ class TextDocuments : public DocumentSource {
       : reader_(source), tokenizer_(tokenizer) {}
 
   bool next(Document& document) override;
+  std::vector<std::string> notes() const override { return reader_.notes(); }
 
  private:
   TextReader reader_;

@@ -4,8 +4,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "core/file.h"
-#include "data/byte_stream.h"
 #include "data/jsonl.h"
 #include "data/line_reader.h"
 
@@ -25,21 +23,17 @@ bool is_separator(std::string_view line, std::string_view separator) {
   return line == separator;
 }
 
-std::string_view contents_of(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.data()), file.size()};
-}
-
 }  // namespace
 
 /// The documents of one file, blank ones included.
 class TextFile {
  public:
   TextFile(const std::filesystem::path& path, const TextSource& source)
-      : separator_(source.document_separator),
-        file_(path),
-        stream_(decompressed(contents_of(file_), compression_of(path), path.string())) {
+      : separator_(source.document_separator), stream_(open_text(path, source.text_key)) {
     if (is_jsonl(path)) {
-      jsonl_.emplace(*stream_, path.string(), JsonlOptions{.text_key = source.text_key});
+      jsonl_.emplace(*stream_,
+                     path.string(),
+                     JsonlOptions{.text_key = source.text_key, .on_bad_line = source.on_bad_line});
     } else if (!separator_.empty()) {
       lines_.emplace(*stream_, path.string());
     }
@@ -61,6 +55,9 @@ class TextFile {
     return document_;
   }
 
+  /// Behind the last document.
+  std::string note() const { return jsonl_ ? jsonl_->note() : stream_->note(); }
+
  private:
   void read_to_separator() {
     while (const auto line = lines_->next()) {
@@ -80,8 +77,7 @@ class TextFile {
   }
 
   std::string separator_;
-  MappedFile file_;
-  std::unique_ptr<ByteStream> stream_;
+  std::unique_ptr<TextStream> stream_;
   std::optional<JsonlReader> jsonl_;
   std::optional<LineReader> lines_;
   std::string document_;
@@ -92,8 +88,9 @@ TextReader::TextReader(TextSource source) : source_(std::move(source)) {
   require(source_.document_separator.find('\n') == std::string::npos,
           "the document separator must be a single line without a line break");
   for (const auto& path : source_.paths) {
-    const auto files = text_files(path);
+    const auto [files, notes] = text_files(path);
     files_.insert(files_.end(), files.begin(), files.end());
+    notes_.insert(notes_.end(), notes.begin(), notes.end());
   }
 }
 
@@ -108,6 +105,9 @@ std::optional<std::string_view> TextReader::next() {
       if (!is_blank(*document)) {
         return document;
       }
+    }
+    if (auto note = file_->note(); !note.empty()) {
+      notes_.push_back(std::move(note));
     }
     file_.reset();
   }

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,12 +22,17 @@ class TextReader {
   ~TextReader();
 
   /// The next document, valid until the next call; nullopt at the end. Throws Error with the file
-  /// for damaged compression and for lines that are no JSONL.
+  /// for what open_text() refuses, damaged compression, and lines that are no JSONL unless those
+  /// are skipped.
   std::optional<std::string_view> next();
+
+  /// What was left out or looks wrong so far, a line each, for people.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   TextSource source_;
   std::vector<std::filesystem::path> files_;
+  std::vector<std::string> notes_;
   std::size_t opened_ = 0;          // of files_
   std::unique_ptr<TextFile> file_;  // the last one opened, until it has been read
 };

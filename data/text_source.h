@@ -1,33 +1,55 @@
 #pragma once
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "data/bad_lines.h"
+#include "data/text_stream.h"
+
 namespace braid {
 
-/// Where documents come from. Formats go by the name of the file: *.jsonl holds a JSON object a
-/// line; anything else is plain text; both may be compressed (*.gz, *.zst).
+/// Where documents come from. Formats go by the name of the file, in any case: *.jsonl and *.ndjson
+/// hold a JSON object a line; anything else is plain text. Both may be compressed with gzip or
+/// Zstandard, which the first bytes say.
 struct TextSource {
-  /// Files, and folders, of which every *.txt and *.jsonl (compressed or not) at any depth is read
-  /// in path order.
+  /// Files, and folders, of which text_files() lists what is read.
   std::vector<std::filesystem::path> paths;
   /// Plain text: a line that consists of exactly this separates two documents and belongs to
   /// neither; empty = each file is one document.
   std::string document_separator = {};
   /// JSONL: the key that holds a line's document.
   std::string text_key = "text";
+  /// JSONL: whether a line that holds no document ends everything.
+  OnBadLine on_bad_line = OnBadLine::kError;
 };
 
 /// The source's paths, for messages.
 std::string name_of(const TextSource& source);
 
-/// The files of one of a source's paths, in order. Throws Error for a path that does not exist or
-/// cannot be read, and for a folder without text.
-std::vector<std::filesystem::path> text_files(const std::filesystem::path& path);
+struct TextFiles {
+  std::vector<std::filesystem::path> files;  ///< in path order
+  /// What of a folder was left out, or is not where it seems to be; a line each, for people.
+  std::vector<std::string> notes;
+};
+
+/// The files of one of a source's paths: a file alone, or of a folder every *.txt, *.jsonl and
+/// *.ndjson (compressed or not) at any depth. Links to folders are followed, each folder read once;
+/// files and folders whose names begin with a dot are passed over. Throws Error for a path that
+/// does not exist, cannot be read or is neither file nor folder (a FIFO), for a link to nothing,
+/// and for a folder without text.
+TextFiles text_files(const std::filesystem::path& path);
 
 bool is_jsonl(const std::filesystem::path& file);
 
-/// How a file of this name is read: "text", "jsonl", "text.gz", ...
+/// How a file is read, by its name and first bytes: "text", "jsonl", "text.gz", ... Throws Error
+/// with the path for a file that cannot be read.
 std::string format_name(const std::filesystem::path& file);
+
+/// The text of a file, decompressed. Throws Error with the path for a table (*.csv, *.tsv), a name
+/// that promises another compression than the bytes have, and as TextStream and stream_of_file()
+/// do.
+std::unique_ptr<TextStream> open_text(const std::filesystem::path& file,
+                                      const std::string& text_key);
 
 }  // namespace braid

@@ -1,12 +1,16 @@
 #include "data/token_store.h"
 
+#include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/interruption.h"
+#include "data/target_bits.h"
 
 namespace braid {
 namespace {
@@ -22,20 +26,22 @@ std::string until_zero(const std::array<char, 32>& characters) {
   return {characters.data(), ::strnlen(characters.data(), characters.size())};
 }
 
-bool is_magic(const void* bytes) {
-  return std::memcmp(bytes, TokenStore::kMagic.data(), kMagicSize) == 0;
+bool is_magic(const InputFile& file, std::size_t position) {
+  std::array<char, kMagicSize> bytes{};
+  file.read_at(position, bytes.data(), bytes.size());
+  return std::string_view(bytes.data(), bytes.size()) == TokenStore::kMagic;
 }
 
-[[noreturn]] void fail_truncated(const MappedFile& file) {
+[[noreturn]] void fail_truncated(const InputFile& file) {
   fail(file.path().string(),
        ": truncated token store of ",
        file.size(),
        " bytes; delete it to have it built again");
 }
 
-void check_version(const MappedFile& file) {
+void check_version(const InputFile& file) {
   uint64_t version = 0;
-  std::memcpy(&version, file.data() + file.size() - kFromVersionOn, sizeof(version));
+  file.read_at(file.size() - kFromVersionOn, &version, sizeof(version));
   require(version == TokenStore::kVersion,
           file.path().string(),
           ": token store of version ",
@@ -45,15 +51,27 @@ void check_version(const MappedFile& file) {
           "; delete it to have it built again");
 }
 
+uint64_t digest_of_beginning(const InputFile& file, std::size_t size) {
+  std::vector<char> piece(std::min(size, std::size_t{1} << 20));
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  for (std::size_t begin = 0; begin < size; begin += piece.size()) {
+    stop_if_interrupted();
+    const std::size_t length = std::min(piece.size(), size - begin);
+    file.read_at(begin, piece.data(), length);
+    XXH3_64bits_update(&state, piece.data(), length);
+  }
+  return XXH3_64bits_digest(&state);
+}
+
 /// Everything that can be known without looking at the other parts.
-Trailer verified_trailer(const MappedFile& file) {
-  require(file.size() >= kMagicSize && is_magic(file.data()),
+Trailer verified_trailer(const InputFile& file) {
+  require(file.size() >= kMagicSize && is_magic(file, 0),
           file.path().string(),
           ": not a token store (it does not begin with ",
           TokenStore::kMagic,
           ")");
-  if (file.size() < kMagicSize + kFromVersionOn ||
-      !is_magic(file.data() + file.size() - kMagicSize)) {
+  if (file.size() < kMagicSize + kFromVersionOn || !is_magic(file, file.size() - kMagicSize)) {
     fail_truncated(file);
   }
   check_version(file);
@@ -61,13 +79,46 @@ Trailer verified_trailer(const MappedFile& file) {
   if (file.size() < kMagicSize + sizeof(trailer)) {
     fail_truncated(file);
   }
-  std::memcpy(&trailer, file.data() + file.size() - sizeof(trailer), sizeof(trailer));
+  file.read_at(file.size() - sizeof(trailer), &trailer, sizeof(trailer));
   const std::size_t digested = file.size() - sizeof(trailer) + offsetof(Trailer, digest);
-  require(XXH3_64bits(file.data(), digested) == trailer.digest,
+  require(digest_of_beginning(file, digested) == trailer.digest,
           file.path().string(),
           ": altered token store (its contents do not have the digest that was stored with them); "
           "delete it to have it built again");
   return trailer;
+}
+
+/// Numbers of a file one after another, read in pieces.
+template <class T>
+class Sequence {
+ public:
+  Sequence(const InputFile& file, uint64_t position, uint64_t size)
+      : file_(file), position_(position), left_(size) {}
+
+  T next() {
+    if (at_ == piece_.size()) {
+      require(left_ > 0, file_.path().string(), ": was altered while it was read");
+      piece_.resize(std::min<uint64_t>(left_, std::size_t{1} << 15));
+      file_.read_at(position_, piece_.data(), piece_.size() * sizeof(T));
+      position_ += piece_.size() * sizeof(T);
+      left_ -= piece_.size();
+      at_ = 0;
+    }
+    return piece_[at_++];
+  }
+
+ private:
+  const InputFile& file_;
+  uint64_t position_, left_;
+  std::vector<T> piece_;
+  std::size_t at_ = 0;
+};
+
+template <class T>
+std::vector<T> numbers_at(const InputFile& file, uint64_t position, uint64_t size) {
+  std::vector<T> result(size);
+  file.read_at(position, result.data(), size * sizeof(T));
+  return result;
 }
 
 /// What a part takes in the file.
@@ -129,13 +180,10 @@ void TokenStore::locate_parts() {
           " ids do not fill ",
           body,
           " bytes");
-  tokens_ = file_.data() + kMagicSize;
-  const std::byte* part = tokens_ + token_part;
-  offsets_ = reinterpret_cast<const uint64_t*>(part);
-  part += offset_part;
-  targets_ = has_bits ? reinterpret_cast<const uint64_t*>(part) : nullptr;
-  part += target_part;
-  byte_lengths_ = reinterpret_cast<const uint16_t*>(part);
+  offsets_ = kMagicSize + token_part;
+  targets_ = offsets_ + offset_part;
+  has_bits_ = has_bits;
+  byte_lengths_ = numbers_at<uint16_t>(file_, targets_ + target_part, vocab_size);
   for (const uint64_t id : {begin_id, end_id, pad_id}) {
     require(id < vocab_size,
             file_.path().string(),
@@ -148,45 +196,63 @@ void TokenStore::locate_parts() {
 
 void TokenStore::check_offsets() const {
   const uint64_t documents = trailer_.num_documents;
-  require(offsets_[0] == 0 && offsets_[documents] == trailer_.num_tokens,
-          file_.path().string(),
-          ": inconsistent token store: its documents do not span its tokens");
-  // if, not require(): these loops are long, and its arguments would be made every time.
-  for (uint64_t i = 0; i < documents; ++i) {
-    if (offsets_[i] >= offsets_[i + 1]) {
+  Sequence<uint64_t> offsets(file_, offsets_, documents + 1);
+  const uint64_t first = offsets.next();
+  uint64_t begin = first;
+  for (uint64_t document = 0; document < documents; ++document) {
+    const uint64_t end = offsets.next();
+    // if, not require(): these loops are long, and its arguments would be made every time.
+    if (begin >= end) {
       fail(file_.path().string(),
            ": inconsistent token store: document ",
-           i,
+           document,
            " ends at token ",
-           offsets_[i + 1],
+           end,
            " but begins at ",
-           offsets_[i]);
+           begin);
     }
+    begin = end;
   }
+  require(first == 0 && begin == trailer_.num_tokens,
+          file_.path().string(),
+          ": inconsistent token store: its documents do not span its tokens");
 }
 
+// All documents, in one pass over their parts.
 void TokenStore::check_tokens() const {
-  const auto vocab_size = static_cast<int64_t>(trailer_.vocab_size);
-  uint64_t targets = 0, end_targets = 0, bytes = 0;
-  for (int64_t document = 0; document < num_documents(); ++document) {
-    const int64_t size = num_tokens(document);
-    for (int64_t i = 0; i < size; ++i) {
-      const int64_t id = token(document, i);
-      if (id >= vocab_size) {
+  const uint64_t documents = trailer_.num_documents, tokens = trailer_.num_tokens;
+  Sequence<uint64_t> offsets(file_, offsets_, documents + 1);
+  Sequence<uint16_t> narrow(file_, kMagicSize, trailer_.token_bytes == 2 ? tokens : 0);
+  Sequence<uint32_t> wide(file_, kMagicSize, trailer_.token_bytes == 4 ? tokens : 0);
+  Sequence<uint64_t> words(file_, targets_, has_bits_ ? (tokens + documents + 63) / 64 : 0);
+  uint64_t word = 0, bit = 0;
+  const auto next_is_target = [&] {
+    if (has_bits_ && bit % 64 == 0) {
+      word = words.next();
+    }
+    return !has_bits_ || target_bit(&word, bit++ % 64);
+  };
+  uint64_t begin = offsets.next(), targets = 0, end_targets = 0, bytes = 0;
+  for (uint64_t document = 0; document < documents; ++document) {
+    const uint64_t end = offsets.next();
+    for (uint64_t i = begin; i < end; ++i) {
+      const uint64_t id = trailer_.token_bytes == 2 ? narrow.next() : wide.next();
+      if (id >= trailer_.vocab_size) {
         fail(file_.path().string(),
              ": inconsistent token store: token ",
-             offsets_[document] + static_cast<uint64_t>(i),
+             i,
              " has id ",
              id,
              ", which is outside a vocabulary of ",
-             vocab_size);
+             trailer_.vocab_size);
       }
-      if (is_target(document, i)) {
+      if (next_is_target()) {
         ++targets;
-        bytes += static_cast<uint64_t>(byte_length(id));
+        bytes += byte_lengths_[id];
       }
     }
-    end_targets += is_target(document, size);
+    end_targets += next_is_target();
+    begin = end;
   }
   require(targets == trailer_.num_targets && end_targets == trailer_.num_end_targets,
           file_.path().string(),
@@ -204,6 +270,62 @@ void TokenStore::check_tokens() const {
           bytes,
           " bytes of text, not ",
           trailer_.text_bytes);
+}
+
+void TokenStore::fail_changed() const {
+  fail(file_.path().string(),
+       ": was altered while it was in use; delete it to have it built again");
+}
+
+TokenStore::Extent TokenStore::extent(int64_t document) const {
+  Extent result{};
+  file_.read_at(offsets_ + static_cast<uint64_t>(document) * 8, &result, sizeof(result));
+  if (result.begin >= result.end || result.end > trailer_.num_tokens) {
+    fail_changed();
+  }
+  return result;
+}
+
+int64_t TokenStore::num_tokens(int64_t document) const {
+  const auto [begin, end] = extent(document);
+  return static_cast<int64_t>(end - begin);
+}
+
+std::vector<int64_t> TokenStore::tokens(int64_t document, int64_t begin, int64_t end) const {
+  const auto size = static_cast<uint64_t>(end - begin);
+  const uint64_t position =
+      kMagicSize + (extent(document).begin + static_cast<uint64_t>(begin)) * trailer_.token_bytes;
+  std::vector<int64_t> ids(size);
+  const auto take = [&](const auto& numbers) {
+    for (std::size_t i = 0; i < size; ++i) {
+      if (numbers[i] >= trailer_.vocab_size) {
+        fail_changed();
+      }
+      ids[i] = numbers[i];
+    }
+  };
+  if (trailer_.token_bytes == 2) {
+    take(numbers_at<uint16_t>(file_, position, size));
+  } else {
+    take(numbers_at<uint32_t>(file_, position, size));
+  }
+  return ids;
+}
+
+std::vector<uint8_t> TokenStore::targets(int64_t document, int64_t begin, int64_t end) const {
+  std::vector<uint8_t> result(static_cast<std::size_t>(end - begin), 1);
+  if (!has_bits_ || result.empty()) {
+    return result;
+  }
+  // Each document before this one has a bit more than tokens.
+  const uint64_t first = extent(document).begin + static_cast<uint64_t>(document + begin);
+  const uint64_t last = first + result.size() - 1;
+  const auto words =
+      numbers_at<uint64_t>(file_, targets_ + first / 64 * 8, last / 64 - first / 64 + 1);
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    result[i] = target_bit(words.data(), first % 64 + i);
+  }
+  return result;
 }
 
 bool TokenStore::matches(const Tokenizer& tokenizer) const {

@@ -4,16 +4,20 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/file.h"
-#include "data/target_bits.h"
 #include "data/tokenizer.h"
 
 namespace braid {
 
-/// A memory-mapped file of documents as token ids, with the tokens that are targets. It needs no
-/// tokenizer: what the loader and bits per byte ask of one is in the file. Documents do not hold
-/// the begin and end tokens around them; those are the loader's business.
+/// A file of documents as token ids, with the tokens that are targets. It needs no tokenizer: what
+/// the loader and bits per byte ask of one is in the file. Documents do not hold the begin and end
+/// tokens around them; those are the loader's business.
+///
+/// Documents are read from the file when they are asked for, by any thread. A file that was cut
+/// short or altered since it was opened is an Error with its path; one that was replaced or removed
+/// stays readable.
 ///
 /// File, little-endian, each part filled up with zeros to a multiple of 8 bytes:
 ///   "BRAIDTOK"
@@ -44,7 +48,7 @@ class TokenStore {
   static constexpr std::string_view kMagic = "BRAIDTOK";
   static constexpr uint64_t kVersion = 2;
 
-  /// Maps the file and reads all of it once. Throws Error with the path for a file that is not a
+  /// Reads all of the file once. Throws Error with the path for a file that is not a
   /// token store, of another version, truncated, altered or inconsistent.
   explicit TokenStore(const std::filesystem::path& path);
 
@@ -62,36 +66,38 @@ class TokenStore {
   int64_t end_id() const { return static_cast<int64_t>(trailer_.end_id); }
   int64_t pad_id() const { return static_cast<int64_t>(trailer_.pad_id); }
   /// Bytes of text the id stands for. Not checked.
-  int64_t byte_length(int64_t id) const { return byte_lengths_[id]; }
+  int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
 
-  int64_t num_tokens(int64_t document) const {
-    return static_cast<int64_t>(offsets_[document + 1] - offsets_[document]);
+  /// The document is not checked in any of these.
+  int64_t num_tokens(int64_t document) const;
+  /// Ids of its tokens begin..end-1; end is at most num_tokens(document).
+  std::vector<int64_t> tokens(int64_t document, int64_t begin, int64_t end) const;
+  std::vector<int64_t> tokens(int64_t document) const {
+    return tokens(document, 0, num_tokens(document));
   }
-  /// Token `index` of a document; neither is checked.
-  int64_t token(int64_t document, int64_t index) const {
-    const uint64_t at = offsets_[document] + static_cast<uint64_t>(index);
-    return trailer_.token_bytes == 2 ? int64_t{reinterpret_cast<const uint16_t*>(tokens_)[at]}
-                                     : int64_t{reinterpret_cast<const uint32_t*>(tokens_)[at]};
-  }
-  /// Whether that token is a target; num_tokens(document) is the index of the end token.
-  bool is_target(int64_t document, int64_t index) const {
-    return targets_ == nullptr ||
-           target_bit(targets_, offsets_[document] + static_cast<uint64_t>(document + index));
-  }
+  /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
+  /// the end token, which makes end at most one more.
+  std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
 
  private:
+  struct Extent {
+    uint64_t begin, end;  // of a document's tokens among all tokens
+  };
+
   void locate_parts();
   void check_offsets() const;
   void check_tokens() const;
+  Extent extent(int64_t document) const;
+  [[noreturn]] void fail_changed() const;
 
-  MappedFile file_;
+  InputFile file_;
   Trailer trailer_;
-  const std::byte* tokens_ = nullptr;
-  const uint64_t* offsets_ = nullptr;
-  const uint64_t* targets_ = nullptr;  // bits; nullptr = all tokens are targets
-  const uint16_t* byte_lengths_ = nullptr;
+  // Where the parts begin in the file.
+  uint64_t offsets_ = 0, targets_ = 0;
+  bool has_bits_ = false;  // without them all tokens are targets
+  std::vector<uint16_t> byte_lengths_;
 };
 
 }  // namespace braid

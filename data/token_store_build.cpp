@@ -1,11 +1,14 @@
 #include "data/token_store_build.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
 #include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interruption.h"
+#include "data/repeated_texts.h"
 #include "core/work.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
@@ -36,17 +39,25 @@ struct SourceDigests {
   std::string manifest;  // what the source's documents are a function of
 };
 
-SourceDigests digests_of(const TextSource& source, const CorpusFiles& outputs) {
+SourceDigests digests_of(const TextSource& source,
+                         const CorpusFiles& outputs,
+                         RepeatedTexts::Side side,
+                         RepeatedTexts& repeated) {
   SourceDigests result;
-  result.manifest = text(source.document_separator, '\n', source.text_key, '\n');
+  result.manifest = text(source.document_separator,
+                         '\n',
+                         source.text_key,
+                         '\n',
+                         source.on_bad_line == OnBadLine::kSkip ? "without bad lines\n" : "");
   for (const fs::path& path : source.paths) {
     TextDigest of_path;
     of_path.path = path.string();
     std::vector<std::string> of_files;
-    for (const fs::path& file : text_files(path)) {
+    for (const fs::path& file : text_files(path).files) {
       require_not_an_output(file, outputs);
-      of_files.push_back(xxh3_128_of_file(file));
+      of_files.push_back(xxh3_128_of_file(file, stop_if_interrupted));
       of_path.bytes += static_cast<int64_t>(fs::file_size(file));
+      repeated.add_file(side, file.string(), of_files.back());
       result.manifest += of_files.back() + " " + format_name(file) + "\n";
     }
     of_path.digest =
@@ -69,7 +80,8 @@ struct StoreDigests {
 StoreDigests store_digests(const Corpus& corpus,
                            const Tokenizer& tokenizer,
                            const CorpusFiles& files,
-                           std::vector<TextDigest>& training) {
+                           std::vector<TextDigest>& training,
+                           RepeatedTexts& repeated) {
   const std::string options = text(kDocumentRules,
                                    ' ',
                                    tokenizer.name(),
@@ -81,12 +93,15 @@ StoreDigests store_digests(const Corpus& corpus,
   StoreDigests result;
   std::string all = options;
   for (const TextSource& source : corpus.training) {
-    const auto [paths, manifest] = digests_of(source, files);
+    const auto [paths, manifest] =
+        digests_of(source, files, RepeatedTexts::Side::kTraining, repeated);
     result.training.push_back(xxh3_128(options + manifest));
     all += manifest;
     training.insert(training.end(), paths.begin(), paths.end());
   }
-  result.validation = xxh3_128(all + digests_of(corpus.validation, files).manifest);
+  const auto validation =
+      digests_of(corpus.validation, files, RepeatedTexts::Side::kValidation, repeated);
+  result.validation = xxh3_128(all + validation.manifest);
   return result;
 }
 
@@ -95,9 +110,10 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
     return false;
   }
   {
-    const MappedFile file(path);
-    const std::string_view bytes(reinterpret_cast<const char*>(file.data()), file.size());
-    require(bytes.starts_with(TokenStore::kMagic),
+    const InputFile file(path);
+    std::string bytes(std::min(file.size(), TokenStore::kMagic.size()), '\0');
+    file.read_at(0, bytes.data(), bytes.size());
+    require(bytes == TokenStore::kMagic,
             path.string(),
             ": is in the way of a token store but is none; move it or choose another place");
   }
@@ -125,24 +141,55 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
        "separator, or name validation files");
 }
 
+void append(std::vector<std::string>& to, const std::vector<std::string>& lines) {
+  to.insert(to.end(), lines.begin(), lines.end());
+}
+
+/// What comes out of reading the texts besides the stores.
+struct Findings {
+  RepeatedTexts repeated;
+  std::vector<std::string> notes;
+};
+
 /// Puts each document of a training source where it belongs. Returns how many there are.
 int64_t write_source(const TextSource& source,
                      const Tokenizer& tokenizer,
                      double validation_fraction,
                      TokenStoreWriter& training,
-                     TokenStoreWriter* validation) {
+                     TokenStoreWriter* validation,
+                     Findings& findings) {
   int64_t found = 0;
   const auto documents = open_documents(source, tokenizer);
   for (Document document; documents->next(document); ++found) {
     const bool validates =
         validation != nullptr && is_validation_document(document.content_hash, validation_fraction);
     (validates ? *validation : training).add(document);
+    if (!validates) {
+      findings.repeated.add_document(RepeatedTexts::Side::kTraining, document.content_hash);
+    }
   }
-  require(found > 0, name_of(source), ": the training corpus is empty (nothing but white space)");
+  append(findings.notes, documents->notes());
+  require(
+      found > 0, name_of(source), ": holds no document (it is empty, or nothing but white space)");
   if (training.num_documents() == 0) {
     fail_split(name_of(source), validation_fraction, found, found);
   }
   return found;
+}
+
+void write_validation(const TextSource& source,
+                      const Tokenizer& tokenizer,
+                      TokenStoreWriter& validation,
+                      Findings& findings) {
+  const auto documents = open_documents(source, tokenizer);
+  for (Document document; documents->next(document);) {
+    validation.add(document);
+    findings.repeated.add_document(RepeatedTexts::Side::kValidation, document.content_hash);
+  }
+  append(findings.notes, documents->notes());
+  require(validation.num_documents() > 0,
+          name_of(source),
+          ": the validation corpus is empty (nothing but white space)");
 }
 
 // On the disk, compressed or not.
@@ -150,7 +197,7 @@ int64_t bytes_to_read(const Corpus& corpus) {
   int64_t bytes = 0;
   const auto add = [&bytes](const TextSource& source) {
     for (const fs::path& path : source.paths) {
-      for (const fs::path& file : text_files(path)) {
+      for (const fs::path& file : text_files(path).files) {
         bytes += static_cast<int64_t>(fs::file_size(file));
       }
     }
@@ -165,7 +212,8 @@ int64_t bytes_to_read(const Corpus& corpus) {
 void write_stores(const Corpus& corpus,
                   const Tokenizer& tokenizer,
                   const CorpusFiles& files,
-                  const StoreDigests& digests) {
+                  const StoreDigests& digests,
+                  Findings& findings) {
   const Work work("text prepared", bytes_to_read(corpus), WorkUnit::kBytes);
   const double fraction = corpus.validation_fraction;
   std::optional<TokenStoreWriter> validation;
@@ -179,20 +227,18 @@ void write_stores(const Corpus& corpus,
     names.push_back(name_of(corpus.training[i]));
     training.push_back(
         std::make_unique<TokenStoreWriter>(files.training[i], tokenizer, digests.training[i]));
-    found += write_source(
-        corpus.training[i], tokenizer, fraction, *training[i], validation ? &*validation : nullptr);
+    found += write_source(corpus.training[i],
+                          tokenizer,
+                          fraction,
+                          *training[i],
+                          validation ? &*validation : nullptr,
+                          findings);
   }
   if (fraction > 0 && validation->num_documents() == 0) {
     fail_split(joined(names), fraction, 0, found);
   }
   if (!corpus.validation.paths.empty()) {
-    const auto documents = open_documents(corpus.validation, tokenizer);
-    for (Document document; documents->next(document);) {
-      validation->add(document);
-    }
-    require(validation->num_documents() > 0,
-            name_of(corpus.validation),
-            ": the validation corpus is empty (nothing but white space)");
+    write_validation(corpus.validation, tokenizer, *validation, findings);
   }
   for (const auto& writer : training) {
     writer->commit();
@@ -206,13 +252,9 @@ void write_validation_text(const TokenStore& store,
                            const Tokenizer& tokenizer,
                            const fs::path& path) {
   std::string text;
-  std::vector<int64_t> ids;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
-    ids.resize(static_cast<std::size_t>(store.num_tokens(document)));
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      ids[i] = store.token(document, static_cast<int64_t>(i));
-    }
-    text += tokenizer.decode(ids);
+    stop_if_interrupted();
+    text += tokenizer.decode(store.tokens(document));
   }
   if (!fs::exists(path) || read_file(path) != text) {
     write_file_atomically(path, text);
@@ -238,7 +280,9 @@ CorpusBuild build_token_stores(const Corpus& corpus,
           " sources need as many stores, got ",
           files.training.size());
   CorpusBuild result;
-  const StoreDigests digests = store_digests(corpus, tokenizer, files, result.training);
+  Findings findings;
+  const StoreDigests digests =
+      store_digests(corpus, tokenizer, files, result.training, findings.repeated);
   const bool validation = has_validation(corpus);
   bool current = !validation || is_current(files.validation, tokenizer, digests.validation);
   for (std::size_t i = 0; i < files.training.size(); ++i) {
@@ -246,8 +290,10 @@ CorpusBuild build_token_stores(const Corpus& corpus,
     current = is_current(files.training[i], tokenizer, digests.training[i]) && current;
   }
   if (!current) {
-    write_stores(corpus, tokenizer, files, digests);
+    write_stores(corpus, tokenizer, files, digests, findings);
     result.rebuilt = true;
+    result.notes = findings.notes;
+    append(result.notes, findings.repeated.notes());
   }
   if (validation) {
     write_validation_text(TokenStore(files.validation), tokenizer, files.validation_text);

@@ -43,6 +43,8 @@ struct TextDigest {
 struct CorpusBuild {
   bool rebuilt = false;              ///< false = the stores were there already
   std::vector<TextDigest> training;  ///< of every path of every source, in order
+  /// Where they were built: what was left out, looks wrong or is there twice; lines for people.
+  std::vector<std::string> notes;
 };
 
 /// Tokenizes a corpus into stores, unless they are there already, made from the same text with the

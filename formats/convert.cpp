@@ -15,7 +15,9 @@
 #include "checkpoint/store.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "core/folder_lock.h"
+#include "core/interruption.h"
+#include "core/output_place.h"
+#include "core/own_folder.h"
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
@@ -113,19 +115,17 @@ class Converter {
   Converter(const fs::path& source, fs::path target, const ConvertOptions& options)
       : options_(options), target_(std::move(target)), partial_(target_.string() + ".partial") {
     require(target_.has_filename(), "'", target_.string(), "' does not end in a folder's name");
-    require(!fs::exists(target_),
-            target_.string(),
-            " exists; remove it or choose another folder to convert into");
+    require_absent(target_, "remove it or choose another folder to convert into");
     model_ = read_model(source);
+    require_not_an_input(target_, {model_.source, model_.base});
     stored_as_ = resolved(options.stored_as, options.to, model_);
     conversions_ = conversions_of(model_, options.to, stored_as_, report_.left_out);
     plan();
   }
 
   ConvertReport run() {
-    fs::create_directories(partial_);
-    lock_ = std::make_unique<FolderLock>(partial_, "another process is converting into it");
-    resume();
+    GrowingFolder folder(target_, "another process is converting into it");
+    resume(folder);
     require_room();
     const bool to_hdf5 = options_.to == ConvertTo::kCheckpoint;
     for (std::size_t i = finished_; i < files_.size(); ++i) {
@@ -135,10 +135,7 @@ class Converter {
     }
     to_hdf5 ? complete() : write_companions();
     fs::remove(partial_ / kProgress);
-    fs::remove(partial_ / ".lock");
-    fsync_path(partial_);
-    fs::rename(partial_, target_);
-    fsync_path(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
+    folder.commit();
     report_.classes = tallies_.all();
     report_.shards = static_cast<int64_t>(files_.size());
     return report_;
@@ -245,7 +242,7 @@ class Converter {
     return result;
   }
 
-  void resume() {
+  void resume(const GrowingFolder& folder) {
     if (fs::exists(partial_ / kProgress)) {
       try {
         const auto progress = Json::parse(read_file(partial_ / kProgress));
@@ -261,11 +258,7 @@ class Converter {
       } catch (const Json::exception&) {  // damaged, or of another version: start again
       }
     }
-    for (const auto& entry : fs::directory_iterator(partial_)) {
-      if (entry.path().filename() != ".lock") {
-        fs::remove_all(entry.path());
-      }
-    }
+    folder.clear();
     finished_ = 0;
   }
 
@@ -288,6 +281,7 @@ class Converter {
   }
 
   void report_progress(std::size_t bytes) {
+    stop_if_interrupted();
     done_ += bytes;
     if (options_.progress) {
       options_.progress(done_, total_);
@@ -438,7 +432,6 @@ class Converter {
   std::vector<ShardPlan> shards_;
   std::vector<File> files_;
   std::string digest_;
-  std::unique_ptr<FolderLock> lock_;
   Tallies tallies_;
   ConvertReport report_;
   std::size_t finished_ = 0, done_ = 0, total_ = 0;

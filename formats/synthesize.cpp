@@ -9,8 +9,12 @@
 #include "checkpoint/safetensors_plan.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interruption.h"
+#include "core/output_place.h"
+#include "core/own_folder.h"
 #include "core/parameter_names.h"
 #include "core/random.h"
+#include "core/temporary_folder.h"
 #include "formats/model_json.h"
 #include "formats/release_tensors.h"
 #include "kernels/codec.h"
@@ -108,6 +112,7 @@ class Synthesizer {
     Bits bits(random_key(options_.seed, entry.name));
     std::vector<std::byte> chunk;
     for (std::size_t done = 0; remaining > 0; done += chunk.size()) {
+      stop_if_interrupted();
       chunk.resize(std::min(remaining, kChunk));
       fill(entry, done, bits, chunk);
       file.write(chunk.data(), chunk.size());
@@ -177,7 +182,7 @@ class Synthesizer {
 void synthesize_release(const fs::path& path,
                         const ModelConfig& config,
                         const SynthesizeOptions& options) {
-  require(!fs::exists(path), path.string(), ": exists already; choose another folder");
+  require_absent(path, "choose another folder");
   const Synthesizer synthesizer(config, options);
   const auto shards = plan_shards(release_tensors_of(config, options.layout), options.shard_bytes);
   std::size_t total = 0, needed = 0, done = 0;
@@ -187,8 +192,10 @@ void synthesize_release(const fs::path& path,
       needed += synthesizer.is_hole(entry.name) ? 0 : entry.end - entry.begin;
     }
   }
-  fs::create_directories(path);
-  const auto room = fs::space(path).available;
+  GrowingFolder growing(path, "another process is writing it");
+  growing.clear();
+  const TemporaryFolder folder(growing.partial());
+  const auto room = fs::space(folder.path()).available;
   require(needed < room,
           path.string(),
           ": the disk has room for ",
@@ -196,9 +203,9 @@ void synthesize_release(const fs::path& path,
           ", the checkpoint needs ",
           bytes_text(static_cast<int64_t>(needed)),
           "; give bytes to the experts of fewer layers");
-  write_file_atomically(path / "config.json", model_json(config, options.layout, {}));
+  write_file_atomically(folder.path() / "config.json", model_json(config, options.layout, {}));
   for (const auto& shard : shards) {
-    AtomicFile file(path / shard.file);
+    AtomicFile file(folder.path() / shard.file);
     file.write(shard.header);
     for (const auto& entry : shard.entries) {
       if (synthesizer.is_hole(entry.name)) {
@@ -214,8 +221,9 @@ void synthesize_release(const fs::path& path,
     file.commit();
   }
   if (shards.size() > 1) {
-    write_file_atomically(path / "model.safetensors.index.json", index_json(shards));
+    write_file_atomically(folder.path() / "model.safetensors.index.json", index_json(shards));
   }
+  growing.commit();
 }
 
 ModelConfig model_of_layers(const ModelConfig& config,

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/ignored_target.h"
+#include "core/interruption.h"
 #include "core/work.h"
 #include "data/loader.h"
 #include "run/tokens_of.h"
@@ -69,10 +70,10 @@ Evaluation evaluate(const Transformer& model,
   const Work work("tokens evaluated", store.num_targets());
   Evaluation result;
   result.positions = position_buckets(seq_len);
-  const auto batches = evaluation_batches(store, seq_len, rows);
   const auto own = alone();
   auto& world = grid == nullptr ? *own : *grid->world;
   const auto place = grid == nullptr ? GridPlace{} : grid->place;
+  const auto batches = evaluation_batches(store, seq_len, rows, place.context_size);
   const auto size = static_cast<std::size_t>(place.data_size),
              shares = static_cast<std::size_t>(place.context_size);
   for (std::size_t first = 0; first < batches.size(); first += size) {
@@ -95,6 +96,9 @@ Evaluation evaluate(const Transformer& model,
       Work::did(its_batch.num_targets);
     }
     progress(result.tokens, store.num_targets());
+    if (first + size < batches.size() && world.agree_on_interruption("whether to stop")) {
+      stop_if_interrupted();
+    }
   }
   double nats = 0;
   for (auto& bucket : result.positions) {

@@ -35,7 +35,8 @@ class RoutingFunction : public Function<RoutingFunction> {
     ctx->save_for_backward({logits, scores, experts});
     ctx->saved_data["scaling"] = scaling;
     ctx->set_materialize_grads(false);  // scores have a gradient only with a balance loss
-    ctx->mark_non_differentiable({experts});
+    // s / s is 1 for any s: its gradient would be nothing but rounding.
+    ctx->mark_non_differentiable(K == 1 ? variable_list{experts, weights} : variable_list{experts});
     return {experts, weights, scores};
   }
 

@@ -22,7 +22,8 @@ struct ExpertChoice {
 ///
 /// Where softplus underflows (below z = -87 in float32) the score is 0 and so is its gradient;
 /// where all scores are 0, weights are. Gradients: logits, by way of weights and scores; none
-/// through the choice. Source: docs/equations.md (30) to (32), (63).
+/// through the choice. With one expert a token the weight is constant: then weights have none, and
+/// logits get one from the scores alone. Source: docs/equations.md (30) to (32), (63).
 Routing route(const at::Tensor& logits_TE, const ExpertChoice& choice, double scaling);
 
 /// The same in plain LibTorch.

@@ -22,6 +22,9 @@ Routing route_reference(const at::Tensor& logits_TE, const ExpertChoice& choice,
   const auto sum_T1 = chosen_TK.sum(-1, true);
   routing.weights_TK =
       chosen_TK / sum_T1.where(sum_T1 > 0, at::ones({}, sum_T1.options())) * scaling;
+  if (routing.experts_TK.size(-1) == 1) {
+    routing.weights_TK = routing.weights_TK.detach();  // s / s
+  }
   return routing;
 }
 

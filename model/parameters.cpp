@@ -8,6 +8,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "core/interruption.h"
 #include "core/random.h"
 #include "kernels/codec.h"
 
@@ -79,6 +80,7 @@ at::Tensor Parameters::add(const std::string& name,
   auto value = at::empty(shape, at::device(without_values ? at::kMeta : at::kCPU).dtype(dtype));
   if (!without_values && source_ != nullptr) {
     for (auto& slice : unstacked({{name, value}})) {
+      stop_if_interrupted();
       copy_from(source_->read(slice.name), slice.value);
     }
   } else if (!without_values) {
@@ -135,6 +137,7 @@ ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape
 at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
   return add(name, shape, dtype_, true, [&](at::Tensor& value) {
     for (const auto& slice : unstacked({{name, value}})) {
+      stop_if_interrupted();
       const uint64_t key = random_key(seed_, slice.name);
       fill(slice.value, [&](int64_t i) { return initializer_range_ * random_normal(key, i); });
     }

@@ -50,7 +50,8 @@ at::Tensor balance_loss_sum(const Routing& routing,
         .index_add(0, documents.number_T, values_TE)
         .narrow(0, 0, documents.count);
   };
-  const auto& scores_TE = routing.scores_TE;
+  // Where every token visits every expert, the loss is constant: sums of shares are 1.
+  const auto scores_TE = K == E ? routing.scores_TE.detach() : routing.scores_TE;
   const auto total_T1 = scores_TE.sum(-1, true);
   const auto share_TE = scores_TE / total_T1.where(total_T1 > 0, at::ones({}, total_T1.options()));
   // The loss is linear in P: of what other ranks hold only the visits matter.

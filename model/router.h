@@ -35,8 +35,8 @@ at::Tensor expert_load(const Routing& routing, const DocumentNumbers& documents)
 /// Sequence-wise balance loss (report 4.2; V3's form): over documents d of n_d tokens, the sum of
 /// n_d sum_e f_e P_e with f_e = E / (K n_d) times the tokens of d that visit expert e (no gradient)
 /// and P_e the mean over d of the scores normalized to sum 1. [] wide; divide by the tokens of the
-/// optimizer step. Padding counts nowhere. Where `ranks` divide the sequences, T are this rank's
-/// tokens, and the result is its share.
+/// optimizer step. Padding counts nowhere. Constant, without a gradient, where K = E. Where `ranks`
+/// divide the sequences, T are this rank's tokens, and the result is its share.
 at::Tensor balance_loss_sum(const Routing& routing,
                             const DocumentNumbers& documents,
                             const ContextRanks& ranks = {});

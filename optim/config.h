@@ -31,6 +31,7 @@ struct MuonConfig {
   int64_t newton_schulz_final_steps = 2;
   double update_rms = 0.18;
   bool bfloat16_products = false;
+  bool idle_expert_damping = false;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -47,6 +48,10 @@ struct MuonConfig {
     v("bfloat16_products",
       &MuonConfig::bfloat16_products,
       "iterations multiply in bfloat16 and sum in float32, where the machine does so faster");
+    v("idle_expert_damping",
+      &MuonConfig::idle_expert_damping,
+      "an expert that gets fewer tokens than it used to takes smaller steps; off = steps of full "
+      "size, in its old direction, even without a token");
   }
 };
 
@@ -129,6 +134,13 @@ struct OptimizerConfig {
   }
 };
 
+/// What the learning rate does in a run that is continued with more steps than it was begun with.
+enum class OnLonger { kStretch, kContinue };
+inline auto enum_names(OnLonger) {
+  return std::array{EnumName{"stretch", OnLonger::kStretch},
+                    EnumName{"continue", OnLonger::kContinue}};
+}
+
 enum class ScheduleKind { kConstant, kCosine, kLinear, kSqrt };
 inline auto enum_names(ScheduleKind) {
   return std::array{EnumName{"constant", ScheduleKind::kConstant},
@@ -159,6 +171,7 @@ struct ScheduleConfig {
   int64_t warmup_steps = 100;
   double decay_start = 0;
   double min_ratio = 0.1;
+  OnLonger on_longer = OnLonger::kStretch;
   std::vector<RampStage> global_batch_size = {};
   std::vector<RampStage> seq_len = {};
   int64_t dense_steps = 0;
@@ -175,6 +188,10 @@ struct ScheduleConfig {
       "share of all steps before the decay (0 = after warm-up)",
       between(0, 1));
     v("min_ratio", &C::min_ratio, "learning rate at the end / peak", between(0, 1));
+    v("on_longer",
+      &C::on_longer,
+      "when a run continues with more train.max_steps: stretch = the schedule spans them all and "
+      "the rate may rise; continue = it spans those it had, and its last rate then stays");
     v("global_batch_size",
       &C::global_batch_size,
       "ramp: earlier values of train.global_batch_size, e.g. [{until_step: 100, value: 2}]");

@@ -15,8 +15,7 @@ namespace braid {
 namespace {
 
 at::Tensor gradient_of(const at::Tensor& value) {
-  const auto& gradient = value.grad();
-  return gradient.defined() ? gradient.detach().contiguous() : at::zeros_like(value);
+  return value.grad().detach().contiguous();
 }
 
 }  // namespace
@@ -34,6 +33,9 @@ Optimizer::Optimizer(const OptimizerConfig& config,
             name,
             " must be contiguous and float32 or float64, got ",
             value.scalar_type());
+  }
+  if (config_.muon.idle_expert_damping) {
+    damping_.emplace(parameters_, config_.muon.momentum);
   }
   if (!owned) {
     owned = balanced_ownership(units_of(parameters_), /*owners=*/1).owned_by(0);
@@ -85,7 +87,8 @@ void Optimizer::step(double learning_rate, TrainedParts parts, double gradient_s
     }
   }
   for (const auto& member : adamw_) {
-    if (parts.contains(parameters_[member.range.parameter].part)) {
+    const auto& grouped = parameters_[member.range.parameter];
+    if (parts.contains(grouped.part) && grouped.parameter.value.grad().defined()) {
       step_adamw(member, learning_rate, gradient_scale);
     }
   }
@@ -96,15 +99,29 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double g
   std::vector<MuonStack> stacks;
   for (const auto& [parameter, first, begin, end] : shape.members) {
     const auto& grouped = parameters_[parameter];
-    const auto& value = grouped.parameter.value;
-    const auto members = [&, from = first, count = end - begin](const at::Tensor& tensor) {
-      return matrices_of(grouped, tensor).slice(0, from, from + count);
-    };
-    stacks.push_back({members(value.detach()),
-                      members(gradient_of(value)),
-                      shape.momentum_Brc.slice(0, begin, end),
-                      learning_rate * grouped.learning_rate_scale,
-                      grouped.weight_decay});
+    const auto& [name, value] = grouped.parameter;
+    if (!value.grad().defined()) {
+      continue;
+    }
+    const double rate = learning_rate * grouped.learning_rate_scale;
+    const MuonStack stack{
+        matrices_of(grouped, value.detach()).slice(0, first, first + end - begin),
+        matrices_of(grouped, gradient_of(value)).slice(0, first, first + end - begin),
+        shape.momentum_Brc.slice(0, begin, end),
+        rate,
+        grouped.weight_decay};
+    if (!damping_ || !is_stack(name)) {
+      stacks.push_back(stack);
+      continue;
+    }
+    for (int64_t i = 0; i < end - begin; ++i) {
+      const auto one = [i](const at::Tensor& matrices) { return matrices.slice(0, i, i + 1); };
+      stacks.push_back({one(stack.value_Brc),
+                        one(stack.gradient_Brc),
+                        one(stack.momentum_Brc),
+                        rate * damping_->factor(name_in_stack(name, first + i)),
+                        grouped.weight_decay});
+    }
   }
   muon_step(stacks, gradient_scale, config_.muon);
 }
@@ -125,6 +142,16 @@ void Optimizer::step_adamw(const AdamWMember& member, double learning_rate, doub
                 grouped.weight_decay,
                 gradient_scale},
                config_.adamw);
+}
+
+void Optimizer::received(const std::vector<at::Tensor>& load_E) {
+  if (damping_) {
+    damping_->received(load_E);
+  }
+}
+
+std::vector<NamedTensor> Optimizer::shared_state() const {
+  return damping_ ? damping_->state() : std::vector<NamedTensor>();
 }
 
 std::vector<TensorPiece> Optimizer::state() const {

@@ -8,6 +8,7 @@
 
 #include "core/named_tensor.h"
 #include "optim/config.h"
+#include "optim/expert_damping.h"
 #include "optim/ownership.h"
 #include "optim/param_groups.h"
 
@@ -34,17 +35,24 @@ class Optimizer {
             std::optional<std::vector<ElementRange>> owned = std::nullopt);
 
   /// Updates every weight of `parts` in place from its grad(), at this learning rate times the
-  /// group's scale. An undefined gradient counts as zeros: momentum and weights decay as for any
-  /// other. Parameters of optimizer `none` are never touched, nor is anything outside `parts`.
-  /// Gradients count times `gradient_scale` (clip_factor()) and stay as they are.
+  /// group's scale. A parameter whose gradient is undefined takes no step: neither it nor its
+  /// state changes. (A gradient of zeros is one: momentum goes on, weights decay.) Parameters of
+  /// optimizer `none` are never touched, nor is anything outside `parts`. Gradients count times
+  /// `gradient_scale` (clip_factor()) and stay as they are.
   void step(double learning_rate,
             TrainedParts parts = TrainedParts::all(),
             double gradient_scale = 1);
+
+  /// With muon.idle_expert_damping: counts a step's tokens per expert, before step(). See
+  /// ExpertDamping::received().
+  void received(const std::vector<at::Tensor>& load_E);
 
   /// Optimizer state by name: "<tensor>/momentum" for Muon, "<tensor>/exp_avg" and
   /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
   /// the rows. Copying into them restores a state, together with set_steps().
   std::vector<TensorPiece> state() const;
+  /// With muon.idle_expert_damping, the state that every rank has: ExpertDamping::state().
+  std::vector<NamedTensor> shared_state() const;
 
   const OptimizerSteps& steps() const { return steps_; }
   void set_steps(const OptimizerSteps& steps) { steps_ = steps; }
@@ -77,6 +85,7 @@ class Optimizer {
   std::vector<GroupedParameter> parameters_;
   std::vector<MuonShape> muon_;
   std::vector<AdamWMember> adamw_;
+  std::optional<ExpertDamping> damping_;
   OptimizerSteps steps_;
 };
 

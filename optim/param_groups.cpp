@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include <ATen/ATen.h>
 
@@ -27,6 +28,7 @@ class Grouper {
     }
   }
 
+  /// Of a parameter that gradients can move.
   GroupedParameter grouped(const NamedTensor& parameter) {
     const auto* kind = kind_of(parameter.name);
     const bool is_indexer = kind != nullptr && kind->is_indexer();
@@ -58,6 +60,18 @@ class Grouper {
     return result;
   }
 
+  /// Whether a group freezes this parameter, which takes no gradient: others say nothing about it.
+  bool is_frozen_by_name(const std::string& name) {
+    for (std::size_t i = 0; i < config_.groups.size(); ++i) {
+      if (matches_glob(config_.groups[i].match, name)) {
+        const bool freezes = config_.groups[i].optimizer == OptimizerKind::kNone;
+        group_used_[i] = group_used_[i] || freezes;
+        return freezes;
+      }
+    }
+    return false;
+  }
+
   void require_all_groups_used() const {
     const auto unused = std::find(group_used_.begin(), group_used_.end(), false);
     if (unused != group_used_.end()) {
@@ -67,7 +81,8 @@ class Grouper {
           text("'",
                config_.groups[index].match,
                "' decides for no parameter: no release name matches it that an earlier "
-               "group left (experts are matched together, as in '*.experts.*.w1.weight')"));
+               "group left (experts are matched together, as in '*.experts.*.w1.weight'; routing "
+               "biases and tables take no gradient, so that none is the only optimizer for them)"));
     }
   }
 
@@ -131,6 +146,11 @@ class Grouper {
   std::map<std::string, at::Tensor> values_;
 };
 
+bool takes_no_gradient(const std::string& name) {
+  const auto* kind = kind_of(name);
+  return kind != nullptr && kind->optimizer == OptimizerKind::kNone;
+}
+
 }  // namespace
 
 bool matches_glob(std::string_view pattern, std::string_view name) {
@@ -157,8 +177,27 @@ std::vector<GroupedParameter> group_parameters(const std::vector<NamedTensor>& p
                                                const OptimizerConfig& config) {
   Grouper grouper(parameters, facts, config);
   std::vector<GroupedParameter> result;
+  std::set<std::string> with_frozen_gate;  // blocks
   for (const auto& parameter : parameters) {
+    if (takes_no_gradient(parameter.name)) {
+      continue;
+    }
     result.push_back(grouper.grouped(parameter));
+    const auto [block, leaf] = split_block(parameter.name);
+    if (leaf == "ffn.gate.weight" && result.back().is_frozen()) {
+      with_frozen_gate.emplace(block);
+    }
+  }
+  // Routing biases follow their gate, which they have no meaning without. Tables never move.
+  for (const auto& parameter : parameters) {
+    if (takes_no_gradient(parameter.name)) {
+      const bool is_named = grouper.is_frozen_by_name(parameter.name);
+      const auto block = std::string(split_block(parameter.name).block);
+      const bool is_table = kind_of(parameter.name)->role == ParameterRole::kTable;
+      if (!is_table && (is_named || with_frozen_gate.contains(block))) {
+        result.push_back({.parameter = parameter});
+      }
+    }
   }
   grouper.require_all_groups_used();
   return result;

@@ -35,8 +35,10 @@ struct GroupedParameter {
   bool learns_in(TrainedParts parts) const { return !is_frozen() && parts.contains(part); }
 };
 
-/// The group of every parameter, in order. Takes the parameters that gradients can move (stacks of
-/// experts as "*" names). Groups of the configuration come before the defaults
+/// The group of every parameter of a model that gradients can move, in order (stacks of experts as
+/// "*" names); behind them the frozen routing biases, which are those that a group of optimizer
+/// `none` names and those whose gate is frozen. The others move by a rule of their own
+/// (model/router.h) and are in no group. Groups of the configuration come before the defaults
 /// (core/parameter_names.h) and the first match wins.
 /// Throws ConfigError for a group that decides nothing (no name matches that an earlier group
 /// left), or puts something other than a matrix on Muon, and Error for a name that nothing matches.

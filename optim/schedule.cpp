@@ -41,6 +41,7 @@ void ScheduleConfig::validate() const {
 }
 
 double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t max_steps) {
+  step = std::min(step, max_steps);
   if (step < config.warmup_steps) {
     return static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);
   }
@@ -67,6 +68,14 @@ double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t 
       break;
   }
   return config.min_ratio + (1 - config.min_ratio) * remaining;
+}
+
+int64_t spanned_steps(const ScheduleConfig& config,
+                      int64_t spanned,
+                      int64_t max_steps_before,
+                      int64_t max_steps) {
+  const bool stretches = config.on_longer == OnLonger::kStretch && max_steps > max_steps_before;
+  return stretches ? max_steps : std::min(spanned, max_steps);
 }
 
 }  // namespace braid

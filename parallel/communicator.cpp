@@ -1,5 +1,6 @@
 #include "parallel/communicator.h"
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <numeric>
@@ -9,10 +10,13 @@
 
 #include "core/error.h"
 #include "core/error_message.h"
+#include "core/interruption.h"
 #include "parallel/rows.h"
 
 namespace braid {
 namespace {
+
+constexpr const char* kInterrupted = "\x1binterrupted";  // no error's message
 
 struct Done : Pending {
   void wait() override {}
@@ -142,6 +146,8 @@ void Communicator::all_or_none(const std::function<void()>& action, const char* 
   std::exception_ptr own;
   try {
     action();
+  } catch (const Interrupted&) {
+    problem = kInterrupted;
   } catch (const std::exception& error) {
     problem = message_of(error);
     problem = problem.empty() ? "unknown error" : problem;
@@ -150,7 +156,7 @@ void Communicator::all_or_none(const std::function<void()>& action, const char* 
   const auto problems = all_gather(problem, what);
   for (int64_t r = 0; r < size(); ++r) {
     const auto& first = problems[static_cast<std::size_t>(r)];
-    if (first.empty()) {
+    if (first.empty() || first == kInterrupted) {
       continue;
     }
     if (r == rank()) {
@@ -158,6 +164,21 @@ void Communicator::all_or_none(const std::function<void()>& action, const char* 
     }
     throw ErrorOfAnotherRank(first);
   }
+  if (std::ranges::find(problems, kInterrupted) != problems.end()) {
+    agree_on_interruption(what);
+    stop_if_interrupted();
+  }
+}
+
+bool Communicator::agree_on_interruption(const char* what) {
+  bool any = false;  // not interruption(): a signal may come now, after the others were told of none
+  for (const auto& each : all_gather(std::vector<int64_t>{interruption()}, what)) {
+    if (each[0] != 0) {
+      request_interruption(static_cast<int>(each[0]));
+      any = true;
+    }
+  }
+  return any;
 }
 
 void Communicator::first_alone(const std::function<void()>& action, const char* what) {

@@ -71,8 +71,11 @@ class Communicator {
   std::vector<int64_t> sum(const std::vector<int64_t>& numbers, const char* what);
   /// Runs `action` on rank 0 while the others wait for it. Its error is thrown on every rank.
   void first_alone(const std::function<void()>& action, const char* what);
-  /// Runs `action` on every rank; if it throws on any, throws the lowest such rank's error on all.
+  /// Runs `action` on every rank; if it throws on any, throws the lowest such rank's error on all,
+  /// or else Interrupted on all where a signal stopped one (core/interruption.h).
   void all_or_none(const std::function<void()>& action, const char* what);
+  /// Whether a signal asked any rank to stop; then interruption() says so on every rank.
+  bool agree_on_interruption(const char* what);
 
  protected:
   int64_t bytes_sent_ = 0;

@@ -98,6 +98,7 @@ void GradientSync::fill_buckets() {
 void GradientSync::begin_step(int64_t step, std::vector<bool> learns) {
   step_ = step;
   learns_ = std::move(learns);
+  reached_.assign(parameters_.size(), false);
   completed_.assign(parameters_.size(), false);
   micro_batch_ = 0;
   next_bucket_ = 0;
@@ -138,6 +139,7 @@ void GradientSync::begin_micro_batch(bool is_last) {
 }
 
 void GradientSync::micro_batch_done(std::size_t parameter) {
+  reached_[parameter] = true;
   if (is_last_ && learns_[parameter] && parameters_[parameter].ready_when_summed) {
     complete(parameter);
     launch_ready();

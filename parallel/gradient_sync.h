@@ -62,6 +62,10 @@ class GradientSync {
   void finish();
   void share_weights();
 
+  /// Whether a backward pass of this step gave this parameter a gradient on this rank. Where none
+  /// did, it has zeros from finish() on.
+  bool was_reached(std::size_t parameter) const { return reached_[parameter]; }
+
   /// Bytes of gradients and weights that this rank has handed to others.
   int64_t bytes_sent() const { return owners_->bytes_sent() + peers_->bytes_sent(); }
 
@@ -105,7 +109,7 @@ class GradientSync {
   std::vector<std::vector<std::size_t>> buckets_of_;  // by parameter
 
   int64_t step_ = 0;
-  std::vector<bool> learns_, completed_;
+  std::vector<bool> learns_, reached_, completed_;
   bool is_last_ = false;
   int64_t micro_batch_ = 0;
   // With fixed_order: partial sums of the parameter's micro-batches, of 1, 2, 4, ... of them.

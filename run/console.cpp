@@ -7,14 +7,15 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/output_place.h"
 #include "run/progress.h"
 
 namespace braid {
 
 Console::Console(const std::filesystem::path& log_file, bool may_be_terminal)
-    : enabled_(true),
-      log_(log_file, std::ios::app),
-      terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
+    : enabled_(true), terminal_(may_be_terminal && is_smart_terminal(STDOUT_FILENO)) {
+  require_file_or_absent(log_file);
+  log_.open(log_file, std::ios::app);
   require(log_.good(), log_file.string(), ": cannot be written");
 }
 
@@ -28,7 +29,7 @@ void Console::line(const std::string& text) {
   }
   end_progress();
   std::cout << text << std::endl;
-  log_ << text << std::endl;
+  log(text);
 }
 
 void Console::progress(const std::string& text, bool keep) {
@@ -43,8 +44,14 @@ void Console::progress(const std::string& text, bool keep) {
     if (!terminal_) {
       std::cout << text << std::endl;
     }
-    log_ << text << std::endl;
+    log(text);
   }
+}
+
+// A line that found no room is lost; the next one is tried again.
+void Console::log(const std::string& text) {
+  log_.clear();
+  log_ << text << std::endl;
 }
 
 void Console::end_progress() {

@@ -6,7 +6,8 @@
 namespace braid {
 
 /// What a run prints for people: lines on standard output and in its log file, and one progress
-/// line that is rewritten in place on a terminal.
+/// line that is rewritten in place on a terminal. Neither needs to be writable: a reader that went
+/// away, a closed descriptor, a full disk end no run.
 class Console {
  public:
   /// Disabled: prints nothing. Of several ranks only rank 0 prints.
@@ -22,6 +23,7 @@ class Console {
 
  private:
   void end_progress();
+  void log(const std::string& text);
 
   bool enabled_ = false;
   std::ofstream log_;

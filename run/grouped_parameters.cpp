@@ -1,39 +1,41 @@
 #include "run/grouped_parameters.h"
 
+#include <algorithm>
+
 #include "core/parameter_names.h"
 #include "run/regime.h"
 
 namespace braid {
 
 std::vector<GroupedParameter> parameter_groups(const Transformer& model, const RunConfig& config) {
-  std::vector<NamedTensor> trained;
+  std::vector<NamedTensor> parameters;
   for (const auto& parameter : model.parameters().all()) {
-    if (parameter.trained) {
-      trained.push_back({parameter.name, parameter.value});
-    }
+    parameters.push_back({parameter.name, parameter.value});
   }
   const GroupingFacts facts{.num_heads = config.model.num_attention_heads,
                             .num_output_groups = config.model.o_groups,
                             .trained = ever_trained(config)};
-  return group_parameters(trained, facts, config.optimizer);
+  return group_parameters(parameters, facts, config.optimizer);
 }
 
 std::set<std::string> frozen_parameters(const Parameters& parameters,
-                                        const std::vector<GroupedParameter>& groups,
-                                        const RunConfig& config) {
+                                        const std::vector<GroupedParameter>& groups) {
+  const auto takes_gradients = [](const std::string& name) {
+    return kind_of(name)->optimizer != OptimizerKind::kNone;
+  };
   std::set<std::string> frozen;
+  bool worth_it = false;
   for (const auto& grouped : groups) {
     if (grouped.is_frozen()) {
       frozen.insert(grouped.parameter.name);
+      worth_it |= takes_gradients(grouped.parameter.name);
     }
   }
-  if (frozen.empty()) {
+  if (!worth_it) {
     return {};
   }
-  const bool biases_move = ever_trained(config).contains(TrainedPart::kTrunk);
   for (const auto& parameter : parameters.all()) {
-    const bool is_table = kind_of(parameter.name)->role == ParameterRole::kTable;
-    if (!parameter.trained && (is_table || !biases_move)) {
+    if (kind_of(parameter.name)->role == ParameterRole::kTable) {
       frozen.insert(parameter.name);
     }
   }
@@ -43,7 +45,19 @@ std::set<std::string> frozen_parameters(const Parameters& parameters,
 std::set<std::string> frozen_parameters(const RunConfig& config) {
   const WithoutValues without_values;
   const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
-  return frozen_parameters(model.parameters(), parameter_groups(model, config), config);
+  return frozen_parameters(model.parameters(), parameter_groups(model, config));
+}
+
+std::vector<at::Tensor> moving_routing_biases(const Transformer& model,
+                                              const std::vector<GroupedParameter>& groups) {
+  auto biases = model.routing_biases();
+  for (auto& bias : biases) {
+    const bool is_frozen = std::ranges::any_of(groups, [&](const GroupedParameter& grouped) {
+      return grouped.parameter.value.is_same(bias);
+    });
+    bias = is_frozen ? at::Tensor() : bias;
+  }
+  return biases;
 }
 
 }  // namespace braid

@@ -6,6 +6,7 @@
 #include "checkpoint/strict_json.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/output_place.h"
 
 namespace braid {
 namespace {
@@ -20,13 +21,16 @@ nlohmann::ordered_json json_number(double value) {
   return value;
 }
 
-std::string lines_up_to(const std::filesystem::path& path, int64_t step) {
+std::string lines_up_to(const std::filesystem::path& path, int64_t step, bool validated) {
   std::string kept;
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
     const auto record = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!record.is_object() || !record.contains("step") || record.at("step") > step) {
       break;
+    }
+    if (!validated && record.at("step") == step && record.value("split", "") == "validation") {
+      continue;
     }
     kept += line + "\n";
   }
@@ -35,9 +39,10 @@ std::string lines_up_to(const std::filesystem::path& path, int64_t step) {
 
 }  // namespace
 
-Metrics::Metrics(const std::filesystem::path& path, int64_t step) : path_(path) {
+Metrics::Metrics(const std::filesystem::path& path, int64_t step, bool validated) : path_(path) {
+  require_file_or_absent(path);
   if (std::filesystem::exists(path)) {
-    write_file_atomically(path, lines_up_to(path, step));
+    write_file_atomically(path, lines_up_to(path, step, validated));
   }
   file_.open(path, std::ios::app);
   require(file_.good(), path.string(), ": cannot be written");

@@ -18,8 +18,9 @@ namespace braid {
 class Metrics {
  public:
   /// Opens the file for a run that continues after `step`: lines of later steps, and a half-written
-  /// last one, are cut off, so that the history holds every step once.
-  Metrics(const std::filesystem::path& path, int64_t step);
+  /// last one, are cut off, so that the history holds every step once. `validated`: false where
+  /// that step is still to be validated; what an earlier process found then goes too.
+  Metrics(const std::filesystem::path& path, int64_t step, bool validated = true);
 
   using Value = std::pair<std::string, std::variant<double, std::string>>;
   /// Appends {"step": step, ["split": split,] values...} and flushes. Whole numbers are written as

@@ -5,6 +5,10 @@
 namespace braid {
 
 Regime regime_at(const RunConfig& config, int64_t applied) {
+  return regime_at(config, applied, config.train.max_steps);
+}
+
+Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned) {
   const auto& schedule = config.schedule;
   const auto& loss = config.loss;
   const int64_t warmup_start = schedule.dense_steps;
@@ -21,12 +25,12 @@ Regime regime_at(const RunConfig& config, int64_t applied) {
   } else if (sparse_loss) {
     regime.trained = TrainedParts::all();
   }
-  const bool decaying = applied >= decay_start_step(schedule, config.train.max_steps);
+  const bool decaying = applied >= decay_start_step(schedule, spanned);
   regime.weights.mtp = decaying ? loss.mtp_decay_weight : loss.mtp_weight;
   regime.weights.balance = loss.balance_weight;
   regime.weights.indexer = warmup || sparse_loss ? loss.indexer_weight : 0;
-  regime.learning_rate = config.optimizer.learning_rate *
-                         learning_rate_factor(schedule, applied, config.train.max_steps);
+  regime.learning_rate =
+      config.optimizer.learning_rate * learning_rate_factor(schedule, applied, spanned);
   if (warmup) {
     regime.learning_rate = schedule.indexer_warmup_learning_rate.value_or(regime.learning_rate);
   }

@@ -3,8 +3,10 @@
 #include <iostream>
 
 #include "checkpoint/history.h"
+#include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/own_folder.h"
 #include "parallel/mpi_world.h"
 
 namespace braid {
@@ -12,10 +14,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void make_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require(!error, folder.string(), ": cannot be made: ", error.message());
+// As of a version that did not mark its folders.
+bool has_a_checkpoint(const fs::path& checkpoints) {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(checkpoints, none)) {
+    if (checkpoint_step(entry.path()) && fs::exists(entry.path() / kManifestFile, none)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // The lock and the token stores stay: they hold no run's progress.
@@ -52,7 +59,9 @@ RunFolder::RunFolder(const fs::path& folder, Communicator& ranks, bool start_aga
 }
 
 void RunFolder::open(bool start_again) {
-  make_folder(paths_.folder);
+  make_own_folder(paths_.folder,
+                  "choose another run.name or run.output_dir",
+                  has_a_checkpoint(paths_.checkpoints()));
   // Two processes would overwrite each other's checkpoints.
   lock_ = std::make_unique<FolderLock>(
       paths_.folder,
@@ -66,9 +75,9 @@ void RunFolder::open(bool start_again) {
   }
 }
 
-void RunFolder::open_metrics(int64_t step) {
+void RunFolder::open_metrics(int64_t step, bool validated) {
   if (writes_) {
-    metrics_ = std::make_unique<Metrics>(paths_.metrics(), step);
+    metrics_ = std::make_unique<Metrics>(paths_.metrics(), step, validated);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 // The folder of a run, `run.output_dir`/`run.name`, and everything that lies in it:
+//   .braid            says that Braid made the folder (core/own_folder.h)
 //   config.yaml       the configuration, every key
 //   metrics.jsonl     run/metrics.h
 //   log.txt           what the run printed
@@ -47,14 +48,14 @@ class RunFolder {
  public:
   /// Makes and locks the folder and clears what a killed run left in it. With `start_again` an
   /// earlier run's files are moved to `<folder>.before-1` first. Every rank calls this. Throws
-  /// Error when another process is training in the folder.
+  /// Error when the folder holds something else than a run, or another process is training in it.
   RunFolder(const std::filesystem::path& folder, Communicator& ranks, bool start_again);
 
   const RunPaths& paths() const { return paths_; }
   Console& console() { return *console_; }
 
   /// Opens metrics.jsonl for a run that continues after `step`, see Metrics.
-  void open_metrics(int64_t step);
+  void open_metrics(int64_t step, bool validated = true);
   /// See Metrics::write(); needs open_metrics().
   void write_metrics(int64_t step,
                      const std::string& split,

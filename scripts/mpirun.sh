@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Starts braid on several ranks so that stopping is safe: Ctrl-C and SIGTERM make it save and stop.
-# (mpirun itself gives its processes one second after these, then kills them.)
+# Starts braid on several ranks so that stopping is safe: Ctrl-C, SIGTERM and a hang-up make it save
+# and stop; Ctrl-C again ends it at once. (mpirun itself gives its processes one second, then kills.)
 #
 #   scripts/mpirun.sh -n 4 braid train configs/quickstart.yaml --set parallel.expert=2
 #   scripts/mpirun.sh --hostfile hosts -n 16 braid train run.yaml       several machines
 #
 # All arguments are mpirun's. Threads per rank: train.threads, or by default the machine's cores
-# divided among its ranks. Ends with braid's exit status: 130 when it was stopped.
+# divided among its ranks. Ends with braid's exit status, or 128 + the signal that stopped it: 130.
 set -uo pipefail
 
 if (($# == 0)) || [[ $1 == --help ]]; then
@@ -21,17 +21,41 @@ if ((EUID == 0)); then  # as in a container
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
-# In a session of its own, so that a terminal's Ctrl-C reaches this script alone.
-setsid mpirun --bind-to none "$@" &
+# In a session of its own, so that a terminal's Ctrl-C and hang-up reach this script alone. mpirun
+# ends when it cannot write; tee goes on reading when whoever read our output has gone (`| head`).
+exec {output}> >(trap '' INT TERM HUP; exec tee -p /dev/null)
+reader=$!
+setsid mpirun --bind-to none "$@" >&"$output" {output}>&- &
 job=$!
-stop() {
-  echo "stopping: each rank finishes its step and saves" >&2
-  kill -USR1 "$job" 2>/dev/null
+exec {output}>&-
+
+stopped_by=
+asked=0  # when, in microseconds
+stop() {  # the first signal saves, and so do those of a hang-up or a scheduler that come again
+  local now=${EPOCHREALTIME//[.,]/}
+  if [[ -z $stopped_by ]]; then
+    stopped_by=$1
+    asked=$now
+    echo "stopping: each rank finishes its step and saves; Ctrl-C again = at once, without saving" >&2
+    kill -USR1 "$job" 2>/dev/null
+  elif [[ $1 == INT || $1 == TERM ]] && ((now - asked >= 500000)); then  # some send a signal twice
+    echo "ending at once, without saving" >&2
+    kill -TERM "$job" 2>/dev/null
+  fi
 }
-trap stop INT TERM USR1
+for signal in INT TERM HUP USR1; do
+  # shellcheck disable=SC2064
+  trap "stop $signal" "$signal"
+done
+trap '' PIPE
 status=0
 while kill -0 "$job" 2>/dev/null; do  # a signal ends `wait` before the job's end
   wait "$job"
   status=$?
 done
+wait "$reader" 2>/dev/null
+# The ranks were stopped by our SIGUSR1, and we by something else.
+if [[ -n $stopped_by ]] && ((status == 128 + $(kill -l USR1))); then
+  status=$((128 + $(kill -l "$stopped_by")))
+fi
 exit "$status"

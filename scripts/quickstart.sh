@@ -28,7 +28,7 @@ finish_stage "corpus"
 step "Training (configs/quickstart.yaml, run directory $run)"
 status=0
 build/braid train configs/quickstart.yaml || status=$?
-if ((status == 130)); then step "Stopped and saved; scripts/quickstart.sh continues from there"; fi
+if ((status > 128)); then step "Stopped by a signal; scripts/quickstart.sh continues from there"; fi
 ((status == 0)) || exit "$status"
 finish_stage "training"
 

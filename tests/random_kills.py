@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Kills a run again and again, and damages what it saved; everything must survive or be noticed.
+"""Kills and stops a run again and again, and damages what it saved; everything must survive or be noticed.
 
     tests/random_kills.py [--program build/braid] [--ranks 1] [--kills 50] [--flips 300] [--seed 1]
 
 A tiny model that saves after every second step is trained once in peace. A second run of it is
-killed (SIGKILL, of several ranks any one) at random moments, saves included; after each kill it must
-continue from its newest complete checkpoint by itself, and at its end metrics and weights must equal
-the first run's in every bit. Then checkpoints are damaged in every way, and single bytes of one are
+killed (half of the times SIGKILL, else a signal that asks to stop; of several ranks any one gets it) at
+random moments: while text is prepared, in steps, validations and saves. After each it must continue
+from its newest complete checkpoint by itself; a signal that asks to stop must lose no step and end the
+program with 128 + its number; and at the end metrics and weights must equal the first run's in every bit. Then checkpoints are damaged in every way, and single bytes of one are
 altered; `inspect --verify` must notice each, and training must go on from the checkpoint before.
 With root, a disk that fills up is tried as well. Takes some minutes; not part of the suite, which
 has the same in small.
@@ -27,19 +28,22 @@ import sys
 import tempfile
 import time
 
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE]
 TIMINGS = {"tokens_per_second", "step_seconds"}
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 CONFIG = """
 base: {root}/configs/models/tiny.yaml
 run: {{name: {name}}}
-data: {{train: [text.txt], document_separator: "%", validation_fraction: 0.1, seq_len: 64, validation_seq_len: 64}}
+data: {{train: [text.txt], validation: [judged.txt], document_separator: "%", seq_len: 64, validation_seq_len: 64}}
 train: {{max_steps: {steps}, global_batch_size: 4, micro_batch_size: 2, threads: 1, validate_every_steps: 7}}
 checkpoint: {{every_steps: 2, keep_last: 3}}
 """
 
 
 def metrics(run):
+    if not (run / "metrics.jsonl").exists():
+        return []
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in TIMINGS} for line in lines]
 
@@ -63,9 +67,10 @@ class Abuse:
         self.program = str(pathlib.Path(arguments.program).resolve())
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="braid-kills-"))
         self.draw = random.Random(arguments.seed)
-        words = [str(self.draw.random()) for _ in range(9000)]
+        words = [str(self.draw.random()) for _ in range(90000)]
         texts = [" ".join(words[i : i + 9]) for i in range(0, len(words), 9)]
-        (self.folder / "text.txt").write_text("\n%\n".join(texts))
+        (self.folder / "text.txt").write_text("\n%\n".join(texts * 20))  # takes its time to be prepared
+        (self.folder / "judged.txt").write_text("\n%\n".join(texts[:200]))
 
     def config(self, name):
         path = self.folder / f"{name}.yaml"
@@ -84,15 +89,15 @@ class Abuse:
     def train(self, *command):
         return subprocess.run(self.launch(*command), cwd=self.folder, text=True, capture_output=True)
 
-    def kill_one(self, process):
+    def kill_one(self, process, number):
         """Any rank; False where there is none yet."""
         if self.arguments.ranks == 1:
-            process.kill()
+            process.send_signal(number)
             return True
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         if not children:
             return False
-        os.kill(int(self.draw.choice(children)), signal.SIGKILL)
+        os.kill(int(self.draw.choice(children)), number)
         return True
 
     def wait_a_while(self, process, saves, whole):
@@ -115,31 +120,42 @@ class Abuse:
         self.check(calm.returncode == 0, calm.stderr)
         whole = time.monotonic() - begin
         killed, in_save, starts, lost, slowest = 0, 0, 0, [], 0
+        sent = collections.Counter()
+        stopped = collections.Counter()  # where those were that asked to stop
         config = self.config("killed")
         run = self.folder / "runs/killed"
         while True:
             starts += 1
-            reached = len([line for line in metrics(run) if "split" not in line]) if run.exists() else 0
+            reached = len([line for line in metrics(run) if "split" not in line])
             complete = int(newest(run).name[5:]) if any(run.glob("checkpoints/step-????????/COMPLETE")) else 0
+            if run.exists() and self.draw.random() < 1 / 4:  # prepared again, to be killed in that
+                shutil.rmtree(run / "data", ignore_errors=True)
             process = subprocess.Popen(
                 self.launch(config), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             saves = functools.partial(saves_since, run, time.time())
-            died = None
+            died, number = None, self.draw.choice([signal.SIGKILL] * len(STOPS) + STOPS)
             if killed < self.arguments.kills:
                 self.wait_a_while(process, saves, whole)
-                if process.poll() is None and self.kill_one(process):
+                if process.poll() is None and self.kill_one(process, number):
                     died = time.monotonic()
                     killed += 1
+                    sent[number.name] += 1
                     in_save += saves()
             output = process.communicate()[0].decode(errors="replace")
             if died:
                 slowest = max(slowest, time.monotonic() - died)
+            if died and number != signal.SIGKILL:
+                stopped[self.check_stop(process.returncode, number, output, run)] += 1
             continued = re.search(r"continuing after step (\d+)", output)
             if continued:
                 self.check(int(continued[1]) == complete, f"continued after {continued[1]}, not {complete}")
                 lost.append(max(0, reached - complete))
             if died and killed % 10 == 0:
-                print(f"{killed} kills, {in_save} while saving, at most {max(lost, default=0)} steps lost", flush=True)
+                print(
+                    f"{killed} signals, {in_save} while saving, at most {max(lost, default=0)} steps lost;"
+                    f" {dict(sent)}; those that asked to stop: {dict(stopped)}",
+                    flush=True,
+                )
             if process.returncode == 0:
                 if killed >= self.arguments.kills:
                     break
@@ -150,10 +166,29 @@ class Abuse:
                 self.check(died, f"start {starts} ended by itself:\n{output}")
         self.compare("calm", "killed")
         print(
-            f"{killed} kills, {in_save} of them while saving; {starts} starts, {len(lost)} of them from a checkpoint,"
+            f"{killed} signals ({dict(sent)}), {in_save} of them while saving; those that asked to stop found"
+            f" {dict(stopped)}; {starts} starts, {len(lost)} of them from a checkpoint,"
             f" at most {max(lost)} steps lost; all processes gone {slowest:.1f} s after a kill at most;"
             " metrics and weights as without"
         )
+
+    def check_stop(self, status, number, output, run):
+        """A signal that asked to stop lost nothing; returns what it met."""
+        if status == 0:
+            return "the end"
+        if "the same command continues" in output:
+            self.check(status == 128 + number, f"{number.name} ended the program with {status}:\n{output}")
+            steps = [line for line in metrics(run) if "split" not in line]
+            saved = int(newest(run).name[5:])
+            self.check(saved == steps[-1]["step"], f"{number.name} lost steps: {steps[-1]['step']}, saved {saved}")
+            owes = saved % 7 == 0 and "split" not in metrics(run)[-1]
+            return "a validation" if owes else "a step"
+        if "braid: stopped by SIG" in output:
+            self.check(status == 128 + number, f"{number.name} ended the program with {status}:\n{output}")
+            return "preparation"
+        # It died of it, before it could be asked: under mpirun with a status of 128 + the signal.
+        self.check(status in (-number, 128 + number), f"{number.name} ended the program with {status}:\n{output}")
+        return "the start"
 
     def compare(self, one, other):
         one, other = (self.folder / "runs" / name for name in (one, other))

@@ -20,6 +20,11 @@ std::string indexed_tokens(int64_t ratio) {
   return text("indexed_tokens.", ratio);
 }
 
+// Those of them that see two or more.
+std::string choosing_tokens(int64_t ratio) {
+  return text("choosing_tokens.", ratio);
+}
+
 MicroBatchLoss declared_terms(const LossWeights& weights, bool has_mtp) {
   MicroBatchLoss loss;
   loss.declare(LossTerm{.name = kCrossEntropy, .label = "loss"});
@@ -52,8 +57,13 @@ LossCounts LanguageObjective::counts(const Batch& batch) const {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
     if (layer.attention == AttentionKind::kCsa && !counts.contains(indexed_tokens(layer.ratio))) {
-      const auto sees_an_entry = is_token_BS.logical_and(batch.positions_BS + 1 >= layer.ratio);
-      counts[indexed_tokens(layer.ratio)] = sees_an_entry.sum().item<int64_t>();
+      const auto that_see = [&](int64_t entries) {
+        return is_token_BS.logical_and(batch.positions_BS + 1 >= entries * layer.ratio)
+            .sum()
+            .item<int64_t>();
+      };
+      counts[indexed_tokens(layer.ratio)] = that_see(1);
+      counts[choosing_tokens(layer.ratio)] = that_see(2);
     }
   }
   return counts;
@@ -89,7 +99,13 @@ MicroBatchLoss LanguageObjective::loss(const Batch& batch,
     }
     if (layer.indexer_kl_sum.defined()) {
       const int64_t ratio = model_.config().layer(static_cast<int64_t>(i)).ratio;
-      loss.add(kIndexer, layer.indexer_kl_sum, counts.at(indexed_tokens(ratio)));
+      // Over one entry both distributions are 1: where no query of the step sees more, the loss is
+      // constant, and its gradient would be nothing but rounding.
+      const bool of_one = !options.dense_attention && model_.config().index_topk == 1;
+      const bool is_constant = of_one || counts.at(choosing_tokens(ratio)) == 0;
+      loss.add(kIndexer,
+               is_constant ? layer.indexer_kl_sum.detach() : layer.indexer_kl_sum,
+               counts.at(indexed_tokens(ratio)));
     }
     if (layer.indexer_recall_sum.defined()) {
       loss.add_to_ratio(kRecall, layer.indexer_recall_sum);

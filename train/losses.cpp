@@ -67,8 +67,10 @@ void MicroBatchLoss::add(std::string_view term, const at::Tensor& sum, int64_t c
   const std::size_t index = index_of(losses_.terms, term);
   const auto mean = sum / static_cast<double>(std::max<int64_t>(1, count));
   const double weight = losses_.terms[index].weight;
-  const auto weighted = weight == 1 ? mean : weight * mean;
-  total_ = total_.defined() ? total_ + weighted : weighted;
+  if (weight != 0) {  // zeros are a gradient, and what has one takes a step
+    const auto weighted = weight == 1 ? mean : weight * mean;
+    total_ = total_.defined() ? total_ + weighted : weighted;
+  }
   losses_.terms[index].count += count;
   values_.push_back({Kind::kTerm, index, mean.detach()});
 }
@@ -82,7 +84,7 @@ void MicroBatchLoss::add_load(const at::Tensor& load_E) {
 }
 
 void MicroBatchLoss::backward() {
-  if (total_.requires_grad()) {
+  if (total_.defined() && total_.requires_grad()) {
     const ProfileScope scope("backward pass", ProfileKind::kStep);  // its nodes have their parts
     total_.backward();
   }

@@ -67,7 +67,8 @@ class MicroBatchLoss {
   void declare(const LossTerm& term) { losses_.terms.push_back(term); }
   void declare(const LossRatio& ratio) { losses_.ratios.push_back(ratio); }
 
-  /// Adds a mean, sum [] / count, to a term and, times its weight, to the total.
+  /// Adds a mean, sum [] / count, to a term and, times its weight, to the total. With weight 0 it
+  /// is measured only: what nothing else reaches gets no gradient.
   void add(std::string_view term, const at::Tensor& sum, int64_t count);
   /// Adds [2], numerator and denominator, to a ratio.
   void add_to_ratio(std::string_view ratio, const at::Tensor& sums);

@@ -3,24 +3,56 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
+#include <optional>
+#include <string_view>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/parameter_names.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
 #include "run/memory.h"
+#include "run/start_notes.h"
 
 namespace braid {
 namespace {
 
-// How far the busiest expert of any learned or hash-routed layer is above the mean: MaxVio.
-double max_violation(const std::vector<at::Tensor>& load_E) {
-  double worst = 0;
-  for (const auto& load : load_E) {
-    worst = std::max(worst, load.max().item<double>() / load.mean().item<double>() - 1);
+// How far the busiest expert of any such layer is above the mean: MaxVio. Nothing without a layer.
+struct MaxViolation {
+  std::optional<double> learned, hash;
+};
+
+// Layers that route by a table have no bias.
+MaxViolation max_violation(const std::vector<at::Tensor>& load_E,
+                           const std::vector<at::Tensor>& routing_biases) {
+  MaxViolation worst;
+  for (std::size_t i = 0; i < load_E.size(); ++i) {
+    auto& kind = routing_biases.at(i).defined() ? worst.learned : worst.hash;
+    const double above = load_E[i].max().item<double>() / load_E[i].mean().item<double>() - 1;
+    kind = std::max(kind.value_or(0), above);
   }
   return worst;
+}
+
+// "indexer (6: layers.2.attn.indexer.wq_b.weight, ...), router (1: layers.0.ffn.gate.weight)"
+std::string listed_by_part(const std::vector<std::string_view>& parameters) {
+  std::map<std::string_view, std::vector<std::string_view>> parts;
+  for (const auto name : parameters) {
+    parts[name_of(part_of(name))].push_back(name);
+  }
+  std::string list;
+  for (const auto& [part, names] : parts) {
+    list += text(list.empty() ? "" : ", ",
+                 part,
+                 " (",
+                 names.size(),
+                 ": ",
+                 names.front(),
+                 names.size() > 1 ? ", ...)" : ")");
+  }
+  return list;
 }
 
 int64_t weight_bytes(const Parameters& parameters) {
@@ -115,6 +147,9 @@ void Reporter::describe_run(const PreparedData& data, bool resumed) {
                       ", epochs so far ",
                       state_.loader->progress().epochs[i]));
   }
+  for (const auto& note : data.notes) {
+    console.line("note: " + note);
+  }
   console.line(data.validation ? text("validation: ",
                                       data.validation->num_documents(),
                                       " documents, ",
@@ -128,6 +163,9 @@ void Reporter::describe_run(const PreparedData& data, bool resumed) {
   if (has_selecting_indexer(config_.model) &&
       !ever_trained(config_).contains(TrainedPart::kIndexer)) {
     console.line("indexers: not trained (loss.indexer_mode is off): they select as they are");
+  }
+  for (const auto& note : notes_at_start(config_)) {
+    console.line("note: " + note);
   }
 }
 
@@ -150,6 +188,7 @@ void Reporter::end_step(const StepResult& result) {
   write_metrics(result, seconds);
   show_progress(result, seconds);
   report_memory(result);
+  report_absent_gradients(result);
   if (!result.not_finite.empty()) {
     folder_.console().line(
         text("step ", state_.step, " was skipped: not finite: ", result.not_finite));
@@ -172,7 +211,13 @@ void Reporter::write_metrics(const StepResult& result, double seconds) {
       values.emplace_back(name, numerator / denominator);
     }
   }
-  values.emplace_back("expert_max_violation", max_violation(losses.load_E));
+  const auto violation = max_violation(losses.load_E, state_.model->routing_biases());
+  if (violation.learned) {
+    values.emplace_back("expert_max_violation", *violation.learned);
+  }
+  if (violation.hash) {
+    values.emplace_back("expert_max_violation.hash", *violation.hash);
+  }
   for (const auto& [part, norm] : result.gradients.parts) {
     values.emplace_back("gradient_norm." + std::string(part), norm);
   }
@@ -238,6 +283,24 @@ void Reporter::report_memory(const StepResult& result) {
                               bytes_text(cost.update_bytes),
                               "; process at most ",
                               bytes_text(peak_resident_bytes())));
+}
+
+// Once for every set of parts that learn.
+void Reporter::report_absent_gradients(const StepResult& result) {
+  if (result.regime.trained == looked_for_gradients_of_ || !result.not_finite.empty()) {
+    return;
+  }
+  looked_for_gradients_of_ = result.regime.trained;
+  const auto& absent = result.gradients.absent;
+  if (!absent.empty()) {
+    folder_.console().line(text("note: no loss of step ",
+                                state_.step,
+                                " reaches ",
+                                absent.size(),
+                                " parameters that would learn; without a gradient they stay as "
+                                "they are: ",
+                                listed_by_part(absent)));
+  }
 }
 
 void Reporter::validation(const Evaluation& result) {

@@ -36,6 +36,7 @@ class Reporter {
   void write_metrics(const StepResult& result, double seconds);
   void show_progress(const StepResult& result, double seconds);
   void report_memory(const StepResult& result);
+  void report_absent_gradients(const StepResult& result);
 
   const RunConfig& config_;
   const ProcessGrid& grid_;
@@ -45,6 +46,7 @@ class Reporter {
   std::chrono::steady_clock::time_point step_start_;
   double seconds_per_step_ = 0;              // running mean
   std::array<int64_t, 2> measured_shape_{};  // whose memory was reported
+  TrainedParts looked_for_gradients_of_{};   // in a step that trained these
 };
 
 }  // namespace braid

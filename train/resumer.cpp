@@ -5,7 +5,9 @@
 
 #include "checkpoint/history.h"
 #include "formats/open_model.h"
+#include "optim/schedule.h"
 #include "run/grouped_parameters.h"
+#include "run/regime.h"
 
 namespace braid {
 
@@ -122,10 +124,44 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
     folder_.console().line("note: the configuration changed since the checkpoint: " + difference);
   }
   restore(state_, checkpoint, folder, grid_.place);
+  continue_schedule(before, checkpoint);
   saved_step_ = state_.step;
   for (const auto& note : restore_data(state_, checkpoint, folder, data_)) {
     folder_.console().line("note: " + note);
   }
+}
+
+// How many steps the schedule spans from here on, and what that makes of the learning rate.
+void Resumer::continue_schedule(const RunConfig& before, const Checkpoint& checkpoint) {
+  const auto stored = checkpoint.state.find("schedule_steps");  // earlier versions had none
+  const int64_t spanned =
+      stored == checkpoint.state.end() ? before.train.max_steps : std::get<int64_t>(stored->second);
+  const int64_t max_steps = config_.train.max_steps, max_steps_before = before.train.max_steps;
+  state_.schedule_steps = spanned_steps(config_.schedule, spanned, max_steps_before, max_steps);
+  const int64_t applied = state_.optimizer->local().steps().all;
+  if (applied == 0 || state_.step >= max_steps) {
+    return;
+  }
+  const double last = regime_at(before, applied - 1, spanned).learning_rate,
+               next = regime_at(config_, applied, state_.schedule_steps).learning_rate,
+               unchanged = regime_at(before, applied, spanned).learning_rate;
+  if (max_steps <= max_steps_before && next == unchanged) {
+    return;
+  }
+  std::string why;
+  if (max_steps > max_steps_before) {
+    const bool stretches = config_.schedule.on_longer == OnLonger::kStretch;
+    why = stretches ? text(" (schedule.on_longer is stretch: the schedule spans ",
+                           max_steps,
+                           " steps; with continue the rate would be ",
+                           unchanged,
+                           ")")
+                    : text(" (schedule.on_longer is continue: the schedule spans ",
+                           state_.schedule_steps,
+                           " steps, and its last rate stays)");
+  }
+  folder_.console().line(
+      text("note: the learning rate goes from ", last, " to ", next, " in the next step", why));
 }
 
 // The run goes on from an earlier step: what it had reached before must not be taken for newer.

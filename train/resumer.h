@@ -63,6 +63,7 @@ class Resumer {
   void on_saved(const std::optional<std::filesystem::path>& checkpoint);
   bool resume_newest();
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
+  void continue_schedule(const RunConfig& before, const Checkpoint& checkpoint);
   void roll_back_to(const std::filesystem::path& folder, double loss);
   void set_later_checkpoints_aside();
   Checkpoint load(const std::filesystem::path& folder) const;

@@ -8,6 +8,7 @@
 #include "core/parameter_names.h"
 #include "core/random.h"
 #include "optim/clip.h"
+#include "optim/rounding_noise.h"
 
 namespace braid {
 namespace {
@@ -116,6 +117,13 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
       own.push_back(square(unit));
     }
   }
+  const auto add_reached = [&own](const GradientSync& sync, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      own.push_back(sync.was_reached(i) ? 1 : 0);
+    }
+  };
+  add_reached(*dense_sync_, dense_.size());
+  add_reached(*experts_sync_, experts_.size());
   const auto all = grid_.world->all_gather(own, "gradient norms");
 
   // 2. Summed by parameter in the order of units, experts in the order of their numbers.
@@ -156,10 +164,52 @@ std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
       }
     }
   }
+  find_gradients(all, result);
   return result;
 }
 
+// Which parameters a loss reaches on any rank (the numbers behind each rank's units), with more
+// than rounding.
+void ShardedOptimizer::find_gradients(const std::vector<std::vector<double>>& of_ranks,
+                                      std::vector<ParameterNorm>& norms) {
+  has_gradient_.assign(parameters().size(), false);
+  const std::size_t synced = dense_.size() + experts_.size();
+  for (const auto& numbers : of_ranks) {
+    for (std::size_t i = 0; i < synced; ++i) {
+      const std::size_t index = i < dense_.size() ? dense_[i] : experts_[i - dense_.size()];
+      has_gradient_[index] = has_gradient_[index] || numbers[numbers.size() - synced + i] > 0;
+    }
+  }
+  std::vector<std::size_t> learning;  // norms are theirs
+  SquareSum whole;
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    if (parameters()[i].learns_in(parts_)) {
+      whole.sum += norms[learning.size()].square;
+      whole.elements += elements_of(i);
+      learning.push_back(i);
+    }
+  }
+  for (std::size_t n = 0; n < learning.size(); ++n) {
+    const std::size_t i = learning[n];
+    const SquareSum own{norms[n].square, elements_of(i)};
+    const auto type = parameters()[i].parameter.value.scalar_type();
+    has_gradient_[i] = has_gradient_[i] && !is_rounding_noise(own, whole, type);
+    norms[n].has_gradient = has_gradient_[i];
+  }
+}
+
+// Of the whole parameter, all ranks' experts together.
+int64_t ShardedOptimizer::elements_of(std::size_t parameter) const {
+  const auto& [name, value] = parameters()[parameter].parameter;
+  return value.numel() * (is_stack(name) ? grid_.place.expert_size : 1);
+}
+
 void ShardedOptimizer::step(double learning_rate, double gradient_scale) {
+  for (std::size_t i = 0; i < parameters().size(); ++i) {
+    if (!has_gradient_[i]) {
+      parameters()[i].parameter.value.mutable_grad().reset();
+    }
+  }
   optimizer_.step(learning_rate, parts_, gradient_scale);
   dense_sync_->share_weights();
   experts_sync_->share_weights();

@@ -30,12 +30,15 @@ class ShardedOptimizer {
   struct ParameterNorm {
     std::string_view name;
     double square = 0;
+    /// false where no loss of any rank reaches the parameter in this step, or its gradient is
+    /// rounding noise (optim/rounding_noise.h)
+    bool has_gradient = true;
   };
   /// The squared norm of the whole gradient of every parameter that learns in this step, the same
   /// on every rank: sums over units (optim/ownership.h) in a fixed order, in double.
   std::vector<ParameterNorm> squared_norms();
 
-  /// Gradients count times `gradient_scale`.
+  /// Gradients count times `gradient_scale`. Parameters without a gradient take no step.
   void step(double learning_rate, double gradient_scale);
 
   const Optimizer& local() const { return optimizer_; }
@@ -46,6 +49,10 @@ class ShardedOptimizer {
   int64_t bytes_sent() const { return dense_sync_->bytes_sent() + experts_sync_->bytes_sent(); }
 
  private:
+  void find_gradients(const std::vector<std::vector<double>>& of_ranks,
+                      std::vector<ParameterNorm>& norms);
+  int64_t elements_of(std::size_t parameter) const;
+
   ProcessGrid& grid_;
   Sharding sharding_;
   std::vector<ElementRange> owned_;
@@ -53,6 +60,7 @@ class ShardedOptimizer {
   std::vector<std::size_t> dense_, experts_;  // indices of the parameters
   std::unique_ptr<GradientSync> dense_sync_, experts_sync_;
   TrainedParts parts_ = TrainedParts::all();
+  std::vector<bool> has_gradient_;  // by parameter, after squared_norms()
 };
 
 }  // namespace braid

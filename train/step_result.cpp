@@ -11,7 +11,10 @@ GradientNorms gradient_norms(ShardedOptimizer& optimizer) {
   const ProfileScope scope("gradient norm", ProfileKind::kStep);
   GradientNorms norms;
   double total = 0;
-  for (const auto& [name, square] : optimizer.squared_norms()) {
+  for (const auto& [name, square, has_gradient] : optimizer.squared_norms()) {
+    if (!has_gradient) {
+      norms.absent.push_back(name);
+    }
     total += square;
     const auto part = name_of(part_of(name));
     norms.parts[part] += square;

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "run/regime.h"
 #include "train/losses.h"
@@ -18,6 +19,7 @@ struct GradientNorms {
   std::map<std::string_view, double> parts;  ///< by core/parameter_names.h
   /// The parts that are not finite, each with its first such parameter.
   std::map<std::string_view, std::string> not_finite;
+  std::vector<std::string_view> absent;  ///< parameters that learn but have no gradient
 };
 
 /// What a step took.

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/interruption.h"
 #include "core/profile.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
@@ -41,9 +42,13 @@ PreparedData prepared_data(const RunConfig& config,
   const DataPaths in_run{paths.token_stores(), paths.validation_text()};
   const auto prepare = [&] { data = prepare_data(config.data, tokenizer, in_run); };
   ranks.first_alone(prepare, "the data");
-  if (ranks.rank() != 0) {
-    prepare();
-  }
+  ranks.all_or_none(
+      [&] {
+        if (ranks.rank() != 0) {
+          prepare();
+        }
+      },
+      "opening the data");
   return data;
 }
 
@@ -59,7 +64,8 @@ Trainer::Trainer(const RunConfig& config,
              .base = {},
              .optimizer = {},
              .loader = {},
-             .spikes = SpikeDetector(config_.stability)},
+             .spikes = SpikeDetector(config_.stability),
+             .schedule_steps = config_.train.max_steps},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   set_threads(config_.train.threads);
@@ -67,9 +73,13 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
-  auto [model, base] = initial_model(config_, grid_, folder_, from);
-  state_.model = std::move(model);
-  state_.base = std::move(base);
+  grid_.world->all_or_none(
+      [&] {
+        auto [model, base] = initial_model(config_, grid_, folder_, from);
+        state_.model = std::move(model);
+        state_.base = std::move(base);
+      },
+      "the initial model");
   state_.optimizer = std::make_unique<ShardedOptimizer>(
       config_.optimizer, config_.parallel, parameter_groups(*state_.model, config_), grid_);
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
@@ -80,7 +90,7 @@ Trainer::Trainer(const RunConfig& config,
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
       [&] {
-        folder_.open_metrics(state_.step);
+        folder_.open_metrics(state_.step, /*validated=*/!state_.owes_validation);
         folder_.write_config(config_);
       },
       "metrics.jsonl");
@@ -93,7 +103,14 @@ Trainer::Trainer(const RunConfig& config,
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   const int64_t max_steps = config_.train.max_steps;
   const auto due = [this](int64_t every) { return every > 0 && state_.step % every == 0; };
-  while (state_.step < max_steps && !any_rank(interrupted(), "whether to stop")) {
+  const auto stops = [&] {
+    return any_rank(interrupted(), "whether to stop") ||
+           grid_.world->agree_on_interruption("whether to stop");
+  };
+  if (state_.owes_validation) {
+    validate();
+  }
+  while (state_.step < max_steps && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
@@ -116,7 +133,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  return state_.step < max_steps ? TrainingEnd::kInterrupted : TrainingEnd::kFinished;
+  return finished() ? TrainingEnd::kFinished : TrainingEnd::kInterrupted;
 }
 
 // One optimizer step, start to end.
@@ -126,7 +143,7 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
-  result.regime = regime_at(config_, optimizer.local().steps().all);
+  result.regime = regime_at(config_, optimizer.local().steps().all, state_.schedule_steps);
   learn_only(result.regime.trained);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
@@ -155,6 +172,9 @@ StepResult Trainer::train_step() {
   // 5. Clip and update, unless a loss or gradient is not finite: then only the data moves on.
   if (result.not_finite.empty()) {
     meter.update_begins();
+    if (!result.regime.warms_up_indexer()) {
+      optimizer.local().received(result.losses.load_E);
+    }
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
     if (!result.regime.warms_up_indexer()) {
@@ -209,7 +229,7 @@ void Trainer::clear_gradients() {
 }
 
 void Trainer::update_routing_biases(const std::vector<at::Tensor>& load_E) {
-  const auto biases = state_.model->routing_biases();
+  const auto biases = moving_routing_biases(*state_.model, state_.optimizer->parameters());
   require(load_E.size() == biases.size(),
           "the objective reports the expert loads of ",
           load_E.size(),
@@ -240,8 +260,13 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
          state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
 }
 
+// One that a signal stops is done again when the run continues.
 void Trainer::validate() {
-  if (data_.validation) {
+  state_.owes_validation = false;
+  if (!data_.validation) {
+    return;
+  }
+  try {
     reporter_.validation(evaluate(
         *state_.model,
         *data_.validation,
@@ -249,6 +274,8 @@ void Trainer::validate() {
         4,
         [](int64_t, int64_t) {},
         &grid_));
+  } catch (const Interrupted&) {
+    state_.owes_validation = true;
   }
 }
 

@@ -29,8 +29,8 @@ class Trainer {
                    const ResumeFrom& from = {},
                    std::unique_ptr<Communicator> ranks = alone());
 
-  /// Trains up to config.train.max_steps, or until `interrupted` returns true on any rank between
-  /// two steps; saves either way.
+  /// Trains up to config.train.max_steps, or until `interrupted` returns true or a signal asks to
+  /// stop (core/interruption.h), on any rank, between two steps or in a validation; saves either way.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   /// From here on run() measures where its steps' time goes. At its end it prints that and writes
@@ -38,6 +38,10 @@ class Trainer {
   void profile() { reporter_.start_profile(); }
 
   int64_t step() const { return state_.step; }
+  /// Whether run() has nothing to do: the last step is done and validated.
+  bool finished() const {
+    return state_.step >= config_.train.max_steps && !state_.owes_validation;
+  }
 
  private:
   StepResult train_step();

@@ -13,6 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
+
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
   const auto found = state.find(key);
@@ -42,6 +44,12 @@ void restore_optimizer(Optimizer& optimizer, const Checkpoint& checkpoint, const
         "; what trains which parameter (optimizer.groups, loss.indexer_mode) must stay as it was"
         " while a run continues");
   }
+  for (const auto& [name, value] : optimizer.shared_state()) {
+    // A run may begin to damp when it continues.
+    if (!read_piece(checkpoint, whole({"optimizer/" + name, value}))) {
+      at::Tensor(value).zero_();
+    }
+  }
 }
 
 }  // namespace
@@ -51,6 +59,7 @@ void TrainingState::count_step(int64_t targets, bool was_skipped) {
   tokens += targets;
   skipped += was_skipped ? 1 : 0;
   skipped_in_a_row = was_skipped ? skipped_in_a_row + 1 : 0;
+  owes_validation = false;
 }
 
 std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const GridPlace& place) {
@@ -82,6 +91,11 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
       result.push_back(std::move(piece));
     }
   }
+  if (place.rank == 0) {
+    for (const auto& [name, value] : state.optimizer->local().shared_state()) {
+      result.push_back(whole({"optimizer/" + name, value}));
+    }
+  }
   return result;
 }
 
@@ -99,12 +113,16 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"skipped", state.skipped},
                                {"skipped_in_a_row", state.skipped_in_a_row},
                                {"rollbacks", state.rollbacks},
+                               {"schedule_steps", state.schedule_steps},
                                {"loss_mean", spikes.mean},
                                {"loss_variance", spikes.variance},
                                {"loss_steps", spikes.steps},
                                {"loss_steps_above", spikes.above}};
   for (const auto part : kTrainedParts) {
     attributes[steps_key(part)] = steps.of(part);
+  }
+  if (state.owes_validation) {
+    attributes[kOwesValidation] = int64_t{1};
   }
   if (std::ranges::any_of(state.model->parameters().all(), &Parameter::in_base)) {
     name_base(*state.base, attributes);
@@ -130,6 +148,7 @@ void restore(TrainingState& state,
   state.skipped = number("skipped");
   state.skipped_in_a_row = number("skipped_in_a_row");
   state.rollbacks = number("rollbacks");
+  state.owes_validation = checkpoint.state.contains(kOwesValidation);
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {
     steps.of(part) = number(steps_key(part));

@@ -29,6 +29,8 @@ struct TrainingState {
   int64_t tokens = 0;  ///< counted targets seen
   int64_t skipped = 0, skipped_in_a_row = 0;
   int64_t rollbacks = 0;
+  bool owes_validation = false;  ///< a signal stopped the one after `step`
+  int64_t schedule_steps = 0;  ///< that the schedule spans (optim/schedule.h)
 
   void count_step(int64_t targets, bool was_skipped);
 };
@@ -41,8 +43,9 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
 Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                      const std::vector<TextDigest>& texts);
 
-/// Restores everything but the position in the data from the checkpoint in `folder`, which must
-/// hold all of the model that is not in the base. Throws Error naming what it lacks.
+/// Restores everything but the position in the data and schedule_steps from the checkpoint in
+/// `folder`, which must hold all of the model that is not in the base. Throws Error naming what it
+/// lacks.
 void restore(TrainingState& state,
              const Checkpoint& checkpoint,
              const std::filesystem::path& folder,

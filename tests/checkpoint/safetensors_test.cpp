@@ -43,7 +43,7 @@ TEST(Safetensors, KeepsEveryBitOfEveryDtype) {
   EXPECT_EQ(file.dtype("layers.0.BFloat16.weight"), at::kBFloat16);
   EXPECT_EQ(file.shape("layers.0.strided"), (std::vector<int64_t>{6, 4}));
   EXPECT_FALSE(file.contains("layers.0"));
-  EXPECT_FALSE(std::filesystem::exists(folder / "a.safetensors.tmp"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.safetensors.braid.tmp"));
 }
 
 TEST(Safetensors, WritesTheBytesOfTheFormat) {
@@ -223,7 +223,7 @@ TEST(Safetensors, AFullDiskLeavesTheEarlierFile) {
   });
   EXPECT_TRUE(contains(message, "a.safetensors: File too large")) << message;
   expect_same_tensors(copies(SafetensorsFile(folder / "a.safetensors")), {{"w", at::ones({3})}});
-  EXPECT_FALSE(std::filesystem::exists(folder / "a.safetensors.tmp"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.safetensors.braid.tmp"));
 }
 
 }  // namespace

@@ -32,12 +32,18 @@ int occurrences(const std::string& text, const std::string& part) {
                          const char* folder,
                          int out,
                          int err,
-                         uint64_t largest_file) {
+                         const Program::Options& options) {
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
-  if (largest_file > 0) {
-    const rlimit limit = {largest_file, largest_file};
+  if (options.largest_file > 0) {
+    const rlimit limit = {options.largest_file, options.largest_file};
     setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  if (options.under_nohup) {
+    signal(SIGHUP, SIG_IGN);
+  }
+  for (const int descriptor : options.closed) {
+    close(descriptor);
   }
   if (chdir(folder) == 0) {
     execve(program, arguments, environment);
@@ -89,7 +95,10 @@ Program::Program(const std::filesystem::path& folder,
                         "HOME=/tmp"});
   }
   const auto argv = pointers(words), envp = pointers(environment);
-  const int out = open(out_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+  const auto& elsewhere = options.output;
+  close(open(out_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
+  const int out =
+      open(elsewhere.empty() ? out_.c_str() : elsewhere.c_str(), O_WRONLY | O_CLOEXEC);
   const int err = open(err_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
   require(out >= 0 && err >= 0, folder.string(), ": cannot be written");
   process_ = fork();
@@ -102,7 +111,7 @@ Program::Program(const std::filesystem::path& folder,
            folder.c_str(),
            out,
            err,
-           options.largest_file);
+           options);
   }
   close(out);
   close(err);

@@ -24,6 +24,9 @@ class Program {
     bool by_script = false;  ///< through scripts/mpirun.sh
     std::vector<std::string> environment = {};        ///< more variables, "NAME=value"
     std::vector<std::string> more_of_last_rank = {};  ///< arguments that the last rank alone has
+    std::string output = {};                          ///< standard output instead of a file
+    std::vector<int> closed = {};                     ///< descriptors that it starts without
+    bool under_nohup = false;                         ///< SIGHUP ignored
   };
   Program(const std::filesystem::path& folder,
           const std::vector<std::string>& arguments,

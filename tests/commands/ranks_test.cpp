@@ -277,20 +277,53 @@ TEST_F(Ranks, SigUsr1ToMpirunSavesAndStops) {
   program.wait_for("memory at");
   program.send(SIGUSR1);
   const auto outcome = program.finish();
-  EXPECT_EQ(outcome.status, 130) << outcome.err;
+  EXPECT_EQ(outcome.status, 128 + SIGUSR1) << outcome.err;
   testing::expect_mentions(outcome.out, {"| saved ", "the same command continues"});
   train_on(2, "run");
   expect_same_numbers("run", "whole", 0);
 }
 
+TEST_F(Ranks, CtrlCAgainToTheScriptEndsAtOnceAndSaysSo) {
+  testing::Program program(folder_,
+                           command("run", {"train.global_batch_size=20000"}),
+                           {.ranks = 2, .by_script = true});
+  program.wait_for("validation:");
+  program.send(SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  program.send(SIGINT);
+  const auto outcome = program.finish();
+  EXPECT_NE(outcome.status, 0);
+  testing::expect_mentions(outcome.err, {"again = at once, without saving", "ending at once"});
+  EXPECT_FALSE(newest_complete_checkpoint(config("run").run_dir() / "checkpoints"));
+}
+
+TEST_F(Ranks, ASignalWhileTheDataIsPreparedStopsAllRanks) {
+  std::string large;
+  while (large.size() < 60'000'000) {
+    large.append(1000, static_cast<char>('a' + large.size() % 26)).append("\n%\n");
+  }
+  write("large.txt", large);
+  testing::Program program(
+      folder_, command("run", {"data.train=[large.txt]"}), {.ranks = 2});
+  const auto growing = config("run").run_dir() / "data/train.tokens.braid.tmp";
+  for (int i = 0; i < 20'000 && !std::filesystem::exists(growing); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  program.send(SIGUSR1);
+  const auto outcome = program.finish();
+  EXPECT_EQ(outcome.status, 128 + SIGUSR1) << outcome.err;
+  testing::expect_mentions(outcome.err, {"braid: stopped by SIGUSR1"});
+}
+
 TEST_F(Ranks, CtrlCToTheScriptSavesAndStops) {
   train_on(0, "whole");
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     testing::Program program(folder_, command("run"), {.ranks = 2, .by_script = true});
     program.wait_for("memory at");
     program.send(signal);
+    program.send(signal);  // at once: the same request
     const auto outcome = program.finish();
-    EXPECT_EQ(outcome.status, 130) << outcome.err;
+    EXPECT_EQ(outcome.status, 128 + signal) << outcome.err;
     testing::expect_mentions(outcome.err, {"each rank finishes its step and saves"});
     testing::expect_mentions(outcome.out, {"| saved ", "the same command continues"});
   }

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "core/error.h"
 
@@ -42,13 +43,13 @@ TEST_F(File, AtomicFileReplacesOnlyWhenCommitted) {
     EXPECT_EQ(read_file(path), "old");
   }
   EXPECT_EQ(read_file(path), "old");
-  EXPECT_FALSE(fs::exists(path.string() + ".tmp"));
+  EXPECT_FALSE(fs::exists(path.string() + ".braid.tmp"));
   AtomicFile file(path);
   file.write("new ");
   file.write(std::string(1'000'000, 'x'));
   file.commit();
   EXPECT_EQ(read_file(path), "new " + std::string(1'000'000, 'x'));
-  EXPECT_FALSE(fs::exists(path.string() + ".tmp"));
+  EXPECT_FALSE(fs::exists(path.string() + ".braid.tmp"));
 }
 
 TEST_F(File, ErrorsNameThePathAndTheReason) {
@@ -58,7 +59,7 @@ TEST_F(File, ErrorsNameThePathAndTheReason) {
   EXPECT_EQ(message_of([&] { MappedFile file(path); }),
             "cannot open " + path.string() + ": " + reason);
   EXPECT_EQ(message_of([&] { write_file_atomically(path, "x"); }),
-            "cannot create " + path.string() + ".tmp: " + reason);
+            "cannot create " + path.string() + ".braid.tmp: " + reason);
   EXPECT_EQ(message_of([&] { read_file(folder_); }),
             "cannot read " + folder_.string() + ": Is a directory");
   EXPECT_EQ(message_of([&] { MappedFile file(folder_); }), folder_.string() + " is not a file");
@@ -71,6 +72,43 @@ TEST_F(File, MapsContents) {
   EXPECT_EQ(std::memcmp(file.data(), "a\0b", 3), 0);
   write_file_atomically(folder_ / "empty", "");
   EXPECT_EQ(MappedFile(folder_ / "empty").size(), 0u);
+}
+
+TEST_F(File, ReadsAnyPartAndNamesAFileThatIsCutShort) {
+  write_file_atomically(folder_ / "a", "0123456789");
+  const InputFile file(folder_ / "a");
+  EXPECT_EQ(file.size(), 10u);
+  std::string part(4, '\0');
+  file.read_at(5, part.data(), part.size());
+  EXPECT_EQ(part, "5678");
+  fs::resize_file(folder_ / "a", 7);
+  EXPECT_EQ(message_of([&] { file.read_at(5, part.data(), part.size()); }),
+            (folder_ / "a").string() +
+                ": has no byte 7 any more (it had 10 bytes when it was opened); it was cut short "
+                "while it was in use");
+}
+
+TEST_F(File, AFifoIsRefusedWithoutWaitingForItsWriter) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const std::string message = (folder_ / "pipe").string() + " is not a file";
+  EXPECT_EQ(message_of([&] { InputFile file(folder_ / "pipe"); }), message);
+  EXPECT_EQ(message_of([&] { MappedFile file(folder_ / "pipe"); }), message);
+}
+
+// In a process of its own, which ends.
+TEST_F(File, AMappedFileThatIsCutShortEndsTheProcessWithItsName) {
+  const auto path = folder_ / "a";
+  write_file_atomically(path, std::string(100'000, 'x'));
+  const auto read_what_is_gone = [&] {
+    report_lost_pages();
+    const MappedFile other(path), file(path);
+    fs::resize_file(path, 10);
+    const auto* bytes = reinterpret_cast<const volatile char*>(file.data());
+    (void)bytes[50'000];
+  };
+  EXPECT_EXIT(read_what_is_gone(),
+              ::testing::ExitedWithCode(1),
+              "braid: " + path.string() + ": cannot be read any more; it was cut short");
 }
 
 TEST_F(File, DigestsAreXxh3Of128Bits) {

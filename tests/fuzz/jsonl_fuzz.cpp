@@ -46,7 +46,7 @@ std::optional<std::vector<std::string>> texts_of(std::string_view bytes,
                                                  std::size_t piece) {
   std::vector<std::string> texts;
   try {
-    const auto stream = decompressed(bytes, settings.compression, "input");
+    const auto stream = decompressed(stream_of(bytes), settings.compression, "input");
     Chopped chopped(*stream, piece);
     JsonlReader reader(
         chopped, "input", {.text_key = "text", .longest_line = settings.longest_line});

@@ -37,13 +37,12 @@ void read_all(const TokenStore& store) {
   int64_t tokens = 0, targets = 0, bytes = 0;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
     const int64_t size = store.num_tokens(document);
-    for (int64_t i = 0; i < size; ++i) {
-      const int64_t length = store.byte_length(store.token(document, i));
-      const bool target = store.is_target(document, i);
-      targets += target;
-      bytes += target ? length : 0;
+    const auto ids = store.tokens(document);
+    const auto is_target = store.targets(document, 0, size + 1);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      targets += is_target[i];
+      bytes += is_target[i] != 0 ? store.byte_length(ids[i]) : 0;
     }
-    store.is_target(document, size);
     tokens += size;
   }
   if (tokens != store.num_tokens() || targets != store.num_targets() ||

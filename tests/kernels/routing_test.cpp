@@ -85,6 +85,25 @@ TEST(Route, AddsTheGradientsOfWeightsAndScores) {
       {logits_of(c)});
 }
 
+// s / s is 1: a gradient of it would be rounding.
+TEST(Route, ToOneExpertHasAConstantWeight) {
+  const RoutingCase c{"one", 7, 5, 1};
+  for (const auto& choice : {learned(c), given(c)}) {
+    for (const auto device : testing::devices()) {
+      const auto logits = logits_of(c).to(device).requires_grad_(true);
+      const auto routing = route(logits, on(device, choice), 1.5);
+      EXPECT_FALSE(routing.weights_TK.requires_grad()) << device;
+      EXPECT_TRUE((routing.weights_TK == 1.5).all().item<bool>()) << device;
+      routing.scores_TE.sum().backward();
+      const auto alone = logits_of(c).to(device).requires_grad_(true);
+      route_reference(alone, on(device, choice), 1.5).scores_TE.sum().backward();
+      expect_close("logits", logits.grad(), alone.grad(), {.relative = 1e-12});
+    }
+    EXPECT_FALSE(
+        route_reference(logits_of(c).requires_grad_(true), choice, 1.5).weights_TK.requires_grad());
+  }
+}
+
 TEST(Route, OfEqualSumsTakesTheLowerExperts) {
   for (const int64_t E : {4, 37}) {
     const ExpertChoice choice{.picks = 3, .bias_E = at::zeros({E}, at::kDouble)};

@@ -20,7 +20,7 @@ std::string large_text() {
 
 std::string all_of(std::string_view bytes, Compression compression) {
   std::string result;
-  const auto stream = decompressed(bytes, compression, "file");
+  const auto stream = decompressed(stream_of(bytes), compression, "file");
   for (auto piece = stream->next(); !piece.empty(); piece = stream->next()) {
     EXPECT_LE(piece.size(), std::size_t{1} << 20) << "nothing is held whole";
     result += piece;
@@ -103,8 +103,17 @@ TEST(ByteStream, EveryAlteredByteOfGzipDataIsNoticedOrHarmless) {
 TEST(ByteStream, TheNameSaysTheCompression) {
   EXPECT_EQ(compression_of("a/b.txt.gz"), Compression::kGzip);
   EXPECT_EQ(compression_of("b.jsonl.zst"), Compression::kZstd);
+  EXPECT_EQ(compression_of("A.TXT.GZ"), Compression::kGzip);
   EXPECT_EQ(compression_of("gz"), Compression::kNone);
   EXPECT_EQ(compression_of("a.gz/b.txt"), Compression::kNone);
+}
+
+TEST(ByteStream, TheFirstBytesSayTheCompression) {
+  EXPECT_EQ(compression_in(gzipped("a")), Compression::kGzip);
+  EXPECT_EQ(compression_in(zstandard("a")), Compression::kZstd);
+  EXPECT_EQ(compression_in("\x5A\x2A\x4D\x18"), Compression::kZstd) << "a skippable frame";
+  EXPECT_EQ(compression_in("plain text"), Compression::kNone);
+  EXPECT_EQ(compression_in(""), Compression::kNone);
 }
 
 }  // namespace

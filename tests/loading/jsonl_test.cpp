@@ -97,6 +97,92 @@ TEST(Jsonl, NamesTheLineAndWhatIsWrongWithIt) {
   expect("{\"text\": \"a\tb\"}", "is not valid JSON");
 }
 
+TEST(Jsonl, OtherKeysMayHoldAnything) {
+  for (const std::string value : {"NaN",
+                                   "-Infinity",
+                                   "1e400",
+                                   "123456789012345678901234567890",
+                                   "-0.5E-3",
+                                   R"("\ud83d end")",
+                                   R"("\ud83d\u0041")",
+                                   R"("\q")",
+                                   "\"\xff\xfe\"",
+                                   "\"a\tb\"",
+                                   "[NaN, {\"\\ud83d\": [1e400, {}, []]}]"}) {
+    EXPECT_EQ(texts_of("{\"a\": " + value + ", \"text\": \"one\", \"b\": " + value + "}"),
+              Strings{"one"})
+        << value;
+  }
+  EXPECT_EQ(texts_of(R"({"\ud83d": 1, "\u0074ext": "one"})"), Strings{"one"});
+  for (const std::string value : {"nan",
+                                   "1e",
+                                   "1.",
+                                   "-",
+                                   "+1",
+                                   "tru",
+                                   "'a'",
+                                   "",
+                                   "\"a",
+                                   "[1}",
+                                   "{1: 2}",
+                                   "[1,]",
+                                   "{\"a\"}"}) {
+    expect_mentions(error_of_lines("{\"a\": " + value + ", \"text\": \"one\"}"),
+                    {"a.jsonl:1: this line is not valid JSON at byte "});
+  }
+}
+
+TEST(Jsonl, TheTextItselfMustBeExact) {
+  const auto expect = [](const std::string& text, const std::string& reason) {
+    expect_mentions(error_of_lines("{\"text\": " + text + "}"), {"a.jsonl:1:", reason});
+  };
+  expect(R"("a \ud83d b")", "at byte 13 of the line (invalid string: half of a surrogate pair");
+  expect(R"("\ud83d\u0041")", "half of a surrogate pair");
+  expect(R"("\ude00")", "half of a surrogate pair");
+  expect(R"("\u12g4")", "four hexadecimal digits");
+  expect(R"("\q")", "no such escape");
+  expect("\"\xed\xa0\x80\"", "ill-formed UTF-8");
+  EXPECT_EQ(texts_of(R"({"text": "\"\\\/\b\f\n\r\t\u00e9\u20AC\ud83d\ude00\u0000"})"),
+            (Strings{std::string("\"\\/\b\f\n\r\té€😀\0", 18)}));
+}
+
+TEST(Jsonl, NamesUpToTenBadLinesAtOnce) {
+  std::string lines = "{\"text\": \"one\"}\n";
+  for (int i = 0; i < 6; ++i) {
+    lines += "{\"text\": \"cut\n\n{}\n";
+  }
+  const auto message = error_of_lines(lines);
+  expect_mentions(message,
+                  {"a.jsonl:2: this line is not valid JSON at byte 15",
+                   "; line 4 has no key 'text'; line 5 is not valid JSON",
+                   "; line 16 has no key 'text'; expected an object",
+                   "data.on_bad_line: skip"});
+  EXPECT_EQ(message.find("line 17"), std::string::npos) << message;
+}
+
+TEST(Jsonl, SkipsBadLinesWhereAskedToAndCountsThem) {
+  const std::string longest = "{\"text\": \"" + std::string(100, 'x') + "\"}";
+  const std::string lines = "{\"text\": \"one\"}\n{}\n" + longest + "\n\n7\n{\"text\": \"two\"}\n" +
+                            longest + "\n{\"text\": \"three\"}\n" + longest;
+  for (const std::size_t piece : {1, 7, 64, 1000}) {
+    SmallPieces stream(lines, piece);
+    JsonlReader reader(stream, "a.jsonl", {.longest_line = 50, .on_bad_line = OnBadLine::kSkip});
+    Strings texts;
+    while (const auto text = reader.next()) {
+      texts.emplace_back(*text);
+    }
+    EXPECT_EQ(texts, (Strings{"one", "two", "three"})) << piece;
+    EXPECT_EQ(reader.note(),
+              "a.jsonl: left out 5 of 9 lines: line 2 has no key 'text'; line 3 has more than 50 "
+              "bytes, which is all that a line may have; line 5 is a number; ...");
+  }
+}
+
+TEST(Jsonl, AByteOrderMarkBetweenJoinedFilesIsPassedOver) {
+  EXPECT_EQ(texts_of("{\"text\": \"one\"}\n\xEF\xBB\xBF{\"text\": \"two\"}\n"),
+            (Strings{"one", "two"}));
+}
+
 TEST(Jsonl, RefusesALineLongerThanTheBound) {
   const std::string line = R"({"text": "0123456789"})";
   for (const std::size_t piece : {3, 1000}) {

@@ -174,6 +174,17 @@ TEST_F(LoaderTest, EvaluationCountsEveryByteOnceAndNoEndToken) {
   }
 }
 
+TEST_F(LoaderTest, EvaluationRowsAreNoLongerThanTheFullestOne) {
+  const auto length_of = [](const TokenStore& store, int64_t seq_len, int64_t shares) {
+    return evaluation_batches(store, seq_len, 4, shares).at(0).ids_BS.size(1);
+  };
+  const auto one = store_of({std::string(299, 'x'), "y"});  // with their begin tokens 302 inputs
+  EXPECT_EQ(length_of(*one, 1 << 20, 1), 384);
+  EXPECT_EQ(length_of(*one, 1 << 20, 4), 512);
+  EXPECT_EQ(length_of(*one, 310, 1), 310);
+  EXPECT_EQ(length_of(*one, 100, 4), 100) << "rows are full";
+}
+
 TEST_F(LoaderTest, RefusesOptionsThatCannotWork) {
   const auto store = store_of({"x"});
   Loader loader({{*store}}, {});

@@ -130,7 +130,8 @@ TEST_F(TargetSpansTest, EveryTargetIsOneOnceAnEpoch) {
   const auto store = store_of_documents(halves(), "half");
   int64_t with_ends = store->num_targets();
   for (int64_t document = 0; document < store->num_documents(); ++document) {
-    with_ends += store->is_target(document, store->num_tokens(document));
+    const int64_t end = store->num_tokens(document);
+    with_ends += store->targets(document, end, end + 1)[0];
   }
   EXPECT_EQ(with_ends, store->num_targets() + 30);
   for (const int64_t seq_len : {2, 7, 100}) {
@@ -154,7 +155,7 @@ TEST_F(TargetSpansTest, SpecialTokensInsideADocumentStandForNoText) {
   auto document = with_spans("ab", {{1, 4}});
   document.ids.insert(document.ids.begin() + 1, {260, tokenizer_.end_id()});
   const auto store = store_of_documents({document}, "chat");
-  EXPECT_EQ(store->token(0, 2), tokenizer_.end_id());
+  EXPECT_EQ(store->tokens(0)[2], tokenizer_.end_id());
   EXPECT_EQ(store->num_targets(), 3);
   EXPECT_EQ(store->text_bytes(), 1);
 }
@@ -180,7 +181,7 @@ TEST_F(TargetSpansTest, BitsMayBeginWithinAWordAndEndInAnother) {
       const auto store =
           store_of_documents({with_spans(std::string(200, 'x'), {{begin, end}})}, "s");
       for (int64_t i = 0; i <= 200; ++i) {
-        ASSERT_EQ(store->is_target(0, i), begin <= i && i < end) << begin << ".." << end;
+        ASSERT_EQ(store->targets(0, i, i + 1)[0], begin <= i && i < end) << begin << ".." << end;
       }
     }
   }

@@ -131,7 +131,7 @@ TEST_F(BuildTest, RefusesAnEmptyCorpusAndLeavesNothing) {
                   }),
                   {"blank.txt", "validation corpus is empty"});
   EXPECT_FALSE(std::filesystem::exists(training_store()));
-  EXPECT_FALSE(std::filesystem::exists(training_store().string() + ".tmp"));
+  EXPECT_FALSE(std::filesystem::exists(training_store().string() + ".braid.tmp"));
 }
 
 TEST_F(BuildTest, RefusesASplitThatLeavesASideEmpty) {

@@ -43,11 +43,7 @@ TEST_F(TokenStoreTest, HoldsEveryTokenOfEveryDocument) {
   EXPECT_EQ(store->num_tokens(), 3 + 1 + 11);
   EXPECT_EQ(store->text_bytes(), 3 + 1 + 11);
   for (int64_t d = 0; d < 3; ++d) {
-    std::vector<int64_t> ids;
-    for (int64_t i = 0; i < store->num_tokens(d); ++i) {
-      ids.push_back(store->token(d, i));
-    }
-    EXPECT_EQ(tokenizer_.decode(ids), documents[static_cast<std::size_t>(d)]);
+    EXPECT_EQ(tokenizer_.decode(store->tokens(d)), documents[static_cast<std::size_t>(d)]);
   }
 }
 
@@ -128,6 +124,30 @@ TEST_F(TokenStoreTest, KnowsWhoseIdsItHolds) {
   for (int64_t id = 0; id < tokenizer_.vocab_size(); ++id) {
     EXPECT_EQ(store->byte_length(id), tokenizer_.byte_length(id));
   }
+}
+
+TEST_F(TokenStoreTest, AFileThatIsCutShortWhileInUseIsAnErrorWithItsName) {
+  const auto store = store_of({"one", std::string(100000, 'x')});
+  std::filesystem::resize_file(training_store(), 100);
+  expect_mentions(error_of([&] { store->tokens(1); }),
+                  {training_store().string(), "cut short while it was in use"});
+}
+
+TEST_F(TokenStoreTest, AFileThatIsAlteredWhileInUseGivesNoWrongIds) {
+  const auto store = store_of({"one"});
+  std::string bytes = read_file(training_store());
+  bytes[9] = 1;  // the first token's high byte: an id past 319
+  std::ofstream(training_store(), std::ios::binary | std::ios::in) << bytes;
+  expect_mentions(error_of([&] { store->tokens(0); }),
+                  {training_store().string(), "altered while it was in use"});
+}
+
+TEST_F(TokenStoreTest, AFileThatIsReplacedOrRemovedStaysReadable) {
+  const auto store = store_of({"one"});
+  write_file_atomically(training_store(), "something else");
+  EXPECT_EQ(tokenizer_.decode(store->tokens(0)), "one");
+  std::filesystem::remove(training_store());
+  EXPECT_EQ(tokenizer_.decode(store->tokens(0)), "one");
 }
 
 TEST_F(TokenStoreTest, NamesAMissingFile) {

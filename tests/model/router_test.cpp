@@ -178,6 +178,16 @@ TEST(BalanceLoss, IsOnePerTokenForAnEvenLoad) {
   EXPECT_NEAR(loss.item<double>(), 3, 1e-14);
 }
 
+TEST(BalanceLoss, IsConstantWhereEveryTokenVisitsEveryExpert) {
+  const auto documents = numbered_documents(at::zeros({1, 4}, at::kLong));
+  const auto scores = normal_tensor("scores", {4, 3}).abs().requires_grad_(true);
+  const auto all = at::arange(3, at::kLong).expand({4, 3});
+  const auto loss = balance_loss_sum({all, {}, scores}, documents);
+  EXPECT_NEAR(loss.item<double>(), 4, 1e-14);
+  EXPECT_FALSE(loss.requires_grad());
+  EXPECT_TRUE(balance_loss_sum({all.narrow(1, 0, 2), {}, scores}, documents).requires_grad());
+}
+
 TEST(BalanceBias, StepsTowardsTheMeanLoad) {
   const auto bias = at::tensor({0.5, 0.0, 0.0}, at::kDouble);
   balance_bias(

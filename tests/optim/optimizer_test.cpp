@@ -217,23 +217,93 @@ TEST(Optimizer, NamesItsStateAfterTheParameters) {
   EXPECT_EQ(state[4].name, "norm.weight/exp_avg_sq");
 }
 
-TEST(Optimizer, AnUndefinedGradientCountsAsZeros) {
-  const std::vector<Shape> shapes = {{"norm.weight", {16}}, {"layers.0.attn.wkv.weight", {8, 16}}};
-  const auto undefined = parameters_of(shapes, at::kFloat),
-             zeros = parameters_of(shapes, at::kFloat);
-  auto first = optimizer_of(undefined), second = optimizer_of(zeros);
-  set_gradients(undefined, "a");
-  set_gradients(zeros, "a");
-  first.step(0.1);
-  second.step(0.1);
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    at::Tensor(undefined[i].value).mutable_grad() = at::Tensor();
-    zeros[i].value.grad().zero_();
+void set_zero_gradients(const std::vector<NamedTensor>& parameters) {
+  for (const auto& [name, value] : parameters) {
+    at::Tensor(value).mutable_grad() = at::zeros_like(value.detach());
   }
-  first.step(0.1);
-  second.step(0.1);
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    expect_bitwise_equal(shapes[i].name, undefined[i].value, zeros[i].value);
+}
+
+TEST(Optimizer, AParameterWithoutAGradientTakesNoStep) {
+  const auto parameters = parameters_of(small_model(), at::kFloat);
+  auto optimizer = optimizer_of(parameters, {.weight_decay = 0.5});
+  set_gradients(parameters, "gradient");
+  optimizer.step(0.1);
+  const auto without = [](const std::string& name) {
+    return name.starts_with("layers.0.") || name == "norm.weight";
+  };
+  std::vector<at::Tensor> values;
+  for (const auto& [name, value] : parameters) {
+    values.push_back(value.detach().clone());
+    if (without(name)) {
+      at::Tensor(value).mutable_grad().reset();
+    }
+  }
+  std::vector<at::Tensor> states;
+  for (const auto& piece : optimizer.state()) {
+    states.push_back(piece.value.clone());
+  }
+  optimizer.step(0.1);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(parameters[i].value.equal(values[i]), without(parameters[i].name))
+        << parameters[i].name;
+  }
+  const auto after = optimizer.state();
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    EXPECT_EQ(after[i].value.equal(states[i]), without(after[i].name)) << after[i].name;
+  }
+}
+
+TEST(Optimizer, AGradientOfZerosIsOne) {
+  const auto parameters = parameters_of(small_model(), at::kFloat);
+  auto optimizer = optimizer_of(parameters);
+  set_gradients(parameters, "gradient");
+  optimizer.step(0.1);
+  set_zero_gradients(parameters);
+  std::vector<at::Tensor> values;
+  for (const auto& [name, value] : parameters) {
+    values.push_back(value.detach().clone());
+  }
+  optimizer.step(0.1);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_FALSE(parameters[i].value.equal(values[i])) << parameters[i].name;
+  }
+}
+
+// Steps of one expert's weight in a layer of three, of which only expert 0 gets tokens after the
+// tenth step; experts 1 and 2 got as many until then.
+std::vector<double> sizes_of_idle_steps(bool damped) {
+  const std::vector<Shape> shapes = {{"layers.0.ffn.gate.weight", {3, 16}},
+                                     {"layers.0.ffn.experts.*.w1.weight", {3, 8, 16}}};
+  const auto parameters = parameters_of(shapes, at::kDouble);
+  const OptimizerConfig config{.weight_decay = 0, .muon = {.idle_expert_damping = damped}};
+  auto optimizer = optimizer_of(parameters, config);
+  const auto& experts = parameters[1].value;
+  std::vector<double> sizes;
+  for (int step = 0; step < 110; ++step) {
+    set_gradients(parameters, text("step ", step));
+    const double tokens = step < 10 ? 8 : 0;
+    if (step >= 10) {
+      experts.grad().slice(0, 1, 3).zero_();
+    }
+    const auto before = experts.detach().clone();
+    optimizer.received({at::tensor({8.0, tokens, tokens}, at::kDouble)});
+    optimizer.step(0.1);
+    const auto update = experts.detach() - before;
+    EXPECT_NEAR(update[0].norm().item<double>(), 0.1 * 0.18 * std::sqrt(16.0 * 8), 1e-4) << step;
+    sizes.push_back(update[1].norm().item<double>());
+  }
+  return sizes;
+}
+
+TEST(Optimizer, AnExpertWithoutTokensTakesStepsOfFullSizeUnlessDamped) {
+  const auto plain = sizes_of_idle_steps(false), damped = sizes_of_idle_steps(true);
+  EXPECT_NEAR(plain[109], plain[5], 1e-4 * plain[5]);  // a hundred steps after its last token
+  for (int step = 0; step < 10; ++step) {
+    EXPECT_NEAR(damped[step], plain[step], 1e-12) << step;
+  }
+  EXPECT_LT(damped[109], 0.1 * plain[109]);
+  for (int step = 70; step < 110; ++step) {
+    EXPECT_LT(damped[step], damped[step - 1]) << step;
   }
 }
 
@@ -260,7 +330,8 @@ TEST(Optimizer, LearningRateScaleAndDecayArePerGroup) {
   const OptimizerConfig config{.weight_decay = 0.5,
                                .groups = {{"head.weight", OptimizerKind::kAdamW, 3, 0.0},
                                           {"norm.*", OptimizerKind::kAdamW, 2, {}}}};
-  optimizer_of(parameters, config).step(0.1);  // no gradients: only the decay is left
+  set_zero_gradients(parameters);  // only the decay is left
+  optimizer_of(parameters, config).step(0.1);
   expect_close("norm", parameters[0].value, before[0].value * (1 - 0.2 * 0.5), {.relative = 1e-15});
   expect_bitwise_equal("head", parameters[1].value, before[1].value);
 }

@@ -1,6 +1,7 @@
 #include "optim/param_groups.h"
 
 #include <map>
+#include <set>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -200,6 +201,52 @@ TEST(ParamGroups, AGroupThatDecidesNothingIsAnError) {
   EXPECT_EQ(error({{"*", kAdamW, 1, {}}, {"embed.weight", kNone, 1, {}}}),
             std::string("optimizer.groups[1].match: 'embed.weight' decides for no parameter")
                 .substr(0, 62));
+}
+
+// What no gradient moves, beside a router of each layer.
+std::vector<NamedTensor> routers() {
+  return {{"layers.0.ffn.gate.weight", at::zeros({3, 32})},
+          {"layers.0.ffn.gate.tid2eid", at::zeros({50, 2}, at::kLong)},
+          {"layers.1.ffn.gate.weight", at::zeros({3, 32})},
+          {"layers.1.ffn.gate.bias", at::zeros({3})},
+          {"mtp.0.ffn.gate.weight", at::zeros({3, 32})},
+          {"mtp.0.ffn.gate.bias", at::zeros({3})}};
+}
+
+// The routing biases that these groups freeze.
+std::set<std::string> frozen_biases(std::vector<ParameterGroup> groups,
+                                    const GroupingFacts& facts = kFacts) {
+  std::set<std::string> frozen;
+  for (const auto& grouped : group_parameters(routers(), facts, {.groups = std::move(groups)})) {
+    if (grouped.parameter.name.ends_with(".bias")) {
+      EXPECT_TRUE(grouped.is_frozen());
+      frozen.insert(grouped.parameter.name);
+    }
+    EXPECT_FALSE(grouped.parameter.name.ends_with("tid2eid"));
+  }
+  return frozen;
+}
+
+TEST(ParamGroups, ARoutingBiasIsFrozenByNameOrWithItsGate) {
+  using Names = std::set<std::string>;
+  const std::string of_layer = "layers.1.ffn.gate.bias", of_mtp = "mtp.0.ffn.gate.bias";
+  EXPECT_EQ(frozen_biases({}), Names{});
+  EXPECT_EQ(frozen_biases({{"*", kAdamW, 1, {}}}), Names{});
+  EXPECT_EQ(frozen_biases({{"*.ffn.gate.bias", kNone, 1, {}}}), (Names{of_layer, of_mtp}));
+  EXPECT_EQ(frozen_biases({{"mtp.0.ffn.gate.bias", kNone, 1, {}}}), Names{of_mtp});
+  EXPECT_EQ(frozen_biases({{"layers.1.ffn.gate.weight", kNone, 1, {}}}), Names{of_layer});
+  EXPECT_EQ(frozen_biases({{"*ffn.*", kNone, 1, {}}}), (Names{of_layer, of_mtp}));
+  EXPECT_EQ(frozen_biases({{"*.gate.*", kAdamW, 1, {}}}), Names{});
+  EXPECT_EQ(frozen_biases({{"*.tid2eid", kNone, 1, {}}}), Names{});
+  auto warm_up = kFacts;
+  warm_up.trained = {TrainedPart::kIndexer};
+  EXPECT_EQ(frozen_biases({}, warm_up), (Names{of_layer, of_mtp}));
+}
+
+TEST(ParamGroups, OnlyNoneDecidesForARoutingBias) {
+  const auto message = error_of([] { frozen_biases({{"*.gate.bias", kAdamW, 1, {}}}); });
+  EXPECT_NE(message.find("'*.gate.bias' decides for no parameter"), std::string::npos) << message;
+  EXPECT_NE(message.find("none is the only optimizer"), std::string::npos) << message;
 }
 
 TEST(ParamGroups, MuonRefusesWhatIsNotAMatrix) {

@@ -51,6 +51,25 @@ TEST(Schedule, SqrtFallsSteeplyAtFirst) {
   EXPECT_DOUBLE_EQ(learning_rate_factor(config, 100, 100), 0);
 }
 
+TEST(Schedule, OfALongerRunIsStretchedOrKeepsItsSteps) {
+  const ScheduleConfig stretch{.on_longer = OnLonger::kStretch};
+  const ScheduleConfig keep{.on_longer = OnLonger::kContinue};
+  EXPECT_EQ(spanned_steps(stretch, 20, 20, 40), 40);
+  EXPECT_EQ(spanned_steps(keep, 20, 20, 40), 20);
+  EXPECT_EQ(spanned_steps(keep, 20, 40, 60), 20);
+  EXPECT_EQ(spanned_steps(stretch, 20, 40, 60), 60);
+  for (const auto& config : {stretch, keep}) {
+    EXPECT_EQ(spanned_steps(config, 20, 40, 40), 20);  // continued again: as it was decided
+    EXPECT_EQ(spanned_steps(config, 20, 20, 10), 10);
+  }
+}
+
+TEST(Schedule, BehindItsStepsTheLastRateStays) {
+  const ScheduleConfig config{.kind = ScheduleKind::kCosine, .warmup_steps = 50};
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 99, 60), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 99, 10), 11.0 / 50);  // of a warm-up cut short
+}
+
 TEST(Ramp, HoldsEachValueUntilItsStep) {
   const std::vector<RampStage> stages = {{3, 2}, {5, 4}};
   const int64_t want[] = {2, 2, 2, 4, 4, 8, 8};

@@ -1,8 +1,11 @@
 #include "parallel/communicator.h"
 
+#include <csignal>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "core/interruption.h"
 #include "tests/parallel/ranks.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
@@ -107,6 +110,28 @@ TEST(Communicator, AnErrorOnOneRankIsAnErrorOnAll) {
   int64_t runs = 0;
   ranks().first_alone([&] { ++runs; }, "test");
   EXPECT_EQ(runs, ranks().rank() == 0 ? 1 : 0);
+}
+
+TEST(Communicator, ASignalToOneRankStopsAll) {
+  forget_interruption();
+  EXPECT_FALSE(ranks().agree_on_interruption("test"));
+  const int64_t last = ranks().size() - 1;
+  try {
+    ranks().all_or_none(
+        [&] {
+          if (ranks().rank() == last) {
+            request_interruption(SIGTERM);
+            stop_if_interrupted();
+          }
+        },
+        "test");
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Interrupted& stopped) {
+    EXPECT_EQ(stopped.signal(), SIGTERM);
+  }
+  EXPECT_EQ(interruption(), SIGTERM);
+  EXPECT_TRUE(ranks().agree_on_interruption("test"));
+  forget_interruption();
 }
 
 TEST(Communicator, RefusesRowsThatAreNotThere) {

@@ -1,0 +1,16 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace braid {
+
+/// Takes the string under `key` out of the JSON object that `line` is, without building a tree of
+/// the rest. That string must be exact: UTF-8, whole surrogate pairs, no bare control characters.
+/// Of everything else only what is needed to find its end is looked at, so other keys may hold NaN,
+/// 1e400, half a surrogate pair or bytes that are no text.
+///
+/// Returns nothing on success, and else what is wrong with the line, to be put behind "this line":
+/// "has no key 'text'", "is not valid JSON at byte 17 of the line (...)". Bytes count from 1.
+std::string take_json_text(std::string_view line, const std::string& key, std::string& text);
+
+}  // namespace braid
