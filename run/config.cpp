@@ -88,7 +88,7 @@ void RunConfig::validate() const {
     throw ConfigError("loss.bias_update_speed",
                       text("is ",
                            loss.bias_update_speed,
-                           "; expected at most 1: router scores are below it"));
+                           "; expected at most 1"));
   }
   if (optimizer.muon.bfloat16_products && train.dtype == ComputeType::kFloat64) {
     throw ConfigError("optimizer.muon.bfloat16_products",

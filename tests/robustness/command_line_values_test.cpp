@@ -121,6 +121,7 @@ TEST_F(CommandLineValues, NumbersThatNothingCanUseAreRefusedByKey) {
                         "data.seq_len=1000000000000",
                         "train.global_batch_size=1000000"}),
                {"train.global_batch_size", "1e12"});
+  expect_error(planned({"loss.bias_update_speed=1e50"}), {"loss.bias_update_speed", "at most 1"});
   for (const std::string key :
        {"optimizer.learning_rate", "loss.bias_update_speed", "model.rms_norm_eps"}) {
     expect_error(planned({key + "=1e308"}), {key, "float32"});
