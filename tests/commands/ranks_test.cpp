@@ -111,6 +111,24 @@ TEST_F(Ranks, IndexersLearnTheSameWhereSequencesAreDivided) {
   }
 }
 
+// What an expert received, and which parameters have a gradient, are facts of all ranks.
+TEST_F(Ranks, DampedExpertsAndAbsentGradientsAreTheSameOnEveryGrid) {
+  const std::vector<Strings> kinds = {
+      {"train.max_steps=12", "optimizer.muon.idle_expert_damping=true"},
+      {"train.max_steps=12", "model.num_experts_per_tok=1", "loss.balance_weight=0"}};
+  for (std::size_t k = 0; k < kinds.size(); ++k) {
+    const auto whole = text("whole-", k);
+    train_on(0, whole, kinds[k]);
+    for (const auto& grid : {Grid{2, {}, 0}, Grid{2, {"parallel.expert=2"}, 1e-9}}) {
+      auto settings = kinds[k];
+      settings.insert(settings.end(), grid.settings.begin(), grid.settings.end());
+      const auto name = text("kind-", k, "-", grid.settings.size());
+      train_on(grid.ranks, name, settings);
+      expect_same_numbers(name, whole, grid.tolerance);
+    }
+  }
+}
+
 TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   train_on(0, "whole");
   struct Stage {
