@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "formats/convert.h"
 #include "run/memory.h"

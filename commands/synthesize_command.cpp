@@ -2,6 +2,7 @@
 #include <memory>
 #include <numeric>
 
+#include "commands/command_options.h"
 #include "commands/commands.h"
 #include "core/error.h"
 #include "formats/model_json.h"

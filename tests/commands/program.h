@@ -23,6 +23,8 @@ class Program {
     int ranks = 0;           ///< as many processes under mpirun; 0 = one without it
     bool by_script = false;  ///< through scripts/mpirun.sh
     std::vector<std::string> more_of_last_rank = {};  ///< arguments that the last rank alone has
+    std::string folder_of_last_rank = {};             ///< where it starts, if it is another one
+    std::string threads = "1";                        ///< OMP_NUM_THREADS; empty = not set
   };
   Program(const std::filesystem::path& folder,
           const std::vector<std::string>& arguments,
