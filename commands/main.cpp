@@ -15,6 +15,7 @@
 #include "core/version.h"
 #include "parallel/mpi_world.h"
 #include "run/progress.h"
+#include "run/threads.h"
 
 namespace {
 
@@ -85,6 +86,12 @@ int main(int argc, char** argv) {
   try {
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
+        const auto threads = braid::use_threads();
+        const bool computes = name == "generate" || name == "evaluate" || name == "probe" ||
+                              name == "convert";  // train says it itself
+        if (computes && !threads.warning.empty()) {
+          std::cerr << threads.warning << std::endl;
+        }
         const int status = command();
         std::cout.flush();
         return status;
@@ -96,10 +103,6 @@ int main(int argc, char** argv) {
                 << "; the same command begins again, or continues what was saved" << std::endl;
     }
     return braid::status_of_signal(stopped.signal());
-  } catch (const std::bad_alloc&) {
-    return fail_with(
-        "out of memory; try smaller batches (train.micro_batch_size, --batch-size) or shorter "
-        "sequences (data.seq_len, --seq-len)");
   } catch (const std::exception& error) {
     return fail_with(braid::message_of(error));
   }

@@ -3,6 +3,8 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/planned_speed.h"
+#include "core/error.h"
 #include "plan/plan.h"
 #include "run/table.h"
 
@@ -12,6 +14,7 @@ Command plan_command(CLI::App& app) {
   struct Arguments {
     RunConfigOptions run;
     int64_t ranks = 1;
+    double flops_per_second = 0;
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -22,19 +25,31 @@ Command plan_command(CLI::App& app) {
   command->add_option("--ranks", arguments->ranks, "processes that mpirun would start")
       ->check(whole_number(1, 1'000'000))
       ->capture_default_str();
+  command
+      ->add_option("--flops-per-second",
+                   arguments->flops_per_second,
+                   "operations that one rank could do at its peak, for the estimate of time; "
+                   "without it this machine's matrix products are measured")
+      ->check(real_number(1, 1e30));
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
-      "Allocates no weights and reads no data.\n\n"
+      "Allocates no weights and reads no data. Times assume half of the peak, which is typical of\n"
+      "models that are not tiny; each rank is taken to have a machine like this one of its own.\n\n"
       "Example:\n"
       "  braid plan configs/quickstart.yaml\n"
       "  braid plan configs/models/flash.yaml --ranks 512 --set train.global_batch_size=1024 \\\n"
       "    --set data.seq_len=4096 --set parallel.expert=64");
   return [arguments] {
-    const auto plan = plan_training(arguments->run.load(), arguments->ranks);
+    const auto config = arguments->run.load();
+    const auto plan = plan_training(config, arguments->ranks);
+    const auto speed = arguments->flops_per_second > 0
+                           ? PlannedSpeed{.peak_flops = arguments->flops_per_second,
+                                          .measured = "given by --flops-per-second"}
+                           : measured_speed(config);
     if (arguments->json) {
-      std::cout << json_text(report(plan)) << std::endl;
+      std::cout << json_text(report(plan, speed)) << std::endl;
     } else {
-      print_plan(plan);
+      print_plan(plan, speed);
     }
     return 0;
   };

@@ -7,6 +7,8 @@
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
+#include "commands/planned_speed.h"
+#include "commands/room_check.h"
 #include "commands/standard_streams.h"
 #include "core/error_message.h"
 #include "core/interruption.h"
@@ -80,8 +82,6 @@ int ending_all_ranks_together(const RunConfig& config, const std::function<int()
     return train();
   } catch (const ErrorOfAnotherRank&) {
     MpiWorld::await_abort(1);
-  } catch (const std::bad_alloc&) {
-    abort("out of memory; try more ranks, a smaller train.micro_batch_size or shorter sequences");
   } catch (const std::exception& error) {
     abort(message_of(error));
   }
@@ -95,7 +95,7 @@ Command train_command(CLI::App& app) {
     RunConfigOptions run;
     std::string resume = "auto";
     int64_t stop_at_step = 0;
-    bool help_config = false, dry_run = false, profile = false;
+    bool help_config = false, dry_run = false, profile = false, ignore_room = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command =
@@ -120,6 +120,9 @@ Command train_command(CLI::App& app) {
   command->add_flag("--profile",
                     arguments->profile,
                     "measure where the steps' time goes: a table at the end, and profile.json");
+  command->add_flag("--ignore-room",
+                    arguments->ignore_room,
+                    "start even where memory or disk are surely too small");
   command->footer(
       "Example:\n"
       "  braid train configs/quickstart.yaml --set optimizer.learning_rate=1e-3\n"
@@ -145,7 +148,7 @@ Command train_command(CLI::App& app) {
       const auto launched = launched_as();
       const auto plan = plan_training(run_config, launched.size);
       if (launched.rank == 0) {
-        print_plan(plan);
+        print_plan(plan, measured_speed(run_config));
       }
       return 0;
     }
@@ -157,6 +160,7 @@ Command train_command(CLI::App& app) {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
+      check_room(run_config, arguments->ignore_room, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
       if (trainer.finished()) {
         if (reports) {

@@ -1,6 +1,7 @@
 #include "core/error_message.h"
 
 #include <filesystem>
+#include <new>
 #include <stdexcept>
 #include <system_error>
 
@@ -22,14 +23,44 @@ std::string unexpected(const std::string& said) {
          "; please report it with the command and its configuration";
 }
 
+// " of 12 bytes" where LibTorch's text has "you tried to allocate 12 bytes".
+std::string size_asked(const std::string& torch_text) {
+  const std::string before = "tried to allocate ";
+  const auto at = torch_text.find(before);
+  const auto begin = at + before.size();
+  const auto end =
+      at == std::string::npos ? begin : torch_text.find_first_not_of("0123456789", begin);
+  return at == std::string::npos || end == begin
+             ? ""
+             : text(" (", torch_text.substr(begin, end - begin), " bytes were asked for)");
+}
+
+std::string out_of_memory(const std::string& size) {
+  return text(
+      "out of memory",
+      size,
+      "; use a smaller train.micro_batch_size, train.recompute_sublayers: 2, fewer ranks on a "
+      "machine or shorter sequences (data.seq_len); with other commands a smaller "
+      "--batch-size or --seq-len");
+}
+
 }  // namespace
 
 std::string message_of(const std::exception& error) {
   if (dynamic_cast<const Error*>(&error) != nullptr) {
     return error.what();
   }
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    return out_of_memory("");
+  }
   if (const auto* torch_error = dynamic_cast<const c10::Error*>(&error)) {
-    return unexpected(torch_error->what_without_backtrace());
+    const std::string said = torch_error->what_without_backtrace();
+    for (const auto* part : {"can't allocate memory", "not enough memory"}) {
+      if (said.find(part) != std::string::npos) {
+        return out_of_memory(size_asked(said));
+      }
+    }
+    return unexpected(said);
   }
   if (const auto* of_file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
     return text("cannot use ",

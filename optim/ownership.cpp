@@ -43,6 +43,19 @@ void add_rows(const GroupedParameter& grouped, std::size_t index, std::vector<Un
 }  // namespace
 
 std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters) {
+  double elements = 0;
+  for (const auto& grouped : parameters) {
+    if (grouped.optimizer == OptimizerKind::kAdamW) {
+      elements += static_cast<double>(grouped.parameter.value.numel());
+    }
+  }
+  constexpr double kMostElements = 5e12;
+  require(elements <= kMostElements,
+          "the model has ",
+          elements,
+          " parameters for AdamW, more than can be divided among ranks (",
+          kMostElements,
+          "); check the sizes in the section `model`, such as model.vocab_size");
   std::vector<Unit> units;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (parameters[i].optimizer == OptimizerKind::kMuon) {
@@ -97,20 +110,34 @@ Ownership balanced_ownership(std::vector<Unit> units, int64_t owners) {
     const auto &x = result.units[a], &y = result.units[b];
     return std::tie(x.flops, x.state_bytes) > std::tie(y.flops, y.state_bytes);
   });
+  // The least loaded owner first: by work while matrices are given away, then by state alone.
   struct Load {
     double flops = 0;
-    int64_t bytes = 0;
+    int64_t bytes = 0, owner = 0;
+  };
+  const auto more = [](const Load& a, const Load& b) {
+    return std::tie(a.flops, a.bytes, a.owner) > std::tie(b.flops, b.bytes, b.owner);
   };
   std::vector<Load> loads(static_cast<std::size_t>(owners));
+  for (int64_t owner = 0; owner < owners; ++owner) {
+    loads[static_cast<std::size_t>(owner)].owner = owner;  // ascending, and so a heap
+  }
+  bool matrices = true;
   for (const std::size_t u : order) {
     const auto& unit = result.units[u];
-    const auto least = std::ranges::min_element(loads, [&](const Load& a, const Load& b) {
-      return unit.flops > 0 ? std::tie(a.flops, a.bytes) < std::tie(b.flops, b.bytes)
-                            : a.bytes < b.bytes;
-    });
-    least->flops += unit.flops;
-    least->bytes += unit.state_bytes;
-    result.owner[u] = least - loads.begin();
+    if (matrices && unit.flops == 0) {
+      matrices = false;
+      for (auto& load : loads) {
+        load.flops = 0;
+      }
+      std::ranges::make_heap(loads, more);
+    }
+    std::ranges::pop_heap(loads, more);
+    auto& least = loads.back();
+    least.flops += unit.flops;
+    least.bytes += unit.state_bytes;
+    result.owner[u] = least.owner;
+    std::ranges::push_heap(loads, more);
   }
   return result;
 }
@@ -137,8 +164,16 @@ int64_t largest_balanced_group(const std::vector<Unit>& units,
                                int64_t ranks,
                                const std::function<bool(int64_t)>& is_possible,
                                double most) {
-  for (int64_t owners = ranks; owners > 1; --owners) {
-    if (ranks % owners == 0 && is_possible(owners) &&
+  double total = 0, largest = 0;
+  for (const auto& unit : units) {
+    total += unit.flops;
+    largest = std::max(largest, unit.flops);
+  }
+  for (int64_t groups = 1; groups < ranks; ++groups) {
+    const int64_t owners = ranks / groups;
+    // One matrix alone may be more than that.
+    const bool too_many = largest * static_cast<double>(owners) > most * total;
+    if (ranks % groups == 0 && is_possible(owners) && !too_many &&
         balanced_ownership(units, owners).flops_imbalance() <= most) {
       return owners;
     }

@@ -23,7 +23,8 @@ struct Unit {
   int64_t state_bytes = 0;
 };
 
-/// All units of the parameters that are ever trained, in order.
+/// All units of the parameters that are ever trained, in order. Throws Error where AdamW has more
+/// than 5e12 elements.
 std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters);
 
 struct Ownership {

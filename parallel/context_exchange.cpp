@@ -206,12 +206,21 @@ at::Tensor with_rows_before(const ContextRanks& ranks,
 }
 
 std::vector<int64_t> rows_sent_before(int64_t share, const std::vector<int64_t>& rows_before) {
-  const auto N = static_cast<int64_t>(rows_before.size());
-  std::vector<int64_t> sent(rows_before.size(), 0);
-  for (int64_t from = 0; from < N; ++from) {
-    for (int64_t to = from + 1; to < N; ++to) {
-      sent[static_cast<std::size_t>(from)] += stretch(from, to, share, rows_before).count;
+  // Of the ranks before it, a rank needs all rows of the nearest and some of the farthest.
+  std::vector<int64_t> some(rows_before.size(), 0), all_begin(rows_before.size() + 1, 0);
+  for (std::size_t to = 1; to < rows_before.size(); ++to) {
+    const auto whole = std::min(to, static_cast<std::size_t>(rows_before[to] / share));
+    ++all_begin[to - whole];
+    --all_begin[to];
+    if (whole < to) {
+      some[to - whole - 1] += rows_before[to] % share;
     }
+  }
+  std::vector<int64_t> sent;
+  int64_t all = 0;
+  for (std::size_t from = 0; from < rows_before.size(); ++from) {
+    all += all_begin[from];
+    sent.push_back(some[from] + all * share);
   }
   return sent;
 }

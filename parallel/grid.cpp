@@ -1,5 +1,7 @@
 #include "parallel/grid.h"
 
+#include <numeric>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -10,11 +12,16 @@ namespace {
 
 // "1, 2, 4": what divides all of the numbers.
 std::string common_divisors(int64_t a, int64_t b) {
-  std::string result;
-  for (int64_t d = 1; d <= a && d <= b; ++d) {
-    if (a % d == 0 && b % d == 0) {
-      result += text(result.empty() ? "" : ", ", d);
+  const int64_t largest = std::gcd(a, b);
+  std::set<int64_t> divisors;
+  for (int64_t d = 1; d <= largest / d; ++d) {
+    if (largest % d == 0) {
+      divisors.insert({d, largest / d});
     }
+  }
+  std::string result;
+  for (const int64_t d : divisors) {
+    result += text(result.empty() ? "" : ", ", d);
   }
   return result;
 }

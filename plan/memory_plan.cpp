@@ -144,12 +144,16 @@ MemoryPlan planned_memory(const RunConfig& config,
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
   const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
-                                                   : frozen_parameters(parameters, groups);
-  double saved_weights = 0;
+                                                   : frozen_parameters(parameters, groups, config);
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
-    memory.weights_bytes += is_stack(parameter.name) ? bytes / expert_ranks : bytes;
-    saved_weights += frozen.contains(parameter.name) ? 0 : bytes / ranks;
+    const double of_rank = is_stack(parameter.name) ? bytes / expert_ranks : bytes;
+    memory.weights_bytes += of_rank;
+    if (frozen.contains(parameter.name)) {
+      memory.base_weights_bytes += of_rank;
+    } else {
+      memory.saved_weights_bytes += bytes;
+    }
   }
   double dense_gradients = 0;
   for (const auto& grouped : groups) {
@@ -180,7 +184,7 @@ MemoryPlan planned_memory(const RunConfig& config,
     memory.gradients_bytes *= 1 + static_cast<double>(std::bit_width(micro_batches - 1));
   }
   if (config.checkpoint.in_background) {
-    memory.snapshot_bytes = saved_weights + optimizer_bytes;
+    memory.snapshot_bytes = memory.saved_weights_bytes / ranks + optimizer_bytes;
   }
   return memory;
 }

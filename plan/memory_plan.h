@@ -18,6 +18,9 @@ struct MemoryPlan {
   double buckets_bytes = 0;   ///< of gradients on their way to other ranks
   double snapshot_bytes = 0;  ///< while a checkpoint is written in the background
 
+  double base_weights_bytes = 0;   ///< of the weights, those that stay in a base's files
+  double saved_weights_bytes = 0;  ///< of all ranks, what a checkpoint has of them
+
   double total_bytes() const {
     return weights_bytes + gradients_bytes + optimizer_bytes + activations_bytes + buckets_bytes +
            snapshot_bytes;

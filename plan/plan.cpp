@@ -8,7 +8,9 @@
 #include "core/parameter_names.h"
 #include "model/transformer.h"
 #include "optim/group_table.h"
+#include "optim/ownership.h"
 #include "plan/flops.h"
+#include "run/console.h"
 #include "run/grouped_parameters.h"
 #include "run/table.h"
 
@@ -85,15 +87,17 @@ bool same_kind(const Regime& a, const Regime& b) {
 std::vector<StagePlan> planned_stages(const RunConfig& config,
                                       const std::vector<GroupedParameter>& groups) {
   std::vector<StagePlan> stages;
-  for (int64_t step = 0; step < config.train.max_steps; ++step) {
-    const auto regime = regime_at(config, step);
+  const auto starts = regime_starts(config);
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    const auto regime = regime_at(config, starts[i]);
+    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps;
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, regime);
       stage.newton_schulz_flops =
           newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
-    ++stages.back().steps;
+    stages.back().steps += end - starts[i];
   }
   return stages;
 }
@@ -144,15 +148,35 @@ Plan plan_training(const RunConfig& config, int64_t ranks) {
                                grid,
                                plan.ranks.optimizer_bytes,
                                plan.ranks.zero_group);
+  plan.checkpoint_bytes = plan.memory.saved_weights_bytes;
+  for (const auto& unit : units_of(groups)) {
+    plan.checkpoint_bytes += static_cast<double>(unit.state_bytes);
+  }
   plan.groups = group_table(groups);
   return plan;
 }
 
-void print_plan(const Plan& plan) {
-  std::cout << readable(report(plan)) << "groups\n" << plan.groups << std::flush;
+PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed) {
+  const double per_second = speed.peak_flops * speed.share;
+  const auto ranks = static_cast<double>(plan.ranks.grid.ranks);
+  const double newton_schulz = plan.stages.back().newton_schulz_flops;
+  // The busiest rank's part of Newton-Schulz, taken to be the same in every stage.
+  const double part = newton_schulz > 0 ? plan.ranks.newton_schulz_flops / newton_schulz : 0;
+  PlannedTime time;
+  for (const auto& stage : plan.stages) {
+    const auto tokens = static_cast<double>(stage.regime.sequences * stage.regime.seq_len);
+    time.step = (stage.forward_backward_flops * tokens / ranks + stage.newton_schulz_flops * part) /
+                per_second;
+    time.run += time.step * static_cast<double>(stage.steps);
+  }
+  return time;
 }
 
-nlohmann::ordered_json report(const Plan& plan) {
+void print_plan(const Plan& plan, const PlannedSpeed& speed) {
+  std::cout << readable(report(plan, speed)) << "groups\n" << plan.groups << std::flush;
+}
+
+nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {
   auto parts = nlohmann::ordered_json::array();
   auto rows = plan.parts;
   rows.push_back(plan.total());
@@ -213,6 +237,14 @@ nlohmann::ordered_json report(const Plan& plan) {
   }
   bytes["checkpoint_snapshot_bytes"] = memory.snapshot_bytes;
   bytes["total_bytes"] = memory.total_bytes();
+  result["one checkpoint, on the disk"] = {{"checkpoint_bytes", plan.checkpoint_bytes}};
+  const auto time = planned_time(plan, speed);
+  result["time, estimated"] = {{"peak_of_a_rank_per_second_flops", speed.peak_flops},
+                               {"peak_is", speed.measured},
+                               {"assumed_share_of_peak", speed.share},
+                               {"step_seconds", time.step},
+                               {"run_seconds", time.run},
+                               {"run_takes", duration_text(time.run)}};
   return result;
 }
 

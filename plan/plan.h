@@ -39,8 +39,9 @@ struct Plan {
   std::vector<StagePlan> stages;
   std::vector<PartPlan> parts;
   RanksPlan ranks;
-  MemoryPlan memory;   ///< of one rank
-  std::string groups;  ///< group_table()
+  MemoryPlan memory;            ///< of one rank
+  double checkpoint_bytes = 0;  ///< of one checkpoint, all ranks' shards, not compressed
+  std::string groups;           ///< group_table()
 
   /// Sums over the parts; part is "total".
   PartPlan total() const;
@@ -52,10 +53,26 @@ double forward_backward_flops(const ModelConfig& config, const Regime& regime);
 /// Throws what training on that many ranks would: ConfigError for groups or grids that cannot be.
 Plan plan_training(const RunConfig& config, int64_t ranks = 1);
 
+/// The speed that a time is estimated from.
+struct PlannedSpeed {
+  double peak_flops = 0;  ///< operations per second that one rank could do
+  std::string measured;   ///< where that is from
+  /// Of the peak, as counted operations, that training reaches: models of a hidden size of 256 to
+  /// 512 have 0.4 to 0.65 on a CPU (docs/performance.md), tiny ones and short sequences less.
+  double share = 0.5;
+};
+
+/// Seconds of a step like the run's last, and of the whole run; validation, saving, and waiting for
+/// other ranks not counted.
+struct PlannedTime {
+  double step = 0, run = 0;
+};
+PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed);
+
 /// On standard output, for people.
-void print_plan(const Plan& plan);
+void print_plan(const Plan& plan, const PlannedSpeed& speed);
 
 /// For readable(), without the group table. The ranks' part is there when there are several.
-nlohmann::ordered_json report(const Plan& plan);
+nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed);
 
 }  // namespace braid

@@ -216,6 +216,8 @@ RanksPlan planned_ranks(const RunConfig& config,
   plan.forward_backward_flops = per_token_flops *
                                 static_cast<double>(regime.sequences * regime.seq_len) /
                                 static_cast<double>(grid.ranks);
+  const double dense_gradients = total(dense, &Load::gradient_bytes),
+               experts_gradients = total(experts, &Load::gradient_bytes);
   double all_states = 0;
   for (int64_t rank = 0; rank < grid.ranks; ++rank) {
     const auto d = static_cast<std::size_t>(rank % sharding.dense.owners),
@@ -227,9 +229,8 @@ RanksPlan planned_ranks(const RunConfig& config,
     most(plan.matrices, dense[d].matrices);
     most(plan.newton_schulz_flops, dense[d].flops + experts[e].flops);
     most(plan.gradients_sent_bytes,
-         total(dense, &Load::gradient_bytes) - dense[d].gradient_bytes +
-             (owner_groups - 1) * dense[d].weight_bytes + total(experts, &Load::gradient_bytes) -
-             experts[e].gradient_bytes);
+         dense_gradients - dense[d].gradient_bytes + (owner_groups - 1) * dense[d].weight_bytes +
+             experts_gradients - experts[e].gradient_bytes);
     most(plan.weights_sent_bytes,
          (owners - 1) * dense[d].weight_bytes + (replicas - 1) * experts[e].weight_bytes);
   }

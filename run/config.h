@@ -64,7 +64,10 @@ struct TrainSection {
       "sequences that are in memory at once",
       at_least(1));
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
-    v("threads", &T::threads, "CPU threads; 0 = one per core", at_least(0));
+    v("threads",
+      &T::threads,
+      "CPU threads; 0 = OMP_NUM_THREADS, or the cores that the process may use",
+      at_least(0));
     v("recompute_sublayers",
       &T::recompute_sublayers,
       "activations kept only at every n-th sublayer and computed again in between; 2 = per layer",

@@ -1,5 +1,7 @@
 #include "run/regime.h"
 
+#include <set>
+
 #include "optim/schedule.h"
 
 namespace braid {
@@ -38,6 +40,18 @@ Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned) {
       ramp_value(schedule.global_batch_size, config.train.global_batch_size, applied);
   regime.seq_len = ramp_value(schedule.seq_len, config.data.seq_len, applied);
   return regime;
+}
+
+std::vector<int64_t> regime_starts(const RunConfig& config) {
+  const auto& schedule = config.schedule;
+  std::set<int64_t> starts = {
+      0, schedule.dense_steps, schedule.dense_steps + schedule.indexer_warmup_steps};
+  for (const auto* ramp : {&schedule.global_batch_size, &schedule.seq_len}) {
+    for (const auto& stage : *ramp) {
+      starts.insert(stage.until_step);
+    }
+  }
+  return {starts.begin(), starts.lower_bound(config.train.max_steps)};
 }
 
 TrainedParts ever_trained(const RunConfig& config) {

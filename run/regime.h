@@ -1,4 +1,7 @@
 #pragma once
+#include <cstdint>
+#include <vector>
+
 #include "model/pass.h"
 #include "optim/param_groups.h"
 #include "run/config.h"
@@ -30,6 +33,10 @@ struct Regime {
 Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned);
 /// The same of a run that was not made longer: it spans train.max_steps.
 Regime regime_at(const RunConfig& config, int64_t applied);
+
+/// The steps, ascending from 0, at which regime_at() may begin to return another stage: between two
+/// of them only the learning rate and the MTP loss's weight change.
+std::vector<int64_t> regime_starts(const RunConfig& config);
 
 /// What any step of the run trains.
 TrainedParts ever_trained(const RunConfig& config);

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/own_folder.h"
 #include "parallel/mpi_world.h"
+#include "run/shared_folder.h"
 
 namespace braid {
 namespace {
@@ -56,6 +57,7 @@ bool RunPaths::has_progress() const {
 RunFolder::RunFolder(const fs::path& folder, Communicator& ranks, bool start_again)
     : paths_{folder}, writes_(ranks.rank() == 0), console_(std::make_unique<Console>()) {
   ranks.first_alone([&] { open(start_again); }, "the run's folder");
+  require_shared_folder(paths_.folder, ranks);
 }
 
 void RunFolder::open(bool start_again) {
@@ -70,6 +72,9 @@ void RunFolder::open(bool start_again) {
     move_earlier_run_aside(paths_);
   }
   console_ = std::make_unique<Console>(paths_.log(), !MpiWorld::was_launched());
+  if (!lock_->warning().empty()) {
+    console_->line(lock_->warning());
+  }
   if (fs::exists(paths_.checkpoints())) {
     remove_leftovers(paths_.checkpoints());  // also restores one that was about to be replaced
   }

@@ -21,11 +21,50 @@ if ((EUID == 0)); then  # as in a container
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
+# Counts the ranks of "-n 2 braid ... : -n 3 braid ...", and sees whether the options say where they
+# go: on other machines, or how they are laid out on this one.
+ranks=0 placed=0 in_program=0 skip=0 before=
+for argument in "$@"; do
+  if [[ $argument == : ]]; then
+    in_program=0
+  elif ((skip > 0)); then
+    skip=$((skip - 1))
+  elif ((!in_program)); then
+    case $before in
+      -n | -np | --n | --np | -c) [[ $argument =~ ^[0-9]+$ ]] && ranks=$((ranks + argument)) ;;
+    esac
+    case $argument in
+      --host | -host | -H | --hostfile | -hostfile | --machinefile | -machinefile | --default-hostfile | \
+        --map-by | -map-by | --rankfile | -rf | --oversubscribe | -oversubscribe | --nooversubscribe) placed=1 ;;
+      --mca | -mca | --gmca | -gmca) skip=2 ;;
+      -*) ;;
+      *) [[ $before != -* ]] || command -v -- "$argument" >/dev/null && in_program=1 ;;
+    esac
+  fi
+  before=$argument
+done
+[[ -n ${SLURM_JOB_ID:-}${PBS_JOBID:-}${LSB_JOBID:-}${PE_HOSTFILE:-} ]] && placed=1
+
+# By itself mpirun refuses more ranks than this machine has cores; braid warns and goes on.
+more=()
+if ((!placed)); then
+  more=(--oversubscribe)
+  # Open MPI keeps the messages between ranks of one machine here, and fails where it is full.
+  per_rank=$((5 << 20))
+  room=$(df --output=avail -B1 /dev/shm 2>/dev/null | tail -n 1)
+  if [[ -z ${OMPI_MCA_btl_vader_backing_directory:-} && $* != *vader_backing_directory* && $room =~ ^[0-9]+$ ]] &&
+    ((ranks > 1 && room < ranks * per_rank)); then
+    echo "warning: /dev/shm has room for $((room >> 20)) MiB; $ranks ranks take about" \
+      "$((ranks * per_rank >> 20)) MiB there. In a container give it more (docker run --shm-size=1g)," \
+      "or use another place: scripts/mpirun.sh --mca btl_vader_backing_directory /tmp ..." >&2
+  fi
+fi
+
 # In a session of its own, so that a terminal's Ctrl-C and hang-up reach this script alone. mpirun
 # ends when it cannot write; tee goes on reading when whoever read our output has gone (`| head`).
 exec {output}> >(trap '' INT TERM HUP; exec tee -p /dev/null)
 reader=$!
-setsid mpirun --bind-to none "$@" >&"$output" {output}>&- &
+setsid mpirun --bind-to none ${more[@]+"${more[@]}"} "$@" >&"$output" {output}>&- &
 job=$!
 exec {output}>&-
 

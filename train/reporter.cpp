@@ -8,7 +8,6 @@
 #include <string_view>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include "core/parameter_names.h"
 #include "optim/group_table.h"
@@ -121,14 +120,16 @@ Reporter::Reporter(const RunConfig& config,
                    const TrainingState& state)
     : config_(config), grid_(grid), folder_(folder), state_(state) {}
 
-void Reporter::describe_run(const PreparedData& data, bool resumed) {
+void Reporter::describe_run(const PreparedData& data, const Threads& threads, bool resumed) {
   auto& console = folder_.console();
   int64_t parameters = 0;
   for (const auto& parameter : state_.model->parameters().all()) {
     parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
   }
-  console.line(
-      text("run ", folder_.paths().folder.string(), ", ", at::get_num_threads(), " threads"));
+  console.line(text("run ", folder_.paths().folder.string(), ", ", threads.text()));
+  if (!threads.warning.empty()) {
+    console.line(threads.warning);
+  }
   if (grid_.place.ranks > 1) {
     console.line(ranks_line(grid_.place, state_.optimizer->sharding()));
   }

@@ -6,6 +6,7 @@
 #include "data/prepare.h"
 #include "inference/evaluate.h"
 #include "run/run_folder.h"
+#include "run/threads.h"
 #include "train/step_profile.h"
 #include "train/step_result.h"
 #include "train/training_state.h"
@@ -22,7 +23,7 @@ class Reporter {
            const TrainingState& state);
 
   /// The run's start: ranks, model, data; parameter groups unless it is resumed.
-  void describe_run(const PreparedData& data, bool resumed);
+  void describe_run(const PreparedData& data, const Threads& threads, bool resumed);
 
   void begin_step();
   void end_step(const StepResult& result);

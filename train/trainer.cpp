@@ -1,10 +1,8 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <thread>
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include "core/interruption.h"
 #include "core/profile.h"
@@ -12,6 +10,7 @@
 #include "parallel/mpi_world.h"
 #include "run/grouped_parameters.h"
 #include "run/memory.h"
+#include "run/threads.h"
 #include "train/compare_weights.h"
 #include "train/language_objective.h"
 #include "train/step_meter.h"
@@ -22,15 +21,6 @@ namespace {
 ProcessGrid grid_of(const RunConfig& config, std::unique_ptr<Communicator> ranks) {
   const auto place = config.place_of(ranks->rank(), ranks->size());
   return ProcessGrid(std::move(ranks), place);
-}
-
-// Ranks on one machine share its cores.
-void set_threads(int64_t threads) {
-  if (threads == 0) {
-    const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-    threads = std::max<int64_t>(1, cores / launched_as().on_this_machine);
-  }
-  at::set_num_threads(static_cast<int>(threads));
 }
 
 // Rank 0 builds the token stores; the others then open them.
@@ -68,7 +58,7 @@ Trainer::Trainer(const RunConfig& config,
              .schedule_steps = config_.train.max_steps},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
-  set_threads(config_.train.threads);
+  const auto threads = use_threads(config_.train.threads, *grid_.world);
   TensorMemory::watch();
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
@@ -94,7 +84,7 @@ Trainer::Trainer(const RunConfig& config,
         folder_.write_config(config_);
       },
       "metrics.jsonl");
-  reporter_.describe_run(data_, resumed);
+  reporter_.describe_run(data_, threads, resumed);
   if (resumed) {
     folder_.console().line(text("continuing after step ", state_.step));
   }

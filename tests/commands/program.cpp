@@ -72,18 +72,25 @@ Program::Program(const std::filesystem::path& folder,
     words.insert(words.end(), arguments.begin(), arguments.end());
   };
   const auto& more = options.more_of_last_rank;
+  const bool last_differs = !more.empty() || !options.folder_of_last_rank.empty();
   if (options.ranks == 0) {
     words.insert(words.end(), arguments.begin(), arguments.end());
   } else {
     words = {"mpirun", "--oversubscribe", "--bind-to", "none"};
-    add_ranks(more.empty() ? options.ranks : options.ranks - 1);
+    add_ranks(last_differs ? options.ranks - 1 : options.ranks);
   }
-  if (!more.empty()) {
+  if (last_differs) {
     words.emplace_back(":");
+    if (!options.folder_of_last_rank.empty()) {
+      words.insert(words.end(), {"-wdir", options.folder_of_last_rank});
+    }
     add_ranks(1);
     words.insert(words.end(), more.begin(), more.end());
   }
-  std::vector<std::string> environment = {"OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"};
+  std::vector<std::string> environment = {"OMP_WAIT_POLICY=passive"};
+  if (!options.threads.empty()) {
+    environment.push_back("OMP_NUM_THREADS=" + options.threads);
+  }
   environment.insert(environment.end(), options.environment.begin(), options.environment.end());
   if (options.ranks > 0) {
     environment.insert(environment.end(),

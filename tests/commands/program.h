@@ -27,6 +27,8 @@ class Program {
     std::string output = {};                          ///< standard output instead of a file
     std::vector<int> closed = {};                     ///< descriptors that it starts without
     bool under_nohup = false;                         ///< SIGHUP ignored
+    std::string folder_of_last_rank = {};             ///< where it starts, if it is another one
+    std::string threads = "1";                        ///< OMP_NUM_THREADS; empty = not set
   };
   Program(const std::filesystem::path& folder,
           const std::vector<std::string>& arguments,

@@ -25,6 +25,14 @@ at::Tensor total(const at::Tensor& own) {
   return sum_over({group.get()}, own);
 }
 
+TEST(ContextRows, AreCountedForEveryRankThatSendsThem) {
+  // Rank 1 needs 3 rows of rank 0; rank 2 needs 3 of rank 1 and 2 of rank 0; rank 3 needs 1 of rank
+  // 0.
+  EXPECT_EQ(rows_sent_before(3, {0, 3, 5, 7}), (std::vector<int64_t>{6, 6, 3, 0}));
+  EXPECT_EQ(rows_sent_before(4, {0, 2, 2}), (std::vector<int64_t>{2, 2, 0}));
+  EXPECT_EQ(rows_sent_before(5, {0}), (std::vector<int64_t>{0}));
+}
+
 TEST(ContextExchange, BringsTheRowsBeforeAShareAndTheirGradientsBack) {
   constexpr int64_t B = 2, S = 3, X = 5;
   const auto group = ranks().split(0);

@@ -36,6 +36,7 @@ TEST(GridPlace, RefusesWhatDoesNotDivideAndNamesWhatDoes) {
   EXPECT_EQ(error_of({.context = 4}, 6, 6),
             "parallel.context: is 4, which does not divide the number of ranks 6; possible here: "
             "1, 2, 3, 6");
+  EXPECT_TRUE(error_of({.context = 3}, 1'000'000'000'000, 6).ends_with(", 1000000000000"));
 }
 
 }  // namespace

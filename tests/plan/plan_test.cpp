@@ -272,5 +272,72 @@ TEST(Plan, HasTheGroupsOfTheTraining) {
   expect_mentions(error_of([&] { plan_training(config); }), {"optimizer.groups[0].match"});
 }
 
+// One object a stage, found without going through the steps.
+TEST(Plan, OfABillionStepsHasTheStagesOfTheirRegimes) {
+  auto config = small_run();
+  config.loss.indexer_mode = IndexerMode::kSparse;
+  config.schedule.dense_steps = 3;
+  config.schedule.indexer_warmup_steps = 4;
+  config.schedule.seq_len = {{.until_step = 5, .value = 8}, {.until_step = 12, .value = 16}};
+  for (const int64_t max_steps : {1, 3, 4, 12, 13, 1'000'000'000}) {
+    config.train.max_steps = max_steps;
+    const auto stages = plan_training(config).stages;
+    int64_t step = 0;
+    for (const auto& stage : stages) {
+      for (const int64_t its : {step, step + stage.steps - 1}) {  // the first and the last
+        const auto regime = regime_at(config, its);
+        EXPECT_EQ(stage.regime.seq_len, regime.seq_len) << its << " of " << max_steps;
+        EXPECT_EQ(stage.regime.trained, regime.trained) << its << " of " << max_steps;
+        EXPECT_EQ(stage.regime.options.dense_attention, regime.options.dense_attention);
+      }
+      step += stage.steps;
+    }
+    EXPECT_EQ(step, max_steps);
+    EXPECT_LE(stages.size(), 5);
+  }
+}
+
+TEST(Plan, OfAMillionRanksIsThatOfAFew) {
+  auto config = small_run();
+  config.train.global_batch_size = 1'000'000;
+  config.train.micro_batch_size = 1;
+  config.optimizer.zero_group = 2;
+  const auto few = plan_training(config, 1000).ranks, many = plan_training(config, 1'000'000).ranks;
+  EXPECT_EQ(many.optimizer_bytes, few.optimizer_bytes);
+  EXPECT_EQ(many.newton_schulz_flops, few.newton_schulz_flops);
+  EXPECT_DOUBLE_EQ(many.forward_backward_flops * 1000, few.forward_backward_flops);
+}
+
+TEST(Plan, TellsTimeFromOperationsAndSpeed) {
+  auto config = small_run();
+  config.train.max_steps = 10;
+  const auto plan = plan_training(config);
+  const PlannedSpeed speed{.peak_flops = 1e9, .measured = "given", .share = 0.25};
+  const auto time = planned_time(plan, speed);
+  double flops = 0;
+  for (const auto& stage : plan.stages) {
+    flops += stage.flops();
+  }
+  EXPECT_DOUBLE_EQ(time.run, flops / 0.25e9);
+  EXPECT_DOUBLE_EQ(time.step, flops / 10 / 0.25e9);
+  const auto told = report(plan, speed).at("time, estimated");
+  EXPECT_EQ(told.at("step_seconds"), time.step);
+  EXPECT_EQ(told.at("assumed_share_of_peak"), 0.25);
+  EXPECT_EQ(told.at("peak_is"), "given");
+  // Ranks divide the tokens.
+  config.train.global_batch_size = 8;
+  EXPECT_LT(planned_time(plan_training(config, 4), speed).step,
+            planned_time(plan_training(config), speed).step / 2);
+}
+
+TEST(Plan, ACheckpointHoldsWeightsAndStateOnceOnAnyNumberOfRanks) {
+  auto config = small_run();
+  config.train.global_batch_size = 8;
+  const auto one = plan_training(config);
+  EXPECT_EQ(one.checkpoint_bytes, one.memory.weights_bytes + one.memory.optimizer_bytes);
+  config.parallel.expert = 2;
+  EXPECT_EQ(plan_training(config, 4).checkpoint_bytes, one.checkpoint_bytes);
+}
+
 }  // namespace
 }  // namespace braid

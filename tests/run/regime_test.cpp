@@ -34,6 +34,15 @@ TEST(Regime, GoesFromDenseThroughTheIndexersWarmUpToSparse) {
   EXPECT_EQ(ever_trained(config), TrainedParts::all());
 }
 
+TEST(Regime, StartsOnlyWhereItMayChange) {
+  auto config = phases();
+  config.schedule.global_batch_size = {{.until_step = 20, .value = 2},
+                                       {.until_step = 300, .value = 4}};
+  EXPECT_EQ(regime_starts(config), (std::vector<int64_t>{0, 10, 15, 20}));
+  config.train.max_steps = 15;
+  EXPECT_EQ(regime_starts(config), (std::vector<int64_t>{0, 10}));
+}
+
 TEST(Regime, WithoutTheIndexersLossLeavesThemAlone) {
   RunConfig config;
   EXPECT_EQ(ever_trained(config), TrainedParts{TrainedPart::kTrunk});

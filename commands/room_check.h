@@ -1,0 +1,12 @@
+#pragma once
+#include "parallel/communicator.h"
+#include "run/config.h"
+
+namespace braid {
+
+/// Compares what the run needs (plan/room.h) with the memory of the machines that its ranks are on
+/// and with the disk of its folder. What cannot work is an Error unless `go_on`; what may not work
+/// is a warning on standard output. Every rank calls this.
+void check_room(const RunConfig& config, bool go_on, Communicator& ranks);
+
+}  // namespace braid

@@ -1,0 +1,146 @@
+#include "plan/room.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "run/memory.h"
+
+namespace braid {
+namespace {
+
+std::string size_text(double bytes) {
+  constexpr double kLargest = 9e18;
+  return bytes_text(static_cast<int64_t>(std::min(bytes, kLargest)));
+}
+
+std::string ranks_text(int64_t ranks, double bytes) {
+  return ranks > 1 ? text(" (", ranks, " ranks of ", size_text(bytes), ")") : std::string();
+}
+
+// What makes the largest parts smaller, the ways that change no result first. `held`: what is too
+// large are weights and state, so that smaller activations do not help.
+std::string memory_advice(const RunConfig& config,
+                          const Plan& plan,
+                          const MachineRoom& machine,
+                          bool held) {
+  const auto& memory = plan.memory;
+  constexpr double kWorthIt = 0.1;  // of the whole
+  const auto matters = [&](double bytes) { return bytes > kWorthIt * memory.total_bytes(); };
+  const bool activations = !held && matters(memory.activations_bytes);
+  std::string ways;
+  const auto add = [&ways](const std::string& way) { ways += text(ways.empty() ? "" : ", ", way); };
+  if (activations && config.train.micro_batch_size > 1) {
+    add(text("a smaller train.micro_batch_size than ",
+             config.train.micro_batch_size,
+             " (activations are ",
+             size_text(memory.activations_bytes),
+             ")"));
+  }
+  if (activations && !config.train.recompute_sublayers) {
+    add("train.recompute_sublayers: 2");
+  }
+  if (!held && matters(memory.snapshot_bytes)) {
+    add(text("checkpoint.in_background: false (", size_text(memory.snapshot_bytes), ")"));
+  }
+  if (machine.ranks > 1) {
+    add("fewer ranks on this machine");
+  }
+  if (held || matters(memory.optimizer_bytes)) {
+    add("ranks on more machines, which divide the optimizer's state");
+  }
+  if (held || matters(memory.weights_bytes)) {
+    add("a larger parallel.expert, which divides the experts among ranks");
+  }
+  if (activations) {
+    add("a shorter data.seq_len");
+  }
+  add("a smaller model");
+  return text("Possible: ", ways);
+}
+
+}  // namespace
+
+std::vector<RoomProblem> memory_problems(const RunConfig& config,
+                                         const Plan& plan,
+                                         const MachineRoom& machine) {
+  const auto& [name, ranks, room] = machine;
+  if (room.total == 0) {
+    return {};
+  }
+  const auto& memory = plan.memory;
+  const double sure = memory.weights_bytes - memory.base_weights_bytes + memory.optimizer_bytes,
+               likely = memory.total_bytes() - memory.base_weights_bytes;
+  const auto all = static_cast<double>(ranks);
+  if (sure * all > static_cast<double>(room.total)) {
+    return {{text("memory: the weights that are trained and the optimizer's state alone take ",
+                  size_text(sure * all),
+                  ranks_text(ranks, sure),
+                  ", machine ",
+                  name,
+                  " has ",
+                  bytes_text(room.total),
+                  room.by_cgroup ? " for this cgroup" : "",
+                  ". ",
+                  memory_advice(config, plan, machine, /*held=*/true)),
+             /*surely=*/true}};
+  }
+  if (likely * all > static_cast<double>(room.available)) {
+    return {{text("memory: a step is estimated to take ",
+                  size_text(likely * all),
+                  ranks_text(ranks, likely),
+                  ", machine ",
+                  name,
+                  " has ",
+                  bytes_text(room.available),
+                  " available",
+                  room.by_cgroup ? " for this cgroup" : "",
+                  ". ",
+                  memory_advice(config, plan, machine, /*held=*/false)),
+             /*surely=*/false}};
+  }
+  return {};
+}
+
+int64_t checkpoints_at_once(const RunConfig& config) {
+  const auto& checkpoint = config.checkpoint;
+  if (checkpoint.every_steps == 0) {
+    return 1;
+  }
+  const int64_t steps = config.train.max_steps,
+                saved = steps / checkpoint.every_steps + (steps % checkpoint.every_steps > 0);
+  const double both =
+      checkpoint.keep_every_steps == 0
+          ? 0
+          : static_cast<double>(checkpoint.every_steps) /
+                static_cast<double>(std::gcd(checkpoint.every_steps, checkpoint.keep_every_steps)) *
+                static_cast<double>(checkpoint.keep_every_steps);
+  const auto for_good =
+      both > 0 ? static_cast<int64_t>(static_cast<double>(steps) / both) : int64_t{0};
+  return std::min(saved, checkpoint.keep_last) +
+         std::min(std::max<int64_t>(0, saved - checkpoint.keep_last), for_good + 1);
+}
+
+std::vector<RoomProblem> disk_problems(const RunConfig& config,
+                                       const Plan& plan,
+                                       int64_t available) {
+  const int64_t count = checkpoints_at_once(config);
+  const double one = plan.checkpoint_bytes, all = one * static_cast<double>(count);
+  const bool surely = one > static_cast<double>(available);
+  if (all <= static_cast<double>(available)) {
+    return {};
+  }
+  return {{text("disk: ",
+                surely ? text("one checkpoint takes ", size_text(one))
+                       : text(count, " checkpoints of ", size_text(one), " take ", size_text(all)),
+                ", ",
+                config.run_dir().string(),
+                " has room for ",
+                bytes_text(available),
+                surely ? ". Choose a run.output_dir on another disk, or make room"
+                       : ". Lower checkpoint.keep_last, or raise checkpoint.keep_every_steps, or "
+                         "choose a run.output_dir on another disk"),
+           surely}};
+}
+
+}  // namespace braid
