@@ -40,13 +40,24 @@ fs::path made_temporary() {
 // evaluation ends. Signals wait until the folder is removed.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
   std::unique_ptr<TokenStore> store;
+  if (source.paths.size() == 1 && source.paths.front().extension() == ".tokens") {
+    store = std::make_unique<TokenStore>(source.paths.front());
+    require(store->matches(tokenizer),
+            store->path().string(),
+            ": was made by the tokenizer '",
+            store->tokenizer_name(),
+            "', the model's is '",
+            tokenizer.name(),
+            "'");
+    return store;
+  }
   int signal = 0;
   {
     const InterruptGuard guard;
     const TemporaryFolder folder(made_temporary());
     const auto file = folder.path() / "data.tokens";
     build_token_stores(
-        {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+        {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}});
     store = std::make_unique<TokenStore>(file);
     signal = guard.signal();
   }
@@ -99,6 +110,11 @@ int run_evaluate(const EvaluateArguments& arguments) {
                  arguments.batch_size,
                  [&progress](int64_t done, int64_t total) { progress.update(done, total); });
   }
+  require(std::isfinite(evaluation.loss),
+          opened.source,
+          ": its loss on this text is not finite, though its weights are: they are too large for "
+          "--dtype to compute with, or some that stay in their files are not (`braid inspect "
+          "--verify` tells); take an earlier checkpoint");
   nlohmann::ordered_json object = {{"model", opened.source},
                                    {"seq_len", arguments.seq_len},
                                    {"documents", store->num_documents()},
@@ -117,7 +133,8 @@ Command evaluate_command(CLI::App& app) {
   add_model(*command, arguments->model);
   command
       ->add_option(
-          "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")
+          "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them; or a run's token store, "
+          "data/validation.tokens")
       ->required();
   command->add_option("--document-separator",
                       arguments->document_separator,

@@ -140,14 +140,6 @@ Command train_command(CLI::App& app) {
       require_same_config(run_config, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
       const bool reports = launched_as().rank == 0;
-      if (trainer.step() >= run_config.train.max_steps) {
-        if (reports) {
-          std::cout << "The run is finished: step " << trainer.step() << " of "
-                    << run_config.train.max_steps
-                    << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
-        }
-        return 0;
-      }
       if (arguments->profile) {
         trainer.profile();
       }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "data/validation_sets.h"
 
 namespace braid {
 
@@ -31,7 +32,7 @@ struct DataSource {
 
 struct DataSection {
   std::vector<DataSource> train;
-  std::vector<std::string> validation;
+  ValidationSets validation;
   double validation_fraction = 0.02;
   std::string document_separator;
   std::string text_key = "text";
@@ -48,7 +49,8 @@ struct DataSection {
       "of each source are mixed by its weight");
     v("validation",
       &D::validation,
-      "paths to validate on; empty = a fraction of the training documents");
+      "paths to validate on, or sets of them by name, each reported apart; empty = a fraction of "
+      "the training documents");
     v("validation_fraction",
       &D::validation_fraction,
       "share of documents, chosen by a hash of their content",

@@ -1,11 +1,13 @@
 #include "data/token_store_build.h"
 
 #include <memory>
-#include <optional>
+
+#include <nlohmann/json.hpp>
 
 #include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "data/jsonl.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
@@ -15,13 +17,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool has_validation(const Corpus& corpus) {
-  return !corpus.validation.paths.empty() || corpus.validation_fraction > 0;
+std::size_t validation_stores(const Corpus& corpus) {
+  return corpus.validation_fraction > 0 ? 1 : corpus.validation.size();
 }
 
 void require_not_an_output(const fs::path& file, const CorpusFiles& files) {
   std::vector<fs::path> outputs = files.training;
-  outputs.insert(outputs.end(), {files.validation, files.validation_text});
+  for (const auto& [store, text] : files.validation) {
+    outputs.insert(outputs.end(), {store, text});
+  }
   for (const fs::path& output : outputs) {
     require(fs::weakly_canonical(file) != fs::weakly_canonical(output),
             output.string(),
@@ -61,8 +65,7 @@ constexpr int kDocumentRules = 1;
 
 /// The digests that the stores must carry to be current.
 struct StoreDigests {
-  std::vector<std::string> training;
-  std::string validation;
+  std::vector<std::string> training, validation;
 };
 
 StoreDigests store_digests(const Corpus& corpus,
@@ -85,7 +88,12 @@ StoreDigests store_digests(const Corpus& corpus,
     all += manifest;
     training.insert(training.end(), paths.begin(), paths.end());
   }
-  result.validation = xxh3_128(all + digests_of(corpus.validation, files).manifest);
+  for (const TextSource& source : corpus.validation) {
+    result.validation.push_back(xxh3_128(all + digests_of(source, files).manifest));
+  }
+  if (corpus.validation_fraction > 0) {
+    result.validation.push_back(xxh3_128(all + digests_of(TextSource{}, files).manifest));
+  }
   return result;
 }
 
@@ -149,10 +157,12 @@ void write_stores(const Corpus& corpus,
                   const CorpusFiles& files,
                   const StoreDigests& digests) {
   const double fraction = corpus.validation_fraction;
-  std::optional<TokenStoreWriter> validation;
-  if (has_validation(corpus)) {
-    validation.emplace(files.validation, tokenizer, digests.validation);
+  std::vector<std::unique_ptr<TokenStoreWriter>> validation;
+  for (std::size_t i = 0; i < validation_stores(corpus); ++i) {
+    validation.push_back(std::make_unique<TokenStoreWriter>(
+        files.validation[i].store, tokenizer, digests.validation[i]));
   }
+  TokenStoreWriter* const held_back = fraction > 0 ? validation.front().get() : nullptr;
   std::vector<std::unique_ptr<TokenStoreWriter>> training;
   int64_t found = 0;
   std::vector<std::string> names;
@@ -160,44 +170,53 @@ void write_stores(const Corpus& corpus,
     names.push_back(name_of(corpus.training[i]));
     training.push_back(
         std::make_unique<TokenStoreWriter>(files.training[i], tokenizer, digests.training[i]));
-    found += write_source(
-        corpus.training[i], tokenizer, fraction, *training[i], validation ? &*validation : nullptr);
+    found += write_source(corpus.training[i], tokenizer, fraction, *training[i], held_back);
   }
-  if (fraction > 0 && validation->num_documents() == 0) {
+  if (held_back != nullptr && held_back->num_documents() == 0) {
     fail_split(joined(names), fraction, 0, found);
   }
-  if (!corpus.validation.paths.empty()) {
-    const auto documents = open_documents(corpus.validation, tokenizer);
+  for (std::size_t i = 0; i < corpus.validation.size(); ++i) {
+    const auto documents = open_documents(corpus.validation[i], tokenizer);
     for (Document document; documents->next(document);) {
-      validation->add(document);
+      validation[i]->add(document);
     }
-    require(validation->num_documents() > 0,
-            name_of(corpus.validation),
+    require(validation[i]->num_documents() > 0,
+            name_of(corpus.validation[i]),
             ": the validation corpus is empty (nothing but white space)");
   }
   for (const auto& writer : training) {
     writer->commit();
   }
-  if (validation) {
-    validation->commit();
+  for (const auto& writer : validation) {
+    writer->commit();
   }
 }
 
-void write_validation_text(const TokenStore& store,
-                           const Tokenizer& tokenizer,
-                           const fs::path& path) {
-  std::string text;
+/// Returns how many documents are no UTF-8.
+int64_t write_validation_text(const TokenStore& store,
+                              const Tokenizer& tokenizer,
+                              const fs::path& path) {
+  using nlohmann::json;
+  std::string lines;
   std::vector<int64_t> ids;
+  int64_t not_utf8 = 0;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
     ids.resize(static_cast<std::size_t>(store.num_tokens(document)));
     for (std::size_t i = 0; i < ids.size(); ++i) {
       ids[i] = store.token(document, static_cast<int64_t>(i));
     }
-    text += tokenizer.decode(ids);
+    const json line = {{JsonlOptions{}.text_key, tokenizer.decode(ids)}};
+    try {
+      lines += line.dump() + "\n";
+    } catch (const json::type_error&) {
+      lines += line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+      ++not_utf8;
+    }
   }
-  if (!fs::exists(path) || read_file(path) != text) {
-    write_file_atomically(path, text);
+  if (!fs::exists(path) || read_file(path) != lines) {
+    write_file_atomically(path, lines);
   }
+  return not_utf8;
 }
 
 }  // namespace
@@ -209,7 +228,7 @@ CorpusBuild build_token_stores(const Corpus& corpus,
   require(0 <= fraction && fraction < 1,
           "the validation fraction must be at least 0 and below 1, got ",
           fraction);
-  require(fraction == 0 || corpus.validation.paths.empty(),
+  require(fraction == 0 || corpus.validation.empty(),
           "a validation fraction (",
           fraction,
           ") and validation files were both given; choose one");
@@ -220,8 +239,16 @@ CorpusBuild build_token_stores(const Corpus& corpus,
           files.training.size());
   CorpusBuild result;
   const StoreDigests digests = store_digests(corpus, tokenizer, files, result.training);
-  const bool validation = has_validation(corpus);
-  bool current = !validation || is_current(files.validation, tokenizer, digests.validation);
+  const std::size_t validation = validation_stores(corpus);
+  require(files.validation.size() >= validation,
+          "[build_token_stores] ",
+          validation,
+          " validation sources need as many stores, got ",
+          files.validation.size());
+  bool current = true;
+  for (std::size_t i = 0; i < validation; ++i) {
+    current = is_current(files.validation[i].store, tokenizer, digests.validation[i]) && current;
+  }
   for (std::size_t i = 0; i < files.training.size(); ++i) {
     // Every file is checked: one that is in the way must be reported before anything is written.
     current = is_current(files.training[i], tokenizer, digests.training[i]) && current;
@@ -230,8 +257,9 @@ CorpusBuild build_token_stores(const Corpus& corpus,
     write_stores(corpus, tokenizer, files, digests);
     result.rebuilt = true;
   }
-  if (validation) {
-    write_validation_text(TokenStore(files.validation), tokenizer, files.validation_text);
+  for (std::size_t i = 0; i < validation; ++i) {
+    const auto& [store, text] = files.validation[i];
+    result.validation_not_utf8 += write_validation_text(TokenStore(store), tokenizer, text);
   }
   return result;
 }

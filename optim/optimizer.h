@@ -2,6 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -45,6 +46,10 @@ class Optimizer {
   /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
   /// the rows. Copying into them restores a state, together with set_steps().
   std::vector<TensorPiece> state() const;
+
+  /// The first tensor that step() with `parts` has made NaN or infinite, of what this object updates:
+  /// a weight's name, or a state's as in state(). Empty where all are finite. One pass over memory.
+  std::string first_not_finite(TrainedParts parts = TrainedParts::all()) const;
 
   const OptimizerSteps& steps() const { return steps_; }
   void set_steps(const OptimizerSteps& steps) { steps_ = steps; }

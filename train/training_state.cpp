@@ -13,6 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
+
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
   const auto found = state.find(key);
@@ -99,6 +101,7 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"skipped", state.skipped},
                                {"skipped_in_a_row", state.skipped_in_a_row},
                                {"rollbacks", state.rollbacks},
+                               {kValidations, dump_config(state.validations)},
                                {"loss_mean", spikes.mean},
                                {"loss_variance", spikes.variance},
                                {"loss_steps", spikes.steps},
@@ -130,6 +133,12 @@ void restore(TrainingState& state,
   state.skipped = number("skipped");
   state.skipped_in_a_row = number("skipped_in_a_row");
   state.rollbacks = number("rollbacks");
+  state.validations = {};
+  if (checkpoint.state.contains(kValidations)) {
+    state.validations = parse_config<BestValidations>(
+        state_value<std::string>(checkpoint.state, kValidations, folder),
+        folder.string() + ": " + kValidations);
+  }
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {
     steps.of(part) = number(steps_key(part));

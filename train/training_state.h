@@ -15,6 +15,7 @@
 #include "parallel/grid.h"
 #include "run/config.h"
 #include "run/spike.h"
+#include "train/best_validations.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -29,6 +30,7 @@ struct TrainingState {
   int64_t tokens = 0;  ///< counted targets seen
   int64_t skipped = 0, skipped_in_a_row = 0;
   int64_t rollbacks = 0;
+  BestValidations validations;
 
   void count_step(int64_t targets, bool was_skipped);
 };
