@@ -88,12 +88,15 @@ std::optional<int64_t> checkpoint_step(const fs::path& folder) {
 
 std::vector<fs::path> prune_checkpoints(const fs::path& root,
                                         int64_t keep_last,
-                                        int64_t keep_every_steps) {
+                                        int64_t keep_every_steps,
+                                        const std::vector<int64_t>& kept_steps) {
   require(keep_last >= 1, "prune_checkpoints: keep_last is ", keep_last, ", expected at least 1");
   std::vector<fs::path> removed;
   int64_t newer = 0;
   for (const auto& folder : complete_checkpoints(root)) {
-    const bool kept = keep_every_steps > 0 && *checkpoint_step(folder) % keep_every_steps == 0;
+    const int64_t step = *checkpoint_step(folder);
+    const bool kept = (keep_every_steps > 0 && step % keep_every_steps == 0) ||
+                      std::ranges::count(kept_steps, step) > 0;
     if (++newer > keep_last && !kept) {
       // Renamed first: a half-removed folder must never look like a checkpoint.
       const fs::path doomed = folder.string() + ".tmp";
@@ -128,6 +131,27 @@ void put_in_place(const fs::path& finished, const fs::path& final) {
 void note_latest(const fs::path& folder) {
   const fs::path root = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
   write_file_atomically(root / "latest", folder.filename().string() + "\n");
+}
+
+void link_best(const fs::path& root, std::optional<int64_t> step) {
+  const fs::path link = root / "best", temporary = root / "best.tmp";
+  const auto target = step ? checkpoint_folder_name(*step) : std::string();
+  std::error_code error;
+  if (target.empty() || !fs::is_directory(root / target)) {
+    if (fs::is_symlink(link)) {
+      fs::remove(link, error);
+    }
+    return;
+  }
+  if (fs::read_symlink(link, error) == target) {
+    return;
+  }
+  fs::remove(temporary, error);
+  fs::create_directory_symlink(target, temporary, error);
+  if (!error) {
+    fs::rename(temporary, link, error);
+  }
+  require(!error, link.string(), ": cannot be made a link to ", target, ": ", error.message());
 }
 
 void remove_leftovers(const fs::path& root) {

@@ -24,12 +24,13 @@ std::optional<std::filesystem::path> newest_complete_checkpoint(
 /// The step in a checkpoint folder's name; nothing for other names.
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 
-/// Removes all but the newest `keep_last` complete checkpoints (at least 1), and those of steps
-/// that `keep_every_steps` divides (0 = none), and returns those removed. Incomplete ones stay for
-/// people to look at.
+/// Removes all but the newest `keep_last` complete checkpoints (at least 1), those of steps that
+/// `keep_every_steps` divides (0 = none), and those of `kept_steps`, and returns those removed.
+/// Incomplete ones stay for people to look at.
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& root,
                                                      int64_t keep_last,
-                                                     int64_t keep_every_steps = 0);
+                                                     int64_t keep_every_steps = 0,
+                                                     const std::vector<int64_t>& kept_steps = {});
 
 /// Renames a checkpoint so that no run continues from it: "step-00001000.damaged". Returns its new
 /// name, which no folder had before.
@@ -42,6 +43,11 @@ void put_in_place(const std::filesystem::path& finished, const std::filesystem::
 
 /// Writes the name of the newest checkpoint into `latest` beside it, a hint for people.
 void note_latest(const std::filesystem::path& folder);
+
+/// Makes `best` in the folder a link to the checkpoint of this step, and removes it where there is no
+/// such checkpoint. A link is a MODEL and a checkpoint for every command. Throws Error where the
+/// file system has no links.
+void link_best(const std::filesystem::path& root, std::optional<int64_t> step);
 
 /// Cleans up after a killed run: removes "step-*.tmp" folders and superseded "step-*.old" ones.
 void remove_leftovers(const std::filesystem::path& root);

@@ -47,11 +47,22 @@ fs::path made_temporary() {
 // A store stays readable when its file is gone, so nothing is left behind however the
 // evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
+  if (source.paths.size() == 1 && source.paths.front().extension() == ".tokens") {
+    auto store = std::make_unique<TokenStore>(source.paths.front());
+    require(store->matches(tokenizer),
+            store->path().string(),
+            ": was made by the tokenizer '",
+            store->tokenizer_name(),
+            "', the model's is '",
+            tokenizer.name(),
+            "'");
+    return store;
+  }
   const InterruptGuard guard;
   const TemporaryFolder folder(made_temporary());
   const auto file = folder.path() / "data.tokens";
-  const auto build = build_token_stores(
-      {{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}, /*text=*/{}});
+  const auto build =
+      build_token_stores({{source}, /*validation=*/{}}, tokenizer, {{file}, /*validation=*/{}});
   for (const auto& note : build.notes) {
     std::cerr << "note: " << note << std::endl;
   }
@@ -94,6 +105,11 @@ int run_evaluate(const EvaluateArguments& arguments) {
                  arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
                 *opened.tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
+  require(std::isfinite(evaluation.loss),
+          opened.source,
+          ": its loss on this text is not finite, though its weights are: they are too large for "
+          "--dtype to compute with, or some that stay in their files are not (`braid inspect "
+          "--verify` tells); take an earlier checkpoint");
   nlohmann::ordered_json object = {{"model", opened.source},
                                    {"seq_len", arguments.seq_len},
                                    {"documents", store->num_documents()},
@@ -112,7 +128,10 @@ Command evaluate_command(CLI::App& app) {
   add_model(*command, arguments->model);
   command
       ->add_option(
-          "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")
+          "--data",
+          arguments->data,
+          "text and JSONL, or folders of them, as data.train takes them; or a run's token store, "
+          "data/validation.tokens")
       ->required()
       ->check(not_empty());
   command

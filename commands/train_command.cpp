@@ -162,14 +162,6 @@ Command train_command(CLI::App& app) {
       require_same_config(run_config, *ranks);
       check_room(run_config, arguments->ignore_room, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
-      if (trainer.finished()) {
-        if (reports) {
-          std::cout << "The run is finished: step " << trainer.step() << " of "
-                    << run_config.train.max_steps
-                    << ". Raise train.max_steps to go on, or choose another run.name." << std::endl;
-        }
-        return 0;
-      }
       if (arguments->profile) {
         trainer.profile();
       }

@@ -14,7 +14,9 @@
 // double, bool, std::string, enums with an enum_names(E) beside them, structs with fields(),
 // std::vector of these, and std::optional of the scalar ones. A struct may name the key that a bare
 // scalar stands for, `static constexpr const char* kScalarKey = "path";`: then `a.txt` is read as
-// `{path: a.txt}`, and written so when every other key has its default.
+// `{path: a.txt}`, and written so when every other key has its default. A class with a spelling of
+// its own has `static T from_config(node, path, places)`, `ConfigNode to_config() const` and
+// `static constexpr const char* kConfigKind`, which --help-config prints.
 
 #include <map>
 #include <optional>
@@ -72,8 +74,14 @@ struct IsOptional : std::false_type {};
 template <class T>
 struct IsOptional<std::optional<T>> : std::true_type {};
 template <class T>
+concept HasOwnSpelling = requires(const T& value) {
+  T::kConfigKind;
+  value.to_config();
+};
+template <class T>
 inline constexpr bool is_struct = std::is_class_v<T> && !std::is_same_v<T, std::string> &&
-                                  !IsVector<T>::value && !IsOptional<T>::value;
+                                  !IsVector<T>::value && !IsOptional<T>::value &&
+                                  !HasOwnSpelling<T>;
 template <class T>
 concept HasScalarKey = requires {
   T::kScalarKey;
@@ -163,6 +171,8 @@ void read_value(const ConfigNode& node,
     into = read_text(node, path);
   } else if constexpr (std::is_enum_v<T>) {
     into = enum_names(T{})[read_choice(node, path, names_of<T>())].value;
+  } else if constexpr (HasOwnSpelling<T>) {
+    into = T::from_config(node, path, places);
   } else if constexpr (IsOptional<T>::value) {
     if (node.kind == ConfigNode::Kind::kScalar && node.scalar == rules.absent) {
       into.reset();
@@ -221,6 +231,8 @@ ConfigNode node_of(const T& value, const FieldRules& rules) {
       }
     }
     fail("an enumerator of ", joined(names_of<T>()), " has no name in enum_names()");
+  } else if constexpr (HasOwnSpelling<T>) {
+    return value.to_config();
   } else if constexpr (IsOptional<T>::value) {
     return value ? node_of(*value, rules) : ConfigNode::text(rules.absent);
   } else if constexpr (IsVector<T>::value) {
@@ -255,6 +267,8 @@ std::string kind_of(const FieldRules& rules) {
     return "text";
   } else if constexpr (std::is_enum_v<T>) {
     return joined(names_of<T>(), " | ");
+  } else if constexpr (HasOwnSpelling<T>) {
+    return T::kConfigKind;
   } else if constexpr (IsOptional<T>::value) {
     return kind_of<typename T::value_type>(rules) + " | " + rules.absent;
   } else if constexpr (IsVector<T>::value) {

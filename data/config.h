@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "data/bad_lines.h"
+#include "data/validation_sets.h"
 
 namespace braid {
 
@@ -32,7 +33,7 @@ struct DataSource {
 
 struct DataSection {
   std::vector<DataSource> train;
-  std::vector<std::string> validation;
+  ValidationSets validation;
   double validation_fraction = 0.02;
   std::string document_separator;
   std::string text_key = "text";
@@ -50,7 +51,8 @@ struct DataSection {
       "of each source are mixed by its weight");
     v("validation",
       &D::validation,
-      "paths to validate on; empty = a fraction of the training documents");
+      "paths to validate on, or sets of them by name, each reported apart; empty = a fraction of "
+      "the training documents");
     v("validation_fraction",
       &D::validation_fraction,
       "share of documents, chosen by a hash of their content",

@@ -21,10 +21,18 @@ Corpus corpus_of(const DataSection& config) {
     }
     corpus.training.back().paths.emplace_back(entry.path);
   }
-  corpus.validation = source();
-  corpus.validation.paths.assign(config.validation.begin(), config.validation.end());
+  for (const auto& set : config.validation.all()) {
+    corpus.validation.push_back(source());
+    corpus.validation.back().paths.assign(set.paths.begin(), set.paths.end());
+  }
   corpus.validation_fraction = config.validation.empty() ? config.validation_fraction : 0;
   return corpus;
+}
+
+/// "folder/validation-NAME.tokens"; without a name the path as it is.
+fs::path named(const fs::path& path, const std::string& name) {
+  const std::string suffix = name.empty() ? "" : "-" + name;
+  return path.parent_path() / (path.stem().string() + suffix + path.extension().string());
 }
 
 struct TextDigests {
@@ -56,22 +64,32 @@ PreparedData prepare_data(const DataSection& config,
   const fs::path& folder = paths.token_stores;
   fs::create_directories(folder);
   const Corpus corpus = corpus_of(config);
-  CorpusFiles files{{}, folder / "validation.tokens", paths.validation_text};
+  CorpusFiles files;
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     files.training.push_back(
         folder / (corpus.training.size() == 1 ? "train.tokens" : text("train-", i, ".tokens")));
+  }
+  auto sets = config.validation.all();
+  if (sets.empty() && corpus.validation_fraction > 0) {
+    sets.emplace_back();
+  }
+  for (const auto& set : sets) {
+    files.validation.push_back({named(folder / "validation.tokens", set.name),
+                                named(paths.validation_text, set.name)});
   }
   PreparedData data;
   auto build = build_token_stores(corpus, tokenizer, files);
   data.texts = std::move(build.training);
   data.notes = std::move(build.notes);
+  data.validation_not_utf8 = build.validation_not_utf8;
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     data.training.push_back({name_of(corpus.training[i]),
                              config.train[i].weight.value_or(1),
                              std::make_unique<TokenStore>(files.training[i])});
   }
-  if (corpus.validation_fraction > 0 || !config.validation.empty()) {
-    data.validation = std::make_unique<TokenStore>(files.validation);
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    data.validation.push_back(
+        {sets[i].name, std::make_unique<TokenStore>(files.validation[i].store)});
   }
   return data;
 }

@@ -18,10 +18,18 @@ struct TrainingData {
   std::unique_ptr<TokenStore> store;
 };
 
+/// Documents to validate on.
+struct ValidationData {
+  std::string name;  ///< as data.validation has it; empty where it has none
+  std::unique_ptr<TokenStore> store;
+};
+
 /// The tokenized texts of a run.
 struct PreparedData {
   std::vector<TrainingData> training;
-  std::unique_ptr<TokenStore> validation;  ///< null without validation
+  std::vector<ValidationData> validation;  ///< in the order of data.validation
+  /// Of the documents to validate on, those that their text (DataPaths) does not hold exactly.
+  int64_t validation_not_utf8 = 0;
   std::vector<TextDigest> texts;           ///< what each path of data.train held
   std::vector<std::string> notes;          ///< of build_token_stores()
 
@@ -30,12 +38,14 @@ struct PreparedData {
 
 /// Where a run keeps its data.
 struct DataPaths {
-  std::filesystem::path token_stores;     ///< a folder, made where it is missing
-  std::filesystem::path validation_text;  ///< a file
+  std::filesystem::path token_stores;  ///< a folder, made where it is missing
+  /// A file for the validation documents as JSONL. Of a set with a name, that name is behind the
+  /// stem: validation-NAME.jsonl.
+  std::filesystem::path validation_text;
 };
 
 /// Opens the token stores of a run, and builds them first where the text or the options changed;
-/// then also writes the validation text. Throws ConfigError without text, and Error as
+/// then also writes the validation texts. Throws ConfigError without text, and Error as
 /// build_token_stores() does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <memory>
-#include <optional>
+
+#include <nlohmann/json.hpp>
 
 #include "core/config_value.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/interruption.h"
-#include "data/repeated_texts.h"
 #include "core/work.h"
+#include "data/jsonl.h"
+#include "data/repeated_texts.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
@@ -19,13 +21,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool has_validation(const Corpus& corpus) {
-  return !corpus.validation.paths.empty() || corpus.validation_fraction > 0;
+std::size_t validation_stores(const Corpus& corpus) {
+  return corpus.validation_fraction > 0 ? 1 : corpus.validation.size();
 }
 
 void require_not_an_output(const fs::path& file, const CorpusFiles& files) {
   std::vector<fs::path> outputs = files.training;
-  outputs.insert(outputs.end(), {files.validation, files.validation_text});
+  for (const auto& [store, text] : files.validation) {
+    outputs.insert(outputs.end(), {store, text});
+  }
   for (const fs::path& output : outputs) {
     require(fs::weakly_canonical(file) != fs::weakly_canonical(output),
             output.string(),
@@ -73,8 +77,7 @@ constexpr int kDocumentRules = 1;
 
 /// The digests that the stores must carry to be current.
 struct StoreDigests {
-  std::vector<std::string> training;
-  std::string validation;
+  std::vector<std::string> training, validation;
 };
 
 StoreDigests store_digests(const Corpus& corpus,
@@ -99,9 +102,15 @@ StoreDigests store_digests(const Corpus& corpus,
     all += manifest;
     training.insert(training.end(), paths.begin(), paths.end());
   }
-  const auto validation =
-      digests_of(corpus.validation, files, RepeatedTexts::Side::kValidation, repeated);
-  result.validation = xxh3_128(all + validation.manifest);
+  for (const TextSource& source : corpus.validation) {
+    result.validation.push_back(xxh3_128(
+        all + digests_of(source, files, RepeatedTexts::Side::kValidation, repeated).manifest));
+  }
+  if (corpus.validation_fraction > 0) {
+    result.validation.push_back(xxh3_128(
+        all +
+        digests_of(TextSource{}, files, RepeatedTexts::Side::kValidation, repeated).manifest));
+  }
   return result;
 }
 
@@ -205,7 +214,9 @@ int64_t bytes_to_read(const Corpus& corpus) {
   for (const TextSource& source : corpus.training) {
     add(source);
   }
-  add(corpus.validation);
+  for (const TextSource& source : corpus.validation) {
+    add(source);
+  }
   return bytes;
 }
 
@@ -216,10 +227,12 @@ void write_stores(const Corpus& corpus,
                   Findings& findings) {
   const Work work("text prepared", bytes_to_read(corpus), WorkUnit::kBytes);
   const double fraction = corpus.validation_fraction;
-  std::optional<TokenStoreWriter> validation;
-  if (has_validation(corpus)) {
-    validation.emplace(files.validation, tokenizer, digests.validation);
+  std::vector<std::unique_ptr<TokenStoreWriter>> validation;
+  for (std::size_t i = 0; i < validation_stores(corpus); ++i) {
+    validation.push_back(std::make_unique<TokenStoreWriter>(
+        files.validation[i].store, tokenizer, digests.validation[i]));
   }
+  TokenStoreWriter* const held_back = fraction > 0 ? validation.front().get() : nullptr;
   std::vector<std::unique_ptr<TokenStoreWriter>> training;
   int64_t found = 0;
   std::vector<std::string> names;
@@ -227,38 +240,44 @@ void write_stores(const Corpus& corpus,
     names.push_back(name_of(corpus.training[i]));
     training.push_back(
         std::make_unique<TokenStoreWriter>(files.training[i], tokenizer, digests.training[i]));
-    found += write_source(corpus.training[i],
-                          tokenizer,
-                          fraction,
-                          *training[i],
-                          validation ? &*validation : nullptr,
-                          findings);
+    found +=
+        write_source(corpus.training[i], tokenizer, fraction, *training[i], held_back, findings);
   }
-  if (fraction > 0 && validation->num_documents() == 0) {
+  if (held_back != nullptr && held_back->num_documents() == 0) {
     fail_split(joined(names), fraction, 0, found);
   }
-  if (!corpus.validation.paths.empty()) {
-    write_validation(corpus.validation, tokenizer, *validation, findings);
+  for (std::size_t i = 0; i < corpus.validation.size(); ++i) {
+    write_validation(corpus.validation[i], tokenizer, *validation[i], findings);
   }
   for (const auto& writer : training) {
     writer->commit();
   }
-  if (validation) {
-    validation->commit();
+  for (const auto& writer : validation) {
+    writer->commit();
   }
 }
 
-void write_validation_text(const TokenStore& store,
-                           const Tokenizer& tokenizer,
-                           const fs::path& path) {
-  std::string text;
+/// Returns how many documents are no UTF-8.
+int64_t write_validation_text(const TokenStore& store,
+                              const Tokenizer& tokenizer,
+                              const fs::path& path) {
+  using nlohmann::json;
+  std::string lines;
+  int64_t not_utf8 = 0;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
     stop_if_interrupted();
-    text += tokenizer.decode(store.tokens(document));
+    const json line = {{JsonlOptions{}.text_key, tokenizer.decode(store.tokens(document))}};
+    try {
+      lines += line.dump() + "\n";
+    } catch (const json::type_error&) {
+      lines += line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+      ++not_utf8;
+    }
   }
-  if (!fs::exists(path) || read_file(path) != text) {
-    write_file_atomically(path, text);
+  if (!fs::exists(path) || read_file(path) != lines) {
+    write_file_atomically(path, lines);
   }
+  return not_utf8;
 }
 
 }  // namespace
@@ -270,7 +289,7 @@ CorpusBuild build_token_stores(const Corpus& corpus,
   require(0 <= fraction && fraction < 1,
           "the validation fraction must be at least 0 and below 1, got ",
           fraction);
-  require(fraction == 0 || corpus.validation.paths.empty(),
+  require(fraction == 0 || corpus.validation.empty(),
           "a validation fraction (",
           fraction,
           ") and validation files were both given; choose one");
@@ -283,8 +302,16 @@ CorpusBuild build_token_stores(const Corpus& corpus,
   Findings findings;
   const StoreDigests digests =
       store_digests(corpus, tokenizer, files, result.training, findings.repeated);
-  const bool validation = has_validation(corpus);
-  bool current = !validation || is_current(files.validation, tokenizer, digests.validation);
+  const std::size_t validation = validation_stores(corpus);
+  require(files.validation.size() >= validation,
+          "[build_token_stores] ",
+          validation,
+          " validation sources need as many stores, got ",
+          files.validation.size());
+  bool current = true;
+  for (std::size_t i = 0; i < validation; ++i) {
+    current = is_current(files.validation[i].store, tokenizer, digests.validation[i]) && current;
+  }
   for (std::size_t i = 0; i < files.training.size(); ++i) {
     // Every file is checked: one that is in the way must be reported before anything is written.
     current = is_current(files.training[i], tokenizer, digests.training[i]) && current;
@@ -295,8 +322,9 @@ CorpusBuild build_token_stores(const Corpus& corpus,
     result.notes = findings.notes;
     append(result.notes, findings.repeated.notes());
   }
-  if (validation) {
-    write_validation_text(TokenStore(files.validation), tokenizer, files.validation_text);
+  for (std::size_t i = 0; i < validation; ++i) {
+    const auto& [store, text] = files.validation[i];
+    result.validation_not_utf8 += write_validation_text(TokenStore(store), tokenizer, text);
   }
   return result;
 }

@@ -10,19 +10,24 @@
 
 namespace braid {
 
-/// What to train and validate on. Validation is either a source of its own or a fraction of the
+/// What to train and validate on. Validation is either sources of its own or a fraction of the
 /// training documents, chosen by a hash of their content; with neither there is none.
 struct Corpus {
-  std::vector<TextSource> training;  ///< each becomes a store of its own
-  TextSource validation;             ///< no paths = none
-  double validation_fraction = 0;    ///< of the training documents, [0, 1)
+  std::vector<TextSource> training;    ///< each becomes a store of its own
+  std::vector<TextSource> validation;  ///< the same
+  double validation_fraction = 0;      ///< of the training documents, [0, 1)
 };
 
 struct CorpusFiles {
+  /// The documents of one validation source, or of the fraction.
+  struct Validation {
+    std::filesystem::path store;
+    /// The same as JSONL, one {"text": ...} a line, which reads back to the same documents; bytes
+    /// that are no UTF-8 become U+FFFD.
+    std::filesystem::path text;
+  };
   std::vector<std::filesystem::path> training;  ///< token stores, one for each source
-  std::filesystem::path validation;             ///< token store; not written without validation
-  std::filesystem::path
-      validation_text;  ///< validation documents, byte for byte, one after another
+  std::vector<Validation> validation;           ///< one for each source; of a fraction, one
 };
 
 /// What one path of a corpus held.
@@ -45,6 +50,7 @@ struct CorpusBuild {
   std::vector<TextDigest> training;  ///< of every path of every source, in order
   /// Where they were built: what was left out, looks wrong or is there twice; lines for people.
   std::vector<std::string> notes;
+  int64_t validation_not_utf8 = 0;   ///< documents that the validation texts do not hold exactly
 };
 
 /// Tokenizes a corpus into stores, unless they are there already, made from the same text with the

@@ -21,6 +21,7 @@
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
+#include "formats/tensor_table.h"
 #include "run/memory.h"
 #include "run/run_folder.h"
 
@@ -315,6 +316,7 @@ class Converter {
             bytes_of(values) * (static_cast<std::size_t>(place->expert) * (place->in_half ? 2 : 1) +
                                 static_cast<std::size_t>(place->half));
       }
+      require_finite(conversion->name, conversion->stored.values, model_.source);
       ConvertedClass tally;
       convert_rows(
           *conversion,
@@ -362,6 +364,9 @@ class Converter {
   }
 
   void write_checkpoint_shard(std::size_t index) {
+    for (const auto* conversion : files_[index].contents) {
+      require_finite(conversion->name, conversion->stored.values, model_.source);
+    }
     write_shard(partial_ / files_[index].name,
                 checkpoint_tensors(files_[index]),
                 [this](const TensorPiece& tensor) { report_progress(tensor.value.nbytes()); });

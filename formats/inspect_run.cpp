@@ -46,7 +46,16 @@ struct RunMetrics {
 // Reads on to the first line that is not as it should be, and throws what is wrong with it.
 void read_last_metrics(const fs::path& path, RunMetrics& last) {
   read_metrics(path, [&last](const ordered_json& record) {
-    (is_training_step(record) ? last.last_step : last.last_validation) = record;
+    if (is_training_step(record)) {
+      last.last_step = record;
+    } else if (!record.contains("set")) {
+      last.last_validation = record;
+    } else {  // of several sets each has its own
+      if (last.last_validation.contains("split")) {
+        last.last_validation.clear();
+      }
+      last.last_validation[record.at("set").get<std::string>()] = record;
+    }
   });
 }
 
@@ -66,6 +75,18 @@ ordered_json checkpoint_line(const fs::path& folder) {
     line["problem"] = error.what();
   }
   return line;
+}
+
+// A run that goes on beside removes its old checkpoints.
+template <class Action>
+void unless_removed(const fs::path& folder, Action action) {
+  try {
+    action();
+  } catch (const std::exception&) {
+    if (fs::exists(folder)) {
+      throw;
+    }
+  }
 }
 
 ordered_json token_store_line(const fs::path& path) {
@@ -108,7 +129,7 @@ ordered_json run_facts(const fs::path& path) {
   }
   facts["checkpoints"] = ordered_json::array();
   for (const auto& folder : checkpoints(run)) {
-    facts["checkpoints"].push_back(checkpoint_line(folder));
+    unless_removed(folder, [&] { facts["checkpoints"].push_back(checkpoint_line(folder)); });
   }
   return facts;
 }
@@ -122,7 +143,10 @@ void verify_run(const fs::path& path, Verification& verification) {
     verify_token_store(store, verification);
   }
   for (const auto& folder : checkpoints(run)) {
-    verify_checkpoint(folder, verification);
+    unless_removed(folder, [&] { verify_checkpoint(folder, verification); });
+    if (!fs::exists(folder)) {
+      verification.forget(folder);
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "core/parameter_names.h"
 #include "formats/model_json.h"
+#include "formats/tensor_table.h"
 #include "run/run_folder.h"
 
 namespace braid {
@@ -54,6 +55,13 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           {}};
 }
 
+// What a link beside checkpoints (`best`) names; other paths as they are.
+fs::path without_link(const fs::path& path) {
+  std::error_code none;
+  const auto target = fs::read_symlink(path, none);
+  return none || target.is_absolute() ? path : path.parent_path() / target;
+}
+
 StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint =
       load_checkpoint(folder);  // first, as it verifies the digest of the configuration
@@ -88,6 +96,44 @@ StoredModel read_checkpoint(const fs::path& folder) {
   weights.merge(stored.weights);  // adds what the checkpoint lacks
   stored.weights = std::move(weights);
   return stored;
+}
+
+// The checkpoint that `choose` names. A run that goes on beside removes its old ones: where that one
+// is removed while it is read, what `choose` then names.
+StoredModel read_chosen_checkpoint(const std::function<fs::path()>& choose) {
+  for (fs::path last;;) {
+    const auto folder = choose();
+    try {
+      return read_checkpoint(folder);
+    } catch (const std::exception&) {
+      if (fs::exists(folder / kManifestFile)) {
+        throw;
+      }
+      require(folder != last,
+              folder.string(),
+              ": was removed while it was read: a run keeps only its newest checkpoints "
+              "(checkpoint.keep_last). Give the run's folder to take its newest one");
+      last = folder;
+    }
+  }
+}
+
+// All but the codes that stay in a file, which may be larger than the memory.
+void require_finite_weights(const Parameters& parameters, const std::string& source) {
+  for (const auto& [name, value] : parameters.tensors()) {
+    require_finite(name, value, source);
+  }
+  for (const auto& parameter : parameters.all()) {
+    for (std::size_t i = 0; i < parameter.quantized.size(); ++i) {
+      const auto& weight = parameter.quantized[i];
+      const auto name = is_stack(parameter.name)
+                            ? name_in_stack(parameter.name, static_cast<int64_t>(i))
+                            : parameter.name;
+      if (!weight.mapped) {
+        require_finite(scale_name(name), weight.scales.to(at::kFloat), source);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -178,7 +224,9 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       .read = [&](const std::string& name) { return stored.weights.at(name); },
       .is_frozen = is_frozen,
       .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); }};
-  return std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
+  auto model = std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
+  require_finite_weights(model->parameters(), stored.source);
+  return model;
 }
 
 void load_weights(const Checkpoint& checkpoint,
@@ -234,19 +282,21 @@ StoredModel read_model(const fs::path& path) {
           ": no such folder; a MODEL is a run, a checkpoint, or a folder with ",
           "config.json and safetensors");
   if (fs::exists(path / kManifestFile)) {
-    return read_checkpoint(path);
+    return read_chosen_checkpoint([&] { return without_link(path); });
   }
   if (fs::exists(path / "config.json")) {
     return read_safetensors_folder(path);
   }
   if (const auto checkpoints = RunPaths{path}.checkpoints(); fs::is_directory(checkpoints)) {
-    std::vector<std::string> skipped;
-    const auto newest = newest_complete_checkpoint(checkpoints, &skipped);
-    require(newest.has_value(),
-            path.string(),
-            ": the run has no complete checkpoint yet",
-            skipped.empty() ? "" : " (" + skipped.front() + ")");
-    return read_checkpoint(*newest);
+    return read_chosen_checkpoint([&] {
+      std::vector<std::string> skipped;
+      const auto newest = newest_complete_checkpoint(checkpoints, &skipped);
+      require(newest.has_value(),
+              path.string(),
+              ": the run has no complete checkpoint yet",
+              skipped.empty() ? "" : " (" + skipped.front() + ")");
+      return *newest;
+    });
   }
   fail(
       path.string(),

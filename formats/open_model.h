@@ -33,6 +33,7 @@ struct StoredModel {
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint (of a run, or converted),
 /// or a folder with config.json and safetensors under Hugging Face or release names, quantized or
 /// not. A checkpoint of a run that left frozen weights in its base is completed from that base.
+/// A checkpoint that a run removes while it is read is passed over for what is then its newest.
 /// Throws Error that says what was looked for.
 StoredModel read_model(const std::filesystem::path& path);
 
@@ -64,7 +65,8 @@ std::string fingerprint_of(const std::filesystem::path& folder);
 
 /// A model with the stored weights: each tensor is read once, straight into its parameter.
 /// `is_frozen` tells which parameters ("*" for experts) are not trained; where the files have them
-/// quantized, they stay so. Throws Error listing tensors that are missing, unexpected or misshapen.
+/// quantized, they stay so. Throws Error listing tensors that are missing, unexpected or misshapen,
+/// and naming the first one that is not finite (codes that stay in their files are not looked at).
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,

@@ -1,6 +1,7 @@
 #include "formats/tensor_table.h"
 
 #include <cctype>
+#include <cmath>
 
 #include <ATen/ATen.h>
 #include <c10/util/accumulate.h>
@@ -8,6 +9,7 @@
 #include "checkpoint/dtype.h"
 #include "core/error.h"
 #include "core/parameter_names.h"
+#include "kernels/update.h"
 
 namespace braid {
 namespace {
@@ -69,10 +71,31 @@ nlohmann::ordered_json TensorTable::totals(const std::string& prefix) const {
   return {{"tensors", tensors}, {"elements", elements}, {"bytes", bytes}};
 }
 
-void require_finite(const std::string& name, const at::Tensor& value) {
-  if (value.is_floating_point() && value.element_size() >= 2) {
+bool is_finite(const at::Tensor& value) {
+  if (!value.is_floating_point() || value.element_size() < 2) {
+    return true;
+  }
+  const auto type = value.scalar_type();
+  const bool has_fast_way = value.is_contiguous() && value.is_cpu() &&
+                            (type == at::kFloat || type == at::kDouble);
+  // Of float64 the sum may also have overflowed.
+  return (has_fast_way && std::isfinite(squared_norm(value.detach()))) ||
+         value.isfinite().all().item<bool>();
+}
+
+void require_finite(const std::string& name, const at::Tensor& value, const std::string& source) {
+  if (!is_finite(value)) {
     const int64_t broken = value.numel() - value.isfinite().sum().item<int64_t>();
-    require(broken == 0, "tensor '", name, "': ", broken, " of its values are not finite");
+    fail(source,
+         source.empty() ? "" : ": ",
+         "tensor '",
+         name,
+         "': ",
+         broken,
+         " of its ",
+         value.numel(),
+         " values are not finite",
+         source.empty() ? "" : "; take an earlier checkpoint or train it again");
   }
 }
 

@@ -28,7 +28,14 @@ class TensorTable {
   std::map<std::string, Row> rows_;  // by what they are sorted by
 };
 
-/// Throws Error that names the tensor when a float of 16 bits or more is NaN or infinite.
-void require_finite(const std::string& name, const at::Tensor& value);
+/// Whether no value of a tensor is NaN or infinite. Of types with fewer than 16 bits nothing is said:
+/// true.
+bool is_finite(const at::Tensor& value);
+
+/// Throws Error that names the tensor, and the file or folder it is from if given, unless
+/// is_finite().
+void require_finite(const std::string& name,
+                    const at::Tensor& value,
+                    const std::string& source = "");
 
 }  // namespace braid

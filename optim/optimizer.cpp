@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/profile.h"
+#include "kernels/update.h"
 #include "optim/adamw.h"
 #include "optim/muon.h"
 
@@ -152,6 +154,44 @@ void Optimizer::received(const std::vector<at::Tensor>& load_E) {
 
 std::vector<NamedTensor> Optimizer::shared_state() const {
   return damping_ ? damping_->state() : std::vector<NamedTensor>();
+std::string Optimizer::first_not_finite(TrainedParts parts) const {
+  const ProfileScope scope("finite weights", ProfileKind::kStep);
+  std::string first;
+  const auto look = [&](const ElementRange& range, const at::Tensor& values, const char* what) {
+    // The sum is not finite wherever an element is not; of float64 it may also have overflowed.
+    if (!first.empty() || std::isfinite(squared_norm(values))) {
+      return;
+    }
+    const auto& parameter = parameters_[range.parameter].parameter;
+    for (const auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
+      if (first.empty() && !piece.value.isfinite().all().item<bool>()) {
+        first = piece.name + what;
+      }
+    }
+  };
+  const auto of_weight = [&](const ElementRange& range) {
+    return parameters_[range.parameter].parameter.value.detach().view(-1).slice(
+        0, range.begin, range.end);
+  };
+  for (const auto& shape : muon_) {
+    const int64_t elements = shape.momentum_Brc.size(1) * shape.momentum_Brc.size(2);
+    for (const auto& [parameter, from, begin, end] : shape.members) {
+      if (parts.contains(shape.part)) {
+        const ElementRange range{
+            parameter, from * elements, (from + end - begin) * elements};
+        look(range, of_weight(range), "");
+        look(range, shape.momentum_Brc.slice(0, begin, end), "/momentum");
+      }
+    }
+  }
+  for (const auto& member : adamw_) {
+    if (parts.contains(parameters_[member.range.parameter].part)) {
+      look(member.range, of_weight(member.range), "");
+      look(member.range, member.exp_avg, "/exp_avg");
+      look(member.range, member.exp_avg_sq, "/exp_avg_sq");
+    }
+  }
+  return first;
 }
 
 std::vector<TensorPiece> Optimizer::state() const {

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -53,6 +54,10 @@ class Optimizer {
   std::vector<TensorPiece> state() const;
   /// With muon.idle_expert_damping, the state that every rank has: ExpertDamping::state().
   std::vector<NamedTensor> shared_state() const;
+
+  /// The first tensor that step() with `parts` has made NaN or infinite, of what this object updates:
+  /// a weight's name, or a state's as in state(). Empty where all are finite. One pass over memory.
+  std::string first_not_finite(TrainedParts parts = TrainedParts::all()) const;
 
   const OptimizerSteps& steps() const { return steps_; }
   void set_steps(const OptimizerSteps& steps) { steps_ = steps; }

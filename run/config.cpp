@@ -73,6 +73,7 @@ void RunConfig::validate() const {
                              model.max_position_embeddings));
     }
   }
+  validate_best();
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
   bool has_indexer = false;
@@ -97,6 +98,36 @@ void RunConfig::validate() const {
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
       run.name == "..") {
     throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));
+  }
+}
+
+void RunConfig::validate_best() const {
+  const auto sets = data.validation.names();
+  if (!checkpoint.best_by.empty() && std::ranges::count(sets, checkpoint.best_by) == 0) {
+    throw ConfigError("checkpoint.best_by",
+                      text("is '",
+                           checkpoint.best_by,
+                           "'; expected ",
+                           sets.empty() ? "no value, as the sets of data.validation have no names"
+                                        : "one of data.validation's names: " + joined(sets)));
+  }
+  const bool validates = !data.validation.empty() || data.validation_fraction > 0;
+  for (const auto& [key, value] :
+       {std::pair{"checkpoint.keep_best", checkpoint.keep_best},
+        std::pair{"train.stop_when_worse_for", train.stop_when_worse_for}}) {
+    if (value > 0 && !validates) {
+      throw ConfigError(key,
+                        text("is ",
+                             value,
+                             ", but nothing is validated; name texts in data.validation, or give "
+                             "data.validation_fraction"));
+    }
+    if (value > 0 && train.validate_every_steps == 0) {
+      throw ConfigError(key,
+                        text("is ",
+                             value,
+                             ", but train.validate_every_steps 0 validates only at the end"));
+    }
   }
 }
 

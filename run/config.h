@@ -53,6 +53,7 @@ struct TrainSection {
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
+  int64_t stop_when_worse_for = 0;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -74,6 +75,11 @@ struct TrainSection {
       at_least(1),
       absent_as("off"));
     v("validate_every_steps", &T::validate_every_steps, "0 = only at the end", at_least(0));
+    v("stop_when_worse_for",
+      &T::stop_when_worse_for,
+      "end the run after that many validations in a row without a lower loss than the best; 0 = "
+      "never",
+      at_least(0));
   }
 };
 
@@ -120,6 +126,8 @@ struct CheckpointSection {
   int64_t every_steps = 500;
   int64_t keep_last = 2;
   int64_t keep_every_steps = 0;
+  int64_t keep_best = 0;
+  std::string best_by;
   bool in_background = true;
   int64_t deflate_level = 0;
 
@@ -132,6 +140,15 @@ struct CheckpointSection {
       &C::keep_every_steps,
       "... except those of steps that this divides; 0 = no exception",
       at_least(0));
+    v("keep_best",
+      &C::keep_best,
+      "... and that many with the lowest validation losses, which are saved for it; the best is "
+      "checkpoints/best",
+      at_least(0));
+    v("best_by",
+      &C::best_by,
+      "the set of data.validation whose loss keep_best and train.stop_when_worse_for go by; empty "
+      "= the first");
     v("in_background",
       &C::in_background,
       "write a copy of the weights and states while training goes on; takes memory for it");
@@ -192,6 +209,9 @@ struct RunConfig {
   /// The place of a rank in the grid that `parallel` asks for. Throws ConfigError where that many
   /// ranks cannot form it or cannot share a batch, with the choices that work.
   GridPlace place_of(int64_t rank, int64_t ranks) const;
+
+ private:
+  void validate_best() const;
 };
 
 /// load_config plus validate(), with the place of the key in every message. A run with overlays has

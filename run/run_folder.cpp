@@ -83,6 +83,15 @@ void RunFolder::open(bool start_again) {
 void RunFolder::open_metrics(int64_t step, bool validated) {
   if (writes_) {
     metrics_ = std::make_unique<Metrics>(paths_.metrics(), step, validated);
+    if (const auto& damaged = metrics_->damaged(); !damaged.empty()) {
+      console_->line(text("note: ",
+                          paths_.metrics().string(),
+                          ": ",
+                          damaged.size(),
+                          damaged.size() == 1 ? " damaged line was" : " damaged lines were",
+                          " left out, the first in line ",
+                          damaged.front()));
+    }
   }
 }
 

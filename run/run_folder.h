@@ -5,7 +5,7 @@
 //   metrics.jsonl     run/metrics.h
 //   log.txt           what the run printed
 //   profile.json      where its steps' time went (train --profile)
-//   validation.txt    the text held back from training (data/prepare.h)
+//   validation.jsonl  the text held back from training (data/prepare.h)
 //   data/             token stores (data/prepare.h)
 //   checkpoints/      step-00001000, ... (checkpoint/store.h)
 //   error-rank-1.txt  the error that ended a rank
@@ -34,7 +34,7 @@ struct RunPaths {
   std::filesystem::path log() const { return folder / "log.txt"; }
   std::filesystem::path profile() const { return folder / "profile.json"; }
   std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
-  std::filesystem::path validation_text() const { return folder / "validation.txt"; }
+  std::filesystem::path validation_text() const { return folder / "validation.jsonl"; }
   std::filesystem::path token_stores() const { return folder / "data"; }
   std::filesystem::path error_of_rank(int64_t rank) const;
 

@@ -40,6 +40,12 @@ bool Verification::check(const fs::path& file, const std::function<void()>& acti
   return verdict.problem.empty();
 }
 
+void Verification::forget(const fs::path& folder) {
+  std::erase_if(verdicts_, [&folder](const FileVerdict& verdict) {
+    return verdict.file.parent_path() == folder;
+  });
+}
+
 bool Verification::sound() const {
   return std::all_of(verdicts_.begin(), verdicts_.end(), [](const FileVerdict& verdict) {
     return verdict.problem.empty();

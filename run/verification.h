@@ -22,6 +22,9 @@ class Verification {
   /// Runs a check of one file; what it throws is the file's problem. Returns whether it is sound.
   bool check(const std::filesystem::path& file, const std::function<void()>& action);
 
+  /// Drops the verdicts on files below a folder that is no longer there.
+  void forget(const std::filesystem::path& folder);
+
   bool sound() const;
   const std::vector<FileVerdict>& verdicts() const { return verdicts_; }
 

@@ -36,13 +36,17 @@ step "Loss curve"
 awk -f scripts/loss_curve.awk "$run/metrics.jsonl"
 
 step "The same validation text, in bits per byte"
-text=$run/validation.txt
-bytes=$(wc -c <"$text")
+text() {
+  python3 -c 'import json, sys
+for line in open(sys.argv[1], encoding="utf-8"):
+    sys.stdout.buffer.write(json.loads(line)["text"].encode())' "$run/validation.jsonl"
+}
+bytes=$(text | wc -c)
 braid=$(sed -nE '/"split": *"validation"/s/.*"bits_per_byte": *([0-9.eE+-]+).*/\1/p' \
   "$run/metrics.jsonl" | tail -n 1)
 [[ -n $braid ]] || die "$run/metrics.jsonl has no validation line with \"bits_per_byte\""
-gzip=$(gzip -9 <"$text" | wc -c)
-xz=$(xz -9 <"$text" | wc -c)
+gzip=$(text | gzip -9 | wc -c)
+xz=$(text | xz -9 | wc -c)
 awk -v bytes="$bytes" -v gzip="$gzip" -v xz="$xz" -v braid="$braid" 'BEGIN {
   printf "  gzip -9  %.3f\n  xz -9    %.3f\n  braid    %.3f   (%d bytes of text)\n",
          gzip * 8 / bytes, xz * 8 / bytes, braid, bytes

@@ -151,12 +151,27 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   for (const auto& note : data.notes) {
     console.line("note: " + note);
   }
-  console.line(data.validation ? text("validation: ",
-                                      data.validation->num_documents(),
-                                      " documents, ",
-                                      data.validation->text_bytes(),
-                                      " bytes")
-                               : std::string("validation: none"));
+  for (const auto& [name, store] : data.validation) {
+    console.line(text("validation",
+                      name.empty() ? "" : " " + name,
+                      ": ",
+                      store->num_documents(),
+                      " documents, ",
+                      store->text_bytes(),
+                      " bytes"));
+  }
+  if (data.validation.empty()) {
+    console.line("validation: none");
+  }
+  if (data.validation_not_utf8 > 0) {
+    console.line(text("validation: ",
+                      data.validation_not_utf8,
+                      " documents are no UTF-8; in ",
+                      folder_.paths().validation_text().filename().string(),
+                      " their other bytes are U+FFFD. ",
+                      (folder_.paths().token_stores() / "validation.tokens").string(),
+                      " has them as they are, and `braid evaluate` reads it too"));
+  }
   if (!resumed) {  // the log has it from the start
     console.line(group_summary(state_.optimizer->parameters()) +
                  "(`braid plan` and `train --dry-run` list every parameter)");
@@ -304,16 +319,22 @@ void Reporter::report_absent_gradients(const StepResult& result) {
   }
 }
 
-void Reporter::validation(const Evaluation& result) {
-  folder_.write_metrics(state_.step,
-                        "validation",
-                        {{"loss", result.loss},
-                         {"perplexity", std::exp(result.loss)},
-                         {"bits_per_byte", result.bits_per_byte},
-                         {"tokens", static_cast<double>(result.tokens)}});
+void Reporter::validation(const std::string& set, const Evaluation& result) {
+  std::vector<Metrics::Value> values;
+  if (!set.empty()) {
+    values.emplace_back("set", set);
+  }
+  values.insert(values.end(),
+                {{"loss", result.loss},
+                 {"perplexity", std::exp(result.loss)},
+                 {"bits_per_byte", result.bits_per_byte},
+                 {"tokens", static_cast<double>(result.tokens)}});
+  folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,
-                              " | validation loss ",
+                              " | validation ",
+                              set.empty() ? "" : set + " ",
+                              "loss ",
                               result.loss,
                               " | bits per byte ",
                               result.bits_per_byte));

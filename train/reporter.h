@@ -2,6 +2,7 @@
 #include <array>
 #include <chrono>
 #include <memory>
+#include <string>
 
 #include "data/prepare.h"
 #include "inference/evaluate.h"
@@ -27,7 +28,8 @@ class Reporter {
 
   void begin_step();
   void end_step(const StepResult& result);
-  void validation(const Evaluation& result);
+  /// `set`: the name of the texts, empty where they have none.
+  void validation(const std::string& set, const Evaluation& result);
 
   /// Measures from here on where the steps' time goes; report_profile() then writes it.
   void start_profile();

@@ -5,6 +5,7 @@
 
 #include "checkpoint/history.h"
 #include "formats/open_model.h"
+#include "formats/tensor_table.h"
 #include "optim/schedule.h"
 #include "run/grouped_parameters.h"
 #include "run/regime.h"
@@ -48,6 +49,13 @@ InitialModel initial_model(const RunConfig& config,
   return {std::move(model), base};
 }
 
+std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {
+  const auto found = std::ranges::find(data.validation, config.best_by, &ValidationData::name);
+  return found == data.validation.end()
+             ? 0
+             : static_cast<std::size_t>(found - data.validation.begin());
+}
+
 Resumer::Resumer(const RunConfig& config,
                  const ProcessGrid& grid,
                  RunFolder& folder,
@@ -68,7 +76,7 @@ bool Resumer::start_or_resume(const ResumeFrom& from) {
     return resume_newest();
   }
   resume(from.path, load(from.path));
-  set_later_checkpoints_aside();
+  set_later_checkpoints_aside(state_.step, "superseded");
   return true;
 }
 
@@ -109,6 +117,7 @@ bool Resumer::resume_newest() {
                 ". Start again with --resume none, or choose another run.name");
       },
       "checkpoints");
+  adopt_validations();
   return false;
 }
 
@@ -126,6 +135,7 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
   restore(state_, checkpoint, folder, grid_.place);
   continue_schedule(before, checkpoint);
   saved_step_ = state_.step;
+  adopt_validations();
   for (const auto& note : restore_data(state_, checkpoint, folder, data_)) {
     folder_.console().line("note: " + note);
   }
@@ -165,16 +175,17 @@ void Resumer::continue_schedule(const RunConfig& before, const Checkpoint& check
 }
 
 // The run goes on from an earlier step: what it had reached before must not be taken for newer.
-void Resumer::set_later_checkpoints_aside() {
+void Resumer::set_later_checkpoints_aside(int64_t step, const char* why) {
   grid_.world->first_alone(
       [&] {
         for (const auto& folder : complete_checkpoints(checkpoints_)) {
-          if (*checkpoint_step(folder) > state_.step) {
-            folder_.console().line(text("set aside: ", set_aside(folder, "superseded").string()));
+          if (*checkpoint_step(folder) > step) {
+            folder_.console().line(text("set aside: ", set_aside(folder, why).string()));
           }
         }
+        link_to_best(state_.validations.steps());
       },
-      "superseded checkpoints");
+      "checkpoints that are set aside");
 }
 
 bool Resumer::try_rollback(double loss) {
@@ -210,6 +221,7 @@ bool Resumer::try_rollback(double loss) {
 void Resumer::roll_back_to(const fs::path& folder, double loss) {
   const int64_t spiked_at = state_.step, rollbacks = state_.rollbacks + 1;
   restore(state_, load(folder), folder, grid_.place);
+  best_steps_ = kept_steps_ = state_.validations.steps();
   state_.rollbacks = rollbacks;
   saved_step_ = state_.step;
   folder_.open_metrics(state_.step);
@@ -218,24 +230,83 @@ void Resumer::roll_back_to(const fs::path& folder, double loss) {
                         {{"from_step", static_cast<double>(spiked_at)}, {"spike_loss", loss}});
 }
 
+// Losses on other texts do not compare with what comes.
+void Resumer::adopt_validations() {
+  auto& validations = state_.validations;
+  const auto set = [&]() -> std::string {
+    if (data_.validation.empty()) {
+      return {};
+    }
+    const auto& [name, store] = data_.validation[judged_set(config_.checkpoint, data_)];
+    return text(name, name.empty() ? "" : " ", store->sources_digest());
+  }();
+  if (validations.set != set && !validations.best.empty()) {
+    folder_.console().line(
+        text("note: what is validated changed, so the best loss so far (",
+             validations.best.front().loss,
+             " after step ",
+             validations.best.front().step,
+             ") no longer counts"));
+    validations = {};
+  }
+  validations.set = set;
+  best_steps_ = kept_steps_ = validations.steps();
+}
+
 void Resumer::save() {
   if (saved_step_ == state_.step) {
     return;
   }
   finish();
+  const auto pieces = checkpoint_pieces(state_, grid_.place);
+  require_all_finite(pieces);
   saver_.start(checkpoints_ / checkpoint_folder_name(state_.step),
-               checkpoint_pieces(state_, grid_.place),
+               pieces,
                checkpoint_attributes(state_, data_.texts),
                {{kConfigFile, dump_config(config_)}});
   saved_step_ = state_.step;
+  best_steps_ = state_.validations.steps();
+}
+
+void Resumer::save_if_proven() {
+  if (state_.skipped_in_a_row == 0) {
+    save();
+  }
+}
+
+void Resumer::poll() {
+  on_saved(saver_.poll());
+  if (state_.step > saved_step_) {
+    prune();
+  }
+}
+
+void Resumer::finish() {
+  on_saved(saver_.finish());
+  prune();
+}
+
+void Resumer::require_all_finite(const std::vector<TensorPiece>& pieces) {
+  std::string own;
+  for (const auto& piece : pieces) {
+    if (own.empty() && !is_finite(piece.value)) {
+      own = piece.name;
+    }
+  }
+  for (const auto& found : grid_.world->all_gather(own, "tensors that are not finite")) {
+    if (!found.empty()) {
+      const auto way = way_on(state_.step - 1);
+      fail("step ", state_.step, ": ", found, " is not finite, so it is not saved. ", way);
+    }
+  }
 }
 
 void Resumer::on_saved(const std::optional<fs::path>& checkpoint) {
-  if (!checkpoint || grid_.place.rank != 0) {
+  if (!checkpoint) {
     return;
   }
-  prune_checkpoints(
-      checkpoints_, config_.checkpoint.keep_last, config_.checkpoint.keep_every_steps);
+  prune_due_ = true;
+  kept_steps_ = best_steps_;
   folder_.console().line(text("step ",
                               *checkpoint_step(*checkpoint),
                               " | saved ",
@@ -245,13 +316,96 @@ void Resumer::on_saved(const std::optional<fs::path>& checkpoint) {
                               " s"));
 }
 
-// Each rank verifies its share of the files, and all throw when one is damaged.
+void Resumer::prune() {
+  if (!prune_due_ || state_.skipped_in_a_row > 0) {
+    return;
+  }
+  prune_due_ = false;
+  const auto& keep = config_.checkpoint;
+  grid_.world->first_alone(
+      [&] {
+        link_to_best(kept_steps_);
+        prune_checkpoints(
+            checkpoints_,
+            keep.keep_last,
+            keep.keep_every_steps,
+            keep.keep_best > 0 ? kept_steps_ : std::vector<int64_t>());
+      },
+      "older checkpoints");
+}
+
+// A convenience: where a file system has no links, the run goes on without.
+void Resumer::link_to_best(const std::vector<int64_t>& steps) {
+  const bool links = config_.checkpoint.keep_best > 0 && !steps.empty();
+  try {
+    link_best(checkpoints_, links ? std::optional(steps.front()) : std::nullopt);
+  } catch (const Error& error) {
+    folder_.console().line(text("note: ", error.what()));
+  }
+}
+
+std::string Resumer::way_on(int64_t newest_sound) {
+  try {
+    on_saved(saver_.finish());
+  } catch (const Error&) {  // on every rank; what ends the run is the more important message
+  }
+  std::string sound;
+  for (const auto& folder : complete_as_rank_0_sees()) {
+    if (sound.empty() && *checkpoint_step(folder) <= newest_sound) {
+      sound = folder.string();
+    }
+  }
+  const auto command = text("braid train ", folder_.paths().config().string());
+  const auto rate =
+      text(" --set optimizer.learning_rate=", config_.optimizer.learning_rate / 10);
+  if (sound.empty()) {
+    return text("No checkpoint from before is there; start again with a lower rate, such as: ",
+                command,
+                " --resume none",
+                rate);
+  }
+  return text("The newest sound checkpoint is ",
+              sound,
+              "; continue from it with a lower rate, such as: ",
+              command,
+              " --resume ",
+              sound,
+              rate);
+}
+
+std::string Resumer::leave_not_finite() {
+  // The step after the last finite one began with weights that gave nothing finite.
+  const int64_t newest_sound = state_.step - state_.skipped_in_a_row - 1;
+  const auto way = way_on(newest_sound);
+  const auto complete = complete_as_rank_0_sees();
+  const bool some_are_sound = std::ranges::any_of(complete, [&](const fs::path& folder) {
+    return *checkpoint_step(folder) <= newest_sound;
+  });
+  if (some_are_sound) {
+    set_later_checkpoints_aside(newest_sound, "not-finite");
+  }
+  return way;
+}
+
+// Each rank verifies its share of the files and tensors, and all throw when one is damaged.
 Checkpoint Resumer::load(const fs::path& folder) const {
   Checkpoint checkpoint;
   grid_.world->all_or_none(
       [&] {
         checkpoint = load_checkpoint(
             folder, {.part = grid_.place.rank, .parts = grid_.place.ranks, .assemble = false});
+        int64_t number = 0;
+        const auto check = [&](const std::string& name, const at::Tensor& value) {
+          if (number++ % grid_.place.ranks == grid_.place.rank) {
+            require_finite(name, value, folder.string());
+          }
+        };
+        for (const auto& [name, value] : checkpoint.tensors) {
+          check(name, value);
+        }
+        for (const auto& piece : checkpoint.pieces) {
+          check(piece.name, piece.value);
+        }
       },
       "checkpoint files");
   return checkpoint;

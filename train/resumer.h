@@ -34,6 +34,9 @@ InitialModel initial_model(const RunConfig& config,
                            RunFolder& folder,
                            const ResumeFrom& from);
 
+/// The index in data.validation of the set that decides which validations are best.
+std::size_t judged_set(const CheckpointSection& config, const PreparedData& data);
+
 /// Saves a run's checkpoints and continues from them. Every rank calls its functions at the same
 /// points between steps. All arguments must outlive it; `state` is what it saves and restores.
 class Resumer {
@@ -53,19 +56,38 @@ class Resumer {
   /// checkpoint; the position in the data stays, so that what led into the spike is not seen again.
   bool try_rollback(double loss);
 
-  /// Begins to save the state unless this step's is saved already.
+  /// Begins to save the state unless this step's is saved already. Throws Error that names the
+  /// tensor, and the way on, where one is not finite.
   void save();
-  /// Completes the save under way if it is written, or waits for it.
-  void poll() { on_saved(saver_.poll()); }
-  void finish() { on_saved(saver_.finish()); }
+  /// The same, unless the step was skipped: whether its weights compute anything is then open.
+  void save_if_proven();
+  /// Completes the save under way if it is written, or waits for it. Older checkpoints are removed
+  /// once a step that began with a newer one was finite, so that a run whose weights became useless
+  /// still has others; and when the run ends.
+  void poll();
+  void finish();
+
+  /// For a message that ends the run: the newest checkpoint up to step `newest_sound`, and the
+  /// command that goes on from it. Every rank calls this.
+  std::string way_on(int64_t newest_sound);
+  /// The same after steps that were all skipped: their weights led nowhere, so their checkpoints
+  /// are set aside, unless there would be none.
+  std::string leave_not_finite();
+
+  /// The link to the best checkpoint (checkpoint.keep_best).
+  std::string best_link() const { return (checkpoints_ / "best").string(); }
 
  private:
   void on_saved(const std::optional<std::filesystem::path>& checkpoint);
+  void prune();
+  void link_to_best(const std::vector<int64_t>& steps);
+  void require_all_finite(const std::vector<TensorPiece>& pieces);
   bool resume_newest();
   void resume(const std::filesystem::path& folder, const Checkpoint& checkpoint);
   void continue_schedule(const RunConfig& before, const Checkpoint& checkpoint);
   void roll_back_to(const std::filesystem::path& folder, double loss);
-  void set_later_checkpoints_aside();
+  void set_later_checkpoints_aside(int64_t step, const char* why);
+  void adopt_validations();
   Checkpoint load(const std::filesystem::path& folder) const;
   std::vector<std::filesystem::path> complete_as_rank_0_sees(
       std::vector<std::string>* damaged = nullptr) const;
@@ -78,6 +100,9 @@ class Resumer {
   std::filesystem::path checkpoints_;
   CheckpointSaver saver_;
   int64_t saved_step_ = -1;
+  std::vector<int64_t> best_steps_;  // as of the checkpoint saved last, complete or not
+  std::vector<int64_t> kept_steps_;  // as of the last complete one
+  bool prune_due_ = false;
 };
 
 }  // namespace braid

@@ -215,4 +215,17 @@ void ShardedOptimizer::step(double learning_rate, double gradient_scale) {
   experts_sync_->share_weights();
 }
 
+std::string ShardedOptimizer::first_not_finite() const {
+  const auto own = optimizer_.first_not_finite(parts_);
+  if (grid_.world->sum({own.empty() ? 0 : 1}, "whether weights are finite")[0] == 0) {
+    return {};
+  }
+  for (const auto& found : grid_.world->all_gather(own, "weights that are not finite")) {
+    if (!found.empty()) {
+      return found;
+    }
+  }
+  return {};
+}
+
 }  // namespace braid

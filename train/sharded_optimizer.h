@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,6 +38,10 @@ class ShardedOptimizer {
   /// The squared norm of the whole gradient of every parameter that learns in this step, the same
   /// on every rank: sums over units (optim/ownership.h) in a fixed order, in double.
   std::vector<ParameterNorm> squared_norms();
+
+  /// The first tensor that this step() has made NaN or infinite on any rank, the same on every rank
+  /// (Optimizer::first_not_finite()); empty where all are finite.
+  std::string first_not_finite() const;
 
   /// Gradients count times `gradient_scale`. Parameters without a gradient take no step.
   void step(double learning_rate, double gradient_scale);

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ATen.h>
 
@@ -55,7 +56,8 @@ Trainer::Trainer(const RunConfig& config,
              .optimizer = {},
              .loader = {},
              .spikes = SpikeDetector(config_.stability),
-             .schedule_steps = config_.train.max_steps},
+             .schedule_steps = config_.train.max_steps,
+             .validations = {}},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
@@ -92,15 +94,16 @@ Trainer::Trainer(const RunConfig& config,
 
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   const int64_t max_steps = config_.train.max_steps;
+  const bool has_nothing_to_do = finished();
   const auto due = [this](int64_t every) { return every > 0 && state_.step % every == 0; };
   const auto stops = [&] {
     return any_rank(interrupted(), "whether to stop") ||
            grid_.world->agree_on_interruption("whether to stop");
   };
-  if (state_.owes_validation) {
-    validate();
+  if (state_.owes_validation && validate()) {
+    resumer_.save();
   }
-  while (state_.step < max_steps && !stops()) {
+  while (!finished() && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
@@ -109,21 +112,31 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     if (rolled_back_after_spike(result)) {
       continue;
     }
+    bool is_among_best = false;
     if (due(config_.train.validate_every_steps) || state_.step == max_steps) {
-      validate();
+      is_among_best = validate();
     }
     resumer_.poll();
     if (due(config_.parallel.compare_every_steps)) {
       compare_weights(*state_.model, grid_, state_.step);
     }
-    if (due(config_.checkpoint.every_steps)) {
+    if (is_among_best) {
       resumer_.save();
+    } else if (due(config_.checkpoint.every_steps)) {
+      resumer_.save_if_proven();
     }
   }
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  return finished() ? TrainingEnd::kFinished : TrainingEnd::kInterrupted;
+  if (!finished()) {
+    return TrainingEnd::kInterrupted;
+  }
+  require_finite_end();
+  if (has_nothing_to_do || stopped_improving()) {
+    folder_.console().line(why_finished());
+  }
+  return TrainingEnd::kFinished;
 }
 
 // One optimizer step, start to end.
@@ -167,6 +180,7 @@ StepResult Trainer::train_step() {
     }
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
+    require_finite_update(optimizer.first_not_finite());
     if (!result.regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);
     }
@@ -232,17 +246,45 @@ void Trainer::update_routing_biases(const std::vector<at::Tensor>& load_E) {
   }
 }
 
-void Trainer::require_some_finite_step(const StepResult& result) const {
-  require(state_.skipped_in_a_row <= config_.stability.max_skipped_steps,
-          "step ",
-          state_.step,
-          ": ",
-          state_.skipped_in_a_row,
-          " steps in a row were not finite (stability.max_skipped_steps is ",
-          config_.stability.max_skipped_steps,
-          "), the last in: ",
-          result.not_finite,
-          "; try again with a lower optimizer.learning_rate");
+// The weights are gone; what is on the disk is sound.
+void Trainer::require_finite_update(const std::string& not_finite) {
+  if (!not_finite.empty()) {
+    const auto way_on = resumer_.way_on(state_.step);
+    fail("step ",
+         state_.step + 1,
+         ": the optimizer's update made ",
+         not_finite,
+         " not finite, so the run stops without saving it. ",
+         way_on);
+  }
+}
+
+void Trainer::require_some_finite_step(const StepResult& result) {
+  if (state_.skipped_in_a_row > config_.stability.max_skipped_steps) {
+    const auto way_on = resumer_.leave_not_finite();
+    fail("step ",
+         state_.step,
+         ": ",
+         state_.skipped_in_a_row,
+         " steps in a row were not finite (stability.max_skipped_steps is ",
+         config_.stability.max_skipped_steps,
+         "), the last in: ",
+         result.not_finite,
+         ". ",
+         way_on);
+  }
+}
+
+// A model whose last steps were all skipped has not been shown to compute anything.
+void Trainer::require_finite_end() {
+  if (state_.skipped_in_a_row > 0 && data_.validation.empty()) {
+    const auto way_on = resumer_.leave_not_finite();
+    fail("the run ended, but its last ",
+         state_.skipped_in_a_row,
+         state_.skipped_in_a_row == 1 ? " step was" : " steps were",
+         " not finite. ",
+         way_on);
+  }
 }
 
 bool Trainer::rolled_back_after_spike(const StepResult& result) {
@@ -250,23 +292,81 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
          state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
 }
 
-// One that a signal stops is done again when the run continues.
-void Trainer::validate() {
+// Returns whether this is one of the best so far, whose checkpoints are kept. One that a signal
+// stops is done again when the run continues.
+bool Trainer::validate() {
   state_.owes_validation = false;
-  if (!data_.validation) {
-    return;
-  }
+  std::vector<Evaluation> results;
   try {
-    reporter_.validation(evaluate(
-        *state_.model,
-        *data_.validation,
-        config_.data.validation_seq_len,
-        4,
-        [](int64_t, int64_t) {},
-        &grid_));
+    for (const auto& set : data_.validation) {
+      results.push_back(evaluate(
+          *state_.model,
+          *set.store,
+          config_.data.validation_seq_len,
+          4,
+          [](int64_t, int64_t) {},
+          &grid_));
+    }
   } catch (const Interrupted&) {
     state_.owes_validation = true;
+    return false;
   }
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const auto& name = data_.validation[i].name;
+    reporter_.validation(name, results[i]);
+    // While steps are skipped, they decide whether the run can go on.
+    if (!std::isfinite(results[i].loss) &&
+        (state_.skipped_in_a_row == 0 || state_.step >= config_.train.max_steps)) {
+      const auto way_on = resumer_.leave_not_finite();
+      fail("step ",
+           state_.step,
+           ": the validation loss",
+           name.empty() ? "" : " of " + name,
+           " is not finite. ",
+           way_on);
+    }
+  }
+  if (results.empty()) {
+    return false;
+  }
+  const double loss = results[judged_set(config_.checkpoint, data_)].loss;
+  return std::isfinite(loss) &&
+         state_.validations.add(state_.step, loss, config_.checkpoint.keep_best);
+}
+
+bool Trainer::finished() const {
+  return !state_.owes_validation && (state_.step >= config_.train.max_steps || stopped_improving());
+}
+
+bool Trainer::stopped_improving() const {
+  const int64_t patience = config_.train.stop_when_worse_for;
+  return patience > 0 && state_.validations.worse_for >= patience;
+}
+
+std::string Trainer::why_finished() const {
+  if (!stopped_improving()) {
+    return text("The run is finished: step ",
+                state_.step,
+                " of ",
+                config_.train.max_steps,
+                ". Raise train.max_steps to go on, or choose another run.name.");
+  }
+  const auto& [set, best, worse_for] = state_.validations;
+  return text("The run ended after step ",
+              state_.step,
+              " of ",
+              config_.train.max_steps,
+              ": ",
+              worse_for,
+              worse_for == 1 ? " validation was" : " validations in a row were",
+              " no better than that after step ",
+              best.front().step,
+              " (loss ",
+              best.front().loss,
+              "). Raise train.stop_when_worse_for to go on",
+              config_.checkpoint.keep_best > 0 ? text("; the best is in ", resumer_.best_link())
+                                               : std::string(),
+              ".");
 }
 
 bool Trainer::any_rank(bool here, const char* what) const {

@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "data/prepare.h"
@@ -29,8 +30,10 @@ class Trainer {
                    const ResumeFrom& from = {},
                    std::unique_ptr<Communicator> ranks = alone());
 
-  /// Trains up to config.train.max_steps, or until `interrupted` returns true or a signal asks to
-  /// stop (core/interruption.h), on any rank, between two steps or in a validation; saves either way.
+  /// Trains up to config.train.max_steps, or as far as train.stop_when_worse_for lets it, or until
+  /// `interrupted` returns true or a signal asks to stop (core/interruption.h), on any rank, between
+  /// two steps or in a validation; saves in any case. Throws Error, with the command that goes on,
+  /// as soon as weights are not finite.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   /// From here on run() measures where its steps' time goes. At its end it prints that and writes
@@ -38,10 +41,6 @@ class Trainer {
   void profile() { reporter_.start_profile(); }
 
   int64_t step() const { return state_.step; }
-  /// Whether run() has nothing to do: the last step is done and validated.
-  bool finished() const {
-    return state_.step >= config_.train.max_steps && !state_.owes_validation;
-  }
 
  private:
   StepResult train_step();
@@ -51,9 +50,14 @@ class Trainer {
   void clear_gradients();
   void update_routing_biases(const std::vector<at::Tensor>& load_E);
 
-  void require_some_finite_step(const StepResult& result) const;
+  void require_finite_update(const std::string& not_finite);
+  void require_some_finite_step(const StepResult& result);
+  void require_finite_end();
   bool rolled_back_after_spike(const StepResult& result);
-  void validate();
+  bool validate();
+  bool finished() const;
+  bool stopped_improving() const;
+  std::string why_finished() const;
   bool any_rank(bool here, const char* what) const;
 
   RunConfig config_;

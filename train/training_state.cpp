@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
+constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
 
 template <class T>
 T state_value(const Hdf5Attributes& state, const std::string& key, const fs::path& checkpoint) {
@@ -114,6 +115,7 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"skipped_in_a_row", state.skipped_in_a_row},
                                {"rollbacks", state.rollbacks},
                                {"schedule_steps", state.schedule_steps},
+                               {kValidations, dump_config(state.validations)},
                                {"loss_mean", spikes.mean},
                                {"loss_variance", spikes.variance},
                                {"loss_steps", spikes.steps},
@@ -149,6 +151,12 @@ void restore(TrainingState& state,
   state.skipped_in_a_row = number("skipped_in_a_row");
   state.rollbacks = number("rollbacks");
   state.owes_validation = checkpoint.state.contains(kOwesValidation);
+  state.validations = {};
+  if (checkpoint.state.contains(kValidations)) {
+    state.validations = parse_config<BestValidations>(
+        state_value<std::string>(checkpoint.state, kValidations, folder),
+        folder.string() + ": " + kValidations);
+  }
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {
     steps.of(part) = number(steps_key(part));

@@ -15,6 +15,7 @@
 #include "parallel/grid.h"
 #include "run/config.h"
 #include "run/spike.h"
+#include "train/best_validations.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -31,6 +32,7 @@ struct TrainingState {
   int64_t rollbacks = 0;
   bool owes_validation = false;  ///< a signal stopped the one after `step`
   int64_t schedule_steps = 0;  ///< that the schedule spans (optim/schedule.h)
+  BestValidations validations;
 
   void count_step(int64_t targets, bool was_skipped);
 };

@@ -86,5 +86,29 @@ TEST_F(History, PruningKeepsTheNewestCompleteOnesAndWhateverIsIncomplete) {
   EXPECT_THROW(prune_checkpoints(folder_.path(), 0), Error);
 }
 
+TEST_F(History, TheLinkToTheBestFollowsItAndGoesWithIt) {
+  save(1);
+  save(2);
+  link_best(folder_.path(), 1);
+  EXPECT_EQ(saved_step(folder_ / "best"), 1);
+  link_best(folder_.path(), 2);
+  EXPECT_EQ(saved_step(folder_ / "best"), 2);
+  EXPECT_EQ(complete_checkpoints(folder_.path()).size(), 2u);
+  link_best(folder_.path(), 3);  // not there
+  EXPECT_FALSE(fs::is_symlink(folder_ / "best"));
+  write_file_atomically(folder_ / "best", "a person's file");
+  link_best(folder_.path(), std::nullopt);
+  EXPECT_EQ(read_file(folder_ / "best"), "a person's file");
+}
+
+TEST_F(History, PruningKeepsTheStepsThatAreNamed) {
+  for (const int64_t number : {1, 2, 3, 4, 5}) {
+    save(number);
+  }
+  prune_checkpoints(folder_.path(), 1, 0, {2, 3, 99});
+  EXPECT_EQ(complete_checkpoints(folder_.path()),
+            (std::vector<fs::path>{step(5), step(3), step(2)}));
+}
+
 }  // namespace
 }  // namespace braid

@@ -47,7 +47,7 @@ class CorpusTest : public ::testing::Test {
 
   std::filesystem::path training_store() const { return folder_ / "training.tokens"; }
   CorpusFiles files() const {
-    return {{training_store()}, folder_ / "validation.tokens", folder_ / "validation.out"};
+    return {{training_store()}, {{folder_ / "validation.tokens", folder_ / "validation.jsonl"}}};
   }
 
   std::filesystem::path folder_;

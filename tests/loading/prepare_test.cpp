@@ -23,7 +23,7 @@ class PrepareTest : public CorpusTest {
   }
   PreparedData prepared() const {
     return prepare_data(
-        config_, tokenizer_, {folder_ / "run/data", folder_ / "run/validation.txt"});
+        config_, tokenizer_, {folder_ / "run/data", folder_ / "run/validation.jsonl"});
   }
 
   DataSection config_;
@@ -35,7 +35,7 @@ TEST_F(PrepareTest, WithoutWeightsAllDocumentsAreOneSource) {
   ASSERT_EQ(data.training.size(), 1u);
   EXPECT_EQ(data.training[0].store->num_documents(), 7);
   EXPECT_EQ(data.training[0].name, text(config_.train[0].path, ", ", config_.train[1].path));
-  EXPECT_EQ(data.validation, nullptr);
+  EXPECT_TRUE(data.validation.empty());
   EXPECT_EQ(data.texts.size(), 2u);
 }
 
@@ -48,9 +48,43 @@ TEST_F(PrepareTest, WithWeightsEachPathIsASourceAndTheValidationIsShared) {
   EXPECT_EQ(data.sources()[0].weight, 2);
   EXPECT_EQ(&data.sources()[1].store, data.training[1].store.get());
   EXPECT_EQ(data.training[0].store->num_documents() + data.training[1].store->num_documents() +
-                data.validation->num_documents(),
+                data.validation.at(0).store->num_documents(),
             200);
-  EXPECT_GT(data.validation->num_documents(), 20);
+  EXPECT_GT(data.validation[0].store->num_documents(), 20);
+}
+
+TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
+  config_.train = {file("a.txt", 3)};
+  config_.validation = ValidationSets(
+      std::vector<ValidationSet>{{"prose", {file("p.txt", 2)}}, {"code", {file("c.txt", 4)}}});
+  config_.validation_fraction = 0.2;  // sets of their own win
+  const auto data = prepared();
+  ASSERT_EQ(data.validation.size(), 2u);
+  EXPECT_EQ(data.validation[0].name, "prose");
+  EXPECT_EQ(data.validation[0].store->num_documents(), 2);
+  EXPECT_EQ(data.validation[1].store->path(), folder_ / "run/data/validation-code.tokens");
+  EXPECT_EQ(data.validation[1].store->num_documents(), 4);
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "run/validation-prose.jsonl"));
+  EXPECT_EQ(data.training[0].store->num_documents(), 3);
+}
+
+TEST_F(PrepareTest, ValidationIsAListOrAMappingOfNames) {
+  const auto read = [](const std::string& yaml) {
+    return parse_config<DataSection>("validation: " + yaml, "run.yaml");
+  };
+  EXPECT_TRUE(read("[]").validation.empty());
+  EXPECT_TRUE(read("[a, b]").validation.names().empty());
+  EXPECT_EQ(read("[a, b]").validation.all().at(0).paths, (std::vector<std::string>{"a", "b"}));
+  const auto named = read("{b: x.txt, a: [y.txt, z.txt]}");
+  EXPECT_EQ(named.validation.names(), (std::vector<std::string>{"b", "a"}));
+  EXPECT_EQ(named.validation.all()[1].paths, (std::vector<std::string>{"y.txt", "z.txt"}));
+  for (const auto& section : {named, read("[a, b]"), read("[]")}) {
+    const auto yaml = dump_config(section);
+    EXPECT_EQ(dump_config(parse_config<DataSection>(yaml, "dump")), yaml);
+  }
+  expect_mentions(error_of([&] { read("a.txt"); }), {"validation (run.yaml:1)", "a list"});
+  expect_mentions(error_of([&] { read("{a/b: x}"); }), {"validation (run.yaml:1)", "'a/b'"});
+  expect_mentions(error_of([&] { read("{a: []}"); }), {"validation.a (run.yaml:1)", "no text"});
 }
 
 TEST_F(PrepareTest, RefusesNoTextAndWeightsForSomeOnly) {

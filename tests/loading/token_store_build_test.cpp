@@ -1,6 +1,7 @@
 #include "data/token_store_build.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "data/token_store.h"
 #include "tests/loading/corpus.h"
@@ -21,6 +22,14 @@ class BuildTest : public CorpusTest {
     }
     return {{{{write("in/all.txt", contents)}, "%"}}, {}, 0.1};
   }
+  static std::vector<std::string> documents_in(const std::filesystem::path& text) {
+    std::vector<std::string> documents;
+    TextReader reader({.paths = {text}});
+    while (const auto document = reader.next()) {
+      documents.emplace_back(*document);
+    }
+    return documents;
+  }
   bool build(const Corpus& corpus) const {
     return build_token_stores(corpus, tokenizer_, files()).rebuilt;
   }
@@ -29,20 +38,21 @@ class BuildTest : public CorpusTest {
 TEST_F(BuildTest, EveryDocumentIsOnTheSideItsContentSays) {
   const Corpus all = corpus();
   EXPECT_TRUE(build(all));
-  std::string validation;
-  int64_t num_validation = 0;
+  std::vector<std::string> validation;
+  int64_t bytes = 0;
   TextReader reader(all.training[0]);
   while (const auto document = reader.next()) {
     if (is_validation_document(content_hash(*document), 0.1)) {
-      validation += *document;
-      ++num_validation;
+      validation.emplace_back(*document);
+      bytes += static_cast<int64_t>(document->size());
     }
   }
-  EXPECT_EQ(read_file(files().validation_text), validation);
-  const TokenStore store(files().validation);
-  EXPECT_EQ(store.num_documents(), num_validation);
-  EXPECT_EQ(store.text_bytes(), static_cast<int64_t>(validation.size()));
-  EXPECT_EQ(TokenStore(training_store()).num_documents(), 400 - num_validation);
+  EXPECT_EQ(documents_in(files().validation[0].text), validation);
+  const TokenStore store(files().validation[0].store);
+  const auto found = static_cast<int64_t>(validation.size());
+  EXPECT_EQ(store.num_documents(), found);
+  EXPECT_EQ(store.text_bytes(), bytes);
+  EXPECT_EQ(TokenStore(training_store()).num_documents(), 400 - found);
 }
 
 TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
@@ -63,14 +73,14 @@ TEST_F(BuildTest, BuildsAgainOnlyWhenTextOrOptionsChange) {
 TEST_F(BuildTest, ReplacesDamagedStoresAndTexts) {
   const Corpus all = corpus();
   build(all);
-  const std::string store = read_file(files().validation),
-                    validation = read_file(files().validation_text);
+  const std::string store = read_file(files().validation[0].store),
+                    validation = read_file(files().validation[0].text);
   write("validation.tokens", store.substr(0, 100));
   EXPECT_TRUE(build(all));
-  EXPECT_EQ(read_file(files().validation), store);
-  write("validation.out", "something else");
+  EXPECT_EQ(read_file(files().validation[0].store), store);
+  write("validation.jsonl", "something else");
   EXPECT_FALSE(build(all));
-  EXPECT_EQ(read_file(files().validation_text), validation);
+  EXPECT_EQ(read_file(files().validation[0].text), validation);
 }
 
 /// The store as format 1 had it: no target bits, no byte lengths, a shorter trailer.
@@ -106,10 +116,33 @@ TEST_F(BuildTest, TheSourcesDigestOfTextIsThatOfFormat1) {
 
 TEST_F(BuildTest, TakesValidationFilesAsTheyAre) {
   const Corpus given = {
-      {{{write("t.txt", "train one\n%\ntrain two\n")}, "%"}}, {{write("v.txt", "valid\n")}}, 0};
+      {{{write("t.txt", "train one\n%\ntrain two\n")}, "%"}}, {{{write("v.txt", "valid\n")}}}, 0};
   build(given);
   EXPECT_EQ(TokenStore(training_store()).num_documents(), 2);
-  EXPECT_EQ(read_file(files().validation_text), "valid\n");
+  EXPECT_EQ(read_file(files().validation[0].text), "{\"text\":\"valid\\n\"}\n");
+}
+
+// A separator of plain text could not say whether a document ends in a line break.
+TEST_F(BuildTest, TheValidationTextReadsBackToTheSameDocuments) {
+  const std::vector<std::string> documents = {
+      "no line break", "one\n", "%\n", "two\n\n", "\"quotes\" \\ \t", std::string("\0x", 2), "äöü"};
+  std::string lines;
+  for (const auto& document : documents) {
+    lines += nlohmann::json{{"text", document}}.dump() + "\n";
+  }
+  const Corpus all{{{{write("t.txt", "train")}}}, {{{write("v.jsonl", lines)}, "%"}}, 0};
+  EXPECT_EQ(build_token_stores(all, tokenizer_, files()).validation_not_utf8, 0);
+  EXPECT_EQ(documents_in(files().validation[0].text), documents);
+}
+
+TEST_F(BuildTest, ValidationDocumentsThatAreNoUtf8AreCounted) {
+  const Corpus all{{{{write("t.txt", "train")}}},
+                   {{{write("v.txt", "sound\n%\ncaf\xE9\n")}, "%"}},
+                   0};
+  EXPECT_EQ(build_token_stores(all, tokenizer_, files()).validation_not_utf8, 1);
+  EXPECT_EQ(documents_in(files().validation[0].text),
+            (std::vector<std::string>{"sound\n", "caf\uFFFD\n"}));
+  EXPECT_EQ(TokenStore(files().validation[0].store).num_tokens(), 11);
 }
 
 TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
@@ -117,8 +150,8 @@ TEST_F(BuildTest, WithoutValidationWritesTheTrainingStoreOnly) {
   all.validation_fraction = 0;
   build(all);
   EXPECT_EQ(TokenStore(training_store()).num_documents(), 400);
-  EXPECT_FALSE(std::filesystem::exists(files().validation));
-  EXPECT_FALSE(std::filesystem::exists(files().validation_text));
+  EXPECT_FALSE(std::filesystem::exists(files().validation[0].store));
+  EXPECT_FALSE(std::filesystem::exists(files().validation[0].text));
 }
 
 TEST_F(BuildTest, RefusesAnEmptyCorpusAndLeavesNothing) {
@@ -127,7 +160,7 @@ TEST_F(BuildTest, RefusesAnEmptyCorpusAndLeavesNothing) {
     expect_mentions(error_of([&] { build({{{{file}}}, {}, fraction}); }), {"blank.txt", "empty"});
   }
   expect_mentions(error_of([&] {
-                    build({{{{write("a.txt", "a")}}}, {{file}}, 0});
+                    build({{{{write("a.txt", "a")}}}, {{{file}}}, 0});
                   }),
                   {"blank.txt", "validation corpus is empty"});
   EXPECT_FALSE(std::filesystem::exists(training_store()));
@@ -143,7 +176,7 @@ TEST_F(BuildTest, RefusesASplitThatLeavesASideEmpty) {
 
 TEST_F(BuildTest, RefusesOptionsThatContradict) {
   const auto file = write("a.txt", "a");
-  expect_mentions(error_of([&] { build({{{{file}}}, {{file}}, 0.1}); }), {"choose one"});
+  expect_mentions(error_of([&] { build({{{{file}}}, {{{file}}}, 0.1}); }), {"choose one"});
   expect_mentions(error_of([&] { build({{{{file}}}, {}, 1}); }), {"below 1"});
   expect_mentions(error_of([&] { build({{{{file}}}, {}, -0.1}); }), {"at least 0"});
 }
@@ -151,7 +184,7 @@ TEST_F(BuildTest, RefusesOptionsThatContradict) {
 TEST_F(BuildTest, SourcesHaveStoresOfTheirOwnAndShareTheValidation) {
   const Corpus all{{{{write("a.txt", "one\n%\ntwo\n%\nthree")}, "%"},
                     {{write("b.jsonl", R"({"text": "four"})")}}},
-                   {{write("v.txt", "five")}},
+                   {{{write("v.txt", "five")}}},
                    0};
   CorpusFiles two = files();
   two.training = {folder_ / "a.tokens", folder_ / "b.tokens"};
@@ -195,11 +228,11 @@ TEST_F(BuildTest, NeverOverwritesWhatItDidNotMake) {
   const Corpus all = corpus();
   write("validation.tokens", "my diary");
   expect_mentions(error_of([&] { build(all); }), {"validation.tokens", "in the way"});
-  EXPECT_EQ(read_file(files().validation), "my diary");
-  std::filesystem::remove(files().validation);
+  EXPECT_EQ(read_file(files().validation[0].store), "my diary");
+  std::filesystem::remove(files().validation[0].store);
 
   CorpusFiles inside = files();
-  inside.validation_text = all.training[0].paths[0];
+  inside.validation[0].text = all.training[0].paths[0];
   expect_mentions(error_of([&] { build_token_stores(all, tokenizer_, inside); }),
                   {"all.txt", "overwrite"});
 }

@@ -103,6 +103,29 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
   EXPECT_EQ(num_matrices, 2u * (4 + 2 + 2 + 3 + 3 + 1));
 }
 
+TEST(Optimizer, NamesTheFirstTensorThatAnUpdateMadeNotFinite) {
+  const auto parameters = parameters_of(small_model(), at::kFloat);
+  set_gradients(parameters, "gradient");
+  auto optimizer = optimizer_of(parameters);
+  optimizer.step(0.1);
+  EXPECT_EQ(optimizer.first_not_finite(), "");
+  const auto spoil = [&](const std::string& name, int64_t index) {
+    for (const auto& [found, value] : parameters) {
+      if (found == name) {
+        value.detach().view(-1)[index] = std::nanf("");
+      }
+    }
+  };
+  for (const auto& piece : optimizer.state()) {
+    if (piece.name == "norm.weight/exp_avg_sq") {
+      at::Tensor(piece.value).view(-1)[3] = INFINITY;
+    }
+  }
+  EXPECT_EQ(optimizer.first_not_finite(), "norm.weight/exp_avg_sq");
+  spoil("layers.1.ffn.experts.*.w2.weight", 2 * 16 * 8 + 5);
+  EXPECT_EQ(optimizer.first_not_finite(), "layers.1.ffn.experts.2.w2.weight");
+}
+
 TEST(Optimizer, StepsAreTheSameOnEveryDevice) {
   const auto want = parameters_of(small_model(), at::kDouble);
   auto reference = optimizer_of(want);

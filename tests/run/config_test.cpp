@@ -19,6 +19,11 @@ TEST_F(RunConfigTest, TheDumpLoadsToAnEqualConfiguration) {
   run.optimizer.groups = {{.match = "*.attn_sink", .weight_decay = 0}};
   const auto path = write("config.yaml", dump_config(run));
   EXPECT_EQ(dump_config(load_run_config(path, {})), dump_config(run));
+  for (const std::string sets : {"{a: x.txt, b: [y, 'z: 1']}", "[]"}) {
+    const auto with_sets = load_run_config(path, {"data.validation=" + sets});
+    const auto again = write("again.yaml", dump_config(with_sets));
+    EXPECT_EQ(dump_config(load_run_config(again, {})), dump_config(with_sets));
+  }
 }
 
 TEST_F(RunConfigTest, ATokenizerIsAKindOrAMapping) {

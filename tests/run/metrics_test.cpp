@@ -29,6 +29,32 @@ TEST_F(MetricsTest, CutsOffLaterStepsAndAHalfLine) {
             "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"split\":\"validation\"}\n{\"step\":3}\n");
 }
 
+TEST_F(MetricsTest, ADamagedLineTakesNoSoundOneWithIt) {
+  const std::string sound =
+      "{\"step\":1}\n{\"step\":1,\"split\":\"validation\",\"set\":\"a\"}\n"
+      "{\"step\":1,\"split\":\"validation\",\"set\":\"b\"}\n{\"step\":2}\n{\"step\":3}\n";
+  const std::string two = "{\"step\":2}\n";
+  const auto at = sound.find(two);
+  const std::vector<std::string> damages = {"{\"step\":2,\"lo\n",
+                                            std::string(9, '\0') + "\n",
+                                            "[]\n",
+                                            "{\"step\":\"2\"}\n",
+                                            "{\"step\":2,\"step\":2}\n",
+                                            "{\"step\":2.5}\n",
+                                            "{\"step\":-1}\n",
+                                            "{\"step\":1}\n",
+                                            "{\"step\":99}\n",
+                                            "\n"};
+  for (const auto& damaged : damages) {
+    SCOPED_TRACE(damaged);
+    auto lines = sound;
+    const auto path = write("metrics.jsonl", lines.insert(at, damaged) + "{\"step\":4}\n");
+    const Metrics metrics(path, 3);
+    EXPECT_EQ(read_file(path), sound);
+    EXPECT_EQ(metrics.damaged(), std::vector<int64_t>{4});
+  }
+}
+
 TEST_F(MetricsTest, ANewRunStartsEmpty) {
   const auto path = write("metrics.jsonl", "{\"step\":1}\n");
   const Metrics metrics(path, 0);
