@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, document_separator, text_key = "text";
+  std::string model, tokenizer, document_separator, text_key = "text";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
@@ -76,9 +76,8 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
 
 int run_evaluate(const EvaluateArguments& arguments) {
   const auto opened = open_model(arguments.model, arguments.dtype);
-  require(opened.tokenizer != nullptr,
-          opened.source,
-          ": comes without a tokenizer, so it cannot read a text");
+  print_notes(opened.notes);
+  const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const int64_t longest = opened.model->config().max_position_embeddings;
   require(arguments.seq_len <= longest,
           "--seq-len ",
@@ -88,7 +87,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
   const auto store = tokenized({{arguments.data.begin(), arguments.data.end()},
                                 arguments.document_separator,
                                 arguments.text_key},
-                               *opened.tokenizer);
+                               *tokenizer);
   Evaluation evaluation;
   {
     Progress progress("evaluated tokens");
@@ -115,6 +114,7 @@ Command evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "evaluate", "Loss, perplexity and bits per byte of a model on a text, also by position");
   add_model(*command, arguments->model);
+  add_tokenizer(*command, arguments->tokenizer);
   command
       ->add_option(
           "--data", arguments->data, "text and JSONL, or folders of them, as data.train takes them")

@@ -61,6 +61,7 @@ Command probe_command(CLI::App& app) {
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
     const auto opened =
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
+    print_notes(opened.notes);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
     options.on_layer = [count = opened.model->config().num_hidden_layers](int64_t layer) {
