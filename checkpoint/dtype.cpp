@@ -22,6 +22,19 @@ constexpr std::pair<at::ScalarType, std::string_view> kDtypes[] = {
     {at::kFloat8_e8m0fnu, "F8_E8M0"},
 };
 
+constexpr std::pair<std::string_view, uint64_t> kForeignDtypes[] = {
+    {"U16", 16},
+    {"U32", 32},
+    {"U64", 64},
+    {"C64", 64},
+    {"F4", 4},
+    {"F6_E2M3", 6},
+    {"F6_E3M2", 6},
+    {"F8_E5M2", 8},
+    {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8},
+};
+
 }  // namespace
 
 std::string dtype_name(at::ScalarType dtype) {
@@ -51,6 +64,15 @@ std::string known_dtype_names() {
     names += (names.empty() ? "" : ", ") + std::string(name);
   }
   return names;
+}
+
+std::optional<uint64_t> bits_of_foreign_dtype(std::string_view name) {
+  for (const auto& [known, bits] : kForeignDtypes) {
+    if (known == name) {
+      return bits;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace braid

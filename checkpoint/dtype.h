@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,5 +18,10 @@ std::optional<at::ScalarType> dtype_from_name(std::string_view name);
 
 /// All spellings, for messages.
 std::string known_dtype_names();
+
+/// The bits of one element of a dtype that safetensors has and Braid has not: "U16", "U32", "U64",
+/// "C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"; nothing for any
+/// other spelling.
+std::optional<uint64_t> bits_of_foreign_dtype(std::string_view name);
 
 }  // namespace braid

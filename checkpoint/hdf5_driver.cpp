@@ -19,6 +19,8 @@ struct DriverInfo {
 };
 
 constexpr size_t kBurst = size_t{32} << 20;  // bytes
+constexpr size_t kPiece = size_t{4} << 20;  // of one call: where zeros begin is looked at behind it
+constexpr size_t kShortestHole = size_t{64} << 10;
 
 struct RememberingFile {
   H5FD_t base;  // must come first: HDF5 sees only this part
@@ -27,6 +29,7 @@ struct RememberingFile {
   haddr_t end_allocated;  // what HDF5 calls eoa
   haddr_t end_written;    // what HDF5 calls eof
   size_t not_started;     // bytes written since the last request to start write-back
+  bool has_holes;         // zeros were not written, so that the file may be shorter than it should
 };
 
 RememberingFile& ours(const H5FD_t* file) {
@@ -107,14 +110,35 @@ herr_t read_bytes(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
   return 0;
 }
 
+size_t leading_zeros(const char* bytes, size_t size) {
+  const auto* end = bytes + size;
+  return static_cast<size_t>(std::find_if(bytes, end, [](char byte) { return byte != 0; }) - bytes);
+}
+
+// Whether the file has no data there, so that it reads as zeros. False where the file system cannot
+// tell.
+bool is_hole(const RememberingFile& file, haddr_t address, size_t size) {
+  const off_t data = ::lseek(file.descriptor, static_cast<off_t>(address), SEEK_DATA);
+  return data < 0 ? errno == ENXIO : static_cast<haddr_t>(data) >= address + size;
+}
+
 herr_t write_bytes(
     H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size, const void* buffer) {
   RememberingFile& file = ours(base);
   file.end_written = std::max(file.end_written, address + size);
   const auto* bytes = static_cast<const char*>(buffer);
   while (size > 0 && !has_failed(file)) {
+    // Long zeros, such as those of a sparse file, stay a hole.
+    if (const size_t zeros = leading_zeros(bytes, size);
+        zeros >= kShortestHole && is_hole(file, address, zeros)) {
+      file.has_holes = true;
+      bytes += zeros;
+      address += static_cast<haddr_t>(zeros);
+      size -= zeros;
+      continue;
+    }
     const ssize_t count =
-        ::pwrite(file.descriptor, bytes, std::min(size, kBurst), static_cast<off_t>(address));
+        ::pwrite(file.descriptor, bytes, std::min(size, kPiece), static_cast<off_t>(address));
     if (count < 0) {
       remember_unless(errno == EINTR, file);
       continue;
@@ -134,7 +158,7 @@ herr_t write_bytes(
 
 herr_t truncate_file(H5FD_t* base, hid_t, hbool_t) {
   RememberingFile& file = ours(base);
-  if (!has_failed(file) && file.end_allocated != file.end_written) {
+  if (!has_failed(file) && (file.has_holes || file.end_allocated != file.end_written)) {
     remember_unless(::ftruncate(file.descriptor, static_cast<off_t>(file.end_allocated)) == 0,
                     file);
   }

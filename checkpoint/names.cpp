@@ -123,6 +123,10 @@ std::optional<std::string> release_name(const std::string& key) {
   return std::nullopt;
 }
 
+bool names_a_tensor(const std::string& key) {
+  return release_name(key).has_value() || !stack_of(key).kinds.empty();
+}
+
 ReleaseTensors release_tensors(const std::vector<NamedTensor>& tensors) {
   ReleaseTensors result;
   std::map<std::string, std::string> origin;  // release name -> key

@@ -16,6 +16,9 @@ namespace braid {
 /// see below.
 std::optional<std::string> release_name(const std::string& key);
 
+/// Whether a key is, in any of the namings, a tensor of a model or a stack of them.
+bool names_a_tensor(const std::string& key);
+
 struct ReleaseTensors {
   std::vector<NamedTensor> tensors;
   std::vector<std::string> unknown;  // keys that no naming has, in the order given

@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/dtype.h"
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/safetensors_plan.h"
 #include "checkpoint/strict_json.h"
@@ -16,6 +17,26 @@ namespace braid {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+namespace {
+
+// At most five, and how many more there are.
+std::string some_of(const std::vector<std::string>& parts, const char* separator) {
+  constexpr std::size_t kShown = 5;
+  std::string result;
+  for (std::size_t i = 0; i < std::min(kShown, parts.size()); ++i) {
+    result += (i > 0 ? separator : "") + parts[i];
+  }
+  return parts.size() > kShown ? text(result, " and ", parts.size() - kShown, " more") : result;
+}
+
+bool has_shards(const fs::path& folder) {
+  return std::ranges::any_of(fs::directory_iterator(folder), [](const auto& entry) {
+    return entry.path().extension() == ".safetensors";
+  });
+}
+
+}  // namespace
+
 SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
   if (fs::is_directory(path)) {
     const auto file = path / "model.safetensors", index = path / "model.safetensors.index.json";
@@ -24,7 +45,9 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
     } else {
       require(fs::exists(index),
               path.string(),
-              " holds neither model.safetensors nor model.safetensors.index.json");
+              " holds neither model.safetensors nor model.safetensors.index.json",
+              has_shards(path) ? ", which names the shards that are there; download the index too"
+                               : "");
       open_index(index);
     }
   } else if (path.extension() == ".json") {
@@ -37,15 +60,54 @@ SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {
 void SafetensorsFile::open_file(const fs::path& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   SafetensorsHeader header = read_safetensors_header(*file);
-  for (auto& [name, dtype, shape, begin, end] : header.entries) {
+  for (auto& [name, dtype, shape, begin, end, foreign] : header.entries) {
     names_.push_back(name);
-    require(entries_.emplace(name, Entry{file, dtype, std::move(shape), begin, end}).second,
-            path.string(),
-            ": tensor '",
-            name,
-            "' is also in another shard");
+    require(
+        entries_.emplace(name, Entry{file, dtype, std::move(shape), begin, end, foreign}).second,
+        path.string(),
+        ": tensor '",
+        name,
+        "' is also in another shard");
   }
   metadata_.merge(header.metadata);
+}
+
+// All that is wrong with the shards at once: an interrupted download lacks more than one.
+void SafetensorsFile::open_shards(const fs::path& index, const std::set<std::string>& shards) {
+  std::vector<std::string> missing, problems;
+  for (const auto& shard : shards) {
+    const auto path = index.parent_path() / shard;
+    if (!fs::exists(path)) {
+      missing.push_back(shard);
+      continue;
+    }
+    try {
+      open_file(path);
+    } catch (const Error& error) {
+      problems.emplace_back(error.what());
+    }
+  }
+  require(missing.empty(),
+          index.string(),
+          ": ",
+          missing.size(),
+          " of the ",
+          shards.size(),
+          " shards that it names ",
+          missing.size() == 1 ? "is" : "are",
+          " missing: ",
+          some_of(missing, ", "),
+          problems.empty() ? "" : text("; ", problems.size(), " more cannot be read"),
+          "; the download is not complete, fetch them again");
+  require(problems.size() != 1, problems.empty() ? "" : problems.front());
+  require(problems.empty(),
+          index.string(),
+          ": ",
+          problems.size(),
+          " of the ",
+          shards.size(),
+          " shards that it names cannot be read: ",
+          some_of(problems, "; "));
 }
 
 void SafetensorsFile::open_index(const fs::path& path) {
@@ -65,9 +127,7 @@ void SafetensorsFile::open_index(const fs::path& path) {
             ", expected the name of a file beside it");
     shards.insert(shard.get<std::string>());
   }
-  for (const auto& shard : shards) {
-    open_file(path.parent_path() / shard);
-  }
+  open_shards(path, shards);
   for (const auto& [name, shard] : weight_map.items()) {
     const auto found = entries_.find(name);
     require(found != entries_.end() &&
@@ -94,8 +154,26 @@ const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) co
   return found->second;
 }
 
-at::Tensor SafetensorsFile::view(const std::string& name) const {
+const SafetensorsFile::Entry& SafetensorsFile::readable(const std::string& name) const {
   const Entry& e = entry(name);
+  require(e.foreign_dtype.empty(),
+          e.file->path().string(),
+          ": tensor '",
+          name,
+          "' is ",
+          e.foreign_dtype,
+          ", which Braid does not read; store it as one of ",
+          known_dtype_names());
+  return e;
+}
+
+std::string SafetensorsFile::dtype_text(const std::string& name) const {
+  const Entry& e = entry(name);
+  return e.foreign_dtype.empty() ? dtype_name(e.dtype) : e.foreign_dtype;
+}
+
+at::Tensor SafetensorsFile::view(const std::string& name) const {
+  const Entry& e = readable(name);
   const std::byte* data = e.file->data() + e.begin;
   if (reinterpret_cast<std::uintptr_t>(data) % c10::elementSize(e.dtype) != 0) {
     return tensor(name);
@@ -105,7 +183,7 @@ at::Tensor SafetensorsFile::view(const std::string& name) const {
 }
 
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
-  const Entry& e = entry(name);
+  const Entry& e = readable(name);
   auto result = at::empty(e.shape, e.dtype);
   if (e.end > e.begin) {
     std::memcpy(result.mutable_data_ptr(), e.file->data() + e.begin, e.end - e.begin);
@@ -117,7 +195,9 @@ std::vector<NamedTensor> SafetensorsFile::views() const {
   std::vector<NamedTensor> result;
   result.reserve(names_.size());
   for (const auto& name : names_) {
-    result.push_back({name, view(name)});
+    if (!is_foreign(name)) {
+      result.push_back({name, view(name)});
+    }
   }
   return result;
 }

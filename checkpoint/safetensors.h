@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,16 +23,25 @@ class SafetensorsFile {
  public:
   /// `path`: a file; a "*.index.json" naming shards beside it; or a folder, where
   /// "model.safetensors" is taken, else "model.safetensors.index.json".
-  /// Throws Error naming the file, the tensor and the offset when anything is missing or wrong.
+  /// Throws Error naming the file, the tensor and the offset when anything is missing or wrong;
+  /// of an index all shards that are missing or unreadable at once.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   /// Tensor names, in the order of their bytes, shard by shard.
   const std::vector<std::string>& names() const { return names_; }
   bool contains(const std::string& name) const { return entries_.count(name) != 0; }
 
-  /// The three below throw Error for a name that is not there.
-  at::ScalarType dtype(const std::string& name) const { return entry(name).dtype; }
+  /// Those below throw Error for a name that is not there.
   const std::vector<int64_t>& shape(const std::string& name) const { return entry(name).shape; }
+  /// Bytes in the file.
+  std::size_t bytes(const std::string& name) const { return entry(name).end - entry(name).begin; }
+  /// As the file spells it.
+  std::string dtype_text(const std::string& name) const;
+  /// Whether safetensors has the tensor's dtype and Braid has not (U32, F8_E5M2, ...). dtype(),
+  /// view() and tensor() then throw Error with its name and what it is.
+  bool is_foreign(const std::string& name) const { return !entry(name).foreign_dtype.empty(); }
+
+  at::ScalarType dtype(const std::string& name) const { return readable(name).dtype; }
 
   /// The tensor as a view of the mapped file, which it keeps open; it must not be written to.
   /// A tensor whose bytes are not aligned to its elements is copied instead.
@@ -40,7 +50,7 @@ class SafetensorsFile {
   /// The tensor in memory of its own.
   at::Tensor tensor(const std::string& name) const;
 
-  /// All tensors as views.
+  /// All tensors as views, but for foreign ones.
   std::vector<NamedTensor> views() const;
 
   /// The free-form "__metadata__" of the file; where shards disagree, the first one's.
@@ -52,11 +62,14 @@ class SafetensorsFile {
     at::ScalarType dtype;
     std::vector<int64_t> shape;
     std::size_t begin, end;  // bytes from the start of the file
+    std::string foreign_dtype;
   };
 
   const Entry& entry(const std::string& name) const;
+  const Entry& readable(const std::string& name) const;  // of a dtype that Braid has
   void open_file(const std::filesystem::path& path);
   void open_index(const std::filesystem::path& path);
+  void open_shards(const std::filesystem::path& index, const std::set<std::string>& shards);
 
   std::filesystem::path path_;
   std::vector<std::string> names_;

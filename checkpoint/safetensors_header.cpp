@@ -34,6 +34,7 @@ struct RawHeader {
 
 RawHeader read_raw_header(const MappedFile& file) {
   const std::string where = file.path().string();
+  require_no_lfs_pointer({reinterpret_cast<const char*>(file.data()), file.size()}, where);
   require(file.size() >= 8,
           where,
           " is truncated: ",
@@ -80,15 +81,15 @@ std::vector<int64_t> shape_of(const json& list, const std::string& where) {
 }
 
 uint64_t bytes_of(const std::vector<int64_t>& shape,
-                  at::ScalarType dtype,
+                  uint64_t bits_of_element,
                   const std::string& where) {
-  uint64_t bytes = c10::elementSize(dtype);
+  uint64_t bits = bits_of_element;
   for (const int64_t size : shape) {
-    require(!__builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes),
+    require(!__builtin_mul_overflow(bits, static_cast<uint64_t>(size), &bits),
             where,
             ": shape is too large for any file");
   }
-  return bytes;
+  return bits / 8 + (bits % 8 != 0);
 }
 
 SafetensorsEntry checked_entry(const std::string& name,
@@ -98,8 +99,10 @@ SafetensorsEntry checked_entry(const std::string& name,
                                uint64_t data_size) {
   const std::string where = path + ", tensor '" + name + "'";
   const json& dtype_field = json_field(value, "dtype", where);
-  const auto dtype = dtype_from_name(dtype_field.is_string() ? dtype_field.get<std::string>() : "");
-  require(dtype.has_value(),
+  const auto dtype_text = dtype_field.is_string() ? dtype_field.get<std::string>() : "";
+  const auto dtype = dtype_from_name(dtype_text);
+  const auto foreign = bits_of_foreign_dtype(dtype_text);
+  require(dtype.has_value() || foreign.has_value(),
           where,
           ": dtype ",
           dtype_field.dump(),
@@ -121,7 +124,7 @@ SafetensorsEntry checked_entry(const std::string& name,
           end,
           " of the data, the file holds ",
           data_size);
-  const uint64_t expected = bytes_of(shape, *dtype, where);
+  const uint64_t expected = bytes_of(shape, dtype ? 8 * c10::elementSize(*dtype) : *foreign, where);
   require(end - begin == expected,
           where,
           ": data_offsets ",
@@ -131,10 +134,15 @@ SafetensorsEntry checked_entry(const std::string& name,
           " bytes, shape ",
           value.at("shape").dump(),
           " of ",
-          dtype_name(*dtype),
+          dtype_text,
           " needs ",
           expected);
-  return {name, *dtype, shape, data_begin + begin, data_begin + end};
+  return {name,
+          dtype.value_or(at::kByte),
+          shape,
+          data_begin + begin,
+          data_begin + end,
+          dtype ? std::string() : dtype_text};
 }
 
 void require_gapless(const std::vector<SafetensorsEntry>& entries,

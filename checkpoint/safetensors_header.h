@@ -16,6 +16,9 @@ struct SafetensorsEntry {
   at::ScalarType dtype;
   std::vector<int64_t> shape;
   std::size_t begin, end;  // bytes from the start of the file
+  /// The spelling of a dtype that Braid has no tensors of, and then `dtype` means nothing; else
+  /// empty.
+  std::string foreign_dtype = {};
 };
 
 struct SafetensorsHeader {

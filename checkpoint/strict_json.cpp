@@ -10,7 +10,15 @@ namespace braid {
 
 using nlohmann::json;
 
+void require_no_lfs_pointer(std::string_view contents, const std::string& where) {
+  require(!contents.starts_with("version https://git-lfs.github.com/spec/"),
+          where,
+          ": is a Git LFS pointer, not the file itself; fetch it with `git lfs pull` in its "
+          "repository, or download the model again");
+}
+
 json parse_strict_json(std::string_view text, const std::string& where) {
+  require_no_lfs_pointer(text, where);
   constexpr int kMaxDepth = 8;
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto check = [&](int depth, json::parse_event_t event, json& value) {

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <iostream>
 #include <limits>
 #include <map>
 #include <system_error>
 
 #include "core/error.h"
+#include "formats/model_tokenizer.h"
 #include "run/run_folder.h"
 
 namespace braid {
@@ -125,6 +127,43 @@ RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
     loaded.run.output_dir = folder.parent_path().string();
   }
   return loaded;
+}
+
+void add_tokenizer(CLI::App& command, std::string& name) {
+  command.add_option("--tokenizer",
+                     name,
+                     "of a MODEL that comes without one: bytes, a braid_tokenizer.yaml, or a run");
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named) {
+  require(!named.empty() || opened.tokenizer,
+          opened.source,
+          ": comes without a tokenizer, so it cannot read a text; name one with --tokenizer");
+  auto config = opened.tokenizer;
+  std::unique_ptr<Tokenizer> tokenizer;
+  try {
+    config = named.empty() ? config : tokenizer_named(named);
+    tokenizer = make_tokenizer(*config);
+  } catch (const ConfigError& error) {
+    fail(named.empty() ? opened.source : "--tokenizer " + named, ": ", error.message());
+  }
+  const int64_t ids = opened.model->config().vocab_size;
+  require(tokenizer->vocab_size() <= ids,
+          opened.source,
+          ": its vocabulary has ",
+          ids,
+          " ids, the tokenizer '",
+          tokenizer->name(),
+          "' has ",
+          tokenizer->vocab_size(),
+          "; choose the one that it was trained with (--tokenizer)");
+  return tokenizer;
+}
+
+void print_notes(const std::vector<std::string>& notes) {
+  for (const auto& note : notes) {
+    std::cerr << "note: " << note << std::endl;
+  }
 }
 
 CLI::Option* add_run_config(CLI::App& command, RunConfigOptions& options) {

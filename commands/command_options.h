@@ -1,11 +1,15 @@
 #pragma once
 // Flags that several commands have.
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <c10/core/ScalarType.h>
 
+#include "data/tokenizer.h"
+#include "formats/base_model.h"
+#include "formats/open_model.h"
 #include "run/config.h"
 
 namespace braid {
@@ -13,12 +17,24 @@ namespace braid {
 /// The positional MODEL.
 void add_model(CLI::App& command, std::string& path);
 
+/// --tokenizer, for a MODEL that comes without one.
+void add_tokenizer(CLI::App& command, std::string& name);
+/// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or
+/// one with more ids than the model has.
+std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named);
+
+/// Each as a line "note: ..." on standard error.
+void print_notes(const std::vector<std::string>& notes);
+
 /// A run's configuration: CONFIG.yaml [OVERLAY.yaml ...] [--set a.b=c ...].
 struct RunConfigOptions {
   std::string config;
   std::vector<std::string> overlays, overrides;
   /// The config.yaml in a run's folder is that run's, wherever the folder was moved or copied to.
-  RunConfig load() const { return in_its_own_folder(load_run_config(config, overrides, overlays)); }
+  /// `resume` as the train command takes it.
+  RunConfig load(const std::string& resume = "auto") const {
+    return in_its_own_folder(load_run_config_on_base(config, overrides, overlays, resume));
+  }
 
  private:
   RunConfig in_its_own_folder(RunConfig loaded) const;

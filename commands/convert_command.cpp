@@ -52,6 +52,9 @@ void print(const ConvertReport& report) {
                                               : forms.first + " -> " + forms.second + ", exact")
               << ": " << counted(c.tensors) << ", " << bytes_text(c.bytes) << "\n";
   }
+  for (const auto& note : report.notes) {
+    std::cout << "note: " << note << "\n";
+  }
   if (!report.left_out.empty()) {
     std::cout << "left out, for Hugging Face has no MTP block: " << report.left_out.size()
               << " tensors (" << report.left_out.front() << ", ...)\n";

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, document_separator, text_key = "text", on_bad_line = "error";
+  std::string model, tokenizer, document_separator, text_key = "text", on_bad_line = "error";
   std::vector<std::string> data;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
@@ -89,9 +89,8 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
 
 int run_evaluate(const EvaluateArguments& arguments) {
   const auto opened = open_model(arguments.model, arguments.dtype);
-  require(opened.tokenizer != nullptr,
-          opened.source,
-          ": comes without a tokenizer, so it cannot read a text");
+  print_notes(opened.notes);
+  const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const int64_t longest = opened.model->config().max_position_embeddings;
   require(arguments.seq_len <= longest,
           "--seq-len ",
@@ -103,7 +102,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
                  arguments.document_separator,
                  arguments.text_key,
                  arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
-                *opened.tokenizer);
+                *tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   require(std::isfinite(evaluation.loss),
           opened.source,
@@ -126,6 +125,7 @@ Command evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "evaluate", "Loss, perplexity and bits per byte of a model on a text, also by position");
   add_model(*command, arguments->model);
+  add_tokenizer(*command, arguments->tokenizer);
   command
       ->add_option(
           "--data",

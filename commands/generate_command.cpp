@@ -17,7 +17,7 @@ namespace braid {
 namespace {
 
 struct GenerateArguments {
-  std::string model, prompts_file;
+  std::string model, tokenizer, prompts_file;
   std::vector<std::string> prompts, stop_texts;
   bool json = false;
   GenerateOptions options;
@@ -127,10 +127,9 @@ int run_generate(const GenerateArguments& arguments) {
     prompts = {""};
   }
   const auto opened = open_model(arguments.model, at::kFloat);
-  require(opened.tokenizer != nullptr,
-          opened.source,
-          ": comes without a tokenizer, so it cannot read a text");
-  const auto& tokenizer = *opened.tokenizer;
+  print_notes(opened.notes);
+  const auto own_tokenizer = tokenizer_of(opened, arguments.tokenizer);
+  const auto& tokenizer = *own_tokenizer;
   std::vector<std::vector<int64_t>> prompt_ids;
   for (const auto& prompt : prompts) {
     prompt_ids.push_back({tokenizer.begin_id()});
@@ -206,6 +205,7 @@ Command generate_command(CLI::App& app) {
   auto arguments = std::make_shared<GenerateArguments>();
   auto* command = app.add_subcommand("generate", "Continue texts with a trained model");
   add_model(*command, arguments->model);
+  add_tokenizer(*command, arguments->tokenizer);
   add_prompts(*command, *arguments);
   add_ends(*command, *arguments);
   add_sampling(*command, arguments->options);

@@ -68,6 +68,7 @@ Command probe_command(CLI::App& app) {
     const InterruptGuard guard("stopping after this layer");
     const auto opened =
         open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
+    print_notes(opened.notes);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
     Progress progress("layers");

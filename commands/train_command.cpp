@@ -143,7 +143,7 @@ Command train_command(CLI::App& app) {
       std::cout << describe_config<RunConfig>();
       return 0;
     }
-    const auto run_config = arguments->run.load();
+    const auto run_config = arguments->run.load(arguments->resume);
     if (arguments->dry_run) {
       const auto launched = launched_as();
       const auto plan = plan_training(run_config, launched.size);

@@ -21,6 +21,7 @@
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
+#include "formats/model_tokenizer.h"
 #include "formats/tensor_table.h"
 #include "run/memory.h"
 #include "run/run_folder.h"
@@ -119,8 +120,13 @@ class Converter {
     require_absent(target_, "remove it or choose another folder to convert into");
     model_ = read_model(source);
     require_not_an_input(target_, {model_.source, model_.base});
+    require_expressible(model_.config, options.to);
     stored_as_ = resolved(options.stored_as, options.to, model_);
     conversions_ = conversions_of(model_, options.to, stored_as_, report_.left_out);
+    if (options.to != ConvertTo::kCheckpoint) {
+      json_ = json();  // before anything is written: it may not be able to say what the model is
+    }
+    add_notes();
     plan();
   }
 
@@ -355,7 +361,9 @@ class Converter {
   static std::vector<TensorPiece> checkpoint_tensors(const File& file) {
     std::vector<NamedTensor> tensors;
     for (const auto* conversion : file.contents) {
-      tensors.push_back({"model/" + conversion->tensors[0].name, conversion->stored.values});
+      tensors.push_back(
+          {(conversion->of_drafter ? kDrafter : "model/") + conversion->tensors[0].name,
+           conversion->stored.values});
       if (conversion->stored.quantized()) {
         tensors.push_back({"model/" + conversion->tensors[1].name, conversion->stored.scales});
       }
@@ -400,6 +408,9 @@ class Converter {
         files[name] = read_file(path);
       }
     }
+    if (model_.tokenizer) {
+      files[kTokenizerFile] = dump_config(TokenizerFile{*model_.tokenizer});
+    }
     return files;
   }
 
@@ -407,7 +418,7 @@ class Converter {
     for (const auto& [name, contents] : companions()) {
       write_file_atomically(partial_ / name, contents);
     }
-    write_file_atomically(partial_ / "config.json", json());
+    write_file_atomically(partial_ / "config.json", json_);
     if (shards_.size() > 1) {
       write_file_atomically(partial_ / "model.safetensors.index.json", index_json(shards_));
     }
@@ -426,7 +437,28 @@ class Converter {
     if (options_.to == ConvertTo::kHf) {
       config.num_nextn_predict_layers = 0;
     }
-    return model_json(config, layout, base, conversions_.front().tensors.front().dtype);
+    return model_json(config,
+                      layout,
+                      base,
+                      conversions_.front().tensors.front().dtype,
+                      !model_.drafter.empty() && options_.to == ConvertTo::kRelease);
+  }
+
+  void add_notes() {
+    report_.notes = model_.notes;
+    if (options_.to == ConvertTo::kCheckpoint) {
+      return;
+    }
+    if (model_.config.qat_experts != QuantFormat::kOff) {
+      report_.notes.emplace_back(
+          "experts are written as model.qat_experts rounded them in training; --to checkpoint "
+          "keeps the masters");
+    }
+    if (options_.to == ConvertTo::kHf && model_.config.qat_indexer != QuantFormat::kOff) {
+      report_.notes.emplace_back(
+          "model.qat_indexer: transformers scores entries without the rounding that training had, "
+          "so that a query may choose other entries where scores are close");
+    }
   }
 
   const ConvertOptions& options_;
@@ -436,6 +468,7 @@ class Converter {
   std::vector<Conversion> conversions_;
   std::vector<ShardPlan> shards_;
   std::vector<File> files_;
+  std::string json_;  // of config.json, where one is written
   std::string digest_;
   Tallies tallies_;
   ConvertReport report_;

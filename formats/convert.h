@@ -43,7 +43,8 @@ struct ConvertedClass {
 
 struct ConvertReport {
   std::vector<ConvertedClass> classes;
-  std::vector<std::string> left_out;     ///< parameters that the format has no place for
+  std::vector<std::string> left_out;     ///< tensors that the format has no place for
+  std::vector<std::string> notes;        ///< for the user
   int64_t shards = 0, shards_found = 0;  ///< found: finished by an earlier process
 };
 

@@ -114,7 +114,46 @@ Conversion conversion_of(const std::string& name,
   fail("unreachable: StoredForm of ", name);
 }
 
+// What training computed with. Codes of the format itself come out the same from the masters.
+void round_as_trained(QuantFormat format, Conversion& conversion) {
+  if (format == QuantFormat::kOff) {
+    return;
+  }
+  const bool same_format = (format == QuantFormat::kFp4 && conversion.encoding == Encoding::kFp4) ||
+                           (format == QuantFormat::kFp8 && conversion.encoding == Encoding::kFp8 &&
+                            conversion.type == at::kFloat8_e8m0fnu);
+  if (conversion.stored.quantized() || same_format) {
+    return;
+  }
+  if (conversion.encoding == Encoding::kCopy) {
+    conversion.encoding = Encoding::kCast;
+    conversion.type = conversion.stored.values.scalar_type();
+  }
+  conversion.rounded_to = format;
+}
+
 }  // namespace
+
+void require_expressible(const ModelConfig& config, ConvertTo to) {
+  if (to != ConvertTo::kHf) {
+    return;
+  }
+  constexpr const char* kWayOut =
+      "; --to checkpoint keeps the model as it is, and --to release writes a folder that Braid "
+      "reads";
+  require(config.n_shared_experts == 1,
+          "model.n_shared_experts is ",
+          config.n_shared_experts,
+          ": transformers' DeepSeek-V4 always has a shared expert, and would draw one at random",
+          kWayOut);
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    require(config.layer(i).attention != AttentionKind::kFull,
+            "model.layer_types: layer ",
+            i,
+            " is full: transformers' DeepSeek-V4 has window, csa and hca layers only",
+            kWayOut);
+  }
+}
 
 StoredAs resolved(StoredAs wanted, ConvertTo to, const StoredModel& model) {
   const bool quantized = std::ranges::any_of(
@@ -164,6 +203,19 @@ std::vector<Conversion> conversions_of(const StoredModel& model,
       continue;
     }
     conversions.push_back(conversion_of(name, model.weights.at(name), to, stored_as));
+    if (to != ConvertTo::kCheckpoint && is_expert(name)) {
+      round_as_trained(model.config.qat_experts, conversions.back());
+    }
+  }
+  for (const auto& [name, value] : model.drafter) {
+    if (to == ConvertTo::kHf) {
+      left_out.push_back(name);
+    } else {
+      conversions.push_back({.name = name,
+                             .stored = Weight(value),
+                             .tensors = as_stored(name, Weight(value)),
+                             .of_drafter = true});
+    }
   }
   return conversions;
 }

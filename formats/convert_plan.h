@@ -24,9 +24,17 @@ struct Conversion {
   Encoding encoding = Encoding::kCopy;
   at::ScalarType type = at::kFloat;   ///< kCast: of the values; kRescale, kFp8: of the scales
   std::vector<StoredTensor> tensors;  ///< under release names: values, then scales
+  /// Values are rounded to this first, as training rounded them.
+  QuantFormat rounded_to = QuantFormat::kOff;
+  bool of_drafter = false;  ///< of a DSpark drafter, no parameter: as it is
 };
 
-/// Every parameter of the model, in its order. Throws Error for a weight that cannot be stored so.
+/// Throws Error, with the key and the way out, for a model that the format cannot express.
+void require_expressible(const ModelConfig& config, ConvertTo to);
+
+/// Every parameter of the model, in its order, then the tensors of its drafter. Experts trained
+/// with model.qat_experts leave as they took part in training, unless DST is a checkpoint, which
+/// keeps the masters. Throws Error for a weight that cannot be stored so.
 std::vector<Conversion> conversions_of(const StoredModel& model,
                                        ConvertTo to,
                                        StoredAs stored_as,

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/pages.h"
 #include "kernels/codec.h"
+#include "kernels/fake_quant.h"
 
 namespace braid {
 namespace {
@@ -91,14 +92,25 @@ Codes encoded(const Conversion& conversion, const at::Tensor& values) {
   }
 }
 
+// The values, and what is written of them.
+struct Slab {
+  at::Tensor stored, rounded;
+};
+
+Slab slab_of(const Conversion& conversion, int64_t first, int64_t rows) {
+  const auto values = values_of(conversion.stored, first, rows);
+  return {values, fake_quantized(values, conversion.rounded_to)};
+}
+
 void quantize_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass& tally) {
   const auto& weight = conversion.stored;
   const auto &codes = conversion.tensors[0], &scales = conversion.tensors[1];
   const int64_t step = slab_rows(weight.columns(), sizeof(float));
   const int64_t shared = conversion.encoding == Encoding::kFp4 ? 1 : kFp8Tile;
   for (int64_t first = 0; first < weight.rows(); first += step) {
-    const auto values = values_of(weight, first, std::min(step, weight.rows() - first));
-    const auto slab = encoded(conversion, values);
+    const auto [values, rounded] =
+        slab_of(conversion, first, std::min(step, weight.rows() - first));
+    const auto slab = encoded(conversion, rounded);
     add_error(values, decode(slab, values.scalar_type()), tally);
     sink(codes.name, first, slab.values);
     sink(scales.name, first / shared, slab.scales);
@@ -117,8 +129,9 @@ void cast_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass
   }
   const int64_t step = slab_rows(weight.columns(), sizeof(float));
   for (int64_t first = 0; first < weight.rows(); first += step) {
-    const auto values = values_of(weight, first, std::min(step, weight.rows() - first));
-    const auto cast = values.to(conversion.type).contiguous();
+    const auto [values, rounded] =
+        slab_of(conversion, first, std::min(step, weight.rows() - first));
+    const auto cast = rounded.to(conversion.type).contiguous();
     add_error(values, cast, tally);
     sink(name, first, cast);
   }

@@ -4,10 +4,12 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/dtype.h"
 #include "checkpoint/hdf5.h"
 #include "checkpoint/manifest.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/parameter_names.h"
 #include "formats/inspect_kinds.h"
 #include "formats/model_json.h"
 #include "formats/open_model.h"
@@ -104,7 +106,11 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
   const auto shapes =
       shapes_of(stored_weights(weights_in(described), /*mapped=*/false, folder.string()));
   if (fs::exists(folder / kJson)) {
-    require_tensors_of_model(read_model_json(folder / kJson), /*has_base=*/false, shapes);
+    auto config = read_model_json(folder / kJson);
+    const bool has_mtp =
+        std::ranges::any_of(shapes, [](const auto& entry) { return is_mtp(entry.first); });
+    config.num_nextn_predict_layers *= has_mtp;  // Hugging Face's models name it and lack it
+    require_tensors_of_model(config, /*has_base=*/false, shapes);
   } else if (fs::exists(folder / kConfigFile)) {
     require_tensors_of_model(load_run_config((folder / kConfigFile).string(), {}).model,
                              base_of(index.read_attributes("state"), folder).has_value(),
@@ -131,7 +137,10 @@ nlohmann::ordered_json checkpoint_facts(const fs::path& path) {
   TensorTable table;
   for (const auto& name : index.tensor_names()) {
     const auto value = index.describe_tensor(name);
-    table.add(name, value.scalar_type(), value.sizes());
+    table.add(name,
+              dtype_name(value.scalar_type()),
+              value.sizes(),
+              value.numel() * static_cast<int64_t>(value.element_size()));
   }
   facts["tensors"] = table.rows();
   facts["totals"] = {{{"part", "model"}}, {{"part", "optimizer"}}};

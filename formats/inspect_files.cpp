@@ -51,18 +51,31 @@ ModelFiles model_files(const fs::path& path) {
 void add_release_facts(const std::vector<StoredTensor>& expected,
                        ReleaseLayout layout,
                        const SafetensorsFile& file,
+                       bool has_drafter,
                        nlohmann::ordered_json& facts) {
   facts["layout"] = layout == ReleaseLayout::kInstruct ? "release, FP4 experts (instruct)"
                                                        : "release, FP8 experts (base)";
   facts["expected_tensors"] = expected.size();
   constexpr std::size_t kShown = 5;
-  auto differences = differences_from(expected, file);
+  auto differences = differences_from(expected, file, [has_drafter](const std::string& name) {
+    return has_drafter && is_mtp(name);
+  });
   if (const auto count = differences.size(); count > kShown) {
     differences.resize(kShown);
     differences.push_back(text("and ", count - kShown, " more"));
   }
   facts["differences"] =
       differences.empty() ? nlohmann::ordered_json("none") : nlohmann::ordered_json(differences);
+}
+
+std::string drafter_text(const SafetensorsFile& file) {
+  std::set<std::string_view> blocks;
+  for (const auto& name : file.names()) {
+    if (is_mtp(name)) {
+      blocks.insert(split_block(name).block);
+    }
+  }
+  return text("DSpark, blocks: ", blocks.size(), "; carried along, neither computed nor trained");
 }
 
 }  // namespace
@@ -92,12 +105,20 @@ nlohmann::ordered_json safetensors_facts(const fs::path& path) {
   const SafetensorsFile file(path);
   nlohmann::ordered_json facts;
   if (fs::is_directory(path) && fs::exists(path / "config.json")) {
-    auto config = read_model_json(path / "config.json");
+    const auto json = model_json_at(path / "config.json");
+    auto config = json.config;
     const bool has_mtp = std::ranges::any_of(file.names(), is_mtp);
     config.num_nextn_predict_layers *= has_mtp;  // files may lack the block that config.json names
     facts["model"] = summary(config);
+    if (json.has_drafter) {
+      facts["drafter"] = drafter_text(file);
+    }
+    if (!json.unknown_keys.empty()) {
+      facts["unknown_keys"] = json.unknown_keys;
+    }
     if (const auto layout = release_layout_of(file)) {
-      add_release_facts(release_tensors_of(config, *layout), *layout, file, facts);
+      add_release_facts(
+          release_tensors_of(config, *layout), *layout, file, json.has_drafter, facts);
     }
   }
   auto files = nlohmann::ordered_json::array();
@@ -110,7 +131,11 @@ nlohmann::ordered_json safetensors_facts(const fs::path& path) {
   }
   TensorTable table;
   for (const auto& name : file.names()) {
-    table.add(name, file.dtype(name), file.shape(name));
+    table.add(name,
+              file.dtype_text(name),
+              file.shape(name),
+              static_cast<int64_t>(file.bytes(name)),
+              file.is_foreign(name));
   }
   facts["tensors"] = table.rows();
   facts["total"] = table.totals("");
@@ -132,8 +157,8 @@ void verify_safetensors(const fs::path& path, Verification& verification) {
   for (const auto& shard : files.shards) {
     const bool good = verification.check(shard, [&shard] {
       const SafetensorsFile file(shard);
-      for (const auto& name : file.names()) {
-        require_finite(name, file.view(name));
+      for (const auto& [name, value] : file.views()) {
+        require_finite(name, value);
       }
     });
     sound = sound && good;

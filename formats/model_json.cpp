@@ -1,16 +1,44 @@
 #include "formats/model_json.h"
 
+#include <algorithm>
 #include <cmath>
-#include <fstream>
+#include <set>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/strict_json.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "formats/model_json_keys.h"
 
 namespace braid {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr const char* kCsa = "compressed_sparse_attention";
+constexpr const char* kHca = "heavily_compressed_attention";
+
+ConfigNode node_of_json(const Json& json, const std::string& place) {
+  ConfigNode node;
+  if (json.is_string()) {
+    node = ConfigNode::text(json.get<std::string>());
+    node.quoted = true;  // text is no number, whatever it spells
+  } else if (json.is_array()) {
+    std::vector<ConfigNode> items;
+    for (const auto& item : json) {
+      items.push_back(node_of_json(item, place));
+    }
+    node = ConfigNode::sequence(std::move(items));
+  } else if (json.is_object()) {
+    node = ConfigNode::mapping({});
+  } else if (!json.is_null()) {
+    node = ConfigNode::plain(json.dump());
+  }
+  node.place = place;
+  return node;
+}
 
 // A JSON object and where it is, for messages.
 class Section {
@@ -19,6 +47,8 @@ class Section {
     require(json.is_object(), place_, ": expected an object, got ", json.type_name());
   }
 
+  const Json& json() const { return json_; }
+  const std::string& place() const { return place_; }
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
 
   const Json& at(const char* key) const {
@@ -32,74 +62,88 @@ class Section {
 
   Section section(const char* key) const { return {at(key), text(place_, ": ", key)}; }
 
-  void read(const char* key, int64_t& into) const {
-    require(
-        at(key).is_number_integer(), place_, ": '", key, "' is ", at(key), ", expected an integer");
-    into = at(key).get<int64_t>();
-  }
-  void read(const char* key, double& into) const {
+  double number(const char* key) const {
     require(at(key).is_number(), place_, ": '", key, "' is ", at(key), ", expected a number");
-    into = at(key).get<double>();
+    return at(key).get<double>();
   }
-  void read(const char* key, std::vector<int64_t>& into) const {
-    for (const auto& item : list(key)) {
-      require(
-          item.is_number_integer(), place_, ": '", key, "' holds ", item, ", expected integers");
-      into.push_back(item.get<int64_t>());
-    }
-  }
+
   std::vector<std::string> words(const char* key) const {
+    require(at(key).is_array(), place_, ": '", key, "' is ", at(key), ", expected a list");
     std::vector<std::string> result;
-    for (const auto& item : list(key)) {
+    for (const auto& item : at(key)) {
       require(item.is_string(), place_, ": '", key, "' holds ", item, ", expected strings");
       result.push_back(item.get<std::string>());
     }
     return result;
   }
-  template <class T>
-  void read_if_there(const char* key, T& into) const {
-    if (has(key)) {
-      read(key, into);
-    }
-  }
-  /// Requires the only value that Braid implements.
-  void require_value(const char* key, const Json& expected) const {
-    require(!has(key) || at(key) == expected,
+
+  /// The value as a node of the configuration, to be read with the ranges of its field.
+  ConfigNode node(const char* key) const { return node_of_json(at(key), place_); }
+
+  /// Requires the only values that Braid implements; null is as good as absent.
+  void require_implemented(const OnlyValue& only) const {
+    const auto values = Json::parse(only.values);
+    require(!has(only.key) || std::ranges::find(values, json_.at(only.key)) != values.end(),
             place_,
             ": '",
-            key,
+            only.key,
             "' is ",
-            json_.value(key, Json()),
-            "; Braid implements ",
-            expected,
+            json_.value(only.key, Json()),
+            ", which changes what the model computes; Braid implements ",
+            values.empty() ? "models without it" : joined_values(values),
             " only");
   }
-  const std::string& place() const { return place_; }
 
  private:
-  const Json& list(const char* key) const {
-    require(at(key).is_array(), place_, ": '", key, "' is ", at(key), ", expected a list");
-    return at(key);
+  static std::string joined_values(const Json& values) {
+    std::string result;
+    for (const auto& value : values) {
+      result += (result.empty() ? "" : " or ") + value.dump();
+    }
+    return result;
   }
 
   const Json& json_;
   std::string place_;
 };
 
-void read_layers_of_hf(const Section& json, ModelConfig& config) {
+// The configuration's own spelling of what was read, each value with its place.
+class Fields {
+ public:
+  void add(const char* key, ConfigNode value) { entries_.push_back({key, std::move(value)}); }
+  void add(const char* key, const Section& from) { add(key, from.node(key)); }
+  void add_if_there(const char* key, const Section& from) {
+    if (from.has(key)) {
+      add(key, from);
+    }
+  }
+  ConfigNode take() { return ConfigNode::mapping(std::move(entries_)); }
+
+ private:
+  std::vector<ConfigNode::Entry> entries_;
+};
+
+ConfigNode choice(const std::string& name, const std::string& place) {
+  auto node = ConfigNode::text(name);
+  node.place = place;
+  return node;
+}
+
+void add_layers_of_hf(const Section& json, Fields& fields) {
   const auto rates = json.section("compress_rates");
+  std::vector<ConfigNode> kinds, ratios;
   for (const auto& word : json.words("layer_types")) {
-    int64_t ratio = 0;
+    auto ratio = ConfigNode::plain("0");
     if (word == "sliding_attention") {
-      config.layer_types.push_back(AttentionKind::kWindow);
-    } else if (word == "compressed_sparse_attention") {
-      config.layer_types.push_back(AttentionKind::kCsa);
-      rates.read("compressed_sparse_attention", ratio);
-    } else if (word == "heavily_compressed_attention") {
-      config.layer_types.push_back(AttentionKind::kHca);
-      rates.read("heavily_compressed_attention", ratio);
+      kinds.push_back(choice("window", json.place()));
+    } else if (word == kCsa) {
+      kinds.push_back(choice("csa", json.place()));
+      ratio = rates.node(kCsa);
+    } else if (word == kHca) {
+      kinds.push_back(choice("hca", json.place()));
+      ratio = rates.node(kHca);
     } else if (word == "full_attention") {
-      config.layer_types.push_back(AttentionKind::kFull);
+      kinds.push_back(choice("full", json.place()));
     } else {
       fail(json.place(),
            ": 'layer_types' holds '",
@@ -107,120 +151,308 @@ void read_layers_of_hf(const Section& json, ModelConfig& config) {
            "', expected sliding_attention, compressed_sparse_attention, "
            "heavily_compressed_attention or full_attention");
     }
-    config.compress_ratios.push_back(ratio);
+    ratios.push_back(std::move(ratio));
   }
+  auto kinds_node = ConfigNode::sequence(std::move(kinds));
+  auto ratios_node = ConfigNode::sequence(std::move(ratios));
+  kinds_node.place = ratios_node.place = json.place();
+  fields.add("layer_types", std::move(kinds_node));
+  fields.add("compress_ratios", std::move(ratios_node));
 }
 
-void read_routing_of_hf(const Section& json, ModelConfig& config) {
+void add_routing_of_hf(const Section& json, Fields& fields) {
+  std::vector<ConfigNode> kinds;
   for (const auto& word : json.words("mlp_layer_types")) {
     require(word == "hash_moe" || word == "moe",
             json.place(),
             ": 'mlp_layer_types' holds '",
             word,
             "', expected hash_moe or moe");
-    config.routing.push_back(word == "hash_moe" ? RoutingKind::kHash : RoutingKind::kLearned);
+    kinds.push_back(choice(word == "hash_moe" ? "hash" : "learned", json.place()));
+  }
+  auto node = ConfigNode::sequence(std::move(kinds));
+  node.place = json.place();
+  fields.add("routing", std::move(node));
+}
+
+// YaRN as Braid has it multiplies neither cosines nor scores by a factor.
+void require_no_attention_factor(const Section& json) {
+  json.require_implemented({"attention_factor", "[1, 1.0]"});
+  json.require_implemented({"truncate", "[true]"});
+  const Json nothing;
+  const auto mscale = json.json().value("mscale", nothing),
+             all_dim = json.json().value("mscale_all_dim", nothing);
+  require(mscale == all_dim,
+          json.place(),
+          ": 'mscale' is ",
+          mscale,
+          " and 'mscale_all_dim' ",
+          all_dim,
+          ", which scales attention; Braid implements equal ones only");
+}
+
+void require_known_rope_keys(const Section& json) {
+  for (const auto& [key, value] : json.json().items()) {
+    require(value.is_null() || is_known(key, kRopeKeys),
+            json.place(),
+            ": '",
+            key,
+            "' is a key that Braid does not know, and it may change the rotary positions; Braid "
+            "implements plain ones and YaRN with ",
+            joined(kRopeKeys));
   }
 }
 
-void read_yarn(const Section& json, RopeScaling& scaling) {
+std::string rope_type(const Section& json) {
   const char* kind = json.has("rope_type") ? "rope_type" : "type";
-  if (!json.has(kind) || json.at(kind) == "default") {
+  json.require_implemented({kind, R"(["default", "yarn"])"});
+  return json.has(kind) ? json.at(kind).get<std::string>() : "default";
+}
+
+void add_yarn(const Section& json, Fields& fields) {
+  require_known_rope_keys(json);
+  if (rope_type(json) == "default") {
     return;
   }
-  json.require_value(kind, "yarn");
-  json.read("factor", scaling.factor);
-  json.read("original_max_position_embeddings", scaling.original_max_position_embeddings);
-  json.read_if_there("beta_fast", scaling.beta_fast);
-  json.read_if_there("beta_slow", scaling.beta_slow);
+  require_no_attention_factor(json);
+  Fields scaling;
+  scaling.add("factor", json);
+  scaling.add("original_max_position_embeddings", json);
+  scaling.add_if_there("beta_fast", json);
+  scaling.add_if_there("beta_slow", json);
+  auto node = scaling.take();
+  node.place = json.place();
+  fields.add("rope_scaling", std::move(node));
 }
 
-Json parsed(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  require(file.good(), path.string(), ": cannot be read; expected the config.json of a model");
-  try {
-    return Json::parse(file);
-  } catch (const Json::parse_error& error) {
-    fail(path.string(), ": is not valid JSON: ", error.what());
+int64_t rotary_channels(const Section& json, double head_dim) {
+  const double channels = json.number("partial_rotary_factor") * head_dim;
+  require(channels >= 0 && channels <= head_dim,
+          json.place(),
+          ": 'partial_rotary_factor' is ",
+          json.at("partial_rotary_factor"),
+          ", expected a number in [0, 1]");
+  return std::llround(channels);
+}
+
+// Two spellings of one number must agree.
+void require_rotary_channels(const Section& json, int64_t channels, double head_dim) {
+  require(!json.has("partial_rotary_factor") || rotary_channels(json, head_dim) == channels,
+          json.place(),
+          ": 'partial_rotary_factor' is ",
+          json.json().value("partial_rotary_factor", Json()),
+          " of head_dim ",
+          head_dim,
+          ", but the model's rotary channels (qk_rope_head_dim) are ",
+          channels);
+}
+
+void add_rope(const Section& json, Fields& fields) {
+  const double head_dim = json.number("head_dim");
+  const bool as_number = json.has("qk_rope_head_dim");
+  const int64_t channels =
+      as_number ? static_cast<int64_t>(std::clamp(json.number("qk_rope_head_dim"), -1e9, 1e9))
+                : rotary_channels(json, head_dim);
+  require_rotary_channels(json, channels, head_dim);
+  auto node = as_number ? json.node("qk_rope_head_dim")
+                        : node_of_json(channels, json.place() + ": partial_rotary_factor");
+  fields.add("qk_rope_head_dim", std::move(node));
+  if (!json.has("rope_parameters")) {
+    fields.add("rope_theta", json);
+    fields.add("compress_rope_theta", json);
+    if (json.has("rope_scaling")) {
+      // The release's rope_scaling carries a rope_theta of its own, which is not used.
+      add_yarn(json.section("rope_scaling"), fields);
+    }
+    return;
+  }
+  const auto main = json.section("rope_parameters").section("main");
+  const auto compress = json.section("rope_parameters").section("compress");
+  require_known_rope_keys(main);
+  require(rope_type(main) == "default",
+          main.place(),
+          ": is YaRN; Braid implements it for compressing layers only");
+  require_rotary_channels(main, channels, head_dim);
+  require_rotary_channels(compress, channels, head_dim);
+  fields.add("rope_theta", main);
+  fields.add("compress_rope_theta", compress.node("rope_theta"));
+  add_yarn(compress, fields);
+}
+
+// A list that spells the layers a second time must say the same.
+void require_same_layers(const Section& json, const ModelConfig& config) {
+  const auto& ratios = json.json().value("compress_ratios", Json());
+  const auto& hash_layers = json.json().value("num_hash_layers", Json());
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const auto layer = config.layer(i);
+    const auto index = static_cast<std::size_t>(i);
+    require(!json.has("layer_types") || !ratios.is_array() || index >= ratios.size() ||
+                ratios[index] == layer.ratio,
+            json.place(),
+            ": 'compress_ratios' and 'layer_types' contradict each other at layer ",
+            i,
+            "; keep one of them");
+    const bool hash = layer.routing == RoutingKind::kHash;
+    require(!json.has("mlp_layer_types") || !hash_layers.is_number_integer() ||
+                hash == (i < hash_layers.get<int64_t>()),
+            json.place(),
+            ": 'num_hash_layers' and 'mlp_layer_types' contradict each other at layer ",
+            i,
+            "; keep one of them");
+  }
+}
+
+void require_this_family(const Section& json) {
+  constexpr const char* kNewer =
+      "; DeepSeek-V4.1 is another architecture (shared compressed keys, single-pass mHC, Engram "
+      "tables), which Braid does not implement";
+  const auto said = [](const Json& value, const char* word) {
+    return value.is_string() && value.get<std::string>().find(word) != std::string::npos;
+  };
+  require(!json.has("text_config"),
+          json.place(),
+          ": describes a model of text and images (text_config); Braid implements the text model "
+          "deepseek_v4 only");
+  const auto type = json.json().value("model_type", Json());
+  require(type.is_null() || type == "deepseek_v4",
+          json.place(),
+          ": 'model_type' is ",
+          type,
+          "; Braid implements \"deepseek_v4\" only",
+          said(type, "v41") || said(type, "v4_1") ? kNewer : "");
+  const auto classes = json.json().value("architectures", Json());
+  if (type.is_null() && classes.is_array() && !classes.empty()) {
+    const auto& name = classes.front();
+    require(said(name, "DeepseekV4") && !said(name, "DeepseekV41"),
+            json.place(),
+            ": 'architectures' holds ",
+            name,
+            "; Braid implements \"DeepseekV4ForCausalLM\" only",
+            said(name, "DeepseekV41") ? kNewer : "");
+  }
+}
+
+void require_implemented(const Section& json) {
+  require_this_family(json);
+  for (const auto& only : kOnlyValues) {
+    json.require_implemented(only);
+  }
+  if (json.has("quantization_config")) {
+    const auto quantization = json.section("quantization_config");
+    quantization.at("quant_method");
+    for (const auto& only : kOnlyQuantization) {
+      quantization.require_implemented(only);
+    }
+  }
+  if (json.has("v_head_dim")) {
+    require(json.number("v_head_dim") == json.number("head_dim"),
+            json.place(),
+            ": 'v_head_dim' is ",
+            json.at("v_head_dim"),
+            "; in Braid values are the keys, of head_dim ",
+            json.at("head_dim"),
+            " channels");
+  }
+}
+
+std::vector<std::string> unknown_keys(const Json& json) {
+  std::vector<std::string> result;
+  for (const auto& [key, value] : json.items()) {
+    const bool known =
+        key.starts_with('_') || is_drafter_key(key) || is_known(key, kSameKeys) ||
+        is_known(key, kOptionalKeys) || is_known(key, kSpelledKeys) ||
+        is_known(key, kHarmlessKeys) ||
+        std::ranges::any_of(kOnlyValues, [&](const auto& only) { return key == only.key; });
+    if (!known && !value.is_null()) {
+      result.push_back(key);
+    }
+  }
+  return result;
+}
+
+// The drafter's blocks take the place of the MTP block, and have entries behind the layers'.
+void remove_drafter(Json& json, const std::string& place) {
+  json["num_nextn_predict_layers"] = 0;
+  const auto layers = json.find("num_hidden_layers");
+  const auto ratios = json.find("compress_ratios");
+  if (layers == json.end() || !layers->is_number_unsigned() || ratios == json.end() ||
+      !ratios->is_array()) {
+    return;
+  }
+  for (auto i = layers->get<std::size_t>(); i < ratios->size(); ++i) {
+    require((*ratios)[i] == 0,
+            place,
+            ": 'compress_ratios' of the DSpark drafter's blocks must be 0, entry ",
+            i,
+            " is ",
+            (*ratios)[i]);
+  }
+  while (ratios->size() > layers->get<std::size_t>()) {
+    ratios->erase(ratios->size() - 1);
   }
 }
 
 }  // namespace
 
-ModelConfig read_model_json(const std::filesystem::path& path) {
-  const Json document = parsed(path);
-  const Section json(document, path.string());
-  ModelConfig config;
-  config.compress_ratios.clear();
+bool is_drafter_key(std::string_view key) {
+  return key.starts_with("dspark_");
+}
 
-  json.read("vocab_size", config.vocab_size);
-  json.read("hidden_size", config.hidden_size);
-  json.read("num_hidden_layers", config.num_hidden_layers);
-  json.read("num_attention_heads", config.num_attention_heads);
-  json.read("head_dim", config.head_dim);
-  json.read("q_lora_rank", config.q_lora_rank);
-  json.read("o_groups", config.o_groups);
-  json.read("o_lora_rank", config.o_lora_rank);
-  json.read("sliding_window", config.sliding_window);
-  json.read("index_n_heads", config.index_n_heads);
-  json.read("index_head_dim", config.index_head_dim);
-  json.read("index_topk", config.index_topk.emplace());
-  json.read("n_routed_experts", config.n_routed_experts);
-  json.read("n_shared_experts", config.n_shared_experts);
-  json.read("num_experts_per_tok", config.num_experts_per_tok);
-  json.read("moe_intermediate_size", config.moe_intermediate_size);
-  json.read("routed_scaling_factor", config.routed_scaling_factor);
-  json.read("swiglu_limit", config.swiglu_limit);
-  json.read("hc_mult", config.hc_mult);
-  json.read("hc_sinkhorn_iters", config.hc_sinkhorn_iters);
-  json.read("hc_eps", config.hc_eps);
-  json.read("rms_norm_eps", config.rms_norm_eps);
-  json.read_if_there("max_position_embeddings", config.max_position_embeddings);
-  json.read_if_there("initializer_range", config.initializer_range);
-  json.read_if_there("num_nextn_predict_layers", config.num_nextn_predict_layers);
-  json.require_value("scoring_func", "sqrtsoftplus");
-  json.require_value("norm_topk_prob", true);
-  json.require_value("num_key_value_heads", 1);
-  json.require_value("tie_word_embeddings", false);
-  json.require_value("hidden_act", "silu");
-
-  if (json.has("qk_rope_head_dim")) {
-    json.read("qk_rope_head_dim", config.qk_rope_head_dim);
-  } else {
-    double share = 0;
-    json.read("partial_rotary_factor", share);
-    config.qk_rope_head_dim = std::llround(share * static_cast<double>(config.head_dim));
-  }
-  if (json.has("layer_types")) {
-    read_layers_of_hf(json, config);
-  } else {
-    json.read("compress_ratios", config.compress_ratios);
-  }
-  config.num_hash_layers = 0;
-  if (json.has("mlp_layer_types")) {
-    read_routing_of_hf(json, config);
-  } else {
-    json.read("num_hash_layers", config.num_hash_layers);
-  }
-  if (json.has("rope_parameters")) {
-    const auto main = json.section("rope_parameters").section("main");
-    const auto compress = json.section("rope_parameters").section("compress");
-    main.read("rope_theta", config.rope_theta);
-    compress.read("rope_theta", config.compress_rope_theta);
-    read_yarn(compress, config.rope_scaling);
-  } else {
-    json.read("rope_theta", config.rope_theta);
-    json.read("compress_rope_theta", config.compress_rope_theta);
-    if (json.has("rope_scaling")) {
-      // The release's rope_scaling carries a rope_theta of its own, which is not used.
-      read_yarn(json.section("rope_scaling"), config.rope_scaling);
+ModelJson model_json_at(const std::filesystem::path& path) {
+  require(std::filesystem::exists(path),
+          path.string(),
+          ": cannot be read; expected the config.json of a model");
+  auto document = parse_strict_json(read_file(path), path.string());
+  ModelJson result;
+  if (document.is_object()) {
+    for (const auto& [key, value] : document.items()) {
+      result.has_drafter |= is_drafter_key(key);
     }
   }
+  if (result.has_drafter) {
+    remove_drafter(document, path.string());
+  }
+  const Section json(document, path.string());
+  require_implemented(json);
+  result.unknown_keys = unknown_keys(document);
+
+  Fields fields;
+  for (const char* key : kSameKeys) {
+    fields.add(key, json);
+  }
+  for (const char* key : kOptionalKeys) {
+    fields.add_if_there(key, json);
+  }
+  if (json.has("layer_types")) {
+    add_layers_of_hf(json, fields);
+  } else {
+    fields.add("compress_ratios", json);
+  }
+  if (json.has("mlp_layer_types")) {
+    add_routing_of_hf(json, fields);
+  } else {
+    fields.add("num_hash_layers", json);
+  }
+  add_rope(json, fields);
+  auto& config = result.config;
+  config.compress_ratios.clear();
+  config.num_hash_layers = 0;
+  ConfigPlaces places;
+  auto tree = fields.take();
+  tree.place = path.string();
+  config_detail::read_value(tree, "", {}, places, config);
   try {
     config.validate();
   } catch (const ConfigError& error) {
-    fail(path.string(), ": ", error.what());
+    constexpr std::string_view kSection = "model.";
+    fail(path.string(), ": '", error.key().substr(kSection.size()), "' ", error.message());
   }
-  return config;
+  require_same_layers(json, config);
+  return result;
+}
+
+ModelConfig read_model_json(const std::filesystem::path& path) {
+  return model_json_at(path).config;
 }
 
 }  // namespace braid

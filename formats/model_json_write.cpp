@@ -1,4 +1,5 @@
 #include <fstream>
+#include <iterator>
 
 #include <nlohmann/json.hpp>
 
@@ -82,15 +83,48 @@ void add_layers(const ModelConfig& config, OrderedJson& json) {
   }
 }
 
+constexpr const char* kRatios = "compress_ratios";
+
+// What a config.json says of its DSpark drafter: dspark_*, the number of blocks, and their entries
+// behind those of the layers.
+OrderedJson drafter_of(const OrderedJson& json) {
+  OrderedJson result = OrderedJson::object();
+  for (const auto& [key, value] : json.items()) {
+    if (is_drafter_key(key) || key == "num_nextn_predict_layers") {
+      result[key] = value;
+    }
+  }
+  if (json.contains(kRatios)) {
+    auto ratios = json.at(kRatios);
+    const auto layers = json.at("num_hidden_layers").get<std::size_t>();
+    for (std::size_t i = 0; i < layers && !ratios.empty(); ++i) {
+      ratios.erase(0);
+    }
+    result[kRatios] = ratios;
+  }
+  return result;
+}
+
+void remove_drafter_keys(OrderedJson& json) {
+  for (auto item = json.begin(); item != json.end();) {
+    item = is_drafter_key(item.key()) ? json.erase(item) : std::next(item);
+  }
+}
+
 }  // namespace
 
 std::string model_json(const ModelConfig& config,
                        std::optional<ReleaseLayout> quantized,
                        const std::filesystem::path& base,
-                       at::ScalarType dtype) {
+                       at::ScalarType dtype,
+                       bool with_drafter) {
+  constexpr const char* kWayOut = "; `convert --to checkpoint` keeps the model as it is";
   require(config.residual == ResidualKind::kMhc,
-          "config.json can only describe models with model.residual: mhc");
-  require(config.index_topk.has_value(), "config.json needs model.index_topk");
+          "config.json can only describe models with model.residual: mhc",
+          kWayOut);
+  require(config.index_topk.has_value(),
+          "config.json needs a number for model.index_topk, which is all",
+          kWayOut);
   OrderedJson json = {{"architectures", {"DeepseekV4ForCausalLM"}},
                       {"model_type", "deepseek_v4"},
                       {"attention_bias", false},
@@ -109,6 +143,8 @@ std::string model_json(const ModelConfig& config,
     require(file.good(), base.string(), ": cannot be read");
     json.update(OrderedJson::parse(file));
   }
+  const auto drafter = with_drafter ? drafter_of(json) : OrderedJson::object();
+  remove_drafter_keys(json);
   for (const char* key : {"layer_types",
                           "compress_rates",
                           "compress_ratios",
@@ -164,6 +200,13 @@ std::string model_json(const ModelConfig& config,
         {"original_max_position_embeddings", scaling.original_max_position_embeddings}};
   }
   add_layers(config, json);
+  for (const auto& [key, value] : drafter.items()) {
+    if (key == kRatios && json.contains(kRatios)) {
+      json[kRatios].insert(json[kRatios].end(), value.begin(), value.end());
+    } else if (key != kRatios) {
+      json[key] = value;
+    }
+  }
   if (quantized) {
     const bool instruct = *quantized == ReleaseLayout::kInstruct;
     json["expert_dtype"] = instruct ? "fp4" : "fp8";

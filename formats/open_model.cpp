@@ -6,7 +6,9 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/hdf5.h"
 #include "checkpoint/history.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint/names.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/store.h"
@@ -14,6 +16,7 @@
 #include "core/file.h"
 #include "core/parameter_names.h"
 #include "formats/model_json.h"
+#include "formats/model_tokenizer.h"
 #include "formats/tensor_table.h"
 #include "run/run_folder.h"
 
@@ -25,34 +28,165 @@ namespace fs = std::filesystem;
 constexpr const char* kBaseModel = "base_model";
 constexpr const char* kBaseFingerprint = "base_fingerprint";
 
+std::string range_text(const char* what, int64_t last) {
+  return last < 0 ? text("no ", what) : text(what, " 0 to ", last);
+}
+
+// Too few or too many layers or experts, in one sentence instead of hundreds of names.
+void require_layers_and_experts(const std::vector<NamedTensor>& tensors,
+                                const ModelConfig& config,
+                                const fs::path& source) {
+  int64_t last_layer = -1, last_expert = -1;
+  for (const auto& tensor : tensors) {
+    const auto name = parsed_name(tensor.name);
+    if (!name) {
+      continue;
+    }
+    last_layer = std::max(last_layer, name->layer);
+    if (!name->expert.empty() && name->layer >= 0) {
+      constexpr std::size_t kDigits = 18;
+      last_expert = std::max<int64_t>(last_expert, std::stoll(name->expert.substr(0, kDigits)));
+    }
+  }
+  const auto check = [&](const char* what, int64_t last, const char* key, int64_t count) {
+    require(last + 1 == count,
+            source.string(),
+            ": its files hold ",
+            range_text(what, last),
+            ", but config.json says ",
+            key,
+            " ",
+            count,
+            last + 1 < count ? "; is the download complete, and are"
+                             : "; check that they belong together: are",
+            " weights and config.json of the same model?");
+  };
+  check("layers", last_layer, "num_hidden_layers", config.num_hidden_layers);
+  check("experts", last_expert, "n_routed_experts", config.n_routed_experts);
+}
+
 // Hugging Face drops the MTP block but keeps the key.
-ModelConfig model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
-  auto config = read_model_json(folder / "config.json");
+ModelJson model_json_for(const fs::path& folder, const std::vector<NamedTensor>& tensors) {
+  auto json = model_json_at(folder / "config.json");
   const bool has_mtp =
       std::ranges::any_of(tensors, [](const auto& tensor) { return is_mtp(tensor.name); });
   if (!has_mtp) {
-    config.num_nextn_predict_layers = 0;
+    json.config.num_nextn_predict_layers = 0;
   }
-  return config;
+  return json;
+}
+
+void add_notes(const ModelJson& json, StoredModel& stored) {
+  if (!json.unknown_keys.empty()) {
+    stored.notes.push_back(text((stored.published / "config.json").string(),
+                                ": keys that Braid does not know and passes over: ",
+                                joined(json.unknown_keys)));
+  }
+  if (!stored.drafter.empty()) {
+    std::set<std::string> blocks;
+    for (const auto& [name, value] : stored.drafter) {
+      blocks.insert(std::string(split_block(name).block));
+    }
+    stored.notes.push_back(text(stored.source,
+                                ": has a DSpark drafter of ",
+                                blocks.size(),
+                                blocks.size() == 1 ? " block" : " blocks",
+                                " (mtp.*), which Braid carries along and neither computes nor "
+                                "trains"));
+  }
+}
+
+// In a published model.
+std::optional<TokenizerConfig> tokenizer_in(const fs::path& folder) {
+  const auto file = folder / kTokenizerFile;
+  if (!fs::exists(file)) {
+    return std::nullopt;
+  }
+  return parse_config<TokenizerFile>(read_file(file), file.string()).tokenizer;
+}
+
+StoredModel stored_at(const fs::path& folder,
+                      const ModelJson& json,
+                      const std::vector<NamedTensor>& tensors,
+                      std::vector<NamedTensor> drafter) {
+  require_layers_and_experts(tensors, json.config, folder);
+  StoredModel stored{json.config,
+                     stored_weights(tensors, /*mapped=*/true, folder.string()),
+                     tokenizer_in(folder),
+                     folder.string(),
+                     folder,
+                     folder.string(),
+                     {},
+                     std::move(drafter),
+                     {}};
+  add_notes(json, stored);
+  return stored;
+}
+
+// Those that no parameter needs are passed over.
+std::string foreign_tensors(const SafetensorsFile& file) {
+  std::string result;
+  for (const auto& name : file.names()) {
+    if (file.is_foreign(name)) {
+      if (names_a_tensor(name)) {
+        file.view(name);  // says what is wrong
+      }
+      result += text(result.empty() ? "" : ", ", name, " (", file.dtype_text(name), ")");
+    }
+  }
+  return result;
+}
+
+// What people try to open that is near to DeepSeek-V4.
+std::string family_of(const std::string& name) {
+  constexpr std::pair<const char*, const char*> kFamilies[] = {
+      {"vision.", "a vision tower"},
+      {"aligner.", "a vision tower"},
+      {"bias_vl", "a vision tower"},
+      {"engram", "Engram tables, as DeepSeek-V4.1 has them"},
+      {"main_norm", "a DSpark drafter, but its config.json has no dspark_* keys"},
+      {"lora_", "LoRA adapters"},
+  };
+  for (const auto& [part, family] : kFamilies) {
+    if (name.find(part) != std::string::npos) {
+      return text("; it looks like ", family, ", which Braid does not implement");
+    }
+  }
+  return "";
 }
 
 StoredModel read_safetensors_folder(const fs::path& folder) {
   const SafetensorsFile file(folder);
-  const auto renamed = release_tensors(file.views());
+  auto views = file.views();
+  const auto json = model_json_for(folder, views);
+  std::vector<NamedTensor> drafter;
+  if (json.has_drafter) {
+    const auto first = std::ranges::stable_partition(
+        views, [](const auto& tensor) { return !is_mtp(tensor.name); });
+    drafter.assign(first.begin(), first.end());
+    views.erase(first.begin(), first.end());
+  }
+  const auto foreign = foreign_tensors(file);
+  const auto renamed = release_tensors(views);
+  const auto unknown = renamed.unknown.empty() ? std::string() : renamed.unknown.front();
   require(renamed.unknown.empty(),
           folder.string(),
           ": tensor '",
-          renamed.unknown.empty() ? "" : renamed.unknown[0],
+          unknown,
           "' has no place in a DeepSeek-V4 model (",
           renamed.unknown.size(),
-          " such names)");
-  return {model_json_for(folder, renamed.tensors),
-          stored_weights(renamed.tensors, /*mapped=*/true, folder.string()),
-          std::nullopt,
-          folder.string(),
-          folder,
-          folder.string(),
-          {}};
+          " such names)",
+          family_of(unknown));
+  auto stored = stored_at(folder, json, renamed.tensors, std::move(drafter));
+  if (!foreign.empty()) {
+    stored.notes.push_back(
+        text(folder.string(), ": tensors of foreign dtypes that no layer needs: ", foreign));
+  }
+  return stored;
+}
+
+void remove_mtp(StoredWeights& weights) {
+  std::erase_if(weights, [](const auto& entry) { return is_mtp(entry.first); });
 }
 
 // What a link beside checkpoints (`best`) names; other paths as they are.
@@ -66,16 +200,11 @@ StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint =
       load_checkpoint(folder);  // first, as it verifies the digest of the configuration
   const auto tensors = weights_in(checkpoint);
-  auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
   if (fs::exists(folder / "config.json")) {
-    return {model_json_for(folder, tensors),
-            std::move(weights),
-            std::nullopt,
-            folder.string(),
-            folder,
-            folder.string(),
-            {}};
+    return stored_at(
+        folder, model_json_for(folder, tensors), tensors, tensors_in(checkpoint, kDrafter));
   }
+  auto weights = stored_weights(tensors, /*mapped=*/true, folder.string());
   const auto config = load_run_config((folder / kConfigFile).string(), {});
   StoredModel stored;
   const bool is_of_a_run = checkpoint.state.contains("data_position");
@@ -92,6 +221,9 @@ StoredModel read_checkpoint(const fs::path& folder) {
     if (is_of_a_run) {
       stored.not_in_base.insert(name);
     }
+  }
+  if (config.model.num_nextn_predict_layers == 0) {
+    remove_mtp(stored.weights);  // of a base that has the block
   }
   weights.merge(stored.weights);  // adds what the checkpoint lacks
   stored.weights = std::move(weights);
@@ -138,15 +270,18 @@ void require_finite_weights(const Parameters& parameters, const std::string& sou
 
 }  // namespace
 
-std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
-  constexpr std::string_view kPrefix = "model/";
-  std::vector<NamedTensor> weights;
+std::vector<NamedTensor> tensors_in(const Checkpoint& checkpoint, std::string_view prefix) {
+  std::vector<NamedTensor> tensors;
   for (const auto& [name, value] : checkpoint.tensors) {
-    if (name.starts_with(kPrefix)) {
-      weights.push_back({name.substr(kPrefix.size()), value});
+    if (name.starts_with(prefix)) {
+      tensors.push_back({name.substr(prefix.size()), value});
     }
   }
-  return weights;
+  return tensors;
+}
+
+std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint) {
+  return tensors_in(checkpoint, "model/");
 }
 
 BaseModel base_at(const fs::path& folder) {
@@ -214,16 +349,23 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks) {
+  const auto is_drawn = [&](const std::string& name) { return stored.draws_mtp && is_mtp(name); };
   {
     const WithoutValues without_values;
-    require_tensors_of(Transformer(stored.config, compute, seed).parameters(),
-                       shapes_of(stored.weights),
-                       stored.source);
+    const Transformer empty(stored.config, compute, seed);
+    auto shapes = shapes_of(stored.weights);
+    for (const auto& [name, value] : empty.parameters().tensors()) {
+      if (is_drawn(name)) {
+        shapes[name] = value.sizes().vec();
+      }
+    }
+    require_tensors_of(empty.parameters(), shapes, stored.source);
   }
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
       .is_frozen = is_frozen,
-      .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); }};
+      .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); },
+      .is_drawn = is_drawn};
   auto model = std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
   require_finite_weights(model->parameters(), stored.source);
   return model;
@@ -266,13 +408,23 @@ void load_weights(const Checkpoint& checkpoint,
   parameters.load(weights, folder.string());
 }
 
+void configure(StoredModel& stored, const ModelConfig& config) {
+  const auto had = stored.config.num_nextn_predict_layers;
+  stored.config = config;
+  if (config.num_nextn_predict_layers == 0) {
+    remove_mtp(stored.weights);
+  }
+  stored.draws_mtp = had == 0 && config.num_nextn_predict_layers > 0;
+}
+
 OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
   const auto stored = read_model(path);
   OpenedModel opened;
   opened.model =
       model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });
-  opened.tokenizer = stored.tokenizer ? make_tokenizer(*stored.tokenizer) : nullptr;
+  opened.tokenizer = stored.tokenizer;
   opened.source = stored.source;
+  opened.notes = stored.notes;
   return opened;
 }
 
@@ -301,6 +453,35 @@ StoredModel read_model(const fs::path& path) {
   fail(
       path.string(),
       ": is no model: found neither checkpoints/ (a run), COMPLETE (a checkpoint) nor config.json");
+}
+
+StoredArchitecture architecture_of(const fs::path& path) {
+  require(fs::is_directory(path),
+          path.string(),
+          ": no such folder; expected a run, a checkpoint, or a folder with config.json and "
+          "safetensors");
+  const auto json = path / "config.json";
+  if (fs::exists(path / kManifestFile)) {
+    if (!fs::exists(json)) {
+      return {load_run_config((path / kConfigFile).string(), {}).model, path / kConfigFile};
+    }
+    std::vector<NamedTensor> names;
+    for (const auto& tensor : Hdf5File::open(path / kIndexFile).tensor_names()) {
+      names.push_back({fs::path(tensor).filename().string(), {}});
+    }
+    return {model_json_for(path, names).config, json};
+  }
+  if (fs::exists(json)) {
+    const SafetensorsFile file(path);
+    std::vector<NamedTensor> names;
+    for (const auto& tensor : file.names()) {
+      names.push_back({tensor, {}});
+    }
+    return {model_json_for(path, names).config, json};
+  }
+  const auto newest = newest_complete_checkpoint(RunPaths{path}.checkpoints());
+  require(newest.has_value(), path.string(), ": holds no model that a run could start from");
+  return {load_run_config((*newest / kConfigFile).string(), {}).model, *newest / kConfigFile};
 }
 
 }  // namespace braid

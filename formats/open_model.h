@@ -5,14 +5,19 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/store.h"
 #include "checkpoint/stored_weights.h"
+#include "core/named_tensor.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
 
 namespace braid {
+
+/// In checkpoints, before the names of a drafter's tensors.
+inline constexpr const char* kDrafter = "drafter/";
 
 /// What a MODEL folder holds, unopened.
 struct StoredModel {
@@ -28,7 +33,20 @@ struct StoredModel {
   std::string base;
   /// The release names of weights that are not in `base` but in a run's checkpoint.
   std::set<std::string> not_in_base;
+  /// The tensors of a DSpark drafter (mtp.*), which Braid carries along as they are.
+  std::vector<NamedTensor> drafter;
+  /// What of the folder was passed over, for the user.
+  std::vector<std::string> notes;
+  /// The weights have no MTP block: where the configuration has one, it starts from random values.
+  bool draws_mtp = false;
 };
+
+/// The architecture of a MODEL folder and the file that says so, without reading weights.
+struct StoredArchitecture {
+  ModelConfig config;
+  std::filesystem::path file;  ///< config.json, or the config.yaml of a checkpoint
+};
+StoredArchitecture architecture_of(const std::filesystem::path& path);
 
 /// Reads a Braid run (its newest complete checkpoint), a Braid checkpoint (of a run, or converted),
 /// or a folder with config.json and safetensors under Hugging Face or release names, quantized or
@@ -37,8 +55,15 @@ struct StoredModel {
 /// Throws Error that says what was looked for.
 StoredModel read_model(const std::filesystem::path& path);
 
+/// Makes the stored weights those of another configuration of this model where the two differ in
+/// the MTP block alone: leaves the block out, or lets model_of() draw it.
+void configure(StoredModel& stored, const ModelConfig& config);
+
 /// The shapes of the matrices that weights stand for, by release name.
 std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights);
+
+/// The tensors of a checkpoint below `prefix` ("model/"), without it.
+std::vector<NamedTensor> tensors_in(const Checkpoint& checkpoint, std::string_view prefix);
 
 /// The weights in a checkpoint, by release name.
 std::vector<NamedTensor> weights_in(const Checkpoint& checkpoint);
@@ -85,8 +110,9 @@ void load_weights(const Checkpoint& checkpoint,
 /// A MODEL as every command takes it.
 struct OpenedModel {
   std::unique_ptr<Transformer> model;
-  std::unique_ptr<Tokenizer> tokenizer;  ///< null where the folder says nothing about text
-  std::string source;                    ///< the folder the weights came from
+  std::optional<TokenizerConfig> tokenizer;  ///< where the folder tells
+  std::string source;                        ///< the folder the weights came from
+  std::vector<std::string> notes;            ///< StoredModel::notes
 };
 
 /// For use without training: quantized weights stay quantized, unless `trainable`.

@@ -13,8 +13,8 @@
 namespace braid {
 namespace {
 
-std::string described(at::ScalarType dtype, const std::vector<int64_t>& shape) {
-  return text(dtype_name(dtype), " ", at::IntArrayRef(shape));
+std::string described(const std::string& dtype, const std::vector<int64_t>& shape) {
+  return text(dtype, " ", at::IntArrayRef(shape));
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ std::vector<StoredTensor> release_tensors_of(const ModelConfig& config, ReleaseL
 std::optional<ReleaseLayout> release_layout_of(const SafetensorsFile& file) {
   for (const auto& name : file.names()) {
     const auto release = release_name(name);
-    if (release && is_expert(*release) && !is_scale(*release)) {
+    if (release && is_expert(*release) && !is_scale(*release) && !file.is_foreign(name)) {
       const auto type = file.dtype(name);
       return type == at::kChar || type == at::kByte ? std::optional(ReleaseLayout::kInstruct)
              : type == at::kFloat8_e4m3fn           ? std::optional(ReleaseLayout::kBase)
@@ -45,7 +45,8 @@ std::optional<ReleaseLayout> release_layout_of(const SafetensorsFile& file) {
 }
 
 std::vector<std::string> differences_from(const std::vector<StoredTensor>& expected,
-                                          const SafetensorsFile& file) {
+                                          const SafetensorsFile& file,
+                                          const std::function<bool(const std::string&)>& is_other) {
   std::vector<std::string> differences;
   std::set<std::string> known;
   for (const auto& [name, dtype, shape] : expected) {
@@ -54,18 +55,15 @@ std::vector<std::string> differences_from(const std::vector<StoredTensor>& expec
       differences.push_back(text(name, " is missing"));
       continue;
     }
-    const bool same_type =
-        file.dtype(name) == dtype || (dtype == at::kChar && file.dtype(name) == at::kByte);
+    const auto want = dtype_name(dtype), got = file.dtype_text(name);
+    const bool same_type = got == want || (want == "I8" && got == "U8");
     if (!same_type || file.shape(name) != shape) {
-      differences.push_back(text(name,
-                                 " is ",
-                                 described(file.dtype(name), file.shape(name)),
-                                 ", expected ",
-                                 described(dtype, shape)));
+      differences.push_back(text(
+          name, " is ", described(got, file.shape(name)), ", expected ", described(want, shape)));
     }
   }
   for (const auto& name : file.names()) {
-    if (!known.contains(name)) {
+    if (!known.contains(name) && !(is_other && is_other(name))) {
       differences.push_back(text(name, " is not of this model"));
     }
   }

@@ -6,7 +6,6 @@
 #include <ATen/ATen.h>
 #include <c10/util/accumulate.h>
 
-#include "checkpoint/dtype.h"
 #include "core/error.h"
 #include "core/parameter_names.h"
 #include "kernels/update.h"
@@ -35,16 +34,21 @@ std::string sort_key(const std::string& name) {
 
 }  // namespace
 
-void TensorTable::add(const std::string& name, at::ScalarType dtype, at::IntArrayRef shape) {
+void TensorTable::add(const std::string& name,
+                      const std::string& dtype,
+                      at::IntArrayRef shape,
+                      int64_t bytes,
+                      bool is_foreign) {
   const auto row_name = with_starred_expert(name);
   const int64_t elements = c10::multiply_integers(shape);
   auto& row = rows_[text(sort_key(row_name), " ", dtype, " ", shape)];
   row.name = row_name;
   row.dtype = dtype;
   row.shape = shape.vec();
+  row.is_foreign = is_foreign;
   ++row.count;
   row.elements += elements;
-  row.bytes += elements * static_cast<int64_t>(c10::elementSize(dtype));
+  row.bytes += bytes;
 }
 
 nlohmann::ordered_json TensorTable::rows() const {
@@ -52,7 +56,7 @@ nlohmann::ordered_json TensorTable::rows() const {
   for (const auto& [key, row] : rows_) {
     result.push_back({{"name", row.name},
                       {"count", row.count},
-                      {"dtype", dtype_name(row.dtype)},
+                      {"dtype", row.dtype + (row.is_foreign ? " (foreign)" : "")},
                       {"shape", row.shape},
                       {"bytes", row.bytes}});
   }

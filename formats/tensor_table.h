@@ -11,7 +11,12 @@ namespace braid {
 /// A list of tensors for people: equal tensors of all experts of a layer share a line.
 class TensorTable {
  public:
-  void add(const std::string& name, at::ScalarType dtype, at::IntArrayRef shape);
+  /// `dtype` as files spell it; `bytes` of the tensor in the file.
+  void add(const std::string& name,
+           const std::string& dtype,
+           at::IntArrayRef shape,
+           int64_t bytes,
+           bool is_foreign = false);
 
   /// Objects with name, count, dtype, shape and bytes; layers in the order of their numbers.
   nlohmann::ordered_json rows() const;
@@ -21,8 +26,9 @@ class TensorTable {
  private:
   struct Row {
     std::string name;
-    at::ScalarType dtype;
+    std::string dtype;
     std::vector<int64_t> shape;
+    bool is_foreign = false;                     // of a dtype that Braid does not read
     int64_t count = 0, elements = 0, bytes = 0;  // of all
   };
   std::map<std::string, Row> rows_;  // by what they are sorted by

@@ -78,7 +78,7 @@ at::Tensor Parameters::add(const std::string& name,
                            bool trained,
                            const std::function<void(at::Tensor&)>& fill) {
   auto value = at::empty(shape, at::device(without_values ? at::kMeta : at::kCPU).dtype(dtype));
-  if (!without_values && source_ != nullptr) {
+  if (is_read(name)) {
     for (auto& slice : unstacked({{name, value}})) {
       stop_if_interrupted();
       copy_from(source_->read(slice.name), slice.value);
@@ -92,8 +92,12 @@ at::Tensor Parameters::add(const std::string& name,
   return value;
 }
 
+bool Parameters::is_read(const std::string& name) const {
+  return !without_values && source_ != nullptr && !(source_->is_drawn && source_->is_drawn(name));
+}
+
 bool Parameters::stays_in_base(const std::string& name, const at::Tensor& value) const {
-  if (without_values || source_ == nullptr || !source_->is_frozen(name)) {
+  if (!is_read(name) || !source_->is_frozen(name)) {
     return false;
   }
   return !source_->in_base || std::ranges::all_of(unstacked({{name, value}}), [&](const auto& one) {
@@ -102,7 +106,7 @@ bool Parameters::stays_in_base(const std::string& name, const at::Tensor& value)
 }
 
 std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntArrayRef shape) {
-  if (without_values || source_ == nullptr || !source_->is_frozen(name)) {
+  if (!is_read(name) || !source_->is_frozen(name)) {
     return {};
   }
   const auto value = at::empty(shape, at::device(at::kMeta).dtype(dtype_));

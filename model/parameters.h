@@ -38,6 +38,9 @@ struct WeightSource {
   /// Whether a frozen tensor of this release name may stay in the source, see Parameter::in_base.
   /// Unset: all may.
   std::function<bool(const std::string& name)> in_base = {};
+  /// Whether this parameter ("*" for experts) is not in the source, and drawn as without one.
+  /// Unset: none is.
+  std::function<bool(const std::string& name)> is_drawn = {};
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without
@@ -103,6 +106,8 @@ class Parameters {
                  bool trained,
                  const std::function<void(at::Tensor&)>& fill);
 
+  /// Whether the parameter's values come from a source.
+  bool is_read(const std::string& name) const;
   bool stays_in_base(const std::string& name, const at::Tensor& value) const;
 
   /// The codes of a parameter that stays quantized, declared; empty for any other.

@@ -19,6 +19,13 @@ at::ScalarType scalar_type(ComputeType type) {
 }
 
 void RunConfig::validate() const {
+  if (model.source == ModelSource::kBase) {
+    throw ConfigError("model", "is from_base, but run.init_from names no base");
+  }
+  if (!model.overridden.empty() && run.init_from.empty()) {
+    throw ConfigError("model.override",
+                      "is for runs that start from a base, but run.init_from names none");
+  }
   model.validate();
   schedule.validate();
   data.validate();
@@ -176,7 +183,8 @@ GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
 
 RunConfig load_run_config(const std::string& path,
                           const std::vector<std::string>& overrides,
-                          const std::vector<std::string>& overlays) {
+                          const std::vector<std::string>& overlays,
+                          const std::function<void(LoadedConfig<RunConfig>&)>& complete) {
   auto loaded = load_config<RunConfig>(path, overrides, overlays);
   const auto own = load_config<RunConfig>(path);
   if (loaded.where("run.name") == own.where("run.name")) {
@@ -185,6 +193,9 @@ RunConfig load_run_config(const std::string& path,
     }
   }
   try {
+    if (complete) {
+      complete(loaded);
+    }
     loaded.value.validate();
   } catch (const ConfigError& error) {
     throw loaded.located(error);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,7 +34,41 @@ struct RunSection {
     v("seed", &RunSection::seed, "of initial weights and of the order of the data", any_from(0));
     v("init_from",
       &RunSection::init_from,
-      "a run, checkpoint or model folder whose weights this run starts from; empty = random ones");
+      "a run, checkpoint or model folder whose weights and architecture this run starts from; "
+      "empty "
+      "= random weights");
+  }
+};
+
+/// Where the architecture is written: in the keys of `model`, or in the base of run.init_from.
+enum class ModelSource { kKeys, kBase };
+inline auto enum_names(ModelSource) {
+  return std::array{EnumName{"keys", ModelSource::kKeys},
+                    EnumName{"from_base", ModelSource::kBase}};
+}
+
+/// The architecture, and how it goes together with that of the base (formats/base_model.h).
+struct ModelSection : ModelConfig {
+  static constexpr const char* kScalarKey = "source";
+  ModelSource source = ModelSource::kKeys;
+  std::vector<std::string> overridden;
+
+  ModelSection& operator=(const ModelConfig& config) {
+    ModelConfig::operator=(config);
+    return *this;
+  }
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    ModelConfig::fields(v);
+    v("source",
+      &ModelSection::source,
+      "model: from_base = the whole section from the base (run.init_from); keys = as written, and "
+      "what is not written from the base, if there is one");
+    v("override",
+      &ModelSection::overridden,
+      "keys of this section that may differ from the base's although the weights were made with "
+      "the base's");
   }
 };
 
@@ -173,7 +208,7 @@ struct LoggingSection {
 
 struct RunConfig {
   RunSection run;
-  ModelConfig model;
+  ModelSection model;
   TokenizerConfig tokenizer;
   DataSection data;
   TrainSection train;
@@ -216,8 +251,10 @@ struct RunConfig {
 
 /// load_config plus validate(), with the place of the key in every message. A run with overlays has
 /// their names behind its own (quickstart-plain) unless they or the overrides say run.name.
+/// `complete` may fill in what the files leave to others before the whole is validated.
 RunConfig load_run_config(const std::string& path,
                           const std::vector<std::string>& overrides,
-                          const std::vector<std::string>& overlays = {});
+                          const std::vector<std::string>& overlays = {},
+                          const std::function<void(LoadedConfig<RunConfig>&)>& complete = {});
 
 }  // namespace braid

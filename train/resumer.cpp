@@ -33,7 +33,14 @@ InitialModel initial_model(const RunConfig& config,
     return {std::make_unique<Transformer>(config.model, dtype, seed, nullptr, ranks), {}};
   }
   auto stored = read_model(source);
-  stored.config = config.model;
+  configure(stored, config.model);
+  for (const auto& note : stored.notes) {
+    folder.console().line("note: " + note);
+  }
+  if (stored.draws_mtp) {
+    folder.console().line("note: the MTP block starts from random values, for " + stored.source +
+                          " has none");
+  }
   folder.console().line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
                         stored.source);
   const auto frozen = frozen_parameters(config);
@@ -123,7 +130,7 @@ bool Resumer::resume_newest() {
 
 void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
   const auto before = load_config<RunConfig>((folder / kConfigFile).string()).value;
-  const auto model_differences = config_differences(before.model, config_.model);
+  const auto model_differences = config_differences<ModelConfig>(before.model, config_.model);
   require(model_differences.empty(),
           folder.string(),
           " holds another model than the configuration: model.",

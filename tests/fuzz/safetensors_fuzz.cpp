@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "checkpoint/dtype.h"
 #include "checkpoint/safetensors_header.h"
 #include "core/error.h"
 #include "tests/fuzz/scratch_folder.h"
@@ -39,9 +40,10 @@ uint64_t elements(const std::vector<int64_t>& shape) {
 void require_sound(const SafetensorsHeader& header, const MappedFile& file) {
   std::set<std::string> names;
   std::size_t position = header.entries.empty() ? file.size() : header.entries.front().begin;
-  for (const auto& [name, dtype, shape, begin, end] : header.entries) {
+  for (const auto& [name, dtype, shape, begin, end, foreign] : header.entries) {
+    const uint64_t bits = bits_of_foreign_dtype(foreign).value_or(8 * c10::elementSize(dtype));
     const bool sound = names.insert(name).second && begin == position && end <= file.size() &&
-                       elements(shape) * c10::elementSize(dtype) == end - begin;
+                       (elements(shape) * bits + 7) / 8 == end - begin;
     if (!sound) {
       throw std::logic_error("an accepted tensor does not lie where it says");
     }
