@@ -29,8 +29,8 @@ class Trainer {
                    const ResumeFrom& from = {},
                    std::unique_ptr<Communicator> ranks = alone());
 
-  /// Trains up to config.train.max_steps, or until `interrupted` returns true or a signal asks to
-  /// stop (core/interruption.h), on any rank, between two steps or in a validation; saves either way.
+  /// Trains up to config.train.max_steps, or until `interrupted` returns true or a signal came
+  /// (core/interruption.h), on any rank, between two steps or in a validation; saves either way.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   /// From here on run() measures where its steps' time goes. At its end it prints that and writes
