@@ -34,8 +34,7 @@ class DescriptorBuffer : public std::streambuf {
     const char* const end = pptr();
     setp(bytes_.data(), bytes_.data() + bytes_.size());  // what cannot be written is dropped
     while (next < end) {
-      const ssize_t count =
-          ::write(STDOUT_FILENO, next, static_cast<std::size_t>(end - next));
+      const ssize_t count = ::write(STDOUT_FILENO, next, static_cast<std::size_t>(end - next));
       if (count >= 0) {
         next += count;
       } else if (errno == EAGAIN) {

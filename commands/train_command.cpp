@@ -129,9 +129,11 @@ Command train_command(CLI::App& app) {
       "  braid train configs/quickstart.yaml configs/ablations/residual-plain.yaml\n"
       "  braid train configs/quickstart.yaml --dry-run\n"
       "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
-      "Ctrl-C saves and exits with status 130, as any other signal that asks to stop does with 128 "
-      "and\nits number; the same command continues. Under mpirun send SIGUSR1 to mpirun, or start it "
-      "through\nscripts/mpirun.sh, which does.");
+      "Ctrl-C saves and exits with status 130 (other signals: 128 + their number); the same "
+      "command\n"
+      "continues. Under mpirun send SIGUSR1 to mpirun, or start it through scripts/mpirun.sh, "
+      "which "
+      "does.");
   command->callback([config, help] {
     if (config->empty() && help->empty()) {
       throw CLI::RequiredError("config");
@@ -175,8 +177,7 @@ Command train_command(CLI::App& app) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
                   << std::endl;
       }
-      const bool planned =
-          arguments->stop_at_step > 0 && trainer.step() == arguments->stop_at_step;
+      const bool planned = arguments->stop_at_step > 0 && trainer.step() == arguments->stop_at_step;
       return planned ? 0 : status_of_signal(interruption());
     };
     return world ? ending_all_ranks_together(run_config, train) : train();

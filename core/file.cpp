@@ -162,8 +162,7 @@ int opened_through(const OutputPlace& place) {
 // A new file of our own, with the permissions of the one it is to replace.
 int made_temporary_file(const fs::path& temporary, const fs::path& replaced) {
   ::unlink(temporary.c_str());  // an earlier process's; never written through, should it be a link
-  const int descriptor =
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   struct stat before {};
   if (descriptor >= 0 && ::stat(replaced.c_str(), &before) == 0) {
     ::fchmod(descriptor, before.st_mode & 0777);

@@ -21,8 +21,8 @@ fs::path folder_part(const fs::path& path) {
 int own_descriptor(const fs::path& path) {
   std::error_code none;
   const std::string name = path.filename().string();
-  const bool number = !name.empty() && name.size() < 9 &&
-                      name.find_first_not_of("0123456789") == std::string::npos;
+  const bool number =
+      !name.empty() && name.size() < 9 && name.find_first_not_of("0123456789") == std::string::npos;
   return number && fs::canonical(folder_part(path), none) == text("/proc/", ::getpid(), "/fd")
              ? std::stoi(name)
              : -1;
@@ -51,8 +51,8 @@ bool is_within(const fs::path& path, const fs::path& folder) {
 }
 
 bool holds(const fs::path& folder, const struct stat& file) {
-  for (const auto& entry : fs::recursive_directory_iterator(
-           folder, fs::directory_options::skip_permission_denied)) {
+  for (const auto& entry :
+       fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
     struct stat status {};
     if (::stat(entry.path().c_str(), &status) == 0 && same_file(status, file)) {
       return true;
@@ -106,8 +106,7 @@ void require_file_or_absent(const fs::path& path) {
 
 void require_absent(const fs::path& path, const char* advice) {
   std::error_code error;
-  require(
-      !fs::exists(fs::symlink_status(path, error)), path.string(), " exists already; ", advice);
+  require(!fs::exists(fs::symlink_status(path, error)), path.string(), " exists already; ", advice);
 }
 
 void require_not_an_input(const fs::path& output, const std::vector<fs::path>& inputs) {

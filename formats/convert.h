@@ -50,10 +50,10 @@ struct ConvertReport {
 
 /// Converts the MODEL `source` (formats/open_model.h) into the folder `target`, which must not
 /// exist: it is written as `target`.partial and renamed. A process that was stopped, be it by a
-/// signal (core/interruption.h), is continued by the same call, shard by shard. Weights that are stored as they were keep their bytes; codes
-/// of a run's quantized base are taken from there. config.json and the tokenizer's files come
-/// along. Memory beside file mappings: the codes of one matrix and 64 MB. Throws Error on any
-/// failure.
+/// signal (core/interruption.h), is continued by the same call, shard by shard. Weights that are
+/// stored as they were keep their bytes; codes of a run's quantized base are taken from there.
+/// config.json and the tokenizer's files come along. Memory beside file mappings: the codes of one
+/// matrix and 64 MB. Throws Error on any failure.
 ConvertReport convert(const std::filesystem::path& source,
                       const std::filesystem::path& target,
                       const ConvertOptions& options);

@@ -171,7 +171,7 @@ void Communicator::all_or_none(const std::function<void()>& action, const char* 
 }
 
 bool Communicator::agree_on_interruption(const char* what) {
-  bool any = false;  // not interruption(): a signal may come now, after the others were told of none
+  bool any = false;  // not interruption(): a signal may come after the others were told of none
   for (const auto& each : all_gather(std::vector<int64_t>{interruption()}, what)) {
     if (each[0] != 0) {
       request_interruption(static_cast<int>(each[0]));

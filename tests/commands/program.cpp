@@ -104,8 +104,7 @@ Program::Program(const std::filesystem::path& folder,
   const auto argv = pointers(words), envp = pointers(environment);
   const auto& elsewhere = options.output;
   close(open(out_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
-  const int out =
-      open(elsewhere.empty() ? out_.c_str() : elsewhere.c_str(), O_WRONLY | O_CLOEXEC);
+  const int out = open(elsewhere.empty() ? out_.c_str() : elsewhere.c_str(), O_WRONLY | O_CLOEXEC);
   const int err = open(err_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
   require(out >= 0 && err >= 0, folder.string(), ": cannot be written");
   process_ = fork();

@@ -302,9 +302,8 @@ TEST_F(Ranks, SigUsr1ToMpirunSavesAndStops) {
 }
 
 TEST_F(Ranks, CtrlCAgainToTheScriptEndsAtOnceAndSaysSo) {
-  testing::Program program(folder_,
-                           command("run", {"train.global_batch_size=20000"}),
-                           {.ranks = 2, .by_script = true});
+  testing::Program program(
+      folder_, command("run", {"train.global_batch_size=20000"}), {.ranks = 2, .by_script = true});
   program.wait_for("validation:");
   program.send(SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(700));
@@ -321,8 +320,7 @@ TEST_F(Ranks, ASignalWhileTheDataIsPreparedStopsAllRanks) {
     large.append(1000, static_cast<char>('a' + large.size() % 26)).append("\n%\n");
   }
   write("large.txt", large);
-  testing::Program program(
-      folder_, command("run", {"data.train=[large.txt]"}), {.ranks = 2});
+  testing::Program program(folder_, command("run", {"data.train=[large.txt]"}), {.ranks = 2});
   const auto growing = config("run").run_dir() / "data/train.tokens.braid.tmp";
   for (int i = 0; i < 20'000 && !std::filesystem::exists(growing); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));

@@ -155,7 +155,9 @@ TEST_F(OutputPlaceTest, InputsAreNeverOutputs) {
                              "to-model/new",
                              "blobs/1"}) {
     const auto path = folder_ / output;
-    expect_mentions(error_of([&] { require_not_an_input(path, {input, model}); }),
+    expect_mentions(error_of([&] {
+                      require_not_an_input(path, {input, model});
+                    }),
                     {path.string(), "reads"});
   }
   for (const char* output : {"new", "model.new", "blobs/2"}) {
