@@ -154,6 +154,8 @@ void Optimizer::received(const std::vector<at::Tensor>& load_E) {
 
 std::vector<NamedTensor> Optimizer::shared_state() const {
   return damping_ ? damping_->state() : std::vector<NamedTensor>();
+}
+
 std::string Optimizer::first_not_finite(TrainedParts parts) const {
   const ProfileScope scope("finite weights", ProfileKind::kStep);
   std::string first;
