@@ -162,7 +162,7 @@ struct CheckpointSection {
   int64_t keep_last = 2;
   int64_t keep_every_steps = 0;
   int64_t keep_best = 0;
-  std::string best_by;
+  std::string best_by = {};
   bool in_background = true;
   int64_t deflate_level = 0;
 
