@@ -44,8 +44,8 @@ void put_in_place(const std::filesystem::path& finished, const std::filesystem::
 /// Writes the name of the newest checkpoint into `latest` beside it, a hint for people.
 void note_latest(const std::filesystem::path& folder);
 
-/// Makes `best` in the folder a link to the checkpoint of this step, and removes it where there is no
-/// such checkpoint. A link is a MODEL and a checkpoint for every command. Throws Error where the
+/// Makes `best` in the folder a link to the checkpoint of this step, and removes it where there is
+/// no such checkpoint. A link is a MODEL and a checkpoint for every command. Throws Error where the
 /// file system has no links.
 void link_best(const std::filesystem::path& root, std::optional<int64_t> step);
 

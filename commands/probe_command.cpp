@@ -72,8 +72,8 @@ Command probe_command(CLI::App& app) {
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
     Progress progress("layers");
-    options.on_layer = [&progress, count = opened.model->config().num_hidden_layers](
-                           int64_t layer) {
+    options.on_layer = [&progress,
+                        count = opened.model->config().num_hidden_layers](int64_t layer) {
       stop_if_interrupted();
       progress.update(layer + 1, count);
     };

@@ -79,9 +79,9 @@ concept HasOwnSpelling = requires(const T& value) {
   value.to_config();
 };
 template <class T>
-inline constexpr bool is_struct = std::is_class_v<T> && !std::is_same_v<T, std::string> &&
-                                  !IsVector<T>::value && !IsOptional<T>::value &&
-                                  !HasOwnSpelling<T>;
+inline constexpr bool is_struct =
+    std::is_class_v<T> && !std::is_same_v<T, std::string> && !IsVector<T>::value &&
+    !IsOptional<T>::value && !HasOwnSpelling<T>;
 template <class T>
 concept HasScalarKey = requires {
   T::kScalarKey;

@@ -90,7 +90,8 @@ void check_bounds(Number value,
   }
 }
 
-// Beyond these no key has a meaning, and sums and products of values would leave 64 bits. A field whose bounds name an upper limit of its own is held to that alone.
+// Beyond these no key has a meaning, and sums and products of values would leave 64 bits. A field
+// whose bounds name an upper limit of its own is held to that alone.
 constexpr int64_t kLargestCount = 1'000'000'000'000'000;
 constexpr double kSmallestReal = 1e-30, kLargestReal = 1e100;
 

@@ -23,7 +23,10 @@ struct DataSource {
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("path", &DataSource::path, "a file, or a folder of *.txt, *.jsonl and *.ndjson (.gz, .zst)", required);
+    v("path",
+      &DataSource::path,
+      "a file, or a folder of *.txt, *.jsonl and *.ndjson (.gz, .zst)",
+      required);
     v("weight",
       &DataSource::weight,
       "share of the samples, relative to the others; all sources have one, or none",

@@ -74,8 +74,8 @@ PreparedData prepare_data(const DataSection& config,
     sets.emplace_back();
   }
   for (const auto& set : sets) {
-    files.validation.push_back({named(folder / "validation.tokens", set.name),
-                                named(paths.validation_text, set.name)});
+    files.validation.push_back(
+        {named(folder / "validation.tokens", set.name), named(paths.validation_text, set.name)});
   }
   PreparedData data;
   auto build = build_token_stores(corpus, tokenizer, files);

@@ -30,8 +30,8 @@ struct PreparedData {
   std::vector<ValidationData> validation;  ///< in the order of data.validation
   /// Of the documents to validate on, those that their text (DataPaths) does not hold exactly.
   int64_t validation_not_utf8 = 0;
-  std::vector<TextDigest> texts;           ///< what each path of data.train held
-  std::vector<std::string> notes;          ///< of build_token_stores()
+  std::vector<TextDigest> texts;   ///< what each path of data.train held
+  std::vector<std::string> notes;  ///< of build_token_stores()
 
   std::vector<LoaderSource> sources() const;
 };

@@ -50,7 +50,7 @@ struct CorpusBuild {
   std::vector<TextDigest> training;  ///< of every path of every source, in order
   /// Where they were built: what was left out, looks wrong or is there twice; lines for people.
   std::vector<std::string> notes;
-  int64_t validation_not_utf8 = 0;   ///< documents that the validation texts do not hold exactly
+  int64_t validation_not_utf8 = 0;  ///< documents that the validation texts do not hold exactly
 };
 
 /// Tokenizes a corpus into stores, unless they are there already, made from the same text with the

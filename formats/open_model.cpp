@@ -230,8 +230,8 @@ StoredModel read_checkpoint(const fs::path& folder) {
   return stored;
 }
 
-// The checkpoint that `choose` names. A run that goes on beside removes its old ones: where that one
-// is removed while it is read, what `choose` then names.
+// The checkpoint that `choose` names. A run that goes on beside removes its old ones: where that
+// one is removed while it is read, what `choose` then names.
 StoredModel read_chosen_checkpoint(const std::function<fs::path()>& choose) {
   for (fs::path last;;) {
     const auto folder = choose();

@@ -80,8 +80,8 @@ bool is_finite(const at::Tensor& value) {
     return true;
   }
   const auto type = value.scalar_type();
-  const bool has_fast_way = value.is_contiguous() && value.is_cpu() &&
-                            (type == at::kFloat || type == at::kDouble);
+  const bool has_fast_way =
+      value.is_contiguous() && value.is_cpu() && (type == at::kFloat || type == at::kDouble);
   // Of float64 the sum may also have overflowed.
   return (has_fast_way && std::isfinite(squared_norm(value.detach()))) ||
          value.isfinite().all().item<bool>();

@@ -34,8 +34,8 @@ class TensorTable {
   std::map<std::string, Row> rows_;  // by what they are sorted by
 };
 
-/// Whether no value of a tensor is NaN or infinite. Of types with fewer than 16 bits nothing is said:
-/// true.
+/// Whether no value of a tensor is NaN or infinite. Of types with fewer than 16 bits nothing is
+/// said: true.
 bool is_finite(const at::Tensor& value);
 
 /// Throws Error that names the tensor, and the file or folder it is from if given, unless

@@ -179,8 +179,7 @@ std::string Optimizer::first_not_finite(TrainedParts parts) const {
     const int64_t elements = shape.momentum_Brc.size(1) * shape.momentum_Brc.size(2);
     for (const auto& [parameter, from, begin, end] : shape.members) {
       if (parts.contains(shape.part)) {
-        const ElementRange range{
-            parameter, from * elements, (from + end - begin) * elements};
+        const ElementRange range{parameter, from * elements, (from + end - begin) * elements};
         look(range, of_weight(range), "");
         look(range, shape.momentum_Brc.slice(0, begin, end), "/momentum");
       }

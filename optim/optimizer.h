@@ -55,8 +55,9 @@ class Optimizer {
   /// With muon.idle_expert_damping, the state that every rank has: ExpertDamping::state().
   std::vector<NamedTensor> shared_state() const;
 
-  /// The first tensor that step() with `parts` has made NaN or infinite, of what this object updates:
-  /// a weight's name, or a state's as in state(). Empty where all are finite. One pass over memory.
+  /// The first tensor that step() with `parts` has made NaN or infinite, of what this object
+  /// updates: a weight's name, or a state's as in state(). Empty where all are finite. One pass
+  /// over memory.
   std::string first_not_finite(TrainedParts parts = TrainedParts::all()) const;
 
   const OptimizerSteps& steps() const { return steps_; }

@@ -94,9 +94,7 @@ void RunConfig::validate() const {
   }
   if (loss.bias_update_speed > 1) {
     throw ConfigError("loss.bias_update_speed",
-                      text("is ",
-                           loss.bias_update_speed,
-                           "; expected at most 1"));
+                      text("is ", loss.bias_update_speed, "; expected at most 1"));
   }
   if (optimizer.muon.bfloat16_products && train.dtype == ComputeType::kFloat64) {
     throw ConfigError("optimizer.muon.bfloat16_products",
@@ -130,10 +128,8 @@ void RunConfig::validate_best() const {
                              "data.validation_fraction"));
     }
     if (value > 0 && train.validate_every_steps == 0) {
-      throw ConfigError(key,
-                        text("is ",
-                             value,
-                             ", but train.validate_every_steps 0 validates only at the end"));
+      throw ConfigError(
+          key, text("is ", value, ", but train.validate_every_steps 0 validates only at the end"));
     }
   }
 }

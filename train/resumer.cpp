@@ -58,9 +58,8 @@ InitialModel initial_model(const RunConfig& config,
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {
   const auto found = std::ranges::find(data.validation, config.best_by, &ValidationData::name);
-  return found == data.validation.end()
-             ? 0
-             : static_cast<std::size_t>(found - data.validation.begin());
+  return found == data.validation.end() ? 0
+                                        : static_cast<std::size_t>(found - data.validation.begin());
 }
 
 Resumer::Resumer(const RunConfig& config,
@@ -248,12 +247,11 @@ void Resumer::adopt_validations() {
     return text(name, name.empty() ? "" : " ", store->sources_digest());
   }();
   if (validations.set != set && !validations.best.empty()) {
-    folder_.console().line(
-        text("note: what is validated changed, so the best loss so far (",
-             validations.best.front().loss,
-             " after step ",
-             validations.best.front().step,
-             ") no longer counts"));
+    folder_.console().line(text("note: what is validated changed, so the best loss so far (",
+                                validations.best.front().loss,
+                                " after step ",
+                                validations.best.front().step,
+                                ") no longer counts"));
     validations = {};
   }
   validations.set = set;
@@ -332,11 +330,10 @@ void Resumer::prune() {
   grid_.world->first_alone(
       [&] {
         link_to_best(kept_steps_);
-        prune_checkpoints(
-            checkpoints_,
-            keep.keep_last,
-            keep.keep_every_steps,
-            keep.keep_best > 0 ? kept_steps_ : std::vector<int64_t>());
+        prune_checkpoints(checkpoints_,
+                          keep.keep_last,
+                          keep.keep_every_steps,
+                          keep.keep_best > 0 ? kept_steps_ : std::vector<int64_t>());
       },
       "older checkpoints");
 }
@@ -363,8 +360,7 @@ std::string Resumer::way_on(int64_t newest_sound) {
     }
   }
   const auto command = text("braid train ", folder_.paths().config().string());
-  const auto rate =
-      text(" --set optimizer.learning_rate=", config_.optimizer.learning_rate / 10);
+  const auto rate = text(" --set optimizer.learning_rate=", config_.optimizer.learning_rate / 10);
   if (sound.empty()) {
     return text("No checkpoint from before is there; start again with a lower rate, such as: ",
                 command,
@@ -385,9 +381,8 @@ std::string Resumer::leave_not_finite() {
   const int64_t newest_sound = state_.step - state_.skipped_in_a_row - 1;
   const auto way = way_on(newest_sound);
   const auto complete = complete_as_rank_0_sees();
-  const bool some_are_sound = std::ranges::any_of(complete, [&](const fs::path& folder) {
-    return *checkpoint_step(folder) <= newest_sound;
-  });
+  const bool some_are_sound = std::ranges::any_of(
+      complete, [&](const fs::path& folder) { return *checkpoint_step(folder) <= newest_sound; });
   if (some_are_sound) {
     set_later_checkpoints_aside(newest_sound, "not-finite");
   }

@@ -31,9 +31,9 @@ class Trainer {
                    std::unique_ptr<Communicator> ranks = alone());
 
   /// Trains up to config.train.max_steps, or as far as train.stop_when_worse_for lets it, or until
-  /// `interrupted` returns true or a signal asks to stop (core/interruption.h), on any rank, between
-  /// two steps or in a validation; saves in any case. Throws Error, with the command that goes on,
-  /// as soon as weights are not finite.
+  /// `interrupted` returns true or a signal asks to stop (core/interruption.h), on any rank,
+  /// between two steps or in a validation; saves in any case. Throws Error, with the command that
+  /// goes on, as soon as weights are not finite.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   /// From here on run() measures where its steps' time goes. At its end it prints that and writes

@@ -31,7 +31,7 @@ struct TrainingState {
   int64_t skipped = 0, skipped_in_a_row = 0;
   int64_t rollbacks = 0;
   bool owes_validation = false;  ///< a signal stopped the one after `step`
-  int64_t schedule_steps = 0;  ///< that the schedule spans (optim/schedule.h)
+  int64_t schedule_steps = 0;    ///< that the schedule spans (optim/schedule.h)
   BestValidations validations;
 
   void count_step(int64_t targets, bool was_skipped);

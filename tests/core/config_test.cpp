@@ -371,8 +371,8 @@ TEST_F(Config, NumbersThatNothingCanUseAreRefused) {
             "possible");
   EXPECT_EQ(
       load_error("groups: [{match: a, scale: 1e300}]"),
-            "groups[0].scale (x.yaml:1): is 1e300; expected 0, or a number between 1e-30 and 1e+100 "
-            "in size: float32 cannot divide by smaller ones");
+      "groups[0].scale (x.yaml:1): is 1e300; expected 0, or a number between 1e-30 and 1e+100 "
+      "in size: float32 cannot divide by smaller ones");
   EXPECT_NE(load_error("model: {epsilon: 1e-300}").find("float32"), std::string::npos);
 }
 

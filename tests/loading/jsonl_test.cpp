@@ -99,34 +99,34 @@ TEST(Jsonl, NamesTheLineAndWhatIsWrongWithIt) {
 
 TEST(Jsonl, OtherKeysMayHoldAnything) {
   for (const std::string value : {"NaN",
-                                   "-Infinity",
-                                   "1e400",
-                                   "123456789012345678901234567890",
-                                   "-0.5E-3",
-                                   R"("\ud83d end")",
-                                   R"("\ud83d\u0041")",
-                                   R"("\q")",
-                                   "\"\xff\xfe\"",
-                                   "\"a\tb\"",
-                                   "[NaN, {\"\\ud83d\": [1e400, {}, []]}]"}) {
+                                  "-Infinity",
+                                  "1e400",
+                                  "123456789012345678901234567890",
+                                  "-0.5E-3",
+                                  R"("\ud83d end")",
+                                  R"("\ud83d\u0041")",
+                                  R"("\q")",
+                                  "\"\xff\xfe\"",
+                                  "\"a\tb\"",
+                                  "[NaN, {\"\\ud83d\": [1e400, {}, []]}]"}) {
     EXPECT_EQ(texts_of("{\"a\": " + value + ", \"text\": \"one\", \"b\": " + value + "}"),
               Strings{"one"})
         << value;
   }
   EXPECT_EQ(texts_of(R"({"\ud83d": 1, "\u0074ext": "one"})"), Strings{"one"});
   for (const std::string value : {"nan",
-                                   "1e",
-                                   "1.",
-                                   "-",
-                                   "+1",
-                                   "tru",
-                                   "'a'",
-                                   "",
-                                   "\"a",
-                                   "[1}",
-                                   "{1: 2}",
-                                   "[1,]",
-                                   "{\"a\"}"}) {
+                                  "1e",
+                                  "1.",
+                                  "-",
+                                  "+1",
+                                  "tru",
+                                  "'a'",
+                                  "",
+                                  "\"a",
+                                  "[1}",
+                                  "{1: 2}",
+                                  "[1,]",
+                                  "{\"a\"}"}) {
     expect_mentions(error_of_lines("{\"a\": " + value + ", \"text\": \"one\"}"),
                     {"a.jsonl:1: this line is not valid JSON at byte "});
   }

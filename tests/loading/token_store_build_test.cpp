@@ -136,9 +136,8 @@ TEST_F(BuildTest, TheValidationTextReadsBackToTheSameDocuments) {
 }
 
 TEST_F(BuildTest, ValidationDocumentsThatAreNoUtf8AreCounted) {
-  const Corpus all{{{{write("t.txt", "train")}}},
-                   {{{write("v.txt", "sound\n%\ncaf\xE9\n")}, "%"}},
-                   0};
+  const Corpus all{
+      {{{write("t.txt", "train")}}}, {{{write("v.txt", "sound\n%\ncaf\xE9\n")}, "%"}}, 0};
   EXPECT_EQ(build_token_stores(all, tokenizer_, files()).validation_not_utf8, 1);
   EXPECT_EQ(documents_in(files().validation[0].text),
             (std::vector<std::string>{"sound\n", "caf\uFFFD\n"}));

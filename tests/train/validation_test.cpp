@@ -1,4 +1,5 @@
-// What a run does with its validations: the best checkpoints stay, and a run that gets no better ends.
+// What a run does with its validations: the best checkpoints stay, and a run that gets no better
+// ends.
 #include <algorithm>
 #include <filesystem>
 
