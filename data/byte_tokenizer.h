@@ -13,9 +13,15 @@ class ByteTokenizer : public Tokenizer {
   int64_t end_id() const override { return 1; }
   int64_t pad_id() const override { return 2; }
   std::vector<int64_t> encode(std::string_view text) const override;
+  std::vector<int64_t> encode_spelled(std::string_view text) const override;
+  std::optional<int64_t> special_id(std::string_view spelling) const override;
   std::string decode(const std::vector<int64_t>& ids,
                      SpecialTokens special = SpecialTokens::kDrop) const override;
   int64_t byte_length(int64_t id) const override;
 };
+
+/// The same tokenizer as a Hugging Face tokenizer.json and the tokenizer_config.json beside it.
+std::string byte_tokenizer_json();
+std::string byte_tokenizer_config_json();
 
 }  // namespace braid

@@ -1,23 +1,30 @@
 #include "data/tokenizer.h"
 
+#include <filesystem>
+
 #include "core/error.h"
+#include "data/bpe_tokenizer.h"
 #include "data/byte_tokenizer.h"
 
 namespace braid {
 
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config) {
-  if (!config.path.empty()) {
-    throw ConfigError("tokenizer.path",
-                      text("is '",
-                           config.path,
-                           "', but tokenizer files cannot be read yet; leave it out and use "
-                           "tokenizer.kind 'bytes'"));
-  }
-  if (config.kind == "bytes") {
+  if (config.file == TokenizerConfig::kBytes) {
     return std::make_unique<ByteTokenizer>();
   }
-  throw ConfigError("tokenizer.kind",
-                    text("'", config.kind, "' is not a known tokenizer; use 'bytes'"));
+  constexpr const char* kKey = "tokenizer.file";
+  if (!std::filesystem::exists(config.file)) {
+    throw ConfigError(kKey,
+                      text("is '",
+                           config.file,
+                           "', which does not exist; expected 'bytes', a tokenizer.json, or a "
+                           "folder that has one"));
+  }
+  try {
+    return read_bpe_tokenizer(config.file);
+  } catch (const Error& error) {
+    throw ConfigError(kKey, error.what());
+  }
 }
 
 }  // namespace braid

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,10 @@ class Tokenizer {
   virtual int64_t pad_id() const = 0;
 
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// The ids of a text in which special tokens are spelled out and meant.
+  virtual std::vector<int64_t> encode_spelled(std::string_view text) const = 0;
+  /// The id of the special token of this spelling; nullopt where there is none.
+  virtual std::optional<int64_t> special_id(std::string_view spelling) const = 0;
   /// Throws Error for an id outside the vocabulary.
   virtual std::string decode(const std::vector<int64_t>& ids,
                              SpecialTokens special = SpecialTokens::kDrop) const = 0;
@@ -38,7 +43,7 @@ class Tokenizer {
   virtual int64_t byte_length(int64_t id) const = 0;
 };
 
-/// Throws ConfigError (key "tokenizer.kind" or "tokenizer.path") for what it cannot make.
+/// Throws ConfigError (key "tokenizer.file") for what it cannot make.
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerConfig& config);
 
 }  // namespace braid

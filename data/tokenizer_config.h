@@ -3,18 +3,19 @@
 
 namespace braid {
 
-/// Which tokenizer; in YAML its kind alone, or {kind: bytes}. make_tokenizer() (data/tokenizer.h)
-/// reads it.
+/// Which tokenizer; in YAML its name or file alone, or {file: bytes}. make_tokenizer()
+/// (data/tokenizer.h) reads it.
 struct TokenizerConfig {
-  static constexpr const char* kScalarKey = "kind";
-  std::string kind = "bytes";
-  std::string path = {};  ///< of a tokenizer.json; not read yet
+  static constexpr const char* kScalarKey = "file";
+  static constexpr const char* kBytes = "bytes";
+  std::string file = kBytes;
   bool operator==(const TokenizerConfig&) const = default;
 
   template <class Visitor>
   static void fields(Visitor& v) {
-    v("kind", &TokenizerConfig::kind, "bytes = one id per byte (vocabulary 320)");
-    v("path", &TokenizerConfig::path, "reserved for a tokenizer.json, which is not read yet");
+    v("file",
+      &TokenizerConfig::file,
+      "bytes = one id per byte (vocabulary 320); else a tokenizer.json, or a folder that has one");
   }
 };
 

@@ -21,6 +21,7 @@ required=(
   "libxxhash-dev: files cannot be verified"
   "zlib1g-dev: gzip-compressed text cannot be read"
   "libzstd-dev: Zstandard-compressed text cannot be read"
+  "libpcre2-dev: tokenizer.json files of other models cannot be read"
   "libgtest-dev: the tests cannot be built"
   "libbenchmark-dev: the benchmarks cannot be built"
   "python3: LibTorch cannot be downloaded, no corpus prepared"

@@ -33,7 +33,8 @@ INSTANTIATE_TEST_SUITE_P(Readers,
                          ::testing::Values(Target{"jsonl", read_jsonl},
                                            Target{"yaml", read_yaml},
                                            Target{"token_store", read_token_store},
-                                           Target{"safetensors", read_safetensors}),
+                                           Target{"safetensors", read_safetensors},
+                                           Target{"tokenizer", read_tokenizer}),
                          [](const auto& target) { return target.param.name; });
 
 }  // namespace

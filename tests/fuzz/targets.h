@@ -19,4 +19,7 @@ bool read_token_store(std::string_view bytes);
 /// A safetensors file, or its header alone (safetensors_fuzz.cpp).
 bool read_safetensors(std::string_view bytes);
 
+/// A tokenizer.json; behind a '+', a JSON merge patch of the one that stands for bytes.
+bool read_tokenizer(std::string_view bytes);
+
 }  // namespace braid::testing

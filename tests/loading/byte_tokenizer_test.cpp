@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "tests/loading/corpus.h"
 
-namespace braid {
+namespace braid::testing {
 namespace {
 
 TEST(ByteTokenizer, EveryByteSurvivesTheRoundTrip) {
@@ -61,23 +63,34 @@ TEST(ByteTokenizer, RefusesIdsOutsideTheVocabulary) {
   EXPECT_THROW(tokenizer.byte_length(320), Error);
 }
 
-void expect_refused(const TokenizerConfig& config, const char* key, const char* part) {
+void expect_refused(const std::string& file, const std::vector<std::string>& parts) {
   try {
-    make_tokenizer(config);
+    make_tokenizer({.file = file});
     FAIL() << "expected a ConfigError";
   } catch (const ConfigError& error) {
-    EXPECT_EQ(error.key(), key);
-    EXPECT_NE(error.message().find(part), std::string::npos) << error.message();
-    EXPECT_NE(error.message().find("'bytes'"), std::string::npos) << error.message();
+    EXPECT_EQ(error.key(), "tokenizer.file");
+    expect_mentions(error.message(), parts);
   }
 }
 
-TEST(Tokenizer, FactoryKnowsBytesAndNamesTheKeyOfAnythingElse) {
+using TokenizerFile = CorpusTest;
+
+TEST_F(TokenizerFile, IsBytesOrATokenizerJsonOrAFolderWithOne) {
   EXPECT_EQ(make_tokenizer({})->vocab_size(), 320);
-  EXPECT_EQ(make_tokenizer({.kind = "bytes"})->name(), "bytes");
-  expect_refused({.kind = "byte"}, "tokenizer.kind", "'byte'");
-  expect_refused({.path = "v4/tokenizer.json"}, "tokenizer.path", "'v4/tokenizer.json'");
+  EXPECT_EQ(make_tokenizer({.file = "bytes"})->name(), "bytes");
+  const auto file = write("model/tokenizer.json", byte_tokenizer_json()).string();
+  EXPECT_EQ(make_tokenizer({.file = file})->name(),
+            "bpe-" + xxh3_128(byte_tokenizer_json()).substr(0, 16));
+  EXPECT_EQ(make_tokenizer({.file = folder_ / "model"})->name(),
+            make_tokenizer({.file = file})->name());
+}
+
+TEST_F(TokenizerFile, IsNamedWithTheKeyWhereItCannotBeUsed) {
+  expect_refused("byte", {"'byte'", "does not exist", "'bytes'", "tokenizer.json"});
+  expect_refused(write("broken.json", "{}").string(), {"broken.json: model: is missing"});
+  std::filesystem::create_directory(folder_ / "empty");
+  expect_refused((folder_ / "empty").string(), {"empty/tokenizer.json"});
 }
 
 }  // namespace
-}  // namespace braid
+}  // namespace braid::testing

@@ -1,5 +1,6 @@
 #include "run/config.h"
 
+#include "data/byte_tokenizer.h"
 #include "tests/train/tiny_run.h"
 
 namespace braid {
@@ -26,9 +27,9 @@ TEST_F(RunConfigTest, TheDumpLoadsToAnEqualConfiguration) {
   }
 }
 
-TEST_F(RunConfigTest, ATokenizerIsAKindOrAMapping) {
-  for (const auto* yaml : {"tokenizer: bytes\n", "tokenizer: {kind: bytes}\n"}) {
-    const auto run = load_run_config(write("run.yaml", yaml), {"tokenizer.kind=bytes"});
+TEST_F(RunConfigTest, ATokenizerIsAFileOrAMapping) {
+  for (const auto* yaml : {"tokenizer: bytes\n", "tokenizer: {file: bytes}\n"}) {
+    const auto run = load_run_config(write("run.yaml", yaml), {"tokenizer.file=bytes"});
     EXPECT_EQ(run.tokenizer, TokenizerConfig());
   }
 }
@@ -94,10 +95,12 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
   expect_mentions(message("run: {name: a/b}\n"), {"run.name", "run.yaml:1", "one folder"});
   expect_mentions(message("model: {n_routed_experts: 2, num_experts_per_tok: 3}\n"),
                   {"model.num_experts_per_tok", "run.yaml:1"});
-  expect_mentions(message("tokenizer: {kind: words}\n"), {"tokenizer.kind", "words"});
-  expect_mentions(message("tokenizer: words\n"), {"tokenizer.kind", "run.yaml:1", "words"});
-  expect_mentions(message("tokenizer: {path: v4/tokenizer.json}\n"),
-                  {"tokenizer.path", "run.yaml:1", "v4/tokenizer.json", "cannot be read yet"});
+  expect_mentions(message("tokenizer: {file: words}\n"), {"tokenizer.file", "words"});
+  const auto file = write("tokenizer.json", byte_tokenizer_json()).string();
+  expect_mentions(message("tokenizer: " + file + "\nmodel: {vocab_size: 300}\n"),
+                  {"model.vocab_size", "run.yaml:2", "is 300", "'bpe-", "320 ids"});
+  expect_mentions(message("tokenizer: no/tokenizer.json\n"),
+                  {"tokenizer.file", "run.yaml:1", "no/tokenizer.json", "does not exist"});
   expect_mentions(
       message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
       {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
