@@ -132,7 +132,9 @@ RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
 void add_tokenizer(CLI::App& command, std::string& name) {
   command.add_option("--tokenizer",
                      name,
-                     "of a MODEL that comes without one: bytes, a braid_tokenizer.yaml, or a run");
+                     "of a MODEL that comes without one: bytes, a tokenizer.json, a "
+                     "braid_tokenizer.yaml, or a folder that "
+                     "has one or is a run");
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named) {

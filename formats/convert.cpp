@@ -408,8 +408,18 @@ class Converter {
         files[name] = read_file(path);
       }
     }
-    if (model_.tokenizer) {
+    if (!model_.tokenizer) {
+      return files;
+    }
+    if (model_.tokenizer->file == TokenizerConfig::kBytes) {
       files[kTokenizerFile] = dump_config(TokenizerFile{*model_.tokenizer});
+      return files;
+    }
+    const fs::path named(model_.tokenizer->file);
+    const auto file = fs::is_directory(named) ? named / "tokenizer.json" : named;
+    files["tokenizer.json"] = read_file(file);
+    if (const auto config = file.parent_path() / "tokenizer_config.json"; fs::exists(config)) {
+      files["tokenizer_config.json"] = read_file(config);
     }
     return files;
   }

@@ -1,7 +1,5 @@
 #include "formats/model_tokenizer.h"
 
-#include <filesystem>
-
 #include "core/config.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -9,25 +7,45 @@
 #include "run/run_folder.h"
 
 namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+TokenizerConfig read_tokenizer_file(const fs::path& file) {
+  return parse_config<TokenizerFile>(read_file(file), file.string()).tokenizer;
+}
+
+}  // namespace
+
+std::optional<TokenizerConfig> tokenizer_in(const fs::path& folder) {
+  if (const auto file = folder / kTokenizerFile; fs::exists(file)) {
+    return read_tokenizer_file(file);
+  }
+  if (fs::exists(folder / "tokenizer.json")) {
+    return TokenizerConfig{.file = folder.string()};
+  }
+  return std::nullopt;
+}
 
 TokenizerConfig tokenizer_named(const std::string& name) {
-  namespace fs = std::filesystem;
   const fs::path path(name);
-  if (!fs::exists(path)) {
-    return {.kind = name};
+  if (!fs::exists(path) || path.extension() == ".json") {
+    return {.file = name};
   }
-  if (fs::is_directory(path)) {
-    const auto file = path / kTokenizerFile, run = path / kConfigFile;
-    require(fs::exists(file) || fs::exists(run),
-            name,
-            ": names no tokenizer; found neither ",
-            kTokenizerFile,
-            " nor ",
-            kConfigFile);
-    return fs::exists(file) ? tokenizer_named(file.string())
-                            : load_run_config(run.string(), {}).tokenizer;
+  if (!fs::is_directory(path)) {
+    return read_tokenizer_file(path);
   }
-  return parse_config<TokenizerFile>(read_file(path), name).tokenizer;
+  if (const auto beside = tokenizer_in(path)) {
+    return *beside;
+  }
+  const auto run = path / kConfigFile;
+  require(fs::exists(run),
+          name,
+          ": names no tokenizer; found none of ",
+          kTokenizerFile,
+          ", tokenizer.json and ",
+          kConfigFile);
+  return load_run_config(run.string(), {}).tokenizer;
 }
 
 }  // namespace braid

@@ -1,5 +1,7 @@
 #pragma once
-// The tokenizer of a model that Braid converted: config.json has no place for it.
+// The tokenizer that lies beside a model's config.json, which has no place for it.
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include "data/tokenizer_config.h"
@@ -18,7 +20,12 @@ struct TokenizerFile {
   }
 };
 
-/// What a user names: a kind ("bytes"), such a file, or a folder that has one or is a run.
+/// That of a published or converted model: kTokenizerFile, else tokenizer.json; nothing where the
+/// folder has neither.
+std::optional<TokenizerConfig> tokenizer_in(const std::filesystem::path& folder);
+
+/// What a user names: "bytes", a tokenizer.json, a kTokenizerFile, or a folder that has one of them
+/// or is a run.
 TokenizerConfig tokenizer_named(const std::string& name);
 
 }  // namespace braid

@@ -96,15 +96,6 @@ void add_notes(const ModelJson& json, StoredModel& stored) {
   }
 }
 
-// In a published model.
-std::optional<TokenizerConfig> tokenizer_in(const fs::path& folder) {
-  const auto file = folder / kTokenizerFile;
-  if (!fs::exists(file)) {
-    return std::nullopt;
-  }
-  return parse_config<TokenizerFile>(read_file(file), file.string()).tokenizer;
-}
-
 StoredModel stored_at(const fs::path& folder,
                       const ModelJson& json,
                       const std::vector<NamedTensor>& tensors,

@@ -105,7 +105,7 @@ TEST_F(Conversion, TheTokenizerGoesAlong) {
   for (const char* named : {"bytes", "runs/run", "release", "release/braid_tokenizer.yaml"}) {
     EXPECT_EQ(generate("hf", {"--tokenizer", named}).status, 0) << named;
   }
-  expect_error(generate("hf", {"--tokenizer", "words"}), {"--tokenizer words", "use 'bytes'"});
+  expect_error(generate("hf", {"--tokenizer", "words"}), {"--tokenizer words", "'bytes'"});
 }
 
 TEST_F(Conversion, ATokenizerWithMoreIdsThanTheModelIsRefused) {
