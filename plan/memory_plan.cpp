@@ -144,7 +144,7 @@ MemoryPlan planned_memory(const RunConfig& config,
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
   const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
-                                                   : frozen_parameters(parameters, groups, config);
+                                                   : frozen_parameters(parameters, groups);
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
     const double of_rank = is_stack(parameter.name) ? bytes / expert_ranks : bytes;
