@@ -104,11 +104,12 @@ std::vector<RoomProblem> memory_problems(const RunConfig& config,
 
 int64_t checkpoints_at_once(const RunConfig& config) {
   const auto& checkpoint = config.checkpoint;
+  const int64_t steps = config.train.max_steps, validated = config.train.validate_every_steps,
+                best = std::min(checkpoint.keep_best, validated > 0 ? steps / validated : 0);
   if (checkpoint.every_steps == 0) {
-    return 1;
+    return 1 + best;
   }
-  const int64_t steps = config.train.max_steps,
-                saved = steps / checkpoint.every_steps + (steps % checkpoint.every_steps > 0);
+  const int64_t saved = steps / checkpoint.every_steps + (steps % checkpoint.every_steps > 0);
   const double both =
       checkpoint.keep_every_steps == 0
           ? 0
@@ -117,7 +118,7 @@ int64_t checkpoints_at_once(const RunConfig& config) {
                 static_cast<double>(checkpoint.keep_every_steps);
   const auto for_good =
       both > 0 ? static_cast<int64_t>(static_cast<double>(steps) / both) : int64_t{0};
-  return std::min(saved, checkpoint.keep_last) +
+  return best + std::min(saved, checkpoint.keep_last) +
          std::min(std::max<int64_t>(0, saved - checkpoint.keep_last), for_good + 1);
 }
 
@@ -138,7 +139,8 @@ std::vector<RoomProblem> disk_problems(const RunConfig& config,
                 " has room for ",
                 bytes_text(available),
                 surely ? ". Choose a run.output_dir on another disk, or make room"
-                       : ". Lower checkpoint.keep_last, or raise checkpoint.keep_every_steps, or "
+                       : ". Lower checkpoint.keep_last or keep_best, or raise "
+                         "checkpoint.keep_every_steps, or "
                          "choose a run.output_dir on another disk"),
            surely}};
 }

@@ -46,7 +46,7 @@ std::optional<Line> record_of(std::string text, int64_t number, const std::strin
                 .order = 2 * at + (is_training_step(record) ? 0 : 1),
                 .is_validation = record.value("split", "") == "validation",
                 .text = std::move(text)};
-  } catch (const Error&) {
+  } catch (const std::exception&) {  // such as a split that is no text
     return std::nullopt;
   }
 }

@@ -273,6 +273,11 @@ void Resumer::save() {
   best_steps_ = state_.validations.steps();
 }
 
+void Resumer::save_again() {
+  saved_step_ = -1;
+  save();
+}
+
 void Resumer::save_if_proven() {
   if (state_.skipped_in_a_row == 0) {
     save();

@@ -59,7 +59,9 @@ class Resumer {
   /// Begins to save the state unless this step's is saved already. Throws Error that names the
   /// tensor, and the way on, where one is not finite.
   void save();
-  /// The same, unless the step was skipped: whether its weights compute anything is then open.
+  /// The same where this step's is saved already, but without what has changed since.
+  void save_again();
+  /// The same as save(), unless the step was skipped: whether its weights compute anything is then open.
   void save_if_proven();
   /// Completes the save under way if it is written, or waits for it. Older checkpoints are removed
   /// once a step that began with a newer one was finite, so that a run whose weights became useless

@@ -100,8 +100,11 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
     return any_rank(interrupted(), "whether to stop") ||
            grid_.world->agree_on_interruption("whether to stop");
   };
-  if (state_.owes_validation && validate()) {
-    resumer_.save();
+  if (state_.owes_validation) {
+    const bool is_among_best = validate();
+    if (is_among_best || finished()) {
+      resumer_.save_again();
+    }
   }
   while (!finished() && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));

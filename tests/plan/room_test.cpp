@@ -88,6 +88,8 @@ TEST(Room, CountsTheCheckpointsThatAreThereAtOnce) {
   EXPECT_EQ(checkpoints_at_once(config), 10);
   config.checkpoint = {.every_steps = 0};
   EXPECT_EQ(checkpoints_at_once(config), 1);
+  config.checkpoint.keep_best = 2;
+  EXPECT_EQ(checkpoints_at_once(config), 3);
   config.checkpoint = {.every_steps = 600, .keep_last = 1};
   EXPECT_EQ(checkpoints_at_once(config), 2);
   config.checkpoint = {.every_steps = 100, .keep_last = 2, .keep_every_steps = 250};
