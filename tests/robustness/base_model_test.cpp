@@ -25,7 +25,7 @@ class BaseModel : public testing::ModelFolders {
     write("run.yaml", run.substr(0, begin) + run.substr(end));
   }
 
-  Outcome train(const std::string& name, std::vector<std::string> settings) const {
+  testing::Outcome train(const std::string& name, std::vector<std::string> settings) const {
     std::vector<std::string> arguments = {"train", "run.yaml"};
     settings.push_back("run.name=" + name);
     for (const auto& setting : settings) {
