@@ -177,7 +177,9 @@ Command train_command(CLI::App& app) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."
                   << std::endl;
       }
-      const bool planned = arguments->stop_at_step > 0 && trainer.step() == arguments->stop_at_step;
+      // Asked for by --stop-at-step, even where a signal came as well.
+      const bool planned = arguments->stop_at_step > 0 &&
+                           (interruption() == 0 || trainer.step() == arguments->stop_at_step);
       return planned ? 0 : status_of_signal(interruption());
     };
     return world ? ending_all_ranks_together(run_config, train) : train();

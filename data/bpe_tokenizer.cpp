@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/interruption.h"
 #include "core/utf8.h"
 #include "data/piece_cache.h"
 #include "data/tokenizer_json.h"
@@ -102,6 +103,7 @@ class BpeTokenizer::PieceEncoder : public PieceSink {
       : tokenizer_(tokenizer), workspace_(workspace), ids_(ids) {}
 
   void take(std::string_view piece) override {
+    stop_if_interrupted();  // a document may be all of a corpus
     if (piece.size() > PieceCache::kLongestPiece) {
       merge(piece);
       return;
