@@ -146,6 +146,9 @@ void link_best(const fs::path& root, std::optional<int64_t> step) {
   if (fs::read_symlink(link, error) == target) {
     return;
   }
+  require(!fs::exists(fs::symlink_status(link)) || fs::is_symlink(link),
+          link.string(),
+          ": is in the way of a link to the best checkpoint; move it");
   fs::remove(temporary, error);
   fs::create_directory_symlink(target, temporary, error);
   if (!error) {

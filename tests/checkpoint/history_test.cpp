@@ -98,6 +98,7 @@ TEST_F(History, TheLinkToTheBestFollowsItAndGoesWithIt) {
   EXPECT_FALSE(fs::is_symlink(folder_ / "best"));
   write_file_atomically(folder_ / "best", "a person's file");
   link_best(folder_.path(), std::nullopt);
+  EXPECT_TRUE(contains(error_of([&] { link_best(folder_.path(), 2); }), "in the way"));
   EXPECT_EQ(read_file(folder_ / "best"), "a person's file");
 }
 
