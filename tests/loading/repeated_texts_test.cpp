@@ -17,15 +17,15 @@ class RepeatedTextsTest : public CorpusTest {
 };
 
 TEST_F(RepeatedTextsTest, NothingIsSaidOfTextsThatDiffer) {
-  EXPECT_TRUE(
-      notes(
-          {{{{write("a.txt", "one\n%\ntwo")}, "%"}}, {{write("v.txt", "three\n%\nthree")}, "%"}, 0})
-          .empty());
+  const TextSource training{.paths = {write("a.txt", "one\n%\ntwo")}, .document_separator = "%"},
+      validation{.paths = {write("v.txt", "three\n%\nthree")}, .document_separator = "%"};
+  EXPECT_TRUE(notes({.training = {training}, .validation = {validation}}).empty());
 }
 
 TEST_F(RepeatedTextsTest, FilesOfEqualContentsAreNamed) {
   const auto a = write("a.txt", "one"), b = write("b.txt", "one"), v = write("v.txt", "one");
-  const auto found = notes({{{{a, b}}}, {{v}}, 0});
+  const auto found =
+      notes({.training = {TextSource{.paths = {a, b}}}, .validation = {TextSource{.paths = {v}}}});
   ASSERT_EQ(found.size(), 4u);
   expect_mentions(found[0], {"b.txt holds the same text as ", "a.txt, which counts it twice"});
   expect_mentions(found[1], {"v.txt holds the same text as ", "a.txt; ", "to validate"});
@@ -34,10 +34,11 @@ TEST_F(RepeatedTextsTest, FilesOfEqualContentsAreNamed) {
 }
 
 TEST_F(RepeatedTextsTest, DocumentsAreCountedAcrossFilesAndFormats) {
-  const auto found = notes(
-      {{{{write("a.txt", "one\n%\ntwo\n%\none"), write("b.jsonl", "{\"text\": \"two\\n\"}")}, "%"}},
-       {{write("v.txt", "two\n%\nthree\n%\n")}, "%"},
-       0});
+  const TextSource training{
+      .paths = {write("a.txt", "one\n%\ntwo\n%\none"), write("b.jsonl", "{\"text\": \"two\\n\"}")},
+      .document_separator = "%"},
+      validation{.paths = {write("v.txt", "two\n%\nthree\n%\n")}, .document_separator = "%"};
+  const auto found = notes({.training = {training}, .validation = {validation}});
   EXPECT_EQ(found,
             (std::vector<std::string>{"1 of 4 documents are the same as another one",
                                       "1 of 2 validation documents are training documents, too"}));
@@ -48,7 +49,9 @@ TEST_F(RepeatedTextsTest, ASplitByContentSharesNothing) {
   for (int i = 0; i < 400; ++i) {
     contents += text("document number ", i % 200, "\n%\n");
   }
-  const auto found = notes({{{{write("a.txt", contents)}, "%"}}, {}, 0.1});
+  const auto found = notes(
+      {.training = {TextSource{.paths = {write("a.txt", contents)}, .document_separator = "%"}},
+       .validation_fraction = 0.1});
   ASSERT_EQ(found.size(), 1u);
   expect_mentions(found[0], {"documents are the same as another one"});
 }
