@@ -57,7 +57,8 @@ std::string plural(int64_t count, const char* what) {
 }
 
 std::string warning_of(const Threads& threads, double cores) {
-  const auto number = text(std::round(cores * 10) / 10, cores == 1 ? " core" : " cores");
+  const double rounded = std::round(cores * 10) / 10;
+  const auto number = text(rounded, rounded == 1 ? " core" : " cores");
   if (threads.ranks_here > 1) {
     return text("warning: ",
                 threads.ranks_here,

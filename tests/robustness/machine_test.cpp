@@ -69,7 +69,7 @@ TEST_F(TheMachine, WarnsOfMoreThreadsThanCores) {
 }
 
 TEST_F(TheMachine, IsNotGivenARunWhoseWeightsItCannotHold) {
-  const auto outcome = train({"model.vocab_size=100000000000"});
+  const auto outcome = train({"model.vocab_size=20000000000"});
   expect_error(outcome, {"memory:", "weights that are trained", "--ignore-room", "smaller model"});
   EXPECT_FALSE(made_the_run());
   expect_error(train({"model.vocab_size=10000000000000"}), {"model.vocab_size"});
