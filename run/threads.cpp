@@ -20,7 +20,7 @@ std::optional<int64_t> threads_in(const std::optional<std::string>& environment)
     char* end = nullptr;
     const long long number = std::strtoll(environment->c_str(), &end, 10);
     if (end != environment->c_str() && (*end == '\0' || *end == ',') && number > 0) {
-      return std::min<long long>(number, 1 << 20);
+      return std::min<long long>(number, kMostThreads);
     }
   }
   return std::nullopt;
@@ -95,6 +95,9 @@ Threads chosen_threads(int64_t configured,
                        const std::optional<std::string>& environment,
                        const std::vector<Cores>& here,
                        std::size_t own) {
+  if (configured > kMostThreads) {
+    throw ConfigError("train.threads", text("is ", configured, "; at most ", kMostThreads));
+  }
   const auto& cores = here[own];
   const auto ranks = static_cast<int64_t>(here.size());
   double share = share_of_cores(here, own);

@@ -9,6 +9,9 @@
 
 namespace braid {
 
+/// LibTorch starts as many threads as it is told, at once; far more than this stop a machine.
+inline constexpr int64_t kMostThreads = 1024;
+
 /// How many threads a process computes with, and why.
 struct Threads {
   int64_t count = 1;
@@ -24,7 +27,8 @@ struct Threads {
 /// The choice: `configured` (train.threads) unless it is 0; else `environment`, the value of
 /// OMP_NUM_THREADS; else the cores that affinity and the cgroups' quota leave, rounded down, at
 /// least one. Of the processes of the run on this machine, whose cores are `here`, those that may
-/// use a core share it, and all share the quota; `own` is this process's place among them.
+/// use a core share it, and all share the quota; `own` is this process's place among them. Never
+/// more than kMostThreads; throws ConfigError where train.threads asks for more.
 Threads chosen_threads(int64_t configured,
                        const std::optional<std::string>& environment,
                        const std::vector<Cores>& here,

@@ -27,6 +27,11 @@ TEST(Threads, ArePreferablyThoseOfTheKeyThenOfTheEnvironment) {
   }
 }
 
+TEST(Threads, AreNeverSoManyThatTheyStopTheMachine) {
+  EXPECT_EQ(chosen_threads(0, "100000", {kAll}).count, kMostThreads);
+  EXPECT_THROW(chosen_threads(kMostThreads + 1, {}, {kAll}), ConfigError);
+}
+
 TEST(Threads, OfRanksOnOneMachineShareItsCores) {
   EXPECT_EQ(chosen_threads(0, {}, {kAll, kAll}).text(), "4 threads each (all cores)");
   EXPECT_EQ(chosen_threads(0, {}, {kAll, kAll, kAll}).count, 2);
