@@ -49,12 +49,11 @@ TEST_F(Messages, BrokenJsonAndYamlAreToldInOurWords) {
 
 // Everything is written to files here: no line may be rewritten in them.
 TEST_F(Messages, ProgressLeavesNoControlCharactersInFiles) {
-  const auto made = braid({"synthesize", "model", "--model", "run.yaml"});
-  ASSERT_EQ(made.status, 0) << made.err;
-  EXPECT_EQ(made.err, "");
-  const auto converted = braid({"convert", "model", "copy", "--to", "hf"});
-  ASSERT_EQ(converted.status, 0) << converted.err;
-  for (const auto& outcome : {made, converted, braid({"train", "run.yaml"})}) {
+  const auto trained = braid({"train", "run.yaml"});
+  const auto converted = braid({"convert", "runs/run", "copy", "--to", "checkpoint"});
+  const auto evaluated = braid({"evaluate", "runs/run", "--data", "corpus.txt"});
+  for (const auto& outcome : {trained, converted, evaluated}) {
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_EQ((outcome.out + outcome.err).find_first_of("\r\033"), std::string::npos);
   }
 }
