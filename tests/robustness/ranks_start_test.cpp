@@ -52,6 +52,7 @@ TEST_F(RanksStart, InFoldersThatTheyDoNotShareIsRefusedBeforeTheFirstStep) {
 
 TEST_F(RanksStart, MayBeMoreThanTheCoresOfThisMachine) {
   pretend("mpirun", "echo \"mpirun $*\"");
+  pretend("df", "echo Avail; echo 1000000000000");
   EXPECT_EQ(script("-n 64 cat x"), "mpirun --bind-to none --oversubscribe -n 64 cat x\n");
   // Whoever says where ranks go, says all of it.
   for (const std::string placed :
