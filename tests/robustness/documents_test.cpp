@@ -66,12 +66,13 @@ TEST_F(Documents, OfAFolderTheOutputSaysWhatWasNotRead) {
   write("tree/data.csv", "a,b\n");
   write("other/b.txt", text + "b");
   fs::create_directory_symlink("../other", folder_ / "tree/linked");
-  fs::create_directory_symlink("..", folder_ / "tree/linked/up");
+  fs::create_directory_symlink(".", folder_ / "tree/self");
   const auto trained = braid(command("tree"));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
                   {"note: tree: passed over what is hidden (2): ._a.txt, .ipynb_checkpoints",
-                   "note: tree: read through links to folders",
+                   "note: tree: read through links to folders (1): linked",
+                   "note: tree: read folders once that can be reached in several ways (1): self",
                    "note: tree: left out what is not called *.txt, *.jsonl or *.ndjson: 1 *.csv"});
   fs::create_symlink("nowhere", folder_ / "tree/gone.txt");
   expect_error(braid(command("tree")), {"tree/gone.txt", "link to nowhere, which is not there"});
