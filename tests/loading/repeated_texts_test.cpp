@@ -51,6 +51,7 @@ TEST_F(RepeatedTextsTest, ASplitByContentSharesNothing) {
   }
   const auto found = notes(
       {.training = {TextSource{.paths = {write("a.txt", contents)}, .document_separator = "%"}},
+       .validation = {},
        .validation_fraction = 0.1});
   ASSERT_EQ(found.size(), 1u);
   expect_mentions(found[0], {"documents are the same as another one"});
