@@ -14,13 +14,8 @@ const std::filesystem::path kTestData = BRAID_TEST_DATA;
 }  // namespace
 
 std::string v4_tokenizer_json() {
-<<<<<<< HEAD
-  const auto path = kTestData / "tokenizer/v4_tokenizer.json.zst";
-  const auto stream = decompressed(stream_of_file(path), Compression::kZstd, path.string());
-=======
   const auto file = kTestData / "tokenizer/v4_tokenizer.json.zst";
   const auto stream = decompressed(stream_of_file(file), Compression::kZstd, file.string());
->>>>>>> main
   std::string result;
   for (auto piece = stream->next(); !piece.empty(); piece = stream->next()) {
     result += piece;
