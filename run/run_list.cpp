@@ -92,7 +92,8 @@ class MetricsSummary {
           speeds_.end());
       const auto middle = last.begin() + static_cast<std::ptrdiff_t>(last.size() / 2);
       std::nth_element(last.begin(), middle, last.end());
-      run.tokens_per_second = *middle;
+      run.tokens_per_second =
+          last.size() % 2 == 1 ? *middle : (*middle + *std::max_element(last.begin(), middle)) / 2;
     }
   }
 

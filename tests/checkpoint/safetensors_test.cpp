@@ -105,7 +105,7 @@ TEST(Safetensors, OpensShardsThroughTheIndex) {
   refuses(R"({"b": "model-2.safetensors", "a": "model-2.safetensors"})",
           "tensor 'a' is not in model-2.safetensors");
   refuses(R"({"a": "model-1.safetensors", "b": "model-3.safetensors"})",
-          "model-3.safetensors: No such file");
+          "1 of the 2 shards that it names is missing: model-3.safetensors");
   refuses(R"({"a": "../model-1.safetensors"})", "expected the name of a file beside it");
   refuses(R"({"a": "model-1.safetensors", "a": "model-2.safetensors"})", "'a' appears twice");
   refuses("7", "weight_map is not an object");

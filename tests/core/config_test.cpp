@@ -212,7 +212,8 @@ TEST_F(Config, RefusesWhatIsNotAFiniteNumber) {
   EXPECT_EQ(error("010.5"),
             expected + "'010.5'; leading zeros are not allowed (some readers take them for octal)");
   EXPECT_EQ(error("1.5"), "model.epsilon (x.yaml:2): must be in [0, 1], got 1.5");
-  EXPECT_EQ(load_error("groups: [{scale: 0}]"), "groups[0].scale (x.yaml:1): must be > 0, got 0");
+  EXPECT_EQ(load_error("groups: [{match: a, scale: 0}]"),
+            "groups[0].scale (x.yaml:1): must be > 0, got 0");
   EXPECT_EQ(load("model: {epsilon: 1e-20}").value.model.epsilon, 1e-20);
   EXPECT_EQ(load("model: {epsilon: 1.}").value.model.epsilon, 1);
 }
@@ -473,17 +474,17 @@ TEST_F(Config, DumpIsReadableYaml) {
 
 TEST_F(Config, DescribesEveryKey) {
   EXPECT_EQ(describe_config<Root>(),
-            "name              = run     text                      what the run is called\n"
-            "model.hidden_size = 64      whole number >= 1         width\n"
-            "model.epsilon     = 1e-20   number in [0, 1]          floor\n"
-            "model.mtp         = false   true | false              predict two tokens\n"
-            "model.kind        = plain   plain | off               residual\n"
-            "model.ratios      = [0, 4]  [whole number >= 0, ...]  per layer\n"
-            "model.kinds       = []      [plain | off, ...]        per layer\n"
-            "model.topk        = all     whole number >= 1 | all   entries kept\n"
-            "groups            = []      [mapping, ...]            of parameters\n"
-            "groups[].match    = \"\"      text                      pattern\n"
-            "groups[].scale    = 1       number > 0                factor\n");
+            "name              = run       text                      what the run is called\n"
+            "model.hidden_size = 64        whole number >= 1         width\n"
+            "model.epsilon     = 1e-20     number in [0, 1]          floor\n"
+            "model.mtp         = false     true | false              predict two tokens\n"
+            "model.kind        = plain     plain | off               residual\n"
+            "model.ratios      = [0, 4]    [whole number >= 0, ...]  per layer\n"
+            "model.kinds       = []        [plain | off, ...]        per layer\n"
+            "model.topk        = all       whole number >= 1 | all   entries kept\n"
+            "groups            = []        [mapping, ...]            of parameters\n"
+            "groups[].match    = required  text                      pattern\n"
+            "groups[].scale    = 1         number > 0                factor\n");
 }
 
 TEST(Differences, NameTheKeyAndBothValues) {
