@@ -45,8 +45,8 @@ TEST_F(WeightsNotFinite, TheFirstSuchUpdateEndsTheRunAndTheAdviceGoesOn) {
   train_run({"--stop-at-step", "4"});
   const auto outcome = braid({"train", "run.yaml", "--set", "optimizer.learning_rate=1e39"});
   expect_error(outcome,
-               {"step 5: the optimizer's update made ",
-                "weight not finite",
+               {"step 5: the optimizer's update made layers.0.",
+                " not finite",
                 "without saving",
                 "step-00000004; continue from it with a lower rate"});
   EXPECT_EQ(newest_checkpoint(config("run")).filename(), "step-00000004");

@@ -59,11 +59,12 @@ TEST(BestValidations, KeepTheLowestLossesAndCountTheOthers) {
   EXPECT_EQ(validations.steps(), std::vector<int64_t>{5});
 }
 
-/// A run that learns and unlearns: its best validation is not its last.
+/// A run that learns and unlearns, as its rate goes on rising: its best validation is not its last.
 RunConfig restless(RunConfig run) {
   run.train.max_steps = 10;
   run.train.validate_every_steps = 1;
-  run.optimizer.learning_rate = 0.1;
+  run.optimizer.learning_rate = 3;
+  run.schedule.warmup_steps = 10;
   run.checkpoint = {.every_steps = 0, .keep_last = 1, .keep_best = 1};
   return run;
 }
