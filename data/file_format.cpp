@@ -11,12 +11,7 @@ namespace {
 
 using std::string_view_literals::operator""sv;
 
-constexpr const char* kWithPandas =
-    "convert it to JSONL, for example: python3 -c \"import pandas as p; "
-    "p.read_parquet('FILE').to_json('FILE.jsonl', orient='records', lines=True)\"";
-constexpr const char* kWithDatasets =
-    "convert it to JSONL, for example: python3 -c \"import datasets as d; "
-    "d.Dataset.from_file('FILE').to_json('FILE.jsonl')\", or pyarrow.feather.read_table";
+constexpr const char* kToJsonl = "convert it to JSONL: scripts/to_jsonl.py FILE.jsonl FILE";
 constexpr const char* kExtractText = "extract its text into *.txt or *.jsonl files";
 constexpr const char* kNoText = "it holds no text to train on; is the path right?";
 constexpr const char* kWeights = "these are weights, not text; is the path right?";
@@ -31,10 +26,10 @@ struct Signature {
 
 // What is read as text or decompressed before is not here, except for what was compressed twice.
 constexpr std::array kSignatures = {
-    Signature{0, "PAR1"sv, "a Parquet file", kWithPandas},
-    Signature{0, "ARROW1"sv, "an Arrow (Feather) file", kWithDatasets},
-    Signature{0, "FEA1"sv, "a Feather file", kWithDatasets},
-    Signature{0, "\xFF\xFF\xFF\xFF"sv, "an Arrow stream", kWithDatasets},
+    Signature{0, "PAR1"sv, "a Parquet file", kToJsonl},
+    Signature{0, "ARROW1"sv, "an Arrow (Feather) file", kToJsonl},
+    Signature{0, "FEA1"sv, "a Feather file", kToJsonl},
+    Signature{0, "\xFF\xFF\xFF\xFF"sv, "an Arrow stream", kToJsonl},
     Signature{0, "Obj\x01"sv, "an Avro file", "convert it to JSONL"},
     Signature{0, "\xFD\x37zXZ\0"sv, "compressed with xz", "unpack it: xz -d FILE"},
     Signature{0, "BZh91AY&SY"sv, "compressed with bzip2", "unpack it: bzip2 -d FILE"},

@@ -197,10 +197,8 @@ std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& t
           file.string(),
           ": is a table (",
           extension,
-          "), and Braid reads plain text and JSONL: convert it to JSONL, for example: python3 -c "
-          "\"import pandas as p; p.read_csv('FILE'",
-          extension == ".tsv" ? ", sep='\\t'" : "",
-          ").to_json('FILE.jsonl', orient='records', lines=True)\"");
+          "), and Braid reads plain text and JSONL; convert it to JSONL: scripts/to_jsonl.py "
+          "FILE.jsonl FILE");
   const std::string bytes = first_bytes(file);
   const Compression promised = compression_of(file), found = compression_in(bytes);
   require(promised == Compression::kNone || found != Compression::kNone || bytes.size() < 4,

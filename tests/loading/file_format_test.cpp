@@ -18,9 +18,9 @@ TEST(FileFormat, NamesWhatIsNoTextAndHowToConvertIt) {
   const auto expect = [](const std::string& head, const std::string& format, const char* advice) {
     expect_mentions(refusal(head), {"a.txt: is ", format, "JSONL", advice});
   };
-  expect("PAR1\x15\x04"s, "a Parquet file", "read_parquet");
-  expect("ARROW1\0\0"s, "an Arrow", "from_file");
-  expect("\xFF\xFF\xFF\xFF\x10\x01\0\0"s, "an Arrow stream", "from_file");
+  expect("PAR1\x15\x04"s, "a Parquet file", "scripts/to_jsonl.py");
+  expect("ARROW1\0\0"s, "an Arrow", "scripts/to_jsonl.py");
+  expect("\xFF\xFF\xFF\xFF\x10\x01\0\0"s, "an Arrow stream", "scripts/to_jsonl.py");
   expect("\xFD\x37zXZ\0\0"s, "xz", "xz -d FILE");
   expect("BZh91AY&SY\x12"s, "bzip2", "bzip2 -d FILE");
   expect(gzipped("a"), "gzip, twice", "gzip -d");

@@ -98,9 +98,9 @@ TEST_F(TextSourceTest, ContainersAndTablesAreRefusedByName) {
   expect_mentions(error_of([&] { documents_of({{write("b.jsonl", "[{\"text\": \"one\"}]")}}); }),
                   {"b.jsonl", "JSON array", "jq"});
   expect_mentions(error_of([&] { documents_of({{write("c.csv", "id,text\n1,hello\n")}}); }),
-                  {"c.csv", "a table", "read_csv"});
+                  {"c.csv", "a table", "scripts/to_jsonl.py"});
   expect_mentions(error_of([&] { documents_of({{write("d.TSV.gz", gzipped("a\tb\n"))}}); }),
-                  {"d.TSV.gz", "a table", "read_csv", "sep="});
+                  {"d.TSV.gz", "a table", "scripts/to_jsonl.py"});
 }
 
 TEST_F(TextSourceTest, AByteOrderMarkIsNoText) {

@@ -49,12 +49,12 @@ TEST_F(Containers, DoNotTrainAsText) {
     std::vector<std::string> parts;
   };
   for (const auto& [name, bytes, parts] :
-       {Case{"d.parquet", "PAR1\x15\x04\x15\x10"s, {"a Parquet file", "read_parquet"}},
+       {Case{"d.parquet", "PAR1\x15\x04\x15\x10"s, {"a Parquet file", "scripts/to_jsonl.py"}},
         Case{"d.json", "[{\"text\": \"one\"}, {\"text\": \"two\"}]\n", {"a JSON array", "jq"}},
         Case{"d.jsonl.xz", "\xFD\x37zXZ\0\0\x04"s, {"compressed with xz", "xz -d"}},
         Case{"d.jsonl.bz2", "BZh91AY&SY\x01\x02", {"compressed with bzip2", "bzip2 -d"}},
         Case{"d.zip", "PK\x03\x04\x14\0"s, {"a zip archive", "unpack"}},
-        Case{"d.csv", "id,text\n1,hello\n", {"a table", "read_csv"}},
+        Case{"d.csv", "id,text\n1,hello\n", {"a table", "scripts/to_jsonl.py"}},
         Case{"u16.txt", "\xFF\xFE" + wide(kText), {"UTF-16", "iconv"}},
         Case{"lfs.txt",
              "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
