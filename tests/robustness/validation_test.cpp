@@ -60,11 +60,11 @@ TEST_F(Validation, ReadersBesideARunTakeTheNextNewestCheckpoint) {
                     "--set",
                     "train.validate_every_steps=0",
                     "--set",
-                    "train.max_steps=60"},
+                    "train.max_steps=20"},
                    {});
   training.wait_for("| saved");
   const auto run = config("run").run_dir();
-  for (std::string newest; newest != "step-00000060";) {
+  for (std::string newest; newest != "step-00000020";) {
     std::string source;
     ASSERT_NO_THROW(source = read_model(run).source);
     newest = fs::path(source).filename();
