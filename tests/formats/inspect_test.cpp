@@ -155,7 +155,7 @@ TEST_F(InspectRun, FindsWeightsThatAreNotFinite) {
   }
   save_checkpoint(checkpoint_, saved, {{"config.yaml", read_file(checkpoint_ / "config.yaml")}});
   expect_mentions(verdicts_of(checkpoint_)["index.h5"],
-                  {"model/layers.1.attn.wkv.weight", "1 of its values"});
+                  {"model/layers.1.attn.wkv.weight", "1 of its 128 values"});
 }
 
 TEST_F(InspectRun, FindsAnIndexThatDoesNotFitItsShards) {
@@ -287,7 +287,7 @@ TEST_F(InspectFiles, FindsDamagedSafetensors) {
   expect_mentions(error_of([&] { inspect(model, false); }), {"b.safetensors"});
   const auto broken = folder_ / "broken.safetensors";
   write_safetensors(broken, {{"x", at::full({3}, std::nan(""), at::kBFloat16)}});
-  expect_mentions(verdicts_of(broken)["broken.safetensors"], {"'x'", "3 of its values"});
+  expect_mentions(verdicts_of(broken)["broken.safetensors"], {"'x'", "3 of its 3 values"});
 }
 
 TEST_F(InspectFiles, RefusesWhatItDoesNotKnow) {

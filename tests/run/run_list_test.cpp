@@ -56,7 +56,7 @@ TEST_F(RunList, TellsWhatARunsFolderHolds) {
   EXPECT_EQ(run.tokens, 16);
   EXPECT_EQ(run.loss, 3.5);
   EXPECT_EQ(run.validation_loss, 4.0);
-  EXPECT_EQ(run.tokens_per_second, 200);
+  EXPECT_EQ(run.tokens_per_second, 150);
   EXPECT_EQ(run.checkpoint, "");
   EXPECT_EQ(run.bytes,
             static_cast<int64_t>(fs::file_size(folder_ / "runs/a/config.yaml") +
