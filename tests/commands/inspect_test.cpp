@@ -70,7 +70,13 @@ TEST_F(PlanCommand, ShowsWhatWouldRunAndWritesNothing) {
       outcome.out,
       {"shared_experts", "mtp", "stages", "newton schulz", "activations", "embed.weight", "adamw"});
   EXPECT_FALSE(fs::exists(folder_ / "runs"));
-  EXPECT_EQ(braid({"train", "run.yaml", "--dry-run"}).out, outcome.out);
+  // The estimate of time rests on a measurement.
+  const auto but_time = [](const std::string& out) {
+    const auto begin = out.find("\ntime, estimated\n"), end = out.find("\ngroups\n");
+    EXPECT_TRUE(begin < end && end != std::string::npos) << out;
+    return out.substr(0, begin) + out.substr(end);
+  };
+  EXPECT_EQ(but_time(braid({"train", "run.yaml", "--dry-run"}).out), but_time(outcome.out));
 }
 
 TEST_F(PlanCommand, TellsWhatEachOfManyRanksWouldDo) {
