@@ -374,7 +374,7 @@ TEST_F(Ranks, SendTheBytesThatThePlanSays) {
     plan_words.insert(plan_words.end(), {"--ranks", std::to_string(ranks), "--json"});
     const auto planned = braid(plan_words);
     ASSERT_EQ(planned.status, 0) << planned.err;
-    const auto plan = nlohmann::json::parse(planned.out).at("of a step, on the busiest rank");
+    const auto plan = nlohmann::json::parse(planned.out).at("of_a_step_on_the_busiest_rank");
     std::ifstream file(config(name).run_dir() / "metrics.jsonl");
     std::string first_step;
     std::getline(file, first_step);
