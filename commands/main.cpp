@@ -74,16 +74,16 @@ int main(int argc, char** argv) {
       {"synthesize", braid::synthesize_command(app)},
   };
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const bool helped = app.exit(error) == 0;
-    std::cout.flush();
-    return helped ? 0 : kWrongCommandLine;
-  }
-  if (braid::launched_as().rank == 0) {
-    braid::show_work();
-  }
-  try {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      const bool helped = app.exit(error) == 0;
+      std::cout.flush();
+      return helped ? 0 : kWrongCommandLine;
+    }
+    if (braid::launched_as().rank == 0) {
+      braid::show_work();
+    }
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
         const auto threads = braid::use_threads();
