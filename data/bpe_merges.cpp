@@ -108,7 +108,10 @@ void BpeMerges::merge_long(std::string_view piece,
           " bytes without a place to cut it; expected less than ",
           kNone);
   const auto size = static_cast<uint32_t>(piece.size());
-  auto& [symbols, next, previous, heap] = scratch;
+  auto& symbols = scratch.symbols;  // not a structured binding: clang 14 captures none
+  auto& next = scratch.next;
+  auto& previous = scratch.previous;
+  auto& heap = scratch.heap;
   symbols.resize(size);
   next.resize(size);
   previous.resize(size);

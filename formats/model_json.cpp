@@ -357,13 +357,14 @@ void require_implemented(const Section& json) {
 
 std::vector<std::string> unknown_keys(const Json& json) {
   std::vector<std::string> result;
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& item : json.items()) {
+    const std::string& key = item.key();
     const bool known =
         key.starts_with('_') || is_drafter_key(key) || is_known(key, kSameKeys) ||
         is_known(key, kOptionalKeys) || is_known(key, kSpelledKeys) ||
         is_known(key, kHarmlessKeys) ||
         std::ranges::any_of(kOnlyValues, [&](const auto& only) { return key == only.key; });
-    if (!known && !value.is_null()) {
+    if (!known && !item.value().is_null()) {
       result.push_back(key);
     }
   }

@@ -152,10 +152,10 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
   const auto json = model_json_for(folder, views);
   std::vector<NamedTensor> drafter;
   if (json.has_drafter) {
-    const auto first = std::ranges::stable_partition(
-        views, [](const auto& tensor) { return !is_mtp(tensor.name); });
-    drafter.assign(first.begin(), first.end());
-    views.erase(first.begin(), first.end());
+    const auto first = std::stable_partition(
+        views.begin(), views.end(), [](const auto& tensor) { return !is_mtp(tensor.name); });
+    drafter.assign(first, views.end());
+    views.erase(first, views.end());
   }
   const auto foreign = foreign_tensors(file);
   const auto renamed = release_tensors(views);
