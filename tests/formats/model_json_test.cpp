@@ -143,7 +143,7 @@ TEST_F(BadModelJson, RefusesNumbersOutOfRange) {
   for (const char* file : {"d_mixed/config.json", "d_mixed/release_config.json"}) {
     for (const auto& [key, value] : kBad) {
       expect_mentions(message(file,
-                              [&](auto& json) {
+                              [&key = key, &value = value](auto& json) {
                                 json.erase("partial_rotary_factor");
                                 json[key] = nlohmann::json::parse(value);
                               }),
@@ -202,7 +202,10 @@ TEST_F(BadModelJson, RefusesKeysThatChangeTheComputation) {
                                     {"quantization_config", "{\"bits\": 4}"}};
   for (const char* file : {"d_mixed/config.json", "d_mixed/release_config.json"}) {
     for (const auto& [key, value] : kOther) {
-      expect_mentions(message(file, [&](auto& json) { json[key] = nlohmann::json::parse(value); }),
+      expect_mentions(message(file,
+                              [&key = key, &value = value](auto& json) {
+                                json[key] = nlohmann::json::parse(value);
+                              }),
                       {key, "config.json"});
     }
   }

@@ -157,7 +157,8 @@ TEST(PatternSplitter, NamesWhatItDoesNotSupport) {
                                                         {"(?i)a", "group (?i"},
                                                         {"[a", "class without an end"},
                                                         {"a\\", "backslash"}}) {
-    expect_mentions(error_of([&] { splitter_of({pattern}); }), {"pattern: ", construct});
+    expect_mentions(error_of([&pattern = pattern] { splitter_of({pattern}); }),
+                    {"pattern: ", construct});
   }
 }
 
