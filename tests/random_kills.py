@@ -263,8 +263,10 @@ class Abuse:
             return print("a full disk: not tried, for want of root")
         disk = self.folder / "disk"
         disk.mkdir()
-        checkpoint = sum(f.stat().st_size for f in newest(self.folder / "runs/calm").iterdir())
-        small = f"size={int(2.6 * checkpoint) + (1 << 20)}"
+        calm = self.folder / "runs/calm"
+        checkpoint = sum(f.stat().st_size for f in newest(calm).iterdir())
+        text = sum(f.stat().st_size for f in (calm / "data").iterdir()) + (calm / "validation.jsonl").stat().st_size
+        small = f"size={int(2.6 * checkpoint) + text + (1 << 20)}"
         subprocess.run(["mount", "-t", "tmpfs", "-o", small, "tmpfs", disk], check=True)
         with contextlib.ExitStack() as at_end:
             at_end.callback(subprocess.run, ["umount", disk], check=True)
