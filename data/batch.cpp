@@ -17,6 +17,21 @@ void BatchShape::validate() const {
           ": with fewer inputs a row no token would see the one before it");
 }
 
+namespace {
+
+// In plain loops, for the reason that empty_batch() has.
+at::Tensor ones_at_targets(const at::Tensor& targets_BS) {
+  const at::Tensor weights_BS = at::empty(targets_BS.sizes(), at::kFloat);
+  const int64_t* targets = targets_BS.const_data_ptr<int64_t>();
+  std::transform(targets,
+                 targets + targets_BS.numel(),
+                 weights_BS.mutable_data_ptr<float>(),
+                 [](int64_t target) { return target == kIgnoredTarget ? 0.0f : 1.0f; });
+  return weights_BS;
+}
+
+}  // namespace
+
 Batch empty_batch(const TokenStore& store, BatchShape shape) {
   const auto filled = [&](int64_t value) {
     const at::Tensor tensor = at::empty({shape.rows, shape.seq_len}, at::kLong);
@@ -24,7 +39,7 @@ Batch empty_batch(const TokenStore& store, BatchShape shape) {
     std::fill_n(tensor.mutable_data_ptr<int64_t>(), tensor.numel(), value);
     return tensor;
   };
-  return {filled(store.pad_id()), filled(kIgnoredTarget), filled(-1), filled(0), 0};
+  return {filled(store.pad_id()), filled(kIgnoredTarget), filled(-1), filled(0)};
 }
 
 int64_t write_row(const TokenStore& store,
@@ -37,6 +52,11 @@ int64_t write_row(const TokenStore& store,
   int64_t* targets = batch.targets_BS.mutable_data_ptr<int64_t>() + b * S;
   int64_t* documents = batch.documents_BS.mutable_data_ptr<int64_t>() + b * S;
   int64_t* positions = batch.positions_BS.mutable_data_ptr<int64_t>() + b * S;
+  if (store.has_weights() && !batch.weights_BS.defined()) {
+    batch.weights_BS = ones_at_targets(batch.targets_BS);
+  }
+  float* weights =
+      batch.weights_BS.defined() ? batch.weights_BS.mutable_data_ptr<float>() + b * S : nullptr;
   int64_t s = 0, bytes = 0;
   for (std::size_t context = 0; context < row.size(); ++context) {
     const Chunk& chunk = row[context];
@@ -46,6 +66,9 @@ int64_t write_row(const TokenStore& store,
     const int64_t first = std::max<int64_t>(chunk.begin - 1, 0);
     const auto tokens = store.tokens(chunk.document, first, std::min(end, num_tokens));
     const auto is_target = store.targets(chunk.document, chunk.begin, end);
+    const auto target_weights = weights == nullptr
+                                    ? std::vector<float>()
+                                    : store.target_weights(chunk.document, chunk.begin, end);
     for (int64_t i = 0; i < chunk.length; ++i, ++s) {
       const int64_t input = chunk.begin + i;
       const auto next = static_cast<std::size_t>(input - first);
@@ -57,6 +80,9 @@ int64_t write_row(const TokenStore& store,
         continue;
       }
       targets[s] = at_end ? store.end_id() : tokens[next];
+      if (weights != nullptr) {
+        weights[s] = target_weights[static_cast<std::size_t>(i)];
+      }
       bytes += at_end ? 0 : store.byte_length(targets[s]);
       ++batch.num_targets;
     }

@@ -9,6 +9,7 @@ namespace braid {
 /// Tokens begin..end-1 of a document; the end token has the index after its last id.
 struct TargetSpan {
   int64_t begin = 0, end = 0;
+  float weight = 1;  ///< of each of them in the mean loss, more than 0
   bool operator==(const TargetSpan&) const = default;
 };
 

@@ -25,6 +25,7 @@ namespace braid {
 ///   num_documents + 1 token offsets, uint64
 ///   target bits: for each document one bit a token and one for its end token (target_bits.h);
 ///     nothing where all of them are targets
+///   target weights: float32, one for each of those bits; nothing where all targets weigh 1
 ///   bytes of text of each id, vocab_size numbers of 2 bytes
 ///   the trailer
 class TokenStore {
@@ -34,6 +35,7 @@ class TokenStore {
     uint64_t begin_id, end_id, pad_id;
     uint64_t num_targets;      ///< of the documents' tokens
     uint64_t num_end_targets;  ///< documents whose end token is a target
+    uint64_t has_weights;      ///< 1 where targets have weights, else 0
     uint64_t version;
     uint64_t token_bytes;  ///< 2 or 4
     uint64_t vocab_size;
@@ -46,7 +48,7 @@ class TokenStore {
     std::array<char, 8> magic;            ///< the same as at the start
   };
   static constexpr std::string_view kMagic = "BRAIDTOK";
-  static constexpr uint64_t kVersion = 2;
+  static constexpr uint64_t kVersion = 3;
 
   /// Reads all of the file once. Throws Error with the path for a file that is not a
   /// token store, of another version, truncated, altered or inconsistent.
@@ -67,6 +69,8 @@ class TokenStore {
   int64_t pad_id() const { return static_cast<int64_t>(trailer_.pad_id); }
   /// Bytes of text the id stands for. Not checked.
   int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
+  /// Whether some target weighs another than 1.
+  bool has_weights() const { return trailer_.has_weights == 1; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
 
@@ -80,6 +84,8 @@ class TokenStore {
   /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
   /// the end token, which makes end at most one more.
   std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
+  /// What the loss of each of them is multiplied by, where it is a target.
+  std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const;
 
  private:
   struct Extent {
@@ -95,7 +101,7 @@ class TokenStore {
   InputFile file_;
   Trailer trailer_;
   // Where the parts begin in the file.
-  uint64_t offsets_ = 0, targets_ = 0;
+  uint64_t offsets_ = 0, targets_ = 0, weights_ = 0;
   bool has_bits_ = false;  // without them all tokens are targets
   std::vector<uint16_t> byte_lengths_;
 };

@@ -1,5 +1,6 @@
 #include "data/token_store_writer.h"
 
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -54,6 +55,7 @@ void TokenStoreWriter::add(const Document& document) {
       ++span;
     }
     const bool target = span != document.targets.end() && span->begin <= index;
+    add_weight(target ? span->weight : 1);
     targets_.add(target);
     return target;
   };
@@ -67,6 +69,17 @@ void TokenStoreWriter::add(const Document& document) {
   }
   trailer_.num_end_targets += add_target(index);
   offsets_.push_back(offsets_.back() + document.ids.size());
+}
+
+// Of the next bit of targets_.
+void TokenStoreWriter::add_weight(float weight) {
+  if (weight != 1 && weights_.empty()) {
+    weights_.assign(targets_.size(), 1);
+    trailer_.has_weights = 1;
+  }
+  if (trailer_.has_weights == 1) {
+    weights_.push_back(weight);
+  }
 }
 
 void TokenStoreWriter::check(const Document& document) const {
@@ -83,7 +96,18 @@ void TokenStoreWriter::check(const Document& document) const {
     }
   }
   int64_t previous = 0;
-  for (const auto& [begin, end] : document.targets) {
+  for (const auto& [begin, end, weight] : document.targets) {
+    if (!(weight > 0 && std::isfinite(weight))) {
+      fail("[token store] document ",
+           num_documents(),
+           ": target span ",
+           begin,
+           "..",
+           end,
+           " weighs ",
+           weight,
+           "; expected more than 0 (what is not to be learned is no target)");
+    }
     if (begin < previous || end <= begin || end > size + 1) {
       fail("[token store] document ",
            num_documents(),
@@ -113,6 +137,8 @@ void TokenStoreWriter::commit() {
   pad();
   append(offsets_.data(), offsets_.size() * sizeof(uint64_t));
   append(targets_.words().data(), targets_.words().size() * sizeof(uint64_t));
+  append(weights_.data(), weights_.size() * sizeof(float));
+  pad();
   append(byte_lengths_.data(), byte_lengths_.size() * sizeof(uint16_t));
   pad();
   append(&trailer_, offsetof(TokenStore::Trailer, digest));

@@ -32,6 +32,7 @@ class TokenStoreWriter {
 
  private:
   void check(const Document& document) const;
+  void add_weight(float weight);
   void append(const void* bytes, std::size_t size);
   void pad();
   void flush();
@@ -41,6 +42,7 @@ class TokenStoreWriter {
   std::vector<uint16_t> byte_lengths_;  // by id
   std::vector<uint64_t> offsets_ = {0};
   TargetBits targets_;
+  std::vector<float> weights_;  // one a bit; empty while all are 1
   std::string buffer_;
   uint64_t written_ = 0;  // bytes of the file so far
   XXH3_state_t digest_;

@@ -23,22 +23,29 @@ std::vector<PositionBucket> position_buckets(int64_t seq_len) {
   return buckets;
 }
 
-// Adds the batch's sums of nats to the buckets' losses.
-void add_batch(const Batch& batch,
-               const std::vector<double>& nats,
-               std::vector<PositionBucket>& buckets) {
+// Adds the batch's weighted sums of nats to the buckets' losses; returns the sum of all nats.
+double add_batch(const Batch& batch,
+                 const std::vector<double>& nats,
+                 std::vector<PositionBucket>& buckets) {
   const int64_t* positions = batch.positions_BS.const_data_ptr<int64_t>();
   const int64_t* targets = batch.targets_BS.const_data_ptr<int64_t>();
+  const float* weights =
+      batch.weights_BS.defined() ? batch.weights_BS.const_data_ptr<float>() : nullptr;
+  double sum = 0;
   for (std::size_t i = 0; i < nats.size(); ++i) {
     if (targets[i] != kIgnoredTarget) {
       auto bucket = buckets.begin();
       while (positions[i] >= bucket->end) {
         ++bucket;
       }
-      bucket->loss += nats[i];
+      const double weight = weights == nullptr ? 1 : static_cast<double>(weights[i]);
+      bucket->loss += weight * nats[i];
+      bucket->weight += weight;
       ++bucket->tokens;
+      sum += nats[i];
     }
   }
+  return sum;
 }
 
 // One batch's nats [B, S] out of those of its sequences' shares, which follow one another in `all`
@@ -76,6 +83,7 @@ Evaluation evaluate(const Transformer& model,
   const auto batches = evaluation_batches(store, seq_len, rows, place.context_size);
   const auto size = static_cast<std::size_t>(place.data_size),
              shares = static_cast<std::size_t>(place.context_size);
+  double nats_of_targets = 0;
   for (std::size_t first = 0; first < batches.size(); first += size) {
     // Ranks that share a model must run the same number of passes: one that has no batch left
     // repeats the last.
@@ -91,7 +99,8 @@ Evaluation evaluate(const Transformer& model,
     for (std::size_t d = 0; d < size && first + d < batches.size(); ++d) {
       const auto& its_batch = batches[first + d];
       const auto its_rows = static_cast<std::size_t>(its_batch.ids_BS.size(0));
-      add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
+      nats_of_targets +=
+          add_batch(its_batch, joined(all, d * shares, shares, its_rows), result.positions);
       result.tokens += its_batch.num_targets;
       Work::did(its_batch.num_targets);
     }
@@ -100,13 +109,15 @@ Evaluation evaluate(const Transformer& model,
       stop_if_interrupted();
     }
   }
-  double nats = 0;
+  double weighted_nats = 0, weight = 0;
   for (auto& bucket : result.positions) {
-    nats += bucket.loss;
-    bucket.loss /= static_cast<double>(bucket.tokens);
+    weighted_nats += bucket.loss;
+    weight += bucket.weight;
+    bucket.loss /= bucket.weight;
   }
-  result.loss = nats / static_cast<double>(result.tokens);
-  result.bits_per_byte = nats / std::numbers::ln2 / static_cast<double>(store.text_bytes());
+  result.loss = weighted_nats / weight;
+  result.bits_per_byte =
+      nats_of_targets / std::numbers::ln2 / static_cast<double>(store.text_bytes());
   return result;
 }
 

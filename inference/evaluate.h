@@ -13,10 +13,13 @@ struct PositionBucket {
   int64_t begin = 0, end = 0;
   double loss = 0;  ///< mean cross-entropy in nats per token; NaN without tokens
   int64_t tokens = 0;
+  double weight = 0;  ///< of these tokens in all: their number, unless targets have weights
 };
 
 struct Evaluation {
-  double loss = 0;           ///< mean cross-entropy in nats per target; end tokens not counted
+  /// Mean cross-entropy in nats per target, weighted where targets have weights; end tokens not
+  /// counted.
+  double loss = 0;
   double bits_per_byte = 0;  ///< sum of nats / ln 2 / bytes of text that the targets stand for
   int64_t tokens = 0;
   std::vector<PositionBucket> positions;  ///< [0, 16), [16, 64), [64, 256), ... up to seq_len

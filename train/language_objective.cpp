@@ -25,6 +25,17 @@ std::string choosing_tokens(int64_t ratio) {
   return text("choosing_tokens.", ratio);
 }
 
+// What a weighted mean over these targets is divided by.
+double total_weight(const at::Tensor& targets_BS, const at::Tensor& weights_BS) {
+  return weights_BS.defined() ? weights_BS.sum(at::kDouble).item<double>()
+                              : static_cast<double>(counted_targets(targets_BS));
+}
+
+at::Tensor mtp_weights_of(const Batch& batch) {
+  return batch.weights_BS.defined() ? mtp_weights(batch.weights_BS, batch.documents_BS)
+                                    : at::Tensor();
+}
+
 MicroBatchLoss declared_terms(const LossWeights& weights, bool has_mtp) {
   MicroBatchLoss loss;
   loss.declare(LossTerm{.name = kCrossEntropy, .label = "loss"});
@@ -50,9 +61,11 @@ LossCounts LanguageObjective::counts(const Batch& batch) const {
   const auto& config = model_.config();
   const auto is_token_BS = batch.documents_BS >= 0;  // no padding
   LossCounts counts = {{"targets", counted_targets(batch.targets_BS)},
+                       {"target_weight", total_weight(batch.targets_BS, batch.weights_BS)},
                        {"tokens", is_token_BS.sum().item<int64_t>()}};
   if (model_.has_mtp()) {
-    counts["mtp_targets"] = counted_targets(mtp_targets(batch.targets_BS, batch.documents_BS));
+    counts["mtp_target_weight"] =
+        total_weight(mtp_targets(batch.targets_BS, batch.documents_BS), mtp_weights_of(batch));
   }
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
@@ -77,19 +90,26 @@ MicroBatchLoss LanguageObjective::loss(const Batch& batch,
   options.balance_loss = regime.weights.balance > 0;
   options.indexer_loss = regime.weights.indexer > 0;
   auto loss = declared_terms(regime.weights, model_.has_mtp());
+  loss.set_tokens(counts.at("targets"));
   Observations observations;
+  const auto own_share_of = [&](const at::Tensor& weights_BS) {
+    return weights_BS.defined() ? model_.own_share(weights_BS) : at::Tensor();
+  };
 
   const auto hidden = model_.forward(tokens, options, &observations);
-  loss.add(kCrossEntropy,
-           model_.cross_entropy_sum(hidden.final_BSD, model_.own_share(batch.targets_BS)),
-           counts.at("targets"));
+  loss.add(
+      kCrossEntropy,
+      model_.cross_entropy_sum(
+          hidden.final_BSD, model_.own_share(batch.targets_BS), own_share_of(batch.weights_BS)),
+      counts.at("target_weight"));
   if (model_.has_mtp()) {
     const ProfileScope scope("MTP", ProfileKind::kWhole);
     const auto hidden_BSD = model_.mtp_forward(tokens, hidden, options, &observations);
     const auto targets_BS = mtp_targets(batch.targets_BS, batch.documents_BS);
     loss.add(kMtp,
-             model_.cross_entropy_sum(hidden_BSD, model_.own_share(targets_BS)),
-             counts.at("mtp_targets"));
+             model_.cross_entropy_sum(
+                 hidden_BSD, model_.own_share(targets_BS), own_share_of(mtp_weights_of(batch))),
+             counts.at("mtp_target_weight"));
   }
   for (std::size_t i = 0; i < observations.layers.size(); ++i) {
     const auto& layer = observations.layers[i];

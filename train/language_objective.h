@@ -7,7 +7,7 @@ namespace braid {
 /// Predicting the next token:
 /// loss = cross-entropy + mtp * MTP loss + balance * balance loss + indexer * indexer KL.
 ///
-///   loss        nats per counted target
+///   loss        nats per counted target; where targets have weights, their weighted mean
 ///   mtp_loss    the same for the token after next, of a model with an MTP block
 ///   balance_loss  1 per learned router when the load is even; with a weight
 ///   indexer_kl  nats per token that sees a compressed entry, summed over CSA layers; with a weight

@@ -109,7 +109,7 @@ std::string ranks_line(const GridPlace& place, const Sharding& sharding) {
 }
 
 double tokens_per_second(const StepResult& result, double seconds) {
-  return static_cast<double>(result.losses.tokens()) / seconds;
+  return static_cast<double>(result.losses.tokens) / seconds;
 }
 
 }  // namespace
@@ -197,7 +197,7 @@ void Reporter::end_step(const StepResult& result) {
   const double seconds = elapsed.count();
   if (profile_) {
     const auto& regime = result.regime;
-    profile_->end_step(result.losses.tokens(),
+    profile_->end_step(result.losses.tokens,
                        forward_backward_flops(config_.model, regime) *
                            static_cast<double>(regime.sequences * regime.seq_len));
   }

@@ -188,7 +188,7 @@ StepResult Trainer::train_step() {
       update_routing_biases(result.losses.load_E);
     }
   }
-  state_.count_step(result.losses.tokens(), /*was_skipped=*/!result.not_finite.empty());
+  state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
 
   result.cost = meter.finish({batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)});
   return result;

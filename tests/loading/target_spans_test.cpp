@@ -172,6 +172,39 @@ TEST_F(TargetSpansTest, AStoreOfTargetsAloneHasNoTargetBits) {
   EXPECT_EQ(size_with({{999, 1000}}), all + 128);
 }
 
+TEST_F(TargetSpansTest, WeightsReachTheirTargetsAndTakeNoRoomWhereAllAreOne) {
+  const auto plain = store_of_documents({with_spans("abcd", {{0, 5}})}, "plain");
+  EXPECT_FALSE(plain->has_weights());
+  const auto store = store_of_documents({with_spans("ab", {{0, 3}}),
+                                         with_spans("cdef", {{0, 1, 0.5f}, {2, 5, 2}}),
+                                         with_spans("g", {{0, 2}})},
+                                        "weighted");
+  ASSERT_TRUE(store->has_weights());
+  Loader loader({{*store, 1}}, {.seed = 1, .shuffle = false});
+  const Batch batch = loader.next({1, 16});
+  // begin a b | begin c d e f | begin g, longest first
+  const float n = 0;
+  const auto want = at::tensor({0.5f, n, 2.f, 2.f, 2.f, 1.f, 1.f, 1.f, 1.f, 1.f, n, n, n, n, n, n});
+  EXPECT_TRUE(batch.weights_BS[0].equal(want)) << batch.weights_BS;
+  EXPECT_TRUE((batch.targets_BS != kIgnoredTarget).equal(batch.weights_BS > 0));
+
+  // Rows of a source without weights in the same batch.
+  Loader mixed({{*store, 1}, {*plain, 1}}, {.seed = 1, .shuffle = false});
+  const Batch both = mixed.next({2, 16});
+  EXPECT_TRUE((both.targets_BS != kIgnoredTarget).equal(both.weights_BS > 0));
+  EXPECT_EQ(both.weights_BS.sum().item<float>(), 11.5f + 5);
+}
+
+TEST_F(TargetSpansTest, RefusesWeightsThatAreNone) {
+  TokenStoreWriter writer(folder_ / "s", tokenizer_, std::string(32, '0'));
+  for (const float weight : {0.0f, -1.0f, std::nanf(""), INFINITY}) {
+    expect_mentions(error_of([&] {
+                      writer.add(with_spans("abc", {{0, 2, weight}}));
+                    }),
+                    {"document 0", "0..2", "weighs"});
+  }
+}
+
 TEST_F(TargetSpansTest, BitsMayBeginWithinAWordAndEndInAnother) {
   for (const int64_t begin : {0, 1, 62, 63, 64, 65, 127, 128, 200}) {
     for (const int64_t end : {63, 64, 65, 128, 201}) {
