@@ -71,7 +71,7 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
 
 nlohmann::ordered_json report(const Evaluation& evaluation) {
   auto positions = nlohmann::ordered_json::array();
-  for (const auto& [begin, end, loss, tokens] : evaluation.positions) {
+  for (const auto& [begin, end, loss, tokens, weight] : evaluation.positions) {
     if (tokens > 0) {
       positions.push_back({{"from", begin},
                            {"to", end - 1},

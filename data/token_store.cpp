@@ -295,7 +295,6 @@ void TokenStore::fail_changed() const {
   fail(file_.path().string(),
        ": was altered while it was in use; delete it to have it built again");
 }
-}
 
 TokenStore::Extent TokenStore::extent(int64_t document) const {
   Extent result{};
