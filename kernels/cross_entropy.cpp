@@ -1,5 +1,7 @@
 #include "kernels/cross_entropy.h"
 
+#include <optional>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -18,7 +20,7 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
                             const at::Tensor& given_hidden,
                             const at::Tensor& given_head,
                             const at::Tensor& targets,
-                            const at::Tensor& weights,
+                            const std::optional<at::Tensor>& weights,
                             int64_t logit_bytes,
                             bool gradients) {
     const auto hidden = given_hidden.contiguous(), head = given_head.contiguous();
@@ -26,8 +28,8 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
       return gradients && given.requires_grad() ? at::zeros_like(value) : at::Tensor();
     };
     const auto dhidden = like(given_hidden, hidden), dhead = like(given_head, head);
-    const auto losses =
-        cross_entropy_cpu(hidden, head, targets, weights, logit_bytes, dhidden, dhead);
+    const auto losses = cross_entropy_cpu(
+        hidden, head, targets, weights.value_or(at::Tensor()), logit_bytes, dhidden, dhead);
     ctx->saved_data["dhidden"] = dhidden;
     ctx->saved_data["dhead"] = dhead;
     return losses.sum(at::kDouble).to(losses.scalar_type());
@@ -113,7 +115,7 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
     return cross_entropy_sum_reference(hidden_TD, head_VD, targets_T, weights_T);
   }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
-  auto counted_weights_T = weights_T;
+  std::optional<at::Tensor> counted_weights_T;
   if (weights_T.defined()) {
     counted_weights_T = (tokens.index_T.defined() ? weights_T.index_select(0, tokens.index_T)
                                                   : weights_T.contiguous())
