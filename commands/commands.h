@@ -16,5 +16,7 @@ Command probe_command(CLI::App& app);
 Command runs_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
 Command convert_command(CLI::App& app);
+Command tokenize_command(CLI::App& app);
+Command chat_command(CLI::App& app);
 
 }  // namespace braid

@@ -21,8 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, tokenizer, document_separator, text_key = "text", on_bad_line = "error";
+  std::string model, tokenizer;
   std::vector<std::string> data;
+  TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
   bool json = false;
@@ -47,15 +48,9 @@ fs::path made_temporary() {
 // A store stays readable when its file is gone, so nothing is left behind however the
 // evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
-  if (source.paths.size() == 1 && source.paths.front().extension() == ".tokens") {
+  if (source.paths.size() == 1 && is_token_store(source.paths.front())) {
     auto store = std::make_unique<TokenStore>(source.paths.front());
-    require(store->matches(tokenizer),
-            store->path().string(),
-            ": was made by the tokenizer '",
-            store->tokenizer_name(),
-            "', the model's is '",
-            tokenizer.name(),
-            "'");
+    store->require_match(tokenizer);
     return store;
   }
   const InterruptGuard guard;
@@ -97,12 +92,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store =
-      tokenized({{arguments.data.begin(), arguments.data.end()},
-                 arguments.document_separator,
-                 arguments.text_key,
-                 arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
-                *tokenizer);
+  const auto store = tokenized(arguments.texts.source(arguments.data), *tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   require(std::isfinite(evaluation.loss),
           opened.source,
@@ -134,20 +124,7 @@ Command evaluate_command(CLI::App& app) {
           "data/validation.tokens")
       ->required()
       ->check(not_empty());
-  command
-      ->add_option("--document-separator",
-                   arguments->document_separator,
-                   "a line of exactly this separates documents; empty = one per file")
-      ->check(one_line());
-  command
-      ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
-      ->capture_default_str();
-  command
-      ->add_option("--on-bad-line",
-                   arguments->on_bad_line,
-                   "JSONL: a line without a document is an error, or skipped and counted")
-      ->check(CLI::IsMember({"error", "skip"}))
-      ->capture_default_str();
+  add_text_options(*command, arguments->texts);
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(whole_number(2, int64_t{1} << 30))
       ->capture_default_str();

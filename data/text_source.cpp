@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/byte_stream.h"
 #include "data/file_format.h"
+#include "data/token_store.h"
 
 namespace braid {
 namespace {
@@ -158,6 +159,16 @@ std::string name_of(const TextSource& source) {
   return name;
 }
 
+int64_t bytes_of(const TextSource& source) {
+  int64_t bytes = 0;
+  for (const fs::path& path : source.paths) {
+    for (const fs::path& file : text_files(path).files) {
+      bytes += static_cast<int64_t>(fs::file_size(file));
+    }
+  }
+  return bytes;
+}
+
 TextFiles text_files(const fs::path& path) {
   try {
     const auto status = fs::status(path);
@@ -184,6 +195,9 @@ bool is_jsonl(const fs::path& file) {
 }
 
 std::string format_name(const fs::path& file) {
+  if (is_token_store(file)) {
+    return "tokens";
+  }
   const std::string bytes = first_bytes(file);
   const bool has_mark = without_byte_order_mark(bytes).size() < bytes.size();
   return text(is_jsonl(file) ? "jsonl" : "text",

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -11,7 +12,7 @@ namespace braid {
 
 /// Where documents come from. Formats go by the name of the file, in any case: *.jsonl and *.ndjson
 /// hold a JSON object a line; anything else is plain text. Both may be compressed with gzip or
-/// Zstandard, which the first bytes say.
+/// Zstandard, which the first bytes say. A path that is a token store is read as one.
 struct TextSource {
   /// Files, and folders, of which text_files() lists what is read.
   std::vector<std::filesystem::path> paths;
@@ -26,6 +27,9 @@ struct TextSource {
 
 /// The source's paths, for messages.
 std::string name_of(const TextSource& source);
+
+/// On the disk, compressed or not. Throws Error for what text_files() refuses.
+int64_t bytes_of(const TextSource& source);
 
 struct TextFiles {
   std::vector<std::filesystem::path> files;  ///< in path order
@@ -42,8 +46,8 @@ TextFiles text_files(const std::filesystem::path& path);
 
 bool is_jsonl(const std::filesystem::path& file);
 
-/// How a file is read, by its name and first bytes: "text", "jsonl", "text.gz", ... Throws Error
-/// with the path for a file that cannot be read.
+/// How a file is read, by its name and first bytes: "text", "jsonl", "text.gz", "tokens", ...
+/// Throws Error with the path for a file that cannot be read.
 std::string format_name(const std::filesystem::path& file);
 
 /// The text of a file, decompressed. Throws Error with the path for a table (*.csv, *.tsv), a name

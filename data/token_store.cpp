@@ -367,12 +367,31 @@ bool TokenStore::matches(const Tokenizer& tokenizer) const {
          pad_id() == tokenizer.pad_id();
 }
 
+void TokenStore::require_match(const Tokenizer& tokenizer) const {
+  require(matches(tokenizer),
+          path().string(),
+          ": was made by the tokenizer '",
+          tokenizer_name(),
+          "', and here it is '",
+          tokenizer.name(),
+          "'; make it again from its texts: braid tokenize");
+}
+
 std::string TokenStore::tokenizer_name() const {
   return until_zero(trailer_.tokenizer);
 }
 
 std::string TokenStore::sources_digest() const {
   return until_zero(trailer_.sources_digest);
+}
+
+bool is_token_store(const std::filesystem::path& path) {
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(path, unreadable)) {
+    return false;
+  }
+  const InputFile file(path);
+  return file.size() >= kMagicSize && is_magic(file, 0);
 }
 
 }  // namespace braid

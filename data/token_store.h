@@ -73,6 +73,8 @@ class TokenStore {
   bool has_weights() const { return trailer_.has_weights == 1; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
+  /// Throws Error with both names unless they are.
+  void require_match(const Tokenizer& tokenizer) const;
 
   /// The document is not checked in any of these.
   int64_t num_tokens(int64_t document) const;
@@ -105,5 +107,8 @@ class TokenStore {
   bool has_bits_ = false;  // without them all tokens are targets
   std::vector<uint16_t> byte_lengths_;
 };
+
+/// Whether a path is a file that begins as a token store does. Of what cannot be read: no.
+bool is_token_store(const std::filesystem::path& path);
 
 }  // namespace braid

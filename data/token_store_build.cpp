@@ -118,14 +118,9 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
   if (!fs::exists(path)) {
     return false;
   }
-  {
-    const InputFile file(path);
-    std::string bytes(std::min(file.size(), TokenStore::kMagic.size()), '\0');
-    file.read_at(0, bytes.data(), bytes.size());
-    require(bytes == TokenStore::kMagic,
-            path.string(),
-            ": is in the way of a token store but is none; move it or choose another place");
-  }
+  require(is_token_store(path),
+          path.string(),
+          ": is in the way of a token store but is none; move it or choose another place");
   try {
     const TokenStore store(path);
     return store.matches(tokenizer) && store.sources_digest() == digest;
@@ -201,21 +196,12 @@ void write_validation(const TextSource& source,
           ": the validation corpus is empty (nothing but white space)");
 }
 
-// On the disk, compressed or not.
 int64_t bytes_to_read(const Corpus& corpus) {
   int64_t bytes = 0;
-  const auto add = [&bytes](const TextSource& source) {
-    for (const fs::path& path : source.paths) {
-      for (const fs::path& file : text_files(path).files) {
-        bytes += static_cast<int64_t>(fs::file_size(file));
-      }
+  for (const auto* sources : {&corpus.training, &corpus.validation}) {
+    for (const TextSource& source : *sources) {
+      bytes += bytes_of(source);
     }
-  };
-  for (const TextSource& source : corpus.training) {
-    add(source);
-  }
-  for (const TextSource& source : corpus.validation) {
-    add(source);
   }
   return bytes;
 }

@@ -18,6 +18,7 @@
 #include "core/interruption.h"
 #include "core/output_place.h"
 #include "core/own_folder.h"
+#include "data/byte_tokenizer.h"
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
@@ -413,6 +414,8 @@ class Converter {
     }
     if (model_.tokenizer->file == TokenizerConfig::kBytes) {
       files[kTokenizerFile] = dump_config(TokenizerFile{*model_.tokenizer});
+      files["tokenizer.json"] = byte_tokenizer_json();
+      files["tokenizer_config.json"] = byte_tokenizer_config_json();
       return files;
     }
     const fs::path named(model_.tokenizer->file);
