@@ -47,7 +47,7 @@ TokenStoreWriter::TokenStoreWriter(const std::filesystem::path& path,
   append(TokenStore::kMagic.data(), TokenStore::kMagic.size());
 }
 
-void TokenStoreWriter::add(const Document& document) {
+void TokenStoreWriter::add_document(const Document& document) {
   check(document);
   auto span = document.targets.begin();
   const auto add_target = [&](int64_t index) {
@@ -123,6 +123,22 @@ void TokenStoreWriter::check(const Document& document) const {
     }
     previous = end;
   }
+}
+
+void TokenStoreWriter::add_pair(const Document& chosen, const Document& rejected) {
+  require(trailer_.holds_pairs == 1 || num_documents() == 0,
+          "[token store] a pair after ",
+          num_documents(),
+          " documents that are none; a store holds either");
+  trailer_.holds_pairs = 1;
+  add_document(chosen);
+  add_document(rejected);
+}
+
+void TokenStoreWriter::add(const Document& document) {
+  require(trailer_.holds_pairs == 0,
+          "[token store] a single document after pairs; a store holds either");
+  add_document(document);
 }
 
 void TokenStoreWriter::commit() {

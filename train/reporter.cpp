@@ -324,11 +324,24 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
   if (!set.empty()) {
     values.emplace_back("set", set);
   }
-  values.insert(values.end(),
-                {{"loss", result.loss},
-                 {"perplexity", std::exp(result.loss)},
-                 {"bits_per_byte", result.bits_per_byte},
-                 {"tokens", static_cast<double>(result.tokens)}});
+  std::string of_kind;
+  if (const auto& preferences = result.preferences) {
+    values.insert(values.end(),
+                  {{"loss", preferences->loss},
+                   {"reward_margin", preferences->margin},
+                   {"reward_accuracy", preferences->accuracy},
+                   {"chosen_reward", preferences->chosen_reward},
+                   {"rejected_reward", preferences->rejected_reward},
+                   {"pairs", static_cast<double>(preferences->pairs)}});
+    of_kind = text("margin ", preferences->margin, " | accuracy ", preferences->accuracy);
+  } else {
+    values.insert(values.end(),
+                  {{"loss", result.loss},
+                   {"perplexity", std::exp(result.loss)},
+                   {"bits_per_byte", result.bits_per_byte},
+                   {"tokens", static_cast<double>(result.tokens)}});
+    of_kind = text("bits per byte ", result.bits_per_byte);
+  }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,
@@ -336,8 +349,8 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                               set.empty() ? "" : set + " ",
                               "loss ",
                               result.loss,
-                              " | bits per byte ",
-                              result.bits_per_byte));
+                              " | ",
+                              of_kind));
 }
 
 void Reporter::start_profile() {
