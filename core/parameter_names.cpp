@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <vector>
 
 #include "core/error.h"
 
@@ -99,7 +100,8 @@ constexpr ParameterKind kKinds[] = {
 // clang-format on
 
 constexpr std::string_view kLayers = "layers.", kMtpBlocks = "mtp.", kWeight = ".weight",
-                           kScale = ".scale", kExpertsOfAnyNaming = ".experts.";
+                           kScale = ".scale", kExpertsOfAnyNaming = ".experts.",
+                           kSuffixA = ".lora_A.weight", kSuffixB = ".lora_B.weight";
 
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -137,11 +139,43 @@ StarredLeaf starred(std::string_view leaf) {
   return {std::string(leaf), {}};
 }
 
+std::string without_suffix(std::string_view name, std::string_view suffix) {
+  return std::string(name.substr(0, name.size() - (name.ends_with(suffix) ? suffix.size() : 0)));
+}
+
+/// The rows of adapters: of every matrix, in the part that the matrix is in.
+struct AdapterKinds {
+  std::vector<std::string> names;
+  std::vector<ParameterKind> kinds;
+
+  AdapterKinds() {
+    names.reserve(2 * std::size(kKinds));  // the rows look into it
+    for (const auto& kind : kKinds) {
+      if (kind.role == kLinear || kind.role == kMatrix) {
+        add(kind, lora_a_name(std::string(kind.name)), ParameterRole::kLoraA);
+        add(kind, lora_b_name(std::string(kind.name)), ParameterRole::kLoraB);
+      }
+    }
+  }
+
+  void add(const ParameterKind& of, std::string name, ParameterRole role) {
+    if (std::ranges::find(names, name) != names.end()) {
+      return;  // w3's A is w1's
+    }
+    names.push_back(std::move(name));
+    kinds.push_back({of.place, names.back(), role, of.part, kF32, kAdamW, kWhole});
+  }
+};
+
 const ParameterKind* find_kind(ParameterPlace place, const std::string& leaf) {
   using Key = std::pair<ParameterPlace, std::string_view>;
+  static const AdapterKinds adapters;
   static const std::map<Key, const ParameterKind*> kinds = [] {
     std::map<Key, const ParameterKind*> result;
     for (const auto& kind : kKinds) {
+      result.emplace(Key(kind.place, kind.name), &kind);
+    }
+    for (const auto& kind : adapters.kinds) {
       result.emplace(Key(kind.place, kind.name), &kind);
     }
     return result;
@@ -244,6 +278,24 @@ ModelPart part_of(std::string_view release_name) {
 bool is_expert(std::string_view release_name) {
   const auto name = parsed_name(release_name);
   return name && name->kind->is_expert();
+}
+
+std::string lora_a_name(const std::string& matrix_name) {
+  auto name = without_suffix(matrix_name, kWeight);
+  const bool of_expert = name.find(kExpertsOfAnyNaming) != std::string::npos;
+  if (of_expert && (name.ends_with(".w1") || name.ends_with(".w3"))) {
+    name.replace(name.size() - 2, 2, "w13");
+  }
+  return name + std::string(kSuffixA);
+}
+
+std::string lora_b_name(const std::string& matrix_name) {
+  return without_suffix(matrix_name, kWeight) + std::string(kSuffixB);
+}
+
+bool is_adapter(std::string_view release_name) {
+  const auto* kind = kind_of(release_name);
+  return kind != nullptr && kind->is_adapter();
 }
 
 bool is_mtp(std::string_view release_name) {

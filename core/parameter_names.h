@@ -24,6 +24,8 @@ enum class ParameterRole {
   kBias,    ///< sinks, biases of positions and of routing: zeros
   kMixing,  ///< small ones that mix residual streams: as the residual says
   kTable,   ///< integers
+  kLoraA,   ///< of an adapter: what reads the matrix's input
+  kLoraB,   ///< of an adapter: what writes its output
 };
 
 /// The parts of a model by which norms of gradients and counts are reported.
@@ -80,6 +82,7 @@ struct ParameterKind {
   HfRows hf_rows = HfRows::kAllRows;
 
   bool is_expert() const { return part == ModelPart::kExperts; }
+  bool is_adapter() const { return role == ParameterRole::kLoraA || role == ParameterRole::kLoraB; }
   bool is_indexer() const { return part == ModelPart::kIndexer; }
   bool is_linear() const { return role == ParameterRole::kLinear; }
   /// Whether quantized models hold it as codes and scales.
@@ -88,6 +91,7 @@ struct ParameterKind {
   bool is_published() const { return place == ParameterPlace::kMtpBlock || !hf_name.empty(); }
 };
 
+/// The rows of a model without adapters, whose parameters have rows of their own made from these.
 std::span<const ParameterKind> parameter_kinds();
 
 /// A release name taken apart.
@@ -111,6 +115,15 @@ ModelPart part_of(std::string_view release_name);
 
 /// Whether these are weights of routed experts, or their scales; false for unknown names.
 bool is_expert(std::string_view release_name);
+
+/// Names of the two small matrices of a matrix's adapter (model/lora.h): "X.lora_A.weight" and
+/// "X.lora_B.weight" of "X.weight" or of "X". The matrices w1 and w3 of experts share their A:
+/// "layers.0.ffn.experts.*.w13.lora_A.weight".
+std::string lora_a_name(const std::string& matrix_name);
+std::string lora_b_name(const std::string& matrix_name);
+
+/// Whether this is such a name, of a matrix that models have.
+bool is_adapter(std::string_view release_name);
 
 /// Whether the name is in the MTP block, known or not.
 bool is_mtp(std::string_view release_name);

@@ -2,11 +2,11 @@
 // Which optimizer trains which parameter, and into which independent matrices it is cut.
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "core/glob.h"
 #include "core/named_tensor.h"
 #include "optim/config.h"
 #include "optim/trained_parts.h"
@@ -49,8 +49,5 @@ std::vector<GroupedParameter> group_parameters(const std::vector<NamedTensor>& p
 /// The independent matrices [B, r, c] of a parameter, as a view of `tensor` (its value, gradient or
 /// state): stacked experts and row blocks along B.
 at::Tensor matrices_of(const GroupedParameter& grouped, const at::Tensor& tensor);
-
-/// Whether `name` matches: "*" stands for any characters, "?" for one.
-bool matches_glob(std::string_view pattern, std::string_view name);
 
 }  // namespace braid
