@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <vector>
+#include <set>
 
+#include "core/config_value.h"
 #include "core/error.h"
+#include "core/named_tensor.h"
+#include "core/nearest.h"
 
 namespace braid {
 namespace {
@@ -317,6 +320,33 @@ std::string scale_name(const std::string& weight_name) {
 
 bool is_scale(std::string_view name) {
   return name.ends_with(kScale);
+}
+
+std::string nearest_parameters(const std::string& pattern, const std::vector<std::string>& names) {
+  std::string word;  // what it says, without stars, and dots at its ends
+  for (const char c : pattern) {
+    word += c == '*' || c == '?' ? std::string() : std::string(1, c);
+  }
+  const auto first = word.find_first_not_of('.'), last = word.find_last_not_of('.');
+  word = first == std::string::npos ? std::string() : word.substr(first, last - first + 1);
+  std::set<std::pair<std::size_t, std::string>> by_distance;
+  for (const auto& name : names) {
+    const auto whole = is_stack(name) ? stack_from(name, 0) : name;
+    const auto [block, leaf] = split_block(whole);
+    const auto known =
+        block.empty() ? whole
+                      : std::string(block.substr(0, block.find('.'))) + ".*." + std::string(leaf);
+    const bool holds_word = !word.empty() && known.find(word) != std::string::npos;
+    by_distance.emplace(holds_word ? 0 : edit_distance(pattern, known), known);
+  }
+  constexpr std::size_t kMost = 4;
+  std::vector<std::string> nearest;
+  for (const auto& [distance, name] : by_distance) {
+    if (nearest.size() < kMost && (distance == 0 || by_distance.begin()->first > 0)) {
+      nearest.push_back(name);
+    }
+  }
+  return joined(nearest);
 }
 
 std::string with_starred_expert(const std::string& name) {

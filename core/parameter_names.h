@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace braid {
 
@@ -88,7 +89,9 @@ struct ParameterKind {
   /// Whether quantized models hold it as codes and scales.
   bool may_be_quantized() const { return form == StoredForm::kFp8 || form == StoredForm::kFp4; }
   /// Whether DeepSeek's models have it; false for the residuals of ablations.
-  bool is_published() const { return place == ParameterPlace::kMtpBlock || !hf_name.empty(); }
+  bool is_published() const {
+    return !is_adapter() && (place == ParameterPlace::kMtpBlock || !hf_name.empty());
+  }
 };
 
 /// The rows of a model without adapters, whose parameters have rows of their own made from these.
@@ -141,6 +144,11 @@ BlockAndLeaf split_block(std::string_view name);
 /// "X.scale" of "X.weight". Throws Error for other names.
 std::string scale_name(const std::string& weight_name);
 bool is_scale(std::string_view name);
+
+/// A few of `names` that a pattern which matches none of them may have meant, as patterns of all
+/// layers ("layers.*.attn.wq_b.weight, layers.*.attn.indexer.wq_b.weight"): those that hold what it
+/// says, or else the nearest by spelling.
+std::string nearest_parameters(const std::string& pattern, const std::vector<std::string>& names);
 
 /// "*" instead of an expert's number, in any naming and whatever stands around:
 /// "optimizer/layers.3.ffn.experts.17.w1.weight/momentum" -> "...experts.*.w1.weight/momentum".

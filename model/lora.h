@@ -3,13 +3,16 @@
 // only the small A [rank, in] and B [out, rank] are trained.
 //
 // Local letters: I inputs and O outputs of a matrix, r the rank.
-#include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "core/config.h"
+#include "model/linear.h"
 
 namespace braid {
 
@@ -81,9 +84,9 @@ struct LoraConfig {
     v("alpha_pattern", &C::alpha_pattern, "other alphas for some of them");
   }
 
-  /// The pattern or set of `targets` that takes the matrix of this release name ("*" or "16+*" for
+  /// The number in `targets.items` of what takes the matrix of this release name ("*" or "16+*" for
   /// experts), the first of several; nothing for one without an adapter.
-  std::optional<std::string> target_of(const std::string& name) const;
+  std::optional<std::size_t> target_of(const std::string& name) const;
 
   /// Throws ConfigError (keys below `prefix`) for what cannot be adapted: `names` are the
   /// parameters of the model. A target, rank or alpha that matches no matrix is named with the
@@ -106,5 +109,38 @@ std::optional<LoraMatrix> lora_matrix(const LoraConfig& config, const std::strin
 
 /// alpha / rank, or alpha / sqrt(rank).
 double lora_scale(double alpha, int64_t rank, bool rslora);
+
+/// What the adapters of a model leave out of their inputs in the pass under way. Which elements is
+/// a pure function of (key, adapter, element), so that a pass that runs again leaves out the same.
+struct LoraDropout {
+  double share = 0;
+  std::optional<uint64_t> key = {};  ///< none: nothing is left out
+};
+
+/// scale B A beside a matrix [O, I].
+class Lora : public Adapter {
+ public:
+  /// a_rI, b_Or wide masters; `dropout` is the model's, `name` the matrix's.
+  Lora(std::string name,
+       at::Tensor a_rI,
+       at::Tensor b_Or,
+       double scale,
+       std::shared_ptr<const LoraDropout> dropout);
+
+  at::Tensor forward(const at::Tensor& x) const override;
+  at::Tensor forward_grouped(const at::Tensor& x_TGI) const override;
+  at::Tensor delta() const override;
+  /// forward() of rows that are 1 at ids [...] and 0 elsewhere, wide: what is added to an
+  /// embedding, which is this matrix transposed.
+  at::Tensor look_up(const at::Tensor& ids) const;
+
+ private:
+  at::Tensor dropped(const at::Tensor& x) const;
+
+  std::string name_;
+  at::Tensor a_rI_, b_Or_;
+  double scale_;
+  std::shared_ptr<const LoraDropout> dropout_;
+};
 
 }  // namespace braid

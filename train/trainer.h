@@ -45,6 +45,7 @@ class Trainer {
  private:
   StepResult train_step();
   std::vector<Batch> next_batches(const Regime& regime);
+  std::optional<uint64_t> dropout_key(std::size_t micro_batch) const;
   LossCounts counts_of(const std::vector<Batch>& batches) const;
   void learn_only(TrainedParts parts);
   void clear_gradients();
