@@ -162,7 +162,10 @@ struct AdapterKinds {
   }
 
   void add(const ParameterKind& of, std::string name, ParameterRole role) {
-    if (std::ranges::find(names, name) != names.end()) {
+    const bool is_there = std::ranges::any_of(kinds, [&](const ParameterKind& kind) {
+      return kind.place == of.place && kind.name == name;
+    });
+    if (is_there) {
       return;  // w3's A is w1's
     }
     names.push_back(std::move(name));
@@ -287,13 +290,13 @@ std::string lora_a_name(const std::string& matrix_name) {
   auto name = without_suffix(matrix_name, kWeight);
   const bool of_expert = name.find(kExpertsOfAnyNaming) != std::string::npos;
   if (of_expert && (name.ends_with(".w1") || name.ends_with(".w3"))) {
-    name.replace(name.size() - 2, 2, "w13");
+    name = text(name.substr(0, name.size() - 1), "13");
   }
-  return name + std::string(kSuffixA);
+  return text(name, kSuffixA);
 }
 
 std::string lora_b_name(const std::string& matrix_name) {
-  return without_suffix(matrix_name, kWeight) + std::string(kSuffixB);
+  return text(without_suffix(matrix_name, kWeight), kSuffixB);
 }
 
 bool is_adapter(std::string_view release_name) {
@@ -325,7 +328,9 @@ bool is_scale(std::string_view name) {
 std::string nearest_parameters(const std::string& pattern, const std::vector<std::string>& names) {
   std::string word;  // what it says, without stars, and dots at its ends
   for (const char c : pattern) {
-    word += c == '*' || c == '?' ? std::string() : std::string(1, c);
+    if (c != '*' && c != '?') {
+      word += c;
+    }
   }
   const auto first = word.find_first_not_of('.'), last = word.find_last_not_of('.');
   word = first == std::string::npos ? std::string() : word.substr(first, last - first + 1);

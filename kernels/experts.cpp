@@ -112,26 +112,20 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                                   saved[16],
                                   ctx->saved_data["scale13"].toDouble(),
                                   ctx->saved_data["scale2"].toDouble()};
-    constexpr std::size_t kFirstStack = 3, kFirstFactor = 6;  // of the tensors given to forward()
-    const auto stack = [&](std::size_t i) {
-      return learns && ctx->needs_input_grad(kFirstStack + i);
-    };
-    const auto factor = [&](std::size_t i) {
-      return saved[12 + i].defined() && ctx->needs_input_grad(kFirstFactor + i);
-    };
-    const auto g = routed_experts_backward_cpu(gradients[0],
-                                               activations,
-                                               w,
-                                               adapters,
-                                               ctx->saved_data["limit"].toDouble(),
-                                               {.w1 = stack(0),
-                                                .w2 = stack(1),
-                                                .w3 = stack(2),
-                                                .a13 = factor(0),
-                                                .b1 = factor(1),
-                                                .b3 = factor(2),
-                                                .a2 = factor(3),
-                                                .b2 = factor(4)});
+    // Autograd counts the tensors that were given, x, experts and weights first.
+    std::size_t next = 3;
+    const auto wanted = [&](bool is_given) { return is_given && ctx->needs_input_grad(next++); };
+    WantedExperts want;
+    want.w1 = wanted(learns);
+    want.w2 = wanted(learns);
+    want.w3 = wanted(learns);
+    want.a13 = wanted(adapters.a13_ErD.defined());
+    want.b1 = wanted(adapters.b1_EFr.defined());
+    want.b3 = wanted(adapters.b3_EFr.defined());
+    want.a2 = wanted(adapters.a2_ErF.defined());
+    want.b2 = wanted(adapters.b2_EDr.defined());
+    const auto g = routed_experts_backward_cpu(
+        gradients[0], activations, w, adapters, ctx->saved_data["limit"].toDouble(), want);
     return {g.dx_TD,
             at::Tensor(),
             g.dweights_TK,

@@ -9,8 +9,8 @@ namespace braid {
 /// factors that are rounded to x's type as masters are. w1 and w3 read one A. Letter r: the rank of
 /// a pair.
 struct ExpertAdapters {
-  at::Tensor a13_ErD, b1_EFr, b3_EFr;  ///< of w1 and w3; all three or none
-  at::Tensor a2_ErF, b2_EDr;           ///< of w2; both or none
+  at::Tensor a13_ErD = {}, b1_EFr = {}, b3_EFr = {};  ///< of w1 and w3; all three or none
+  at::Tensor a2_ErF = {}, b2_EDr = {};                ///< of w2; both or none
   double scale13 = 1, scale2 = 1;
 };
 

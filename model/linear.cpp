@@ -94,11 +94,11 @@ std::vector<ExpertLinears> ExpertLinears::split(const std::vector<int64_t>& boun
   for (std::size_t i = 0; i < w1s.size(); ++i) {
     parts.push_back({w1s[i], w2s[i], w3s[i], adapters});
   }
-  for (auto* member : {&ExpertAdapters::a13_ErD,
-                       &ExpertAdapters::b1_EFr,
-                       &ExpertAdapters::b3_EFr,
-                       &ExpertAdapters::a2_ErF,
-                       &ExpertAdapters::b2_EDr}) {
+  for (const auto member : {&ExpertAdapters::a13_ErD,
+                            &ExpertAdapters::b1_EFr,
+                            &ExpertAdapters::b3_EFr,
+                            &ExpertAdapters::a2_ErF,
+                            &ExpertAdapters::b2_EDr}) {
     if ((adapters.*member).defined()) {
       const auto factors = split_stack(adapters.*member, bounds);
       for (std::size_t i = 0; i < parts.size(); ++i) {
