@@ -119,6 +119,10 @@ class Converter {
     require(target_.has_filename(), "'", target_.string(), "' does not end in a folder's name");
     require_absent(target_, "remove it or choose another folder to convert into");
     model_ = read_model(source);
+    require(!model_.lora,
+            model_.source,
+            ": has LoRA adapters beside its weights, which convert does not write; `braid merge` "
+            "makes one model of both");
     require_not_an_input(target_, {model_.source, model_.base});
     require_expressible(model_.config, options.to);
     stored_as_ = resolved(options.stored_as, options.to, model_);

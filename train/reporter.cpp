@@ -12,6 +12,7 @@
 #include "core/parameter_names.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
+#include "run/adapter_table.h"
 #include "run/memory.h"
 #include "run/start_notes.h"
 
@@ -52,6 +53,18 @@ std::string listed_by_part(const std::vector<std::string_view>& parameters) {
                  names.size() > 1 ? ", ...)" : ")");
   }
   return list;
+}
+
+// While one factor of an adapter is zero, as one is in the beginning, only that one has a gradient.
+// Of a pair only what says that neither has one is kept: the factor that begins at zero.
+std::vector<std::string_view> without_first_steps_of_adapters(
+    std::vector<std::string_view> absent) {
+  std::erase_if(absent, [](std::string_view name) {
+    const auto* kind = kind_of(name);
+    const bool is_first = kind->role == ParameterRole::kLoraA;
+    return kind->is_adapter() && is_first != is_embedding(name);
+  });
+  return absent;
 }
 
 int64_t weight_bytes(const Parameters& parameters) {
@@ -173,6 +186,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
                       " has them as they are, and `braid evaluate` reads it too"));
   }
   if (!resumed) {  // the log has it from the start
+    if (const auto table = adapter_table(config_); !table.empty()) {
+      console.line(table.substr(0, table.size() - 1));
+    }
     console.line(group_summary(state_.optimizer->parameters()) +
                  "(`braid plan` and `train --dry-run` list every parameter)");
   }
@@ -197,9 +213,10 @@ void Reporter::end_step(const StepResult& result) {
   const double seconds = elapsed.count();
   if (profile_) {
     const auto& regime = result.regime;
-    profile_->end_step(result.losses.tokens,
-                       forward_backward_flops(config_.model, regime) *
-                           static_cast<double>(regime.sequences * regime.seq_len));
+    profile_->end_step(
+        result.losses.tokens,
+        forward_backward_flops(config_.model, state_.optimizer->parameters(), regime) *
+            static_cast<double>(regime.sequences * regime.seq_len));
   }
   write_metrics(result, seconds);
   show_progress(result, seconds);
@@ -307,7 +324,7 @@ void Reporter::report_absent_gradients(const StepResult& result) {
     return;
   }
   looked_for_gradients_of_ = result.regime.trained;
-  const auto& absent = result.gradients.absent;
+  const auto absent = without_first_steps_of_adapters(result.gradients.absent);
   if (!absent.empty()) {
     folder_.console().line(text("note: no loss of step ",
                                 state_.step,

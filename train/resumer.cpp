@@ -29,10 +29,12 @@ InitialModel model_with_weights(const RunConfig& config,
                   .waves = config.parallel.expert_waves},
       .context = {grid.place.context_size > 1 ? grid.context.get() : nullptr}};
   if (source.empty()) {
-    return {std::make_unique<Transformer>(config.model, dtype, seed, nullptr, ranks), {}};
+    return {std::make_unique<Transformer>(
+                config.model, dtype, seed, nullptr, ranks, at::kCPU, config.lora()),
+            {}};
   }
   auto stored = read_model(source);
-  configure(stored, config.model);
+  configure(stored, config.model, config.lora());
   for (const auto& note : stored.notes) {
     folder.console().line("note: " + note);
   }
@@ -159,6 +161,12 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
           folder.string(),
           " holds another model than the configuration: model.",
           model_differences.empty() ? "" : model_differences.front(),
+          "; choose another run.name, or start again with --resume none");
+  const auto adapters = adapter_difference(before.lora(), config_.lora());
+  require(adapters.empty(),
+          folder.string(),
+          " holds other trained parameters than the configuration: ",
+          adapters,
           "; choose another run.name, or start again with --resume none");
   for (const auto& difference : config_differences(before, config_)) {
     folder_.console().line("note: the configuration changed since the checkpoint: " + difference);

@@ -7,6 +7,7 @@
 
 #include "core/interruption.h"
 #include "core/profile.h"
+#include "core/random.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
 #include "run/grouped_parameters.h"
@@ -213,6 +214,7 @@ StepResult Trainer::train_step() {
   std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
+    result.regime.options.dropout_key = dropout_key(micro_batches.size());
     auto loss = objective_->loss(batch, counts, result.regime);
     loss.backward();
     micro_batches.push_back(loss.read());
@@ -268,6 +270,21 @@ std::vector<Batch> Trainer::next_batches(const Regime& regime) {
     }
   }
   return batches;
+}
+
+// Another one for each micro-batch of each rank.
+std::optional<uint64_t> Trainer::dropout_key(std::size_t micro_batch) const {
+  if (!config_.lora() || config_.adapter.dropout == 0) {
+    return std::nullopt;
+  }
+  const auto seed = static_cast<uint64_t>(config_.run.seed);
+  return random_key(seed,
+                    text("adapter dropout, step ",
+                         state_.step,
+                         ", rank ",
+                         grid_.place.rank,
+                         ", micro-batch ",
+                         micro_batch));
 }
 
 LossCounts Trainer::counts_of(const std::vector<Batch>& batches) const {

@@ -47,6 +47,7 @@ class Trainer {
   std::unique_ptr<Objective> make_objective(std::vector<DocumentScore> reference) const;
   StepResult train_step();
   std::vector<Batch> next_batches(const Regime& regime);
+  std::optional<uint64_t> dropout_key(std::size_t micro_batch) const;
   LossCounts counts_of(const std::vector<Batch>& batches) const;
   void learn_only(TrainedParts parts);
   void clear_gradients();

@@ -1,0 +1,65 @@
+// The recipes of configs/finetune/, each on a base and a text of a test's size.
+#include <set>
+
+#include "checkpoint/history.h"
+#include "checkpoint/store.h"
+#include "core/parameter_names.h"
+#include "tests/commands/cli_test.h"
+
+namespace braid {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+class Finetune : public testing::CliTest {
+ protected:
+  Strings recipe(const std::string& name,
+                 const std::string& run,
+                 const std::string& parameters) const {
+    Strings words = {"train", std::string(BRAID_TEST_DATA) + "/../../configs/finetune/" + name};
+    for (const std::string& setting : {"run.name=" + run,
+                                       "run.init_from=base.checkpoint",
+                                       "train.parameters=" + parameters,
+                                       std::string("data.train=[corpus.txt]"),
+                                       std::string("data.seq_len=32"),
+                                       std::string("train.global_batch_size=2"),
+                                       std::string("train.micro_batch_size=2"),
+                                       std::string("train.max_steps=2")}) {
+      words.insert(words.end(), {"--set", setting});
+    }
+    return words;
+  }
+
+  std::set<std::string> trained(const std::string& run) const {
+    std::set<std::string> names;
+    const auto checkpoint =
+        load_checkpoint(*newest_complete_checkpoint(folder_ / "runs" / run / "checkpoints"));
+    for (const auto& [name, value] : checkpoint.tensors) {
+      if (name.starts_with("model/")) {
+        names.insert(name.substr(6));
+      }
+    }
+    return names;
+  }
+};
+
+TEST_F(Finetune, TheTinyRecipeTrainsAdaptersOrWithOneKeyOtherwiseEverything) {
+  train_run({"--set", "train.max_steps=1"});
+  ASSERT_EQ(braid({"convert", "runs/run", "base.checkpoint", "--to", "checkpoint"}).status, 0);
+  for (const auto& [run, parameters] :
+       {std::pair{"lora", "lora"}, {"full", "full"}, {"some", "[layers.*.attn.wkv.weight]"}}) {
+    const auto outcome = braid(recipe("tiny-lora.yaml", run, parameters));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+  }
+  for (const auto& name : trained("lora")) {
+    EXPECT_TRUE(is_adapter(name)) << name;
+  }
+  EXPECT_TRUE(trained("full").contains("embed.weight"));
+  EXPECT_EQ(
+      trained("some"),
+      (std::set<std::string>{
+          "layers.0.attn.wkv.weight", "layers.1.attn.wkv.weight", "layers.2.attn.wkv.weight"}));
+}
+
+}  // namespace
+}  // namespace braid
