@@ -237,7 +237,7 @@ ExpertGradients routed_experts_backward_cpu(const at::Tensor& dout_TD,
   auto dh_RF = at::empty_like(h_RF), dx_RD = at::empty_like(x_RD);
   ExpertGradients gradients;
   const auto gradient = [&](bool is_wanted, const at::Tensor& left, const at::Tensor& right) {
-    return is_wanted ? grouped_gradients({left}, right, first_E)[0] : at::Tensor();
+    return is_wanted ? grouped_gradients({left}, right, activations.first_E)[0] : at::Tensor();
   };
 
   grouped_product_back(dy_RD, w.w2_EDF, first_E, dh_RF);

@@ -17,14 +17,14 @@ class Finetune : public testing::CliTest {
                  const std::string& run,
                  const std::string& parameters) const {
     Strings words = {"train", std::string(BRAID_TEST_DATA) + "/../../configs/finetune/" + name};
-    for (const std::string& setting : {"run.name=" + run,
+    for (const auto& setting : Strings{"run.name=" + run,
                                        "run.init_from=base.checkpoint",
                                        "train.parameters=" + parameters,
-                                       std::string("data.train=[corpus.txt]"),
-                                       std::string("data.seq_len=32"),
-                                       std::string("train.global_batch_size=2"),
-                                       std::string("train.micro_batch_size=2"),
-                                       std::string("train.max_steps=2")}) {
+                                       "data.train=[corpus.txt]",
+                                       "data.seq_len=32",
+                                       "train.global_batch_size=2",
+                                       "train.micro_batch_size=2",
+                                       "train.max_steps=2"}) {
       words.insert(words.end(), {"--set", setting});
     }
     return words;
