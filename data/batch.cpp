@@ -114,7 +114,7 @@ std::vector<Batch> evaluation_batches(const TokenStore& store,
   BatchShape{rows, seq_len}.validate();
   std::vector<Chunk> chunks;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
-    append_chunks({document, 0, 1 + store.num_tokens(document)}, seq_len, chunks);
+    append_chunks({document, 0, store.num_inputs(document)}, seq_len, chunks);
   }
   const std::vector<PackedRow> packed = pack_best_fit(std::move(chunks), seq_len);
   constexpr int64_t kBlock = 128;  // tokens; kernels like lengths that are not odd

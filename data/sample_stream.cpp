@@ -55,7 +55,7 @@ void SampleStream::begin_window() {
   const uint64_t key = random_key(options_.seed, text("epoch ", state_.epoch));
   for (int64_t i = state_.document; i < window_end(); ++i) {
     const int64_t document = options_.shuffle ? shuffled(key, i, store_->num_documents()) : i;
-    stretches_.push_back({document, 0, 1 + store_->num_tokens(document)});
+    stretches_.push_back({document, 0, store_->num_inputs(document)});
   }
   inputs_ = num_inputs(stretches_);
 }
@@ -174,6 +174,18 @@ double SampleStream::epochs() const {
   return static_cast<double>(state_.epoch) +
          (static_cast<double>(state_.document) + window * fraction) /
              static_cast<double>(store_->num_documents());
+}
+
+double SampleStream::filled_share(int64_t seq_len) const {
+  SampleStream planned(*store_, options_);
+  int64_t inputs = 0, rows = 0;
+  do {
+    planned.plan(seq_len);
+    inputs += planned.inputs_;
+    rows += static_cast<int64_t>(planned.rows_.size());
+    planned.next_window();
+  } while (planned.state_.epoch == 0);
+  return static_cast<double>(inputs) / static_cast<double>(rows * seq_len);
 }
 
 }  // namespace braid
