@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "data/prepare.h"
 #include "formats/model_tokenizer.h"
 #include "run/run_folder.h"
 
@@ -160,6 +161,62 @@ std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::st
           tokenizer->vocab_size(),
           "; choose the one that it was trained with (--tokenizer)");
   return tokenizer;
+}
+
+DataSection TextOptions::section() const {
+  constexpr std::string_view kSection = "data.";
+  DataSection section;
+  std::string yaml;
+  for (const std::string& pair : overrides) {
+    const auto equals = pair.find('=');
+    require(pair.starts_with(kSection) && equals != std::string::npos,
+            "--set ",
+            pair,
+            ": expected data.KEY=VALUE, such as data.format=messages");
+    yaml += pair.substr(kSection.size(), equals - kSection.size()) + ": " +
+            pair.substr(equals + 1) + "\n";
+  }
+  if (!yaml.empty()) {
+    section = parse_config<DataSection>(yaml, "--set");
+  }
+  if (!document_separator.empty()) {
+    section.document_separator = document_separator;
+  }
+  if (text_key != "text") {
+    section.text_key = text_key;
+  }
+  if (on_bad_sample == "skip") {
+    section.on_bad_sample = OnBadLine::kSkip;
+  }
+  return section;
+}
+
+TextSource TextOptions::source(const std::vector<std::string>& paths) const {
+  auto source = text_source_of(section(), /*longest=*/0);
+  source.paths.assign(paths.begin(), paths.end());
+  return source;
+}
+
+void add_text_options(CLI::App& command, TextOptions& options) {
+  command
+      .add_option("--document-separator",
+                  options.document_separator,
+                  "a line of exactly this separates documents; empty = one per file")
+      ->check(one_line());
+  command.add_option("--text-key", options.text_key, "JSONL: the key that holds a line's document")
+      ->capture_default_str();
+  command
+      .add_option("--on-bad-sample",
+                  options.on_bad_sample,
+                  "JSONL: a line without a document is an error, or skipped and counted")
+      ->check(CLI::IsMember({"error", "skip"}))
+      ->capture_default_str();
+  command
+      .add_option("--set",
+                  options.overrides,
+                  "another key of the section data, such as data.format=messages; repeatable "
+                  "(`braid train --help-config` lists them)")
+      ->allow_extra_args(false);
 }
 
 void print_notes(const std::vector<std::string>& notes) {

@@ -7,6 +7,8 @@
 #include <CLI/CLI.hpp>
 #include <c10/core/ScalarType.h>
 
+#include "data/config.h"
+#include "data/text_source.h"
 #include "data/tokenizer.h"
 #include "formats/base_model.h"
 #include "formats/open_model.h"
@@ -22,6 +24,19 @@ void add_tokenizer(CLI::App& command, std::string& name);
 /// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or
 /// one with more ids than the model has.
 std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named);
+
+/// How texts and samples are read: --document-separator, --text-key, --on-bad-sample, and
+/// --set data.KEY=VALUE for every other key of the section `data`.
+struct TextOptions {
+  std::string document_separator, text_key = "text", on_bad_sample = "error";
+  std::vector<std::string> overrides;
+
+  /// The section with these keys. Throws ConfigError, and Error for a --set of another section.
+  DataSection section() const;
+  /// Samples of any length are read.
+  TextSource source(const std::vector<std::string>& paths) const;
+};
+void add_text_options(CLI::App& command, TextOptions& options);
 
 /// Each as a line "note: ..." on standard error.
 void print_notes(const std::vector<std::string>& notes);

@@ -10,6 +10,7 @@
 #include "commands/interrupt.h"
 #include "core/error.h"
 #include "core/temporary_folder.h"
+#include "data/sample_documents.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
@@ -21,8 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, tokenizer, document_separator, text_key = "text", on_bad_line = "error";
+  std::string model, tokenizer;
   std::vector<std::string> data;
+  TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
   bool json = false;
@@ -58,6 +60,13 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
             "'");
     return store;
   }
+  const auto formats = formats_of(source);
+  require(!formats.pairs,
+          name_of(source),
+          ": holds preferences (prompt, chosen, rejected), which have no loss of their own; write "
+          "the answers to judge as `completion`");
+  print_notes(formats.lines);
+  print_notes(formats.notes);
   const InterruptGuard guard;
   const TemporaryFolder folder(made_temporary());
   const auto file = folder.path() / "data.tokens";
@@ -97,12 +106,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store =
-      tokenized({{arguments.data.begin(), arguments.data.end()},
-                 arguments.document_separator,
-                 arguments.text_key,
-                 arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
-                *tokenizer);
+  const auto store = tokenized(arguments.texts.source(arguments.data), *tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   require(std::isfinite(evaluation.loss),
           opened.source,
@@ -134,20 +138,7 @@ Command evaluate_command(CLI::App& app) {
           "data/validation.tokens")
       ->required()
       ->check(not_empty());
-  command
-      ->add_option("--document-separator",
-                   arguments->document_separator,
-                   "a line of exactly this separates documents; empty = one per file")
-      ->check(one_line());
-  command
-      ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
-      ->capture_default_str();
-  command
-      ->add_option("--on-bad-line",
-                   arguments->on_bad_line,
-                   "JSONL: a line without a document is an error, or skipped and counted")
-      ->check(CLI::IsMember({"error", "skip"}))
-      ->capture_default_str();
+  add_text_options(*command, arguments->texts);
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(whole_number(2, int64_t{1} << 30))
       ->capture_default_str();

@@ -103,7 +103,7 @@ namespace {
 std::vector<PackedRow> packed_store(const TokenStore& store, int64_t seq_len) {
   std::vector<Chunk> documents, chunks;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
-    documents.push_back({document, 0, 1 + store.num_tokens(document)});
+    documents.push_back({document, 0, store.num_inputs(document)});
     append_chunks(documents.back(), seq_len, chunks);
   }
   return store.documents_per_sample() > 1

@@ -59,7 +59,7 @@ void SampleStream::begin_window() {
   for (int64_t i = state_.document; i < window_end(); ++i) {
     const int64_t sample = options_.shuffle ? shuffled(key, i / together, samples) : i / together;
     const int64_t document = sample * together + i % together;
-    stretches_.push_back({document, 0, 1 + store_->num_tokens(document)});
+    stretches_.push_back({document, 0, store_->num_inputs(document)});
   }
   inputs_ = num_inputs(stretches_);
 }
@@ -182,6 +182,18 @@ double SampleStream::epochs() const {
   return static_cast<double>(state_.epoch) +
          (static_cast<double>(state_.document) + window * fraction) /
              static_cast<double>(store_->num_documents());
+}
+
+double SampleStream::filled_share(int64_t seq_len) const {
+  SampleStream planned(*store_, options_);
+  int64_t inputs = 0, rows = 0;
+  do {
+    planned.plan(seq_len);
+    inputs += planned.inputs_;
+    rows += static_cast<int64_t>(planned.rows_.size());
+    planned.next_window();
+  } while (planned.state_.epoch == 0);
+  return static_cast<double>(inputs) / static_cast<double>(rows * seq_len);
 }
 
 }  // namespace braid

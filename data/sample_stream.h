@@ -40,6 +40,9 @@ class SampleStream {
   bool restore(const StreamState& state);
   /// Passes through the documents, with the fraction of the current one.
   double epochs() const;
+  /// Of the inputs of an epoch's rows of this length, the share that is no padding. Plans the epoch
+  /// from its beginning, as restore() plans a window.
+  double filled_share(int64_t seq_len) const;
 
  private:
   int64_t window_end() const;

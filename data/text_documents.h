@@ -26,7 +26,7 @@ class TextDocuments : public DocumentSource {
   const Tokenizer& tokenizer_;
 };
 
-/// The documents of a source, whatever its format.
+/// The documents of a source, path by path, whatever the format of its files.
 std::unique_ptr<DocumentSource> open_documents(const TextSource& source,
                                                const Tokenizer& tokenizer);
 

@@ -361,6 +361,32 @@ std::vector<float> TokenStore::target_weights(int64_t document, int64_t begin, i
   return weights;
 }
 
+int64_t TokenStore::num_inputs(int64_t document) const {
+  const int64_t size = num_tokens(document);
+  return size + (targets(document, size, size + 1).front() != 0 ? 1 : 0);
+}
+
+Document TokenStore::document(int64_t document) const {
+  Document result;
+  result.ids = tokens(document);
+  const auto size = static_cast<int64_t>(result.ids.size()) + 1;
+  const auto is_target = targets(document, 0, size);
+  const auto weights = target_weights(document, 0, size);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (is_target[at] == 0) {
+      continue;
+    }
+    if (!result.targets.empty() && result.targets.back().end == i &&
+        result.targets.back().weight == weights[at]) {
+      ++result.targets.back().end;
+    } else {
+      result.targets.push_back({i, i + 1, weights[at]});
+    }
+  }
+  return result;
+}
+
 bool TokenStore::matches(const Tokenizer& tokenizer) const {
   return tokenizer_name() == tokenizer.name() &&
          static_cast<int64_t>(trailer_.vocab_size) == tokenizer.vocab_size() &&

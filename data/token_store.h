@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/document.h"
 #include "data/tokenizer.h"
 
 namespace braid {
@@ -88,6 +89,10 @@ class TokenStore {
   /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
   /// the end token, which makes end at most one more.
   std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
+  /// Inputs that a row needs for it (document.h).
+  int64_t num_inputs(int64_t document) const;
+  /// All of it, without its hash.
+  Document document(int64_t document) const;
   /// What the loss of each of them is multiplied by, where it is a target.
   std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const;
 

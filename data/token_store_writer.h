@@ -25,16 +25,14 @@ class TokenStoreWriter {
 
   /// Throws Error for a document without tokens, an id outside the vocabulary and spans that are
   /// not as Document wants them.
+  /// A store holds pairs (every second document is `with_previous`) or single documents; throws
+  /// Error for a mixture.
   void add(const Document& document);
-  /// Two documents that stay together: the chosen and the rejected answer to one prompt. A store
-  /// holds pairs or single documents.
-  void add_pair(const Document& chosen, const Document& rejected);
   int64_t num_documents() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   /// Throws Error where no token is a target.
   void commit();
 
  private:
-  void add_document(const Document& document);
   void check(const Document& document) const;
   void add_weight(float weight);
   void append(const void* bytes, std::size_t size);

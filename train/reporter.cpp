@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 
 #include "core/parameter_names.h"
+#include "data/sample_stream.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
 #include "run/adapter_table.h"
@@ -125,6 +126,24 @@ double tokens_per_second(const StepResult& result, double seconds) {
   return static_cast<double>(result.losses.tokens) / seconds;
 }
 
+std::string packing_line(const TokenStore& store, const RunConfig& config) {
+  const auto percent = [](double share) { return std::lround(100 * share); };
+  const double trained = static_cast<double>(store.num_targets()) /
+                         static_cast<double>(std::max<int64_t>(store.num_tokens(), 1));
+  const SampleStream stream(
+      store,
+      {.seed = static_cast<uint64_t>(config.run.seed), .pack_window = config.data.pack_window});
+  return text("data: ",
+              store.num_targets(),
+              " of its tokens are trained (",
+              percent(trained),
+              " %); rows of ",
+              config.data.seq_len,
+              " are ",
+              percent(stream.filled_share(config.data.seq_len)),
+              " % full");
+}
+
 }  // namespace
 
 Reporter::Reporter(const RunConfig& config,
@@ -148,6 +167,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   console.line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  for (const auto& format : data.formats) {
+    console.line("data: " + format);
+  }
   for (std::size_t i = 0; i < data.training.size(); ++i) {
     const auto& [name, weight, store] = data.training[i];
     console.line(text("data: ",
@@ -160,6 +182,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
                       weight,
                       ", epochs so far ",
                       state_.loader->progress().epochs[i]));
+    if (data.has_samples) {
+      console.line(packing_line(*store, config_));
+    }
   }
   for (const auto& note : data.notes) {
     console.line("note: " + note);

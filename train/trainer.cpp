@@ -76,6 +76,22 @@ PreferenceOptions preference_options(const LossSection& loss) {
   return {.beta = loss.preference_beta, .length_normalized = loss.preference_length_normalized};
 }
 
+// Documents of text may be divided at any length.
+void require_whole_samples(const RunConfig& config, const PreparedData& data) {
+  const auto& ramp = config.schedule.seq_len;
+  for (std::size_t i = 0; data.has_samples && i < ramp.size(); ++i) {
+    if (ramp[i].value < config.data.seq_len) {
+      throw ConfigError(text("schedule.seq_len[", i, "].value"),
+                        text("is ",
+                             ramp[i].value,
+                             ", less than data.seq_len ",
+                             config.data.seq_len,
+                             ", which the samples fit; they would be divided. Expected lengths "
+                             "that grow from data.seq_len"));
+    }
+  }
+}
+
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config,
@@ -98,6 +114,7 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
+  require_whole_samples(config_, data_);
   require_fitting_data(config_.loss.objective, data_);
   ReferenceScores reference;
   if (config_.loss.objective == ObjectiveKind::kPreference) {

@@ -274,9 +274,11 @@ TEST_F(TargetSpansTest, PairsStayTogetherInTheirOrderWhateverFitsARow) {
   TokenStoreWriter writer(folder_ / "pairs", tokenizer_, std::string(32, '0'));
   for (int i = 0; i < 30; ++i) {
     const std::string prompt(static_cast<std::size_t>(1 + i % 7), 'p');
-    writer.add_pair(
-        text_document(prompt + std::string(static_cast<std::size_t>(1 + i), 'c'), tokenizer_),
-        text_document(prompt + "r", tokenizer_));
+    writer.add(
+        text_document(prompt + std::string(static_cast<std::size_t>(1 + i), 'c'), tokenizer_));
+    auto rejected = text_document(prompt + "r", tokenizer_);
+    rejected.with_previous = true;
+    writer.add(rejected);
   }
   writer.commit();
   const TokenStore store(folder_ / "pairs");
