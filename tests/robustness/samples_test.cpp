@@ -50,13 +50,20 @@ TEST_F(Samples, PreferencesAreLearnedByTheirObjectiveAndNoOther) {
                {"loss.objective", "holds pairs", "expected loss.objective: preference"});
   expect_error(braid(command("messages.jsonl", {"--set", "loss.objective=preference"})),
                {"loss.objective", "holds no pairs", "data.format: preference"});
-  auto preferring = command("preference.jsonl",
-                            {"--set",
-                             "loss.objective=preference",
-                             "--set",
-                             "data.validation=[preference.jsonl]",
-                             "--set",
-                             "train.max_steps=4"});
+  std::vector<std::string> preferring = {"train",
+                                         "run.yaml",
+                                         "--set",
+                                         "data.train=[preference.jsonl]",
+                                         "--set",
+                                         "data.validation=[preference.jsonl]",
+                                         "--set",
+                                         "data.seq_len=128",
+                                         "--set",
+                                         "loss.objective=preference",
+                                         "--set",
+                                         "run.name=preferring",
+                                         "--set",
+                                         "train.max_steps=4"};
   const auto trained = braid(preferring);
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
