@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/parameter_names.h"
+#include "formats/adapters.h"
 #include "formats/model_json.h"
 #include "formats/model_tokenizer.h"
 #include "formats/tensor_table.h"
@@ -411,6 +412,7 @@ std::string adapter_difference(const std::optional<LoraConfig>& before,
   auto then = before.value_or(LoraConfig{});
   const auto other = now.value_or(LoraConfig{});
   then.dropout = other.dropout;  // of training alone
+  then.init_from = other.init_from;
   const auto differences = config_differences(then, other);
   return differences.empty() ? std::string() : "adapter." + differences.front();
 }
@@ -441,8 +443,12 @@ void configure(StoredModel& stored,
   stored.draws_mtp = had == 0 && config.num_nextn_predict_layers > 0;
 }
 
-OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
-  const auto stored = read_model(path);
+OpenedModel open_model(const fs::path& path,
+                       at::ScalarType compute,
+                       bool trainable,
+                       const AdapterFolders& adapters) {
+  auto stored = read_model(path);
+  add_adapters(stored, adapters);
   OpenedModel opened;
   opened.model =
       model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });

@@ -127,9 +127,16 @@ struct OpenedModel {
   std::vector<std::string> notes;            ///< StoredModel::notes
 };
 
+/// LoRA adapters that a command adds to a MODEL (formats/adapters.h).
+struct AdapterFolders {
+  std::vector<std::string> folders;  ///< each of PEFT's layout, a run, or a checkpoint
+  bool any_base = false;             ///< also onto another base than they were trained on
+};
+
 /// For use without training: quantized weights stay quantized, unless `trainable`.
 OpenedModel open_model(const std::filesystem::path& path,
                        at::ScalarType compute,
-                       bool trainable = false);
+                       bool trainable = false,
+                       const AdapterFolders& adapters = {});
 
 }  // namespace braid

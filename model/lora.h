@@ -65,6 +65,7 @@ struct LoraConfig {
   LoraTargets targets;
   std::vector<LoraRank> rank_pattern;
   std::vector<LoraAlpha> alpha_pattern;
+  std::string init_from;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -82,6 +83,10 @@ struct LoraConfig {
       "the matrices with an adapter: sets (attention, experts, all) and patterns of release names");
     v("rank_pattern", &C::rank_pattern, "other ranks for some of them");
     v("alpha_pattern", &C::alpha_pattern, "other alphas for some of them");
+    v("init_from",
+      &C::init_from,
+      "train the adapters of this folder further, of PEFT's layout or a run; targets, ranks and "
+      "alphas are what it has; empty = new ones");
   }
 
   /// The number in `targets.items` of what takes the matrix of this release name ("*" or "16+*" for

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "checkpoint/history.h"
+#include "formats/adapters.h"
 #include "formats/open_model.h"
 #include "formats/tensor_table.h"
 #include "optim/schedule.h"
@@ -35,6 +36,10 @@ InitialModel model_with_weights(const RunConfig& config,
   }
   auto stored = read_model(source);
   configure(stored, config.model, config.lora());
+  if (!checkpoint && config.lora() && !config.adapter.init_from.empty()) {
+    start_from_adapter(stored, config.adapter.init_from);
+    folder.console().line("starting from the adapters of " + config.adapter.init_from);
+  }
   for (const auto& note : stored.notes) {
     folder.console().line("note: " + note);
   }

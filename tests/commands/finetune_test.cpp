@@ -61,5 +61,43 @@ TEST_F(Finetune, TheTinyRecipeTrainsAdaptersOrWithOneKeyOtherwiseEverything) {
           "layers.0.attn.wkv.weight", "layers.1.attn.wkv.weight", "layers.2.attn.wkv.weight"}));
 }
 
+TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
+  train_run({"--set", "train.max_steps=1"});
+  ASSERT_EQ(braid({"convert", "runs/run", "base", "--to", "checkpoint"}).status, 0);
+  ASSERT_EQ(braid(recipe("tiny-lora.yaml", "lora", "lora")).status, 0);
+  const auto exported = braid({"convert", "runs/lora", "adapter", "--to", "peft"});
+  ASSERT_EQ(exported.status, 0) << exported.err;
+  EXPECT_NE(exported.out.find("adapter: adapters of "), std::string::npos) << exported.out;
+  const auto generated = [&](Strings words) {
+    words.insert(words.begin(), "generate");
+    words.insert(words.end(), {"--prompt", "a", "--max-tokens", "4", "--tokenizer", "bytes"});
+    const auto outcome = braid(words);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_EQ(generated({"base", "--adapter", "adapter"}), generated({"runs/lora"}));
+  EXPECT_EQ(braid({"evaluate",
+                   "base",
+                   "--adapter",
+                   "adapter",
+                   "--data",
+                   "corpus.txt",
+                   "--seq-len",
+                   "32",
+                   "--tokenizer",
+                   "bytes"})
+                .status,
+            0);
+  const auto merged = braid({"merge", "base", "adapter", "merged", "--layout", "f32"});
+  ASSERT_EQ(merged.status, 0) << merged.err;
+  EXPECT_NE(merged.out.find("of which 100 % survived"), std::string::npos) << merged.out;
+  generated({"merged"});
+  expect_error(braid({"merge", "base", "merged"}), {"has no adapters of its own"});
+  expect_error(braid({"merge", "base", "base", "again"}), {"has no LoRA adapters"});
+  expect_error(braid({"generate", "base", "--adapter", "none"}), {"none", "no such folder"});
+  expect_error(braid({"convert", "runs/lora", "out", "--to", "release"}),
+               {"braid merge", "convert --to peft"});
+}
+
 }  // namespace
 }  // namespace braid
