@@ -130,6 +130,23 @@ RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
   return loaded;
 }
 
+void add_adapters_option(CLI::App& command, AdapterFolders& adapters) {
+  command
+      .add_option("--adapter",
+                  adapters.folders,
+                  "LoRA adapters to add: a folder of PEFT's layout, or a run that trained some; "
+                  "repeatable")
+      ->allow_extra_args(false)
+      ->check(not_empty());
+  add_any_base(command, adapters);
+}
+
+void add_any_base(CLI::App& command, AdapterFolders& adapters) {
+  command.add_flag("--any-base",
+                   adapters.any_base,
+                   "take adapters that were trained on a base in other files, too");
+}
+
 void add_tokenizer(CLI::App& command, std::string& name) {
   command.add_option("--tokenizer",
                      name,

@@ -19,6 +19,11 @@ namespace braid {
 /// The positional MODEL.
 void add_model(CLI::App& command, std::string& path);
 
+/// --adapter DIR, repeatable, and --any-base.
+void add_adapters_option(CLI::App& command, AdapterFolders& adapters);
+/// --any-base alone.
+void add_any_base(CLI::App& command, AdapterFolders& adapters);
+
 /// --tokenizer, for a MODEL that comes without one.
 void add_tokenizer(CLI::App& command, std::string& name);
 /// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or

@@ -17,5 +17,6 @@ Command render_command(CLI::App& app);
 Command runs_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
 Command convert_command(CLI::App& app);
+Command merge_command(CLI::App& app);
 
 }  // namespace braid

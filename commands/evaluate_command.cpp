@@ -28,6 +28,7 @@ struct EvaluateArguments {
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
   bool json = false;
+  AdapterFolders adapters;
 };
 
 fs::path made_temporary() {
@@ -97,7 +98,7 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
 }
 
 int run_evaluate(const EvaluateArguments& arguments) {
-  const auto opened = open_model(arguments.model, arguments.dtype);
+  const auto opened = open_model(arguments.model, arguments.dtype, false, arguments.adapters);
   print_notes(opened.notes);
   const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const int64_t longest = opened.model->config().max_position_embeddings;
@@ -129,6 +130,7 @@ Command evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "evaluate", "Loss, perplexity and bits per byte of a model on a text, also by position");
   add_model(*command, arguments->model);
+  add_adapters_option(*command, arguments->adapters);
   add_tokenizer(*command, arguments->tokenizer);
   command
       ->add_option(

@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
       {"runs", braid::runs_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
+      {"merge", braid::merge_command(app)},
       {"synthesize", braid::synthesize_command(app)},
   };
   try {
@@ -89,7 +90,7 @@ int main(int argc, char** argv) {
       if (app.got_subcommand(name)) {
         const auto threads = braid::use_threads();
         const bool computes = name == "generate" || name == "evaluate" || name == "probe" ||
-                              name == "convert";  // train says it itself
+                              name == "convert" || name == "merge";  // train says it itself
         if (computes && !threads.warning.empty()) {
           std::cerr << threads.warning << std::endl;
         }

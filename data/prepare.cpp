@@ -36,14 +36,6 @@ void look_at_formats(const Corpus& corpus, const DataSection& config, PreparedDa
     std::ranges::move(found.lines, std::back_inserter(data.formats));
     std::ranges::move(found.notes, std::back_inserter(data.notes));
     data.has_samples = data.has_samples || found.samples;
-    if (found.pairs) {
-      throw ConfigError("data.train",
-                        text("holds preferences (",
-                             name_of(source),
-                             ": prompt, chosen, rejected), and training learns to predict text; "
-                             "there is no objective for preferences yet. To learn the chosen "
-                             "answers alone, write them as `completion`"));
-    }
   };
   for (const TextSource& source : corpus.training) {
     look_at(source);

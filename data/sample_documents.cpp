@@ -126,11 +126,11 @@ std::string SampleDocuments::take(std::string_view row) {
   }
 }
 
-// A pair is one sample: its answers stay together.
+// A pair is one sample: its answers share a row.
 bool SampleDocuments::fits(std::vector<Document>& documents) {
   int64_t inputs = 0;
   for (const Document& document : documents) {
-    inputs = std::max(inputs, num_inputs(document));
+    inputs += num_inputs(document);
   }
   if (longest_ == 0 || inputs <= longest_) {
     return true;
@@ -151,8 +151,11 @@ bool SampleDocuments::fits(std::vector<Document>& documents) {
   if (too_long_ == TooLong::kDrop) {
     return false;
   }
+  // A pair's shorter answer leaves the other one more than half.
+  const auto size = static_cast<int64_t>(documents.size());
   for (Document& document : documents) {
-    cut_document(document, longest_);
+    const int64_t others = inputs - num_inputs(document);
+    cut_document(document, std::max(longest_ / size, longest_ - others));
   }
   return true;
 }

@@ -218,6 +218,9 @@ Document SampleParser::conversation(const std::vector<ChatMessage>& messages, fl
     return message.role == ChatRole::kAssistant;
   });
   const bool reasons = last != messages.rend() && !last->reasoning.empty();
+  if (format_ == SampleFormat::kPreference) {  // the two differ in their last answers
+    options.training.last_answer_only = true;
+  }
   options.mode = rules_.thinking == Thinking::kOn || (rules_.thinking == Thinking::kAuto && reasons)
                      ? ChatMode::kThinking
                      : ChatMode::kChat;
@@ -297,8 +300,17 @@ std::vector<Document> SampleParser::parse(std::string_view line) const {
   if (format_ != SampleFormat::kPreference) {
     return {conversation(conversation_of(sample, format_), weight)};
   }
+  if (weight != 1) {
+    throw SampleError(SampleFault::kKeys, "has a 'weight', which preferences have not");
+  }
   std::vector<Document> pair = {conversation(prompt_with(sample, "chosen"), weight),
                                 conversation(prompt_with(sample, "rejected"), weight)};
+  for (const Document& answer : pair) {
+    if (std::ranges::any_of(answer.targets, [](const auto& span) { return span.weight != 1; })) {
+      throw SampleError(SampleFault::kFields,
+                        "has a message with a 'weight', which preferences have not");
+    }
+  }
   pair[1].with_previous = true;
   return pair;
 }

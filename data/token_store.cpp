@@ -149,6 +149,7 @@ void TokenStore::locate_parts() {
                targets,
                end_targets,
                weighted,
+               pairs,
                version,
                token_bytes,
                vocab_size,
@@ -164,7 +165,7 @@ void TokenStore::locate_parts() {
   const bool possible = (token_bytes == 2 || token_bytes == 4) && documents >= 1 &&
                         documents < body / 8 && tokens <= body / token_bytes &&
                         vocab_size <= body / 2 && targets <= tokens && end_targets <= documents &&
-                        weighted <= 1;
+                        weighted <= 1 && pairs <= 1 && (pairs == 0 || documents % 2 == 0);
   const bool has_bits = targets < tokens || end_targets < documents;
   const uint64_t token_part = possible ? padded(tokens * token_bytes) : 0,
                  offset_part = possible ? (documents + 1) * 8 : 0,

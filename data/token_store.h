@@ -37,6 +37,7 @@ class TokenStore {
     uint64_t num_targets;      ///< of the documents' tokens
     uint64_t num_end_targets;  ///< documents whose end token is a target
     uint64_t has_weights;      ///< 1 where targets have weights, else 0
+    uint64_t holds_pairs;      ///< 1 where documents 2 i and 2 i + 1 belong together, else 0
     uint64_t version;
     uint64_t token_bytes;  ///< 2 or 4
     uint64_t vocab_size;
@@ -72,6 +73,9 @@ class TokenStore {
   int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
   /// Whether some target weighs another than 1.
   bool has_weights() const { return trailer_.has_weights == 1; }
+  /// How many documents make one sample that stays together: 2 in a store of preferences, whose
+  /// documents 2 i and 2 i + 1 are the chosen and the rejected answer to one prompt; else 1.
+  int64_t documents_per_sample() const { return trailer_.holds_pairs == 1 ? 2 : 1; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
 

@@ -13,6 +13,7 @@
 #include "data/sample_stream.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
+#include "run/adapter_table.h"
 #include "run/memory.h"
 #include "run/start_notes.h"
 
@@ -53,6 +54,18 @@ std::string listed_by_part(const std::vector<std::string_view>& parameters) {
                  names.size() > 1 ? ", ...)" : ")");
   }
   return list;
+}
+
+// While one factor of an adapter is zero, as one is in the beginning, only that one has a gradient.
+// Of a pair only what says that neither has one is kept: the factor that begins at zero.
+std::vector<std::string_view> without_first_steps_of_adapters(
+    std::vector<std::string_view> absent) {
+  std::erase_if(absent, [](std::string_view name) {
+    const auto* kind = kind_of(name);
+    const bool is_first = kind->role == ParameterRole::kLoraA;
+    return kind->is_adapter() && is_first != is_embedding(name);
+  });
+  return absent;
 }
 
 int64_t weight_bytes(const Parameters& parameters) {
@@ -198,6 +211,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
                       " has them as they are, and `braid evaluate` reads it too"));
   }
   if (!resumed) {  // the log has it from the start
+    if (const auto table = adapter_table(config_); !table.empty()) {
+      console.line(table.substr(0, table.size() - 1));
+    }
     console.line(group_summary(state_.optimizer->parameters()) +
                  "(`braid plan` and `train --dry-run` list every parameter)");
   }
@@ -222,9 +238,10 @@ void Reporter::end_step(const StepResult& result) {
   const double seconds = elapsed.count();
   if (profile_) {
     const auto& regime = result.regime;
-    profile_->end_step(result.losses.tokens,
-                       forward_backward_flops(config_.model, regime) *
-                           static_cast<double>(regime.sequences * regime.seq_len));
+    profile_->end_step(
+        result.losses.tokens,
+        forward_backward_flops(config_.model, state_.optimizer->parameters(), regime) *
+            static_cast<double>(regime.sequences * regime.seq_len));
   }
   write_metrics(result, seconds);
   show_progress(result, seconds);
@@ -332,7 +349,7 @@ void Reporter::report_absent_gradients(const StepResult& result) {
     return;
   }
   looked_for_gradients_of_ = result.regime.trained;
-  const auto& absent = result.gradients.absent;
+  const auto absent = without_first_steps_of_adapters(result.gradients.absent);
   if (!absent.empty()) {
     folder_.console().line(text("note: no loss of step ",
                                 state_.step,
@@ -349,11 +366,24 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
   if (!set.empty()) {
     values.emplace_back("set", set);
   }
-  values.insert(values.end(),
-                {{"loss", result.loss},
-                 {"perplexity", std::exp(result.loss)},
-                 {"bits_per_byte", result.bits_per_byte},
-                 {"tokens", static_cast<double>(result.tokens)}});
+  std::string of_kind;
+  if (const auto& preferences = result.preferences) {
+    values.insert(values.end(),
+                  {{"loss", preferences->loss},
+                   {"reward_margin", preferences->margin},
+                   {"reward_accuracy", preferences->accuracy},
+                   {"chosen_reward", preferences->chosen_reward},
+                   {"rejected_reward", preferences->rejected_reward},
+                   {"pairs", static_cast<double>(preferences->pairs)}});
+    of_kind = text("margin ", preferences->margin, " | accuracy ", preferences->accuracy);
+  } else {
+    values.insert(values.end(),
+                  {{"loss", result.loss},
+                   {"perplexity", std::exp(result.loss)},
+                   {"bits_per_byte", result.bits_per_byte},
+                   {"tokens", static_cast<double>(result.tokens)}});
+    of_kind = text("bits per byte ", result.bits_per_byte);
+  }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,
@@ -361,8 +391,8 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                               set.empty() ? "" : set + " ",
                               "loss ",
                               result.loss,
-                              " | bits per byte ",
-                              result.bits_per_byte));
+                              " | ",
+                              of_kind));
 }
 
 void Reporter::start_profile() {

@@ -205,9 +205,40 @@ TEST_F(PreparedSamples, SamplesThatNothingLeavesWholeAreRefused) {
   expect_mentions(error_of([&] { prepared(); }), {"32", "less than data.seq_len 64"});
 }
 
-TEST_F(PreparedSamples, PreferencesAreRefusedUntilSomethingLearnsThem) {
-  config_.train = {write("a.jsonl", R"({"prompt": "q", "chosen": "a", "rejected": "b"})").string()};
-  expect_mentions(error_of([&] { prepared(); }), {"a.jsonl", "preferences", "completion"});
+TEST_F(PreparedSamples, PreferencesBecomePairsOfWhichTheLastAnswersAreTrained) {
+  const std::string earlier =
+      R"({"role": "user", "content": "p"}, {"role": "assistant", "content": "said before"}, )"
+      R"({"role": "user", "content": "q"})";
+  const auto row = [&](const std::string& more) {
+    return R"({"prompt": [)" + earlier + R"(], "chosen": "yes", "rejected": "never")" + more +
+           "}\n";
+  };
+  config_.train = {write("a.jsonl", row("") + row("")).string()};
+  config_.validation_fraction = 0;
+  const auto data = prepared();
+  const auto& store = *data.training[0].store;
+  ASSERT_EQ(store.num_documents(), 4);
+  EXPECT_EQ(store.documents_per_sample(), 2);
+  const auto trained = [&](int64_t document) {
+    int64_t targets = 0;
+    for (const auto& span : store.document(document).targets) {
+      targets += span.end - span.begin;
+    }
+    return targets;
+  };
+  EXPECT_EQ(trained(0), 4);  // "yes" and the end token
+  EXPECT_EQ(trained(1), 6);  // "never"
+
+  config_.train = {write("b.jsonl", row(R"(, "weight": 2)")).string()};
+  expect_mentions(error_of([&] { prepared(); }), {"b.jsonl:1", "'weight'", "preferences"});
+  config_.train = {write("c.jsonl", row("") + sample("q", "a")).string()};
+  config_.format = SampleFormat::kAuto;
+  expect_mentions(error_of([&] { prepared(); }), {"c.jsonl:2", "chosen"});
+  const int64_t both = store.num_inputs(0) + store.num_inputs(1);
+  config_.train = {(folder_ / "a.jsonl").string()};
+  config_.seq_len = both - 1;
+  config_.too_long = TooLong::kCut;
+  EXPECT_EQ(prepared().training[0].store->num_inputs(1), both - 1 - store.num_inputs(0));
 }
 
 TEST_F(PreparedSamples, RowsHoldWholeConversationsAndSayHowFullTheyAre) {

@@ -272,5 +272,45 @@ TEST_F(TargetSpansTest, TheWriterRefusesSpansThatAreNone) {
   expect_mentions(error_of([&] { writer.commit(); }), {"none of the 3 tokens", "target"});
 }
 
+TEST_F(TargetSpansTest, PairsStayTogetherInTheirOrderWhateverFitsARow) {
+  TokenStoreWriter writer(folder_ / "pairs", tokenizer_, std::string(32, '0'));
+  for (int i = 0; i < 30; ++i) {
+    const std::string prompt(static_cast<std::size_t>(1 + i % 7), 'p');
+    writer.add(
+        text_document(prompt + std::string(static_cast<std::size_t>(1 + i), 'c'), tokenizer_));
+    auto rejected = text_document(prompt + "r", tokenizer_);
+    rejected.with_previous = true;
+    writer.add(rejected);
+  }
+  writer.commit();
+  const TokenStore store(folder_ / "pairs");
+  ASSERT_EQ(store.documents_per_sample(), 2);
+  Loader loader({{store}}, {.seed = 3, .pack_window = 8});
+  std::vector<int64_t> chosen;
+  while (chosen.size() < 30) {
+    const Batch batch = loader.next({1, 64});
+    const auto& contexts = batch.contexts.front();
+    ASSERT_EQ(contexts.size() % 2, 0u);
+    ASSERT_EQ(static_cast<int64_t>(contexts.size()), batch.documents_BS.max().item<int64_t>() + 1);
+    for (std::size_t i = 0; i < contexts.size(); i += 2) {
+      EXPECT_EQ(contexts[i] % 2, 0);
+      EXPECT_EQ(contexts[i + 1], contexts[i] + 1);
+      chosen.push_back(contexts[i]);
+    }
+  }
+  std::ranges::sort(chosen);
+  for (std::size_t i = 0; i < 30; ++i) {
+    EXPECT_EQ(chosen[i], static_cast<int64_t>(2 * i));
+  }
+  // Where the stream stands is restored as ever.
+  const auto state = loader.state();
+  const Batch want = loader.next({3, 64});
+  Loader again({{store}}, {.seed = 3, .pack_window = 8});
+  EXPECT_TRUE(again.restore(state).empty());
+  expect_equal(again.next({3, 64}), want);
+  EXPECT_EQ(evaluation_batches(store, 64, 4).front().contexts.front().size() % 2, 0u);
+  EXPECT_THROW(Loader({{store}}, {}).next({1, 32}), Error);
+}
+
 }  // namespace
 }  // namespace braid::testing

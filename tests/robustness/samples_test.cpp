@@ -45,8 +45,36 @@ TEST_F(Samples, OneOfEachFormatTrainsAndItsFormatIsSaid) {
   }
 }
 
-TEST_F(Samples, PreferencesAreRefusedWithWhatToDo) {
-  expect_error(braid(command("preference.jsonl")), {"data.train", "preferences", "completion"});
+TEST_F(Samples, PreferencesAreLearnedByTheirObjectiveAndNoOther) {
+  expect_error(braid(command("preference.jsonl")),
+               {"loss.objective", "holds pairs", "expected loss.objective: preference"});
+  expect_error(braid(command("messages.jsonl", {"--set", "loss.objective=preference"})),
+               {"loss.objective", "holds no pairs", "data.format: preference"});
+  std::vector<std::string> preferring = {"train",
+                                         "run.yaml",
+                                         "--set",
+                                         "data.train=[preference.jsonl]",
+                                         "--set",
+                                         "data.validation=[preference.jsonl]",
+                                         "--set",
+                                         "data.seq_len=128",
+                                         "--set",
+                                         "loss.objective=preference",
+                                         "--set",
+                                         "run.name=preferring",
+                                         "--set",
+                                         "train.max_steps=4"};
+  const auto trained = braid(preferring);
+  EXPECT_EQ(trained.status, 0) << trained.err;
+  expect_mentions(trained.out,
+                  {"scoring the answers with the model that the run starts from",
+                   "validation loss",
+                   "margin",
+                   "accuracy 1"});
+  preferring.back() = "train.max_steps=5";
+  const auto resumed = braid(preferring);
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_EQ(resumed.out.find("scoring the answers"), std::string::npos) << "they were kept";
 }
 
 TEST_F(Samples, ABadSampleEndsTheRunOrIsCounted) {
