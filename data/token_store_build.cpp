@@ -176,7 +176,7 @@ struct Findings {
 
 std::string why_empty(const DocumentSource& documents) {
   const auto notes = documents.notes();
-  return notes.empty() ? "nothing but white space" : joined(notes, "; ");
+  return notes.empty() ? "it is empty, or nothing but white space" : joined(notes, "; ");
 }
 
 /// Puts each document of a training source where it belongs. Returns how many there are.

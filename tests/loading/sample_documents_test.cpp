@@ -89,9 +89,9 @@ TEST_F(SampleDocumentsTest, BadSamplesAreNamedTogetherOrSkippedAndCounted) {
 TEST_F(SampleDocumentsTest, WhatIsTooLongIsLeftOutCutOrAnError) {
   const auto file = write("a.jsonl", sample("q", "a") + sample("q", std::string(50, 'b')));
   const auto source = [&](TooLong too_long) {
-    TextSource source{.paths = {file}, .longest = 16};
-    source.samples.too_long = too_long;
-    return source;
+    TextSource result{.paths = {file}, .longest = 16};
+    result.samples.too_long = too_long;
+    return result;
   };
   EXPECT_EQ(read(source(TooLong::kDrop)), (std::vector<std::string>{"qa"}));
   expect_mentions(joined(notes_),
@@ -141,9 +141,10 @@ class PreparedSamples : public SampleDocumentsTest {
 };
 
 TEST_F(PreparedSamples, AnOptionThatMattersBuildsTheStoresAgain) {
-  config_.train = {write("a.jsonl", sample("q", "a") + sample("q", std::string(50, 'b'))).string()};
+  config_.train = {
+      write("a.jsonl", sample("q", "a") + sample("q", std::string(1200, 'b'))).string()};
   config_.validation_fraction = 0;
-  config_.seq_len = 16;
+  config_.seq_len = 1000;
   std::set<std::string> digests;
   const auto digest = [&] {
     const bool is_new = digests.insert(prepared().training.at(0).store->sources_digest()).second;
@@ -151,7 +152,7 @@ TEST_F(PreparedSamples, AnOptionThatMattersBuildsTheStoresAgain) {
   };
   EXPECT_TRUE(digest());
   EXPECT_FALSE(digest());
-  config_.seq_len = 17;
+  config_.seq_len = 1001;
   EXPECT_TRUE(digest());
   config_.too_long = TooLong::kCut;
   EXPECT_TRUE(digest());

@@ -53,12 +53,13 @@ class TargetSpansTest : public LoaderTest {
     return document;
   }
 
-  /// The documents of LoaderTest; the later half of each is a target, and every other end token.
-  std::vector<Document> halves() const {
+  /// The documents of LoaderTest; the later half of each is a target, and every other end token, or
+  /// all of them.
+  std::vector<Document> halves(bool all_ends = false) const {
     std::vector<Document> result;
     for (const auto& text : documents()) {
       const auto size = static_cast<int64_t>(text.size());
-      const bool with_end = result.size() % 2 == 0;
+      const bool with_end = all_ends || result.size() % 2 == 0;
       result.push_back(with_spans(text, {{size / 2, size + with_end}}));
     }
     return result;
@@ -93,9 +94,10 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
   const Batch batch = loader.next({2, 7});
   const auto byte = [](char c) { return 3 + int64_t{c}; };
   constexpr int64_t kNone = kIgnoredTarget;
-  EXPECT_EQ(
-      values(batch.ids_BS[0]),
-      (std::vector<int64_t>{0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), byte('f')}));
+  // The last token of the first document is followed by no target, so it is no input.
+  EXPECT_EQ(values(batch.ids_BS[0]),
+            (std::vector<int64_t>{
+                0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), tokenizer_.pad_id()}));
   EXPECT_EQ(values(batch.targets_BS[0]),
             (std::vector<int64_t>{kNone, byte('b'), byte('c'), kNone, kNone, byte('f'), kNone}));
   EXPECT_EQ(values(batch.targets_BS[1]),
@@ -106,7 +108,7 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
 
 TEST_F(TargetSpansTest, InputsOrderAndEpochsAreThoseOfTheWholeText) {
   const auto whole = store_of(documents());
-  const auto half = store_of_documents(halves(), "half");
+  const auto half = store_of_documents(halves(/*all_ends=*/true), "half");
   const StreamOptions options{.seed = 9, .pack_window = 16};
   Loader all({{*whole}}, options), some({{*half}}, options);
   int fewer = 0;  // batches; a few hold nothing but later halves
