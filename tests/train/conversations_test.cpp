@@ -36,7 +36,7 @@ std::string conversation(int i) {
 class ConversationsTest : public TinyRun {
  protected:
   static constexpr int kConversations = 12;
-  static constexpr int64_t kSeqLen = 64;
+  static constexpr int64_t kSeqLen = 96;
 
   ConversationsTest() {
     const SampleParser parser(SampleFormat::kMessages, {}, tokenizer_);
@@ -108,7 +108,7 @@ std::map<std::vector<int64_t>, double> losses_of(const Transformer& model,
 }
 
 TEST_F(ConversationsTest, EachHasTheSameLossInARowWithOthersAndAlone) {
-  ASSERT_LT(packed()[0].ids_BS.size(0), kConversations / 2);
+  ASSERT_LT(packed()[0].ids_BS.size(0), kConversations / 2);  // rows are shared
   for (const auto& [dtype, tolerance] : {std::pair{at::kDouble, 1e-12}, {at::kFloat, 1e-6}}) {
     const Transformer model(tiny_model(), dtype, 7);
     const auto alone = losses_of(model, unpacked()), together = losses_of(model, packed());
@@ -177,7 +177,7 @@ TEST_F(ConversationsTest, AnEpochGivesEachOneOnceWhereverItStopsAndGoesOn) {
   for (; straight.progress().epochs[0] < 1; ++rows) {
     straight.next({1, kSeqLen});
   }
-  ASSERT_GT(rows, 3);
+  ASSERT_GT(rows, 2);
   for (int64_t stop = 0; stop <= rows; ++stop) {
     std::map<std::vector<int64_t>, int> seen;
     Loader before = loader();
