@@ -182,7 +182,8 @@ MemoryPlan planned_memory(const RunConfig& config,
                           const Regime& regime,
                           const GridPlace& grid,
                           double optimizer_bytes,
-                          int64_t zero_group) {
+                          int64_t zero_group,
+                          const CodeBytes& codes) {
   const auto ranks = static_cast<double>(grid.ranks),
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
@@ -190,10 +191,13 @@ MemoryPlan planned_memory(const RunConfig& config,
                                                    : frozen_parameters(parameters, groups);
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
-    const double of_rank = is_stack(parameter.name) ? bytes / expert_ranks : bytes;
+    const bool is_frozen = frozen.contains(parameter.name);
+    const auto stored = is_frozen ? codes.find(parameter.name) : codes.end();
+    const double held = stored != codes.end() ? stored->second : bytes,
+                 of_rank = is_stack(parameter.name) ? held / expert_ranks : held;
     memory.weights_bytes += of_rank;
-    if (frozen.contains(parameter.name)) {
-      memory.base_weights_bytes += of_rank;
+    if (is_frozen) {
+      memory.base_weights_bytes += codes.empty() ? of_rank : 0;
     } else {
       memory.saved_weights_bytes += bytes;
     }

@@ -198,7 +198,7 @@ double forward_backward_flops(const ModelConfig& config,
   return flops;
 }
 
-Plan plan_training(const RunConfig& config, int64_t ranks) {
+Plan plan_training(const RunConfig& config, int64_t ranks, const CodeBytes& codes) {
   const auto grid = config.place_of(0, ranks);
   const auto model = model_without_values(config);
   const auto groups = parameter_groups(model, config);
@@ -214,7 +214,8 @@ Plan plan_training(const RunConfig& config, int64_t ranks) {
                                last.regime,
                                grid,
                                plan.ranks.optimizer_bytes,
-                               plan.ranks.zero_group);
+                               plan.ranks.zero_group,
+                               codes);
   plan.checkpoint_bytes = plan.memory.saved_weights_bytes;
   for (const auto& unit : units_of(groups)) {
     plan.checkpoint_bytes += static_cast<double>(unit.state_bytes);

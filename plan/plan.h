@@ -54,8 +54,9 @@ double forward_backward_flops(const ModelConfig& config,
                               const std::vector<GroupedParameter>& groups,
                               const Regime& regime);
 
-/// Throws what training on that many ranks would: ConfigError for groups or grids that cannot be.
-Plan plan_training(const RunConfig& config, int64_t ranks = 1);
+/// `codes` is what the base (run.init_from) holds quantized. Throws what training on that many
+/// ranks would: ConfigError for groups or grids that cannot be.
+Plan plan_training(const RunConfig& config, int64_t ranks = 1, const CodeBytes& codes = {});
 
 /// The speed that a time is estimated from.
 struct PlannedSpeed {

@@ -8,11 +8,14 @@
 #include "checkpoint/store.h"
 #include "core/error.h"
 #include "core/parameter_names.h"
+#include "formats/base_sizes.h"
 #include "formats/convert.h"
 #include "formats/inspect.h"
 #include "formats/open_model.h"
 #include "formats/synthesize.h"
 #include "inference/probe.h"
+#include "plan/plan.h"
+#include "run/memory.h"
 #include "tests/support/compare.h"
 #include "tests/train/tiny_run.h"
 
@@ -98,6 +101,32 @@ TEST_F(LoraRun, MovesAndSavesAdaptersAlone) {
   for (const auto& verdict : inspect(run.run_dir(), /*verify=*/true).verdicts) {
     EXPECT_EQ(verdict.problem, "") << verdict.file;
   }
+}
+
+// Gradients and optimizer state are those of the adapters; codes of experts stay in their files.
+TEST_F(LoraRun, TakesTheMemoryThatThePlanSays) {
+  const auto run = on_base("run", kUsual);
+  const auto output = train(run, 1).output;
+  const auto plan = plan_training(run, 1, bytes_of_codes(base_));
+  const auto opened = open_model(run.run_dir(), at::kFloat);
+  const auto& parameters = opened.model->parameters();
+  double held = 0;
+  for (const auto& [name, value] : parameters.tensors()) {
+    held += static_cast<double>(value.nbytes());
+  }
+  for (const auto& parameter : parameters.all()) {
+    for (const auto& weight : parameter.quantized) {
+      held += weight.mapped ? 0 : static_cast<double>(weight.nbytes());
+    }
+  }
+  EXPECT_EQ(plan.memory.weights_bytes, held);
+  EXPECT_EQ(plan.memory.base_weights_bytes, 0);
+  expect_mentions(
+      output,
+      {"weights " + bytes_text(static_cast<int64_t>(held)),
+       "optimizer state " + bytes_text(static_cast<int64_t>(plan.memory.optimizer_bytes)),
+       "gradients " + bytes_text(static_cast<int64_t>(plan.memory.gradients_bytes))});
+  EXPECT_TRUE(bytes_of_codes(folder_ / "nowhere").empty());
 }
 
 TEST_F(LoraRun, EveryAdapterLearnsInARunWithEveryLoss) {
