@@ -68,22 +68,32 @@ void expect_equal_updates(const std::vector<LowRankUpdate>& got,
   }
 }
 
-class PeftVector : public ::testing::TestWithParam<const char*> {
- protected:
-  std::string adapter() const { return peft_tiny(GetParam()).string(); }
+/// One of PEFT's adapters, and how many tokens of each sequence its logits are compared for. From
+/// the next one on they depend on which of several entries an indexer takes whose scores are all
+/// exactly zero (no head likes them): Braid takes the first, torch.topk another one.
+struct Vector {
+  const char* name;
+  int64_t tokens[2];
 };
+constexpr Vector kVectors[] = {
+    {"adapter_attn", {40, 40}}, {"adapter_experts", {36, 21}}, {"adapter_mixed", {34, 22}}};
 
-TEST_P(PeftVector, BaseWithAdapterHasPeftsLogits) {
-  expect_close("logits",
-               logits_with(peft_tiny(""), {adapter()}),
-               expected().tensor(text("logits_", GetParam())),
-               {.absolute = 1e-5});
+void expect_pefts_logits(const Vector& vector,
+                         const at::Tensor& got,
+                         const std::string& expected_name) {
+  const auto want = expected().tensor(expected_name);
+  ASSERT_EQ(got.sizes(), want.sizes());
+  const double largest = want.abs().max().item<double>();
+  for (int64_t sequence = 0; sequence < 2; ++sequence) {
+    const auto first = [&](const at::Tensor& logits) {
+      return logits.select(0, sequence).narrow(0, 0, vector.tokens[sequence]);
+    };
+    expect_close(text(expected_name, " of sequence ", sequence),
+                 first(got),
+                 first(want),
+                 {.absolute = 1e-5 * largest});
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(Adapters,
-                         PeftVector,
-                         ::testing::Values("adapter_attn", "adapter_experts", "adapter_mixed"),
-                         [](const auto& test) { return std::string(test.param); });
 
 class Peft : public CorpusTest {
  protected:
@@ -116,17 +126,21 @@ class Peft : public CorpusTest {
   }
 };
 
-constexpr const char* kAdapters[] = {"adapter_attn", "adapter_experts", "adapter_mixed"};
+TEST_F(Peft, AModelWithAnAdapterHasPeftsLogits) {
+  for (const auto& vector : kVectors) {
+    expect_pefts_logits(
+        vector, logits_with(peft_tiny(""), {peft_tiny(vector.name)}), text("logits_", vector.name));
+  }
+}
 
-TEST_F(Peft, MergedModelsHaveThatOfPeft) {
-  for (const std::string adapter : kAdapters) {
+TEST_F(Peft, AMergedModelHasPeftsLogits) {
+  for (const auto& vector : kVectors) {
     for (const auto to : {ConvertTo::kRelease, ConvertTo::kHf}) {
-      const auto target = text(adapter, static_cast<int>(to));
-      const auto report = merge(peft_tiny(""), {peft_tiny(adapter)}, target, StoredAs::kSame, to);
-      expect_close(target,
-                   logits_with(folder_ / target, {}),
-                   expected().tensor("logits_merged_" + adapter),
-                   {.absolute = 1e-5});
+      const auto target = text(vector.name, static_cast<int>(to));
+      const auto report =
+          merge(peft_tiny(""), {peft_tiny(vector.name)}, target, StoredAs::kSame, to);
+      expect_pefts_logits(
+          vector, logits_with(folder_ / target, {}), text("logits_merged_", vector.name));
       EXPECT_TRUE(report.warnings.empty());
     }
   }
@@ -177,7 +191,8 @@ TEST_F(Peft, EveryExpertsUpdateFollowsTheRule) {
 }
 
 TEST_F(Peft, WritesTheFilesThatPeftWrites) {
-  for (const std::string adapter : kAdapters) {
+  for (const auto& vector : kVectors) {
+    const std::string adapter = vector.name;
     const auto folder = folder_ / adapter;
     fs::create_directory(folder);
     const auto read = read_peft(peft_tiny(adapter));
@@ -261,7 +276,7 @@ TEST_F(Peft, SeveralAdaptersAddUp) {
   expect_close("logits",
                logits_with(peft_tiny(""), all),
                logits_with(folder_ / "merged", {}),
-               {.absolute = 2e-5});
+               {.relative = 1e-5});
 }
 
 TEST_F(Peft, EmbeddingsAddTheTransposeAndCopiesOfTheBaseMustBeTheBases) {
@@ -359,7 +374,8 @@ TEST_F(Peft, RefusesTensorsWithoutAPlace) {
   write_file_atomically(folder / "adapter_model.bin", "x");
   expect_mentions(error_of([&] { read_peft(folder); }), {"is a pickle"});
   // of another model
-  with({{q + ".lora_A.weight", at::ones({4, 47})}, {q + ".lora_B.weight", b}});
+  write_safetensors(folder / kPeftWeights,
+                    {{q + ".lora_A.weight", at::ones({4, 47})}, {q + ".lora_B.weight", b}});
   expect_mentions(error_of([&] { logits_with(peft_tiny(""), {folder}); }),
                   {"for a matrix [24, 47]", "is [24, 48]", "of another model?"});
 }
@@ -422,8 +438,9 @@ TEST_F(PeftOfRun, TrainsTheAdaptersOfAFolderFurther) {
   };
   expect_mentions(refused([](LoraConfig& lora) { lora.rank = 8; }),
                   {"adapter.rank: is 8 for", "but 4 in adapter.init_from"});
-  expect_mentions(refused([](LoraConfig& lora) { lora.rslora = true; }),
-                  {"adapter.alpha: is 8 for", "makes its scale 4", "but 2 in adapter.init_from"});
+  expect_mentions(
+      refused([](LoraConfig& lora) { lora.rslora = true; }),
+      {"adapter.alpha: is 8 for", "makes its scale 5.65685", "but 4 in adapter.init_from"});
   expect_mentions(refused([](LoraConfig& lora) { lora.targets.items = {"experts"}; }),
                   {"adapter.targets: names no layers.0.attn.wkv.weight"});
   expect_mentions(refused([](LoraConfig& lora) {
@@ -470,21 +487,28 @@ TEST_F(PeftOfRun, AdaptersLeaveAndAreMergedAndTheBaseIsChecked) {
     };
     const auto delta = whole_update(update).to(at::kDouble);
     const auto change = values(after.at(update.matrix)) - values(before.at(update.matrix));
-    const auto kind = std::string(kind_of(update.matrix)->name);
+    const auto* row = kind_of(update.matrix);
+    const auto kind = text(row->place == ParameterPlace::kTop ? "" : "layers.*.", row->name);
     products[kind] += (change * delta).sum().item<double>();
     squares[kind] += delta.square().sum().item<double>();
   }
   int64_t updated = 0;
   for (const auto& entry : report.classes) {
-    if (entry.updated > 0) {
-      const auto kind = std::string(kind_of(name_in_stack(entry.name, 0))->name);
+    if (entry.updated > 0 && entry.update_squares > 0) {  // an indexer's has not moved
       ++updated;
-      EXPECT_NEAR(entry.update_squares, squares.at(kind), 1e-5 * squares.at(kind)) << entry.name;
-      EXPECT_NEAR(entry.survived(), products.at(kind) / squares.at(kind), 1e-4) << entry.name;
+      ASSERT_TRUE(squares.contains(entry.name)) << entry.name;
+      const double square = squares.at(entry.name);
+      EXPECT_NEAR(entry.update_squares, square, 1e-5 * square) << entry.name;
+      EXPECT_NEAR(entry.survived(), products.at(entry.name) / square, 1e-4) << entry.name;
     }
   }
   EXPECT_GT(updated, 8);
-  EXPECT_FALSE(report.warnings.empty());
+  auto config = json::parse(read_file(adapter / kPeftConfig));
+  config["lora_alpha"] = 0.002;  // steps of FP4 are larger than that
+  write_file_atomically(adapter / kPeftConfig, config.dump());
+  const auto warnings = merged(base_, {{adapter}}, StoredAs::kSame).warnings;
+  ASSERT_FALSE(warnings.empty());
+  expect_mentions(warnings.back(), {"rounding to F", " % of the update of ", "--layout bf16"});
 
   const auto other = folder_ / "other";
   synthesize_release(other,
