@@ -55,7 +55,7 @@ int import(const ImportArguments& arguments) {
   std::ostream& out = arguments.output.empty() ? std::cerr : std::cout;
   out << arguments.file << ": a recipe of " << recipe.framework << "\n";
   print_remarks(out, "translated", recipe.translated, " -> ");
-  print_remarks(out, "not translated", recipe.not_translated, ": ");
+  print_remarks(out, "not translated, or in part", recipe.not_translated, ": ");
   for (std::size_t i = 0; i < recipe.unneeded.size(); ++i) {
     out << (i == 0 ? "without effect on the result: " : ", ") << recipe.unneeded[i];
   }
@@ -84,20 +84,18 @@ Command import_config_command(CLI::App& app) {
                    "train.global_batch_size counts all")
       ->check(whole_number(1, 1 << 20))
       ->capture_default_str();
-  command->add_flag("--list", arguments->list, "print the table of what is translated");
+  auto* list =
+      command->add_flag("--list", arguments->list, "print the table of what is translated");
   command->footer(
       "Paths stay as they are; what was not translated is also at the head of the file.\n"
       "Examples:\n  braid import-config axolotl.yaml -o run.yaml\n"
       "  braid import-config --list");
-  return [arguments, file] {
-    if (arguments->list) {
-      return print_table();
-    }
-    if (file->empty()) {
+  command->callback([file, list] {
+    if (file->empty() && list->empty()) {
       throw CLI::RequiredError("FILE");
     }
-    return import(*arguments);
-  };
+  });
+  return [arguments] { return arguments->list ? print_table() : import(*arguments); };
 }
 
 }  // namespace braid

@@ -101,7 +101,7 @@ std::string one_line(std::string words) {
 std::string head(const ImportedRecipe& recipe, const fs::path& path) {
   auto result = text("# From the ", recipe.framework, " recipe ", path.filename().string(), ".\n");
   if (!recipe.not_translated.empty()) {
-    result += "# Not translated:\n";
+    result += "# Not translated, or in part:\n";
   }
   for (const auto& [key, place, words] : recipe.not_translated) {
     result += one_line(text("#   ", key, ": ", words)) + "\n";

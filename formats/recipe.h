@@ -24,7 +24,7 @@ struct ImportedRecipe {
   /// A run's configuration, with what was not translated as comments at its head.
   std::string yaml;
   std::vector<RecipeRemark> translated;
-  std::vector<RecipeRemark> not_translated;  ///< would change the result, or is not known
+  std::vector<RecipeRemark> not_translated;  ///< at all, or in part; or is not known
   std::vector<std::string> unneeded;         ///< keys that change nothing of the result
 };
 
