@@ -110,6 +110,20 @@ TEST_F(PublishedModels, AdaptersOfABackboneBesideADrafterTrain) {
   const auto trained = tune("m", {"--set", "train.max_steps=2", "--set", "train.parameters=lora"});
   ASSERT_EQ(trained.status, 0) << trained.err;
   EXPECT_EQ(generate("runs/tuned").status, 0);
+  const auto merged = braid({"merge", "m", "runs/tuned", "merged"});
+  ASSERT_EQ(merged.status, 0) << merged.err;
+  expect_same_tensors("merged", "m", /*drafter_alone=*/true);
+}
+
+TEST_F(PublishedModels, ADrafterThatDoesNotComeAlongIsNamed) {
+  miniature("m");
+  ASSERT_EQ(tune("m", {"--set", "train.max_steps=1"}).status, 0);
+  const auto further =
+      tune("runs/tuned", {"--set", "train.max_steps=1", "--set", "run.name=further"});
+  ASSERT_EQ(further.status, 0) << further.err;
+  expect_converted("runs/further", "released", "release", {"drafter does not come along"});
+  EXPECT_EQ(braid({"inspect", "released"}).out.find("DSpark"), std::string::npos);
+  EXPECT_EQ(generate("released").status, 0);
 }
 
 TEST_F(PublishedModels, SynthesizeMakesADrafter) {
