@@ -18,5 +18,6 @@ Command runs_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
 Command convert_command(CLI::App& app);
 Command merge_command(CLI::App& app);
+Command import_config_command(CLI::App& app);
 
 }  // namespace braid

@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
       {"convert", braid::convert_command(app)},
       {"merge", braid::merge_command(app)},
       {"synthesize", braid::synthesize_command(app)},
+      {"import-config", braid::import_config_command(app)},
   };
   try {
     try {
