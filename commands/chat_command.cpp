@@ -33,6 +33,7 @@ constexpr const char* kHelp =
     "A line that ends in \\ goes on in the next one. //TEXT says /TEXT. Ctrl-C ends an answer.\n";
 
 struct ChatArguments {
+  AdapterFolders adapters;
   std::string model, tokenizer, system, tools, thinking = "auto", effort, profile = "v4_0731";
   ChatSettings settings;
 };
@@ -178,7 +179,7 @@ int run_chat(const ChatArguments& arguments) {
       fail(arguments.tools, ": ", error.what());
     }
   }
-  const auto opened = open_model(arguments.model, at::kFloat);
+  const auto opened = open_model(arguments.model, at::kFloat, false, arguments.adapters);
   print_notes(opened.notes);
   const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   ChatSession session(*opened.model, *tokenizer, settings);
@@ -201,6 +202,7 @@ Command chat_command(CLI::App& app) {
   auto* command = app.add_subcommand("chat", "Talk with a model, on a terminal or through a pipe");
   add_model(*command, arguments->model);
   add_tokenizer(*command, arguments->tokenizer);
+  add_adapters_option(*command, arguments->adapters);
   command->add_option("--system", arguments->system, "the system message");
   command->add_option("--tools", arguments->tools, "a JSON list of functions that it may call")
       ->check(not_empty());

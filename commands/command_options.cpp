@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "data/prepare.h"
 #include "formats/model_tokenizer.h"
 #include "run/run_folder.h"
 
@@ -129,6 +130,23 @@ RunConfig RunConfigOptions::in_its_own_folder(RunConfig loaded) const {
   return loaded;
 }
 
+void add_adapters_option(CLI::App& command, AdapterFolders& adapters) {
+  command
+      .add_option("--adapter",
+                  adapters.folders,
+                  "LoRA adapters to add: a folder of PEFT's layout, or a run that trained some; "
+                  "repeatable")
+      ->allow_extra_args(false)
+      ->check(not_empty());
+  add_any_base(command, adapters);
+}
+
+void add_any_base(CLI::App& command, AdapterFolders& adapters) {
+  command.add_flag("--any-base",
+                   adapters.any_base,
+                   "take adapters that were trained on a base in other files, too");
+}
+
 void add_tokenizer(CLI::App& command, std::string& name) {
   command.add_option("--tokenizer",
                      name,
@@ -168,11 +186,38 @@ std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
   }
 }
 
+DataSection TextOptions::section() const {
+  constexpr std::string_view kSection = "data.";
+  DataSection section;
+  std::string yaml;
+  for (const std::string& pair : overrides) {
+    const auto equals = pair.find('=');
+    require(pair.starts_with(kSection) && equals != std::string::npos,
+            "--set ",
+            pair,
+            ": expected data.KEY=VALUE, such as data.format=messages");
+    yaml += pair.substr(kSection.size(), equals - kSection.size()) + ": " +
+            pair.substr(equals + 1) + "\n";
+  }
+  if (!yaml.empty()) {
+    section = parse_config<DataSection>(yaml, "--set");
+  }
+  if (!document_separator.empty()) {
+    section.document_separator = document_separator;
+  }
+  if (text_key != "text") {
+    section.text_key = text_key;
+  }
+  if (on_bad_sample == "skip") {
+    section.on_bad_sample = OnBadLine::kSkip;
+  }
+  return section;
+}
+
 TextSource TextOptions::source(const std::vector<std::string>& paths) const {
-  return {{paths.begin(), paths.end()},
-          document_separator,
-          text_key,
-          on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError};
+  auto source = text_source_of(section(), /*longest=*/0);
+  source.paths.assign(paths.begin(), paths.end());
+  return source;
 }
 
 void add_text_options(CLI::App& command, TextOptions& options) {
@@ -184,11 +229,17 @@ void add_text_options(CLI::App& command, TextOptions& options) {
   command.add_option("--text-key", options.text_key, "JSONL: the key that holds a line's document")
       ->capture_default_str();
   command
-      .add_option("--on-bad-line",
-                  options.on_bad_line,
+      .add_option("--on-bad-sample",
+                  options.on_bad_sample,
                   "JSONL: a line without a document is an error, or skipped and counted")
       ->check(CLI::IsMember({"error", "skip"}))
       ->capture_default_str();
+  command
+      .add_option("--set",
+                  options.overrides,
+                  "another key of the section data, such as data.format=messages; repeatable "
+                  "(`braid train --help-config` lists them)")
+      ->allow_extra_args(false);
 }
 
 void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed) {

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <c10/core/ScalarType.h>
 
+#include "data/config.h"
 #include "data/text_source.h"
 #include "data/tokenizer.h"
 #include "formats/base_model.h"
@@ -19,6 +20,11 @@ namespace braid {
 
 /// The positional MODEL.
 void add_model(CLI::App& command, std::string& path);
+
+/// --adapter DIR, repeatable, and --any-base.
+void add_adapters_option(CLI::App& command, AdapterFolders& adapters);
+/// --any-base alone.
+void add_any_base(CLI::App& command, AdapterFolders& adapters);
 
 /// --tokenizer, for a MODEL that comes without one.
 void add_tokenizer(CLI::App& command, std::string& name);
@@ -33,9 +39,15 @@ std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name);
 /// --temperature, --top-k, --top-p, --seed.
 void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed);
 
-/// How texts are read: --document-separator, --text-key, --on-bad-line.
+/// How texts and samples are read: --document-separator, --text-key, --on-bad-sample, and
+/// --set data.KEY=VALUE for every other key of the section `data`.
 struct TextOptions {
-  std::string document_separator, text_key = "text", on_bad_line = "error";
+  std::string document_separator, text_key = "text", on_bad_sample = "error";
+  std::vector<std::string> overrides;
+
+  /// The section with these keys. Throws ConfigError, and Error for a --set of another section.
+  DataSection section() const;
+  /// Samples of any length are read.
   TextSource source(const std::vector<std::string>& paths) const;
 };
 void add_text_options(CLI::App& command, TextOptions& options);

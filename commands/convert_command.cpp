@@ -1,16 +1,12 @@
-#include <algorithm>
-#include <cmath>
-#include <iomanip>
 #include <iostream>
 #include <map>
 #include <memory>
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
-#include "commands/interrupt.h"
-#include "formats/convert.h"
-#include "run/memory.h"
-#include "run/progress.h"
+#include "commands/convert_report.h"
+#include "core/error.h"
+#include "formats/adapters.h"
 
 namespace braid {
 namespace {
@@ -18,53 +14,18 @@ namespace {
 const std::map<std::string, ConvertTo> kTo = {{"release", ConvertTo::kRelease},
                                               {"hf", ConvertTo::kHf},
                                               {"checkpoint", ConvertTo::kCheckpoint}};
+constexpr const char* kToPeft = "peft";
 
-const std::map<std::string, StoredAs> kLayouts = {{"same", StoredAs::kSame},
-                                                  {"instruct", StoredAs::kInstruct},
-                                                  {"base", StoredAs::kBase},
-                                                  {"bf16", StoredAs::kBfloat16},
-                                                  {"f32", StoredAs::kFloat32}};
-
-std::string counted(int64_t tensors) {
-  return std::to_string(tensors) + (tensors == 1 ? " tensor" : " tensors");
-}
-
-// Classes that were rounded one by one, the others by their forms.
-void print(const ConvertReport& report) {
-  std::map<std::pair<std::string, std::string>, ConvertedClass> exact;
-  int64_t tensors = 0, bytes = 0;
-  for (const auto& c : report.classes) {
-    tensors += c.tensors;
-    bytes += c.bytes;
-    if (c.largest_error > 0) {
-      std::cout << c.name << ": " << c.from << " -> " << c.to << ", " << counted(c.tensors) << ", "
-                << bytes_text(c.bytes) << ", largest rounding error " << std::setprecision(3)
-                << c.largest_error << ", relative (L2) " << std::sqrt(c.squared_error / c.squares)
-                << "\n";
-      continue;
-    }
-    auto& sum = exact[{c.from, c.to}];
-    sum.tensors += c.tensors;
-    sum.bytes += c.bytes;
+int export_adapter(const std::string& source, const std::string& target) {
+  const auto written = write_adapter(source, target);
+  print_notes(written.notes);
+  std::cout << target << ": adapters of " << written.matrices << " matrices, " << written.parameters
+            << " parameters, in PEFT's layout\n";
+  if (!written.left_out.empty()) {
+    std::cout << "left out, for Hugging Face has no MTP block: " << written.left_out.size()
+              << " adapters (" << written.left_out.front() << ", ...)\n";
   }
-  for (const auto& [forms, c] : exact) {
-    std::cout << (forms.first == forms.second ? forms.first + " as it was"
-                                              : forms.first + " -> " + forms.second + ", exact")
-              << ": " << counted(c.tensors) << ", " << bytes_text(c.bytes) << "\n";
-  }
-  for (const auto& note : report.notes) {
-    std::cout << "note: " << note << "\n";
-  }
-  if (!report.left_out.empty()) {
-    std::cout << "left out, for Hugging Face has no MTP block: " << report.left_out.size()
-              << " tensors (" << report.left_out.front() << ", ...)\n";
-  }
-  std::cout << "in all " << tensors << " parameters, " << bytes_text(bytes) << ", in "
-            << report.shards << (report.shards == 1 ? " file" : " files");
-  if (report.shards_found > 0) {
-    std::cout << " (" << report.shards_found << " were there from a process that was stopped)";
-  }
-  std::cout << std::endl;
+  return 0;
 }
 
 }  // namespace
@@ -77,7 +38,9 @@ Command convert_command(CLI::App& app) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand(
-      "convert", "A model to the published format, Hugging Face's, or a Braid checkpoint");
+      "convert",
+      "A model to the published format, Hugging Face's, or a Braid checkpoint; its adapters to "
+      "PEFT's");
   command
       ->add_option("SRC",
                    arguments->source,
@@ -85,11 +48,13 @@ Command convert_command(CLI::App& app) {
       ->required();
   command->add_option("DST", arguments->target, "folder to be made")->required();
   command
-      ->add_option("--to",
-                   arguments->to,
-                   "release (its names), hf (Hugging Face's names, experts stacked) or checkpoint")
+      ->add_option(
+          "--to",
+          arguments->to,
+          "release (its names), hf (Hugging Face's names, experts stacked), checkpoint, or "
+          "peft (the LoRA adapters of SRC alone)")
       ->required()
-      ->check(CLI::IsMember(kTo).description(""));
+      ->check(CLI::IsMember({"release", "hf", "checkpoint", kToPeft}).description(""));
   command
       ->add_option(
           "--layout",
@@ -103,23 +68,19 @@ Command convert_command(CLI::App& app) {
   command->footer(
       "A conversion that was stopped goes on where it was when the command is given again.\n"
       "Examples:\n  braid convert runs/tuned flash-tuned --to release\n"
-      "  braid convert runs/quickstart quickstart-hf --to hf");
+      "  braid convert runs/quickstart quickstart-hf --to hf\n"
+      "  braid convert runs/tuned-lora adapter --to peft");
   return [arguments] {
+    if (arguments->to == kToPeft) {
+      require(arguments->layout.empty(), "--layout is for weights; adapters are written in F32");
+      return export_adapter(arguments->source, arguments->target);
+    }
     arguments->options.to = kTo.at(arguments->to);
     if (!arguments->layout.empty()) {
       arguments->options.stored_as = kLayouts.at(arguments->layout);
     }
     arguments->options.shard_bytes = static_cast<std::size_t>(arguments->shard_gigabytes * 1e9);
-    ConvertReport report;
-    {
-      Progress progress("converted", WorkUnit::kBytes);
-      arguments->options.progress = [&progress](std::size_t done, std::size_t total) {
-        progress.update(static_cast<int64_t>(done), static_cast<int64_t>(total));
-      };
-      const InterruptGuard guard("stopping after this tensor");
-      report = convert(arguments->source, arguments->target, arguments->options);
-    }
-    print(report);
+    print(convert_and_show(arguments->source, arguments->target, arguments->options));
     return 0;
   };
 }

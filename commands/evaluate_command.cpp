@@ -10,6 +10,7 @@
 #include "commands/interrupt.h"
 #include "core/error.h"
 #include "core/temporary_folder.h"
+#include "data/sample_documents.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
@@ -27,6 +28,7 @@ struct EvaluateArguments {
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
   bool json = false;
+  AdapterFolders adapters;
 };
 
 fs::path made_temporary() {
@@ -53,6 +55,13 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
     store->require_match(tokenizer);
     return store;
   }
+  const auto formats = formats_of(source);
+  require(!formats.pairs,
+          name_of(source),
+          ": holds preferences (prompt, chosen, rejected), which have no loss of their own; write "
+          "the answers to judge as `completion`");
+  print_notes(formats.lines);
+  print_notes(formats.notes);
   const InterruptGuard guard;
   const TemporaryFolder folder(made_temporary());
   const auto file = folder.path() / "data.tokens";
@@ -83,7 +92,7 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
 }
 
 int run_evaluate(const EvaluateArguments& arguments) {
-  const auto opened = open_model(arguments.model, arguments.dtype);
+  const auto opened = open_model(arguments.model, arguments.dtype, false, arguments.adapters);
   print_notes(opened.notes);
   const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const int64_t longest = opened.model->config().max_position_embeddings;
@@ -115,6 +124,7 @@ Command evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "evaluate", "Loss, perplexity and bits per byte of a model on a text, also by position");
   add_model(*command, arguments->model);
+  add_adapters_option(*command, arguments->adapters);
   add_tokenizer(*command, arguments->tokenizer);
   command
       ->add_option(

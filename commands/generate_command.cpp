@@ -20,6 +20,7 @@ struct GenerateArguments {
   std::string model, tokenizer, prompts_file;
   std::vector<std::string> prompts, stop_texts;
   bool json = false;
+  AdapterFolders adapters;
   GenerateOptions options;
 };
 
@@ -126,7 +127,7 @@ int run_generate(const GenerateArguments& arguments) {
   if (prompts.empty()) {
     prompts = {""};
   }
-  const auto opened = open_model(arguments.model, at::kFloat);
+  const auto opened = open_model(arguments.model, at::kFloat, false, arguments.adapters);
   print_notes(opened.notes);
   const auto own_tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const auto& tokenizer = *own_tokenizer;
@@ -185,6 +186,7 @@ Command generate_command(CLI::App& app) {
   auto arguments = std::make_shared<GenerateArguments>();
   auto* command = app.add_subcommand("generate", "Continue texts with a trained model");
   add_model(*command, arguments->model);
+  add_adapters_option(*command, arguments->adapters);
   add_tokenizer(*command, arguments->tokenizer);
   add_prompts(*command, *arguments);
   add_ends(*command, *arguments);

@@ -69,11 +69,14 @@ int main(int argc, char** argv) {
       {"chat", braid::chat_command(app)},
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
+      {"render", braid::render_command(app)},
       {"runs", braid::runs_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
+      {"merge", braid::merge_command(app)},
       {"synthesize", braid::synthesize_command(app)},
       {"tokenize", braid::tokenize_command(app)},
+      {"import-config", braid::import_config_command(app)},
   };
   try {
     try {
@@ -90,7 +93,7 @@ int main(int argc, char** argv) {
       if (app.got_subcommand(name)) {
         const auto threads = braid::use_threads();
         const bool computes = name == "generate" || name == "chat" || name == "evaluate" ||
-                              name == "probe" || name == "convert" ||
+                              name == "probe" || name == "convert" || name == "merge" ||
                               name == "tokenize";  // train says it itself
         if (computes && !threads.warning.empty()) {
           std::cerr << threads.warning << std::endl;

@@ -5,6 +5,7 @@
 #include "commands/commands.h"
 #include "commands/planned_speed.h"
 #include "core/error.h"
+#include "formats/base_sizes.h"
 #include "plan/plan.h"
 #include "run/table.h"
 
@@ -41,7 +42,7 @@ Command plan_command(CLI::App& app) {
       "    --set data.seq_len=4096 --set parallel.expert=64");
   return [arguments] {
     const auto config = arguments->run.load();
-    const auto plan = plan_training(config, arguments->ranks);
+    const auto plan = plan_training(config, arguments->ranks, bytes_of_codes(config.run.init_from));
     const auto speed = arguments->flops_per_second > 0
                            ? PlannedSpeed{.peak_flops = arguments->flops_per_second,
                                           .measured = "given by --flops-per-second"}

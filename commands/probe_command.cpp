@@ -38,11 +38,13 @@ Command probe_command(CLI::App& app) {
     std::string model, inputs, outputs;
     at::ScalarType dtype = at::kFloat;
     ProbeOptions options;
+    AdapterFolders adapters;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command =
       app.add_subcommand("probe", "The exact numbers of one forward (and backward) pass");
   add_model(*command, arguments->model);
+  add_adapters_option(*command, arguments->adapters);
   command
       ->add_option("--inputs",
                    arguments->inputs,
@@ -64,10 +66,14 @@ Command probe_command(CLI::App& app) {
     const SafetensorsFile inputs(arguments->inputs);
     require(inputs.contains("input_ids"), arguments->inputs, ": holds no tensor 'input_ids'");
     // Now, not after all the work.
-    require_not_an_input(arguments->outputs, {arguments->inputs, arguments->model});
+    std::vector<std::filesystem::path> read = {arguments->inputs, arguments->model};
+    read.insert(read.end(), arguments->adapters.folders.begin(), arguments->adapters.folders.end());
+    require_not_an_input(arguments->outputs, read);
     const InterruptGuard guard("stopping after this layer");
-    const auto opened =
-        open_model(arguments->model, arguments->dtype, /*trainable=*/arguments->options.gradients);
+    const auto opened = open_model(arguments->model,
+                                   arguments->dtype,
+                                   /*trainable=*/arguments->options.gradients,
+                                   arguments->adapters);
     print_notes(opened.notes);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/machine.h"
+#include "formats/base_sizes.h"
 #include "plan/room.h"
 #include "run/run_folder.h"
 
@@ -31,7 +32,7 @@ std::map<std::string, MachineRoom> machines_of(Communicator& ranks) {
 std::vector<RoomProblem> problems_of(const RunConfig& config,
                                      const std::map<std::string, MachineRoom>& machines,
                                      int64_t ranks) {
-  const auto plan = plan_training(config, ranks);
+  const auto plan = plan_training(config, ranks, bytes_of_codes(config.run.init_from));
   std::vector<RoomProblem> problems;
   const auto add = [&problems](const std::vector<RoomProblem>& more) {
     problems.insert(problems.end(), more.begin(), more.end());

@@ -13,6 +13,7 @@
 #include "core/error_message.h"
 #include "core/interruption.h"
 #include "core/own_folder.h"
+#include "formats/base_sizes.h"
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "plan/plan.h"
@@ -148,7 +149,8 @@ Command train_command(CLI::App& app) {
     const auto run_config = arguments->run.load(arguments->resume);
     if (arguments->dry_run) {
       const auto launched = launched_as();
-      const auto plan = plan_training(run_config, launched.size);
+      const auto plan =
+          plan_training(run_config, launched.size, bytes_of_codes(run_config.run.init_from));
       if (launched.rank == 0) {
         print_plan(plan, measured_speed(run_config));
       }

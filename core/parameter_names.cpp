@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
+#include "core/config_value.h"
 #include "core/error.h"
+#include "core/named_tensor.h"
+#include "core/nearest.h"
 
 namespace braid {
 namespace {
@@ -99,7 +103,9 @@ constexpr ParameterKind kKinds[] = {
 // clang-format on
 
 constexpr std::string_view kLayers = "layers.", kMtpBlocks = "mtp.", kWeight = ".weight",
-                           kScale = ".scale", kExpertsOfAnyNaming = ".experts.";
+                           kScale = ".scale", kExpertsOfAnyNaming = ".experts.",
+                           kSuffixA = ".lora_A.weight", kSuffixB = ".lora_B.weight",
+                           kSuffixMagnitude = ".lora_magnitude_vector";
 
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -137,11 +143,49 @@ StarredLeaf starred(std::string_view leaf) {
   return {std::string(leaf), {}};
 }
 
+std::string without_suffix(std::string_view name, std::string_view suffix) {
+  return std::string(name.substr(0, name.size() - (name.ends_with(suffix) ? suffix.size() : 0)));
+}
+
+/// The rows of adapters: of every matrix, in the part that the matrix is in.
+struct AdapterKinds {
+  std::vector<std::string> names;
+  std::vector<ParameterKind> kinds;
+
+  AdapterKinds() {
+    names.reserve(3 * std::size(kKinds));  // the rows look into it
+    for (const auto& kind : kKinds) {
+      if (kind.role == kLinear || kind.role == kMatrix) {
+        add(kind, lora_a_name(std::string(kind.name)), ParameterRole::kLoraA);
+        add(kind, lora_b_name(std::string(kind.name)), ParameterRole::kLoraB);
+        if (kind.role == kLinear && !kind.is_expert()) {
+          add(kind, lora_magnitude_name(std::string(kind.name)), ParameterRole::kLoraMagnitude);
+        }
+      }
+    }
+  }
+
+  void add(const ParameterKind& of, std::string name, ParameterRole role) {
+    const bool is_there = std::ranges::any_of(kinds, [&](const ParameterKind& kind) {
+      return kind.place == of.place && kind.name == name;
+    });
+    if (is_there) {
+      return;  // w3's A is w1's
+    }
+    names.push_back(std::move(name));
+    kinds.push_back({of.place, names.back(), role, of.part, kF32, kAdamW, kWhole});
+  }
+};
+
 const ParameterKind* find_kind(ParameterPlace place, const std::string& leaf) {
   using Key = std::pair<ParameterPlace, std::string_view>;
+  static const AdapterKinds adapters;
   static const std::map<Key, const ParameterKind*> kinds = [] {
     std::map<Key, const ParameterKind*> result;
     for (const auto& kind : kKinds) {
+      result.emplace(Key(kind.place, kind.name), &kind);
+    }
+    for (const auto& kind : adapters.kinds) {
       result.emplace(Key(kind.place, kind.name), &kind);
     }
     return result;
@@ -246,6 +290,28 @@ bool is_expert(std::string_view release_name) {
   return name && name->kind->is_expert();
 }
 
+std::string lora_a_name(const std::string& matrix_name) {
+  auto name = without_suffix(matrix_name, kWeight);
+  const bool of_expert = name.find(kExpertsOfAnyNaming) != std::string::npos;
+  if (of_expert && (name.ends_with(".w1") || name.ends_with(".w3"))) {
+    name = text(name.substr(0, name.size() - 1), "13");
+  }
+  return text(name, kSuffixA);
+}
+
+std::string lora_b_name(const std::string& matrix_name) {
+  return text(without_suffix(matrix_name, kWeight), kSuffixB);
+}
+
+std::string lora_magnitude_name(const std::string& matrix_name) {
+  return text(without_suffix(matrix_name, kWeight), kSuffixMagnitude);
+}
+
+bool is_adapter(std::string_view release_name) {
+  const auto* kind = kind_of(release_name);
+  return kind != nullptr && kind->is_adapter();
+}
+
 bool is_mtp(std::string_view release_name) {
   return release_name.starts_with(kMtpBlocks);
 }
@@ -265,6 +331,35 @@ std::string scale_name(const std::string& weight_name) {
 
 bool is_scale(std::string_view name) {
   return name.ends_with(kScale);
+}
+
+std::string nearest_parameters(const std::string& pattern, const std::vector<std::string>& names) {
+  std::string word;  // what it says, without stars, and dots at its ends
+  for (const char c : pattern) {
+    if (c != '*' && c != '?') {
+      word += c;
+    }
+  }
+  const auto first = word.find_first_not_of('.'), last = word.find_last_not_of('.');
+  word = first == std::string::npos ? std::string() : word.substr(first, last - first + 1);
+  std::set<std::pair<std::size_t, std::string>> by_distance;
+  for (const auto& name : names) {
+    const auto whole = is_stack(name) ? stack_from(name, 0) : name;
+    const auto [block, leaf] = split_block(whole);
+    const auto known =
+        block.empty() ? whole
+                      : std::string(block.substr(0, block.find('.'))) + ".*." + std::string(leaf);
+    const bool holds_word = !word.empty() && known.find(word) != std::string::npos;
+    by_distance.emplace(holds_word ? 0 : edit_distance(pattern, known), known);
+  }
+  constexpr std::size_t kMost = 4;
+  std::vector<std::string> nearest;
+  for (const auto& [distance, name] : by_distance) {
+    if (nearest.size() < kMost && (distance == 0 || by_distance.begin()->first > 0)) {
+      nearest.push_back(name);
+    }
+  }
+  return joined(nearest);
 }
 
 std::string with_starred_expert(const std::string& name) {

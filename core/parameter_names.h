@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace braid {
 
@@ -18,12 +19,15 @@ enum class ParameterPlace {
 
 /// What a parameter is for, which tells the values of a new one.
 enum class ParameterRole {
-  kLinear,  ///< a matrix of a linear layer, which may carry an adapter: normal values
-  kMatrix,  ///< the embedding, and what mHC multiplies streams by: normal values
-  kNorm,    ///< gains of a norm: ones
-  kBias,    ///< sinks, biases of positions and of routing: zeros
-  kMixing,  ///< small ones that mix residual streams: as the residual says
-  kTable,   ///< integers
+  kLinear,         ///< a matrix of a linear layer, which may carry an adapter: normal values
+  kMatrix,         ///< the embedding, and what mHC multiplies streams by: normal values
+  kNorm,           ///< gains of a norm: ones
+  kBias,           ///< sinks, biases of positions and of routing: zeros
+  kMixing,         ///< small ones that mix residual streams: as the residual says
+  kTable,          ///< integers
+  kLoraA,          ///< of an adapter: what reads the matrix's input
+  kLoraB,          ///< of an adapter: what writes its output
+  kLoraMagnitude,  ///< of a DoRA adapter: the norms of the rows
 };
 
 /// The parts of a model by which norms of gradients and counts are reported.
@@ -80,14 +84,21 @@ struct ParameterKind {
   HfRows hf_rows = HfRows::kAllRows;
 
   bool is_expert() const { return part == ModelPart::kExperts; }
+  bool is_adapter() const {
+    return role == ParameterRole::kLoraA || role == ParameterRole::kLoraB ||
+           role == ParameterRole::kLoraMagnitude;
+  }
   bool is_indexer() const { return part == ModelPart::kIndexer; }
   bool is_linear() const { return role == ParameterRole::kLinear; }
   /// Whether quantized models hold it as codes and scales.
   bool may_be_quantized() const { return form == StoredForm::kFp8 || form == StoredForm::kFp4; }
   /// Whether DeepSeek's models have it; false for the residuals of ablations.
-  bool is_published() const { return place == ParameterPlace::kMtpBlock || !hf_name.empty(); }
+  bool is_published() const {
+    return !is_adapter() && (place == ParameterPlace::kMtpBlock || !hf_name.empty());
+  }
 };
 
+/// The rows of a model without adapters, whose parameters have rows of their own made from these.
 std::span<const ParameterKind> parameter_kinds();
 
 /// A release name taken apart.
@@ -112,6 +123,17 @@ ModelPart part_of(std::string_view release_name);
 /// Whether these are weights of routed experts, or their scales; false for unknown names.
 bool is_expert(std::string_view release_name);
 
+/// Names of the two small matrices of a matrix's adapter (model/lora.h): "X.lora_A.weight" and
+/// "X.lora_B.weight" of "X.weight" or of "X". The matrices w1 and w3 of experts share their A:
+/// "layers.0.ffn.experts.*.w13.lora_A.weight".
+std::string lora_a_name(const std::string& matrix_name);
+std::string lora_b_name(const std::string& matrix_name);
+/// Of the third part of a DoRA adapter: "X.lora_magnitude_vector".
+std::string lora_magnitude_name(const std::string& matrix_name);
+
+/// Whether this is such a name, of a matrix that models have.
+bool is_adapter(std::string_view release_name);
+
 /// Whether the name is in the MTP block, known or not.
 bool is_mtp(std::string_view release_name);
 
@@ -128,6 +150,11 @@ BlockAndLeaf split_block(std::string_view name);
 /// "X.scale" of "X.weight". Throws Error for other names.
 std::string scale_name(const std::string& weight_name);
 bool is_scale(std::string_view name);
+
+/// A few of `names` that a pattern which matches none of them may have meant, as patterns of all
+/// layers ("layers.*.attn.wq_b.weight, layers.*.attn.indexer.wq_b.weight"): those that hold what it
+/// says, or else the nearest by spelling.
+std::string nearest_parameters(const std::string& pattern, const std::vector<std::string>& names);
 
 /// "*" instead of an expert's number, in any naming and whatever stands around:
 /// "optimizer/layers.3.ffn.experts.17.w1.weight/momentum" -> "...experts.*.w1.weight/momentum".

@@ -23,7 +23,13 @@ struct Document {
   std::vector<TargetSpan> targets = {};
   /// content_hash() of what the document was made from.
   uint64_t content_hash = 0;
+  /// Belongs to the document before it and stays behind it: the rejected answer of a pair.
+  bool with_previous = false;
 };
+
+/// How many inputs a row needs for it: the begin token and its ids, without the last one where no
+/// target follows that.
+int64_t num_inputs(const Document& document);
 
 /// Documents, one after another.
 class DocumentSource {

@@ -1,45 +1,121 @@
 #include "data/text_documents.h"
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <ATen/Parallel.h>
 
+#include "data/sample_documents.h"
 #include "data/store_documents.h"
-#include "data/token_store.h"
 
 namespace braid {
 namespace {
 
 constexpr std::size_t kReadAhead = std::size_t{1} << 20;  // bytes of text
 
-/// Sources one after another.
+using OpenPart = std::function<std::unique_ptr<DocumentSource>()>;
+
+/// Sources one after another, one open at a time.
 class JoinedDocuments : public DocumentSource {
  public:
-  explicit JoinedDocuments(std::vector<std::unique_ptr<DocumentSource>> parts)
-      : parts_(std::move(parts)) {}
+  explicit JoinedDocuments(std::vector<OpenPart> parts, std::vector<std::string> notes = {})
+      : parts_(std::move(parts)), notes_(std::move(notes)) {}
 
   bool next(Document& document) override {
-    while (part_ < parts_.size() && !parts_[part_]->next(document)) {
-      ++part_;
+    while (open_ || opened_ < parts_.size()) {
+      if (!open_) {
+        open_ = parts_[opened_++]();
+      }
+      if (open_->next(document)) {
+        return true;
+      }
+      notes_ = notes();
+      open_.reset();
     }
-    return part_ < parts_.size();
+    return false;
   }
 
   std::vector<std::string> notes() const override {
-    std::vector<std::string> result;
-    for (const auto& part : parts_) {
-      const auto notes = part->notes();
-      result.insert(result.end(), notes.begin(), notes.end());
+    std::vector<std::string> result = notes_;
+    if (open_) {
+      const auto more = open_->notes();
+      result.insert(result.end(), more.begin(), more.end());
     }
     return result;
   }
 
  private:
-  std::vector<std::unique_ptr<DocumentSource>> parts_;
-  std::size_t part_ = 0;
+  std::vector<OpenPart> parts_;
+  std::vector<std::string> notes_;  // of the parts that were read
+  std::size_t opened_ = 0;
+  std::unique_ptr<DocumentSource> open_;
 };
+
+/// The first samples of a source.
+class FirstDocuments : public DocumentSource {
+ public:
+  FirstDocuments(std::unique_ptr<DocumentSource> all, int64_t samples)
+      : all_(std::move(all)), left_(samples) {}
+
+  bool next(Document& document) override {
+    if (left_ < 0 || !all_->next(document)) {
+      return false;
+    }
+    left_ -= document.with_previous ? 0 : 1;
+    return left_ >= 0;  // a rejected answer still belongs to the last sample
+  }
+
+  std::vector<std::string> notes() const override { return all_->notes(); }
+
+ private:
+  std::unique_ptr<DocumentSource> all_;
+  int64_t left_;
+};
+
+/// Path `i` of a source alone.
+std::unique_ptr<DocumentSource> open_path(const TextSource& source,
+                                          std::size_t i,
+                                          const Tokenizer& tokenizer) {
+  const auto first_of =
+      [&](std::unique_ptr<DocumentSource> all) -> std::unique_ptr<DocumentSource> {
+    const int64_t most = source.of_path(i).max_samples;
+    if (most > 0) {
+      return std::make_unique<FirstDocuments>(std::move(all), most);
+    }
+    return all;
+  };
+  if (is_token_store(source.paths[i])) {
+    return first_of(std::make_unique<StoreDocuments>(source.paths[i], tokenizer));
+  }
+  const TextFiles listed = text_files(source.paths[i]);
+  TextSource texts = source;
+  texts.paths = {source.paths[i]};
+  texts.of_paths.clear();
+  std::vector<OpenPart> parts;
+  bool only_text = true;
+  for (const auto& file : listed.files) {
+    const auto format = format_of(file, source.format_of_path(i), source.text_key).format;
+    only_text = only_text && format == SampleFormat::kText;
+    parts.push_back([=, &tokenizer]() -> std::unique_ptr<DocumentSource> {
+      if (format != SampleFormat::kText) {
+        return std::make_unique<SampleDocuments>(file, format, texts, tokenizer);
+      }
+      TextSource alone = texts;
+      alone.paths = {file};
+      return std::make_unique<TextDocuments>(alone, tokenizer);
+    });
+  }
+  std::unique_ptr<DocumentSource> all;
+  if (only_text) {
+    all = std::make_unique<TextDocuments>(texts, tokenizer);
+  } else {
+    all = std::make_unique<JoinedDocuments>(std::move(parts), listed.notes);
+  }
+  return first_of(std::move(all));
+}
 
 }  // namespace
 
@@ -84,24 +160,10 @@ void TextDocuments::read_ahead() {
 
 std::unique_ptr<DocumentSource> open_documents(const TextSource& source,
                                                const Tokenizer& tokenizer) {
-  std::vector<std::unique_ptr<DocumentSource>> parts;
-  TextSource texts = source;
-  texts.paths.clear();
-  const auto add_texts = [&] {
-    if (!texts.paths.empty()) {
-      parts.push_back(std::make_unique<TextDocuments>(texts, tokenizer));
-      texts.paths.clear();
-    }
-  };
-  for (const auto& path : source.paths) {
-    if (is_token_store(path)) {
-      add_texts();
-      parts.push_back(std::make_unique<StoreDocuments>(path, tokenizer));
-    } else {
-      texts.paths.push_back(path);
-    }
+  std::vector<OpenPart> parts;
+  for (std::size_t i = 0; i < source.paths.size(); ++i) {
+    parts.push_back([=, &tokenizer] { return open_path(source, i, tokenizer); });
   }
-  add_texts();
   return std::make_unique<JoinedDocuments>(std::move(parts));
 }
 

@@ -34,8 +34,8 @@ class TextDocuments : public DocumentSource {
   std::size_t given_ = 0;  // of ahead_
 };
 
-/// The documents of a source, whatever its format: texts, and those of its paths that are token
-/// stores (data/store_documents.h).
+/// The documents of a source, path by path, whatever the format of its files; a path may be a token
+/// store (data/store_documents.h).
 std::unique_ptr<DocumentSource> open_documents(const TextSource& source,
                                                const Tokenizer& tokenizer);
 

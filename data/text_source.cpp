@@ -205,7 +205,14 @@ std::string format_name(const fs::path& file) {
               has_mark ? " with a byte-order mark" : "");
 }
 
-std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& text_key) {
+bool is_json(const fs::path& file) {
+  return format_extension(file) == ".json";
+}
+
+namespace {
+
+// With its name in the options.
+std::unique_ptr<TextStream> opened_stream(const fs::path& file, TextStream::Options options) {
   const std::string extension = format_extension(file);
   require(extension != ".csv" && extension != ".tsv",
           file.string(),
@@ -223,7 +230,17 @@ std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& t
           "else copy it again");
   return std::make_unique<TextStream>(
       decompressed(stream_of_file(file), bytes.size() < 4 ? promised : found, file.string()),
-      TextStream::Options{file.string(), is_jsonl(file), text_key});
+      std::move(options));
+}
+
+}  // namespace
+
+std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& text_key) {
+  return opened_stream(file, {file.string(), is_jsonl(file), text_key});
+}
+
+std::unique_ptr<TextStream> open_rows(const fs::path& file) {
+  return opened_stream(file, {.name = file.string(), .is_jsonl = true, .may_be_array = true});
 }
 
 }  // namespace braid

@@ -149,6 +149,7 @@ void TokenStore::locate_parts() {
                targets,
                end_targets,
                weighted,
+               pairs,
                version,
                token_bytes,
                vocab_size,
@@ -164,7 +165,7 @@ void TokenStore::locate_parts() {
   const bool possible = (token_bytes == 2 || token_bytes == 4) && documents >= 1 &&
                         documents < body / 8 && tokens <= body / token_bytes &&
                         vocab_size <= body / 2 && targets <= tokens && end_targets <= documents &&
-                        weighted <= 1;
+                        weighted <= 1 && pairs <= 1 && (pairs == 0 || documents % 2 == 0);
   const bool has_bits = targets < tokens || end_targets < documents;
   const uint64_t token_part = possible ? padded(tokens * token_bytes) : 0,
                  offset_part = possible ? (documents + 1) * 8 : 0,
@@ -358,6 +359,32 @@ std::vector<float> TokenStore::target_weights(int64_t document, int64_t begin, i
     fail_changed();
   }
   return weights;
+}
+
+int64_t TokenStore::num_inputs(int64_t document) const {
+  const int64_t size = num_tokens(document);
+  return size + (targets(document, size, size + 1).front() != 0 ? 1 : 0);
+}
+
+Document TokenStore::document(int64_t document) const {
+  Document result;
+  result.ids = tokens(document);
+  const auto size = static_cast<int64_t>(result.ids.size()) + 1;
+  const auto is_target = targets(document, 0, size);
+  const auto weights = target_weights(document, 0, size);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (is_target[at] == 0) {
+      continue;
+    }
+    if (!result.targets.empty() && result.targets.back().end == i &&
+        result.targets.back().weight == weights[at]) {
+      ++result.targets.back().end;
+    } else {
+      result.targets.push_back({i, i + 1, weights[at]});
+    }
+  }
+  return result;
 }
 
 bool TokenStore::matches(const Tokenizer& tokenizer) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/document.h"
 #include "data/tokenizer.h"
 
 namespace braid {
@@ -36,6 +37,7 @@ class TokenStore {
     uint64_t num_targets;      ///< of the documents' tokens
     uint64_t num_end_targets;  ///< documents whose end token is a target
     uint64_t has_weights;      ///< 1 where targets have weights, else 0
+    uint64_t holds_pairs;      ///< 1 where documents 2 i and 2 i + 1 belong together, else 0
     uint64_t version;
     uint64_t token_bytes;  ///< 2 or 4
     uint64_t vocab_size;
@@ -71,6 +73,11 @@ class TokenStore {
   int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
   /// Whether some target weighs another than 1.
   bool has_weights() const { return trailer_.has_weights == 1; }
+  /// How many documents make one sample that stays together: 2 in a store of preferences, whose
+  /// documents 2 i and 2 i + 1 are the chosen and the rejected answer to one prompt; else 1.
+  int64_t documents_per_sample() const { return trailer_.holds_pairs == 1 ? 2 : 1; }
+  /// Whether every token and every end token is a target of weight 1, as of plain text.
+  bool is_plain() const { return !has_bits_ && !has_weights() && documents_per_sample() == 1; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
   /// Throws Error with both names unless they are.
@@ -86,6 +93,10 @@ class TokenStore {
   /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
   /// the end token, which makes end at most one more.
   std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
+  /// Inputs that a row needs for it (document.h).
+  int64_t num_inputs(int64_t document) const;
+  /// All of it, without its hash.
+  Document document(int64_t document) const;
   /// What the loss of each of them is multiplied by, where it is a target.
   std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const;
 

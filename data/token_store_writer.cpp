@@ -49,6 +49,9 @@ TokenStoreWriter::TokenStoreWriter(const std::filesystem::path& path,
 
 void TokenStoreWriter::add(const Document& document) {
   check(document);
+  if (num_documents() == 1) {
+    trailer_.holds_pairs = document.with_previous;
+  }
   auto span = document.targets.begin();
   const auto add_target = [&](int64_t index) {
     while (span != document.targets.end() && span->end <= index) {
@@ -83,6 +86,14 @@ void TokenStoreWriter::add_weight(float weight) {
 }
 
 void TokenStoreWriter::check(const Document& document) const {
+  const bool second = num_documents() % 2 == 1;
+  const bool may_be_second = second && (num_documents() == 1 || trailer_.holds_pairs == 1);
+  require(may_be_second ? num_documents() == 1 || document.with_previous : !document.with_previous,
+          "[token store] document ",
+          num_documents(),
+          document.with_previous ? " belongs to the one before it, which is none of a pair"
+                                 : " is a single one where the second of a pair was expected",
+          "; preferences and other samples need sources of their own (a weight for each path)");
   const auto size = static_cast<int64_t>(document.ids.size());
   require(size > 0, "[token store] document ", num_documents(), " has no tokens");
   for (const int64_t id : document.ids) {
@@ -126,6 +137,8 @@ void TokenStoreWriter::check(const Document& document) const {
 }
 
 void TokenStoreWriter::commit() {
+  require(trailer_.holds_pairs == 0 || num_documents() % 2 == 0,
+          "[token store] the last pair has one document; expected two");
   require(trailer_.num_targets > 0,
           "[token store] none of the ",
           offsets_.back(),

@@ -25,6 +25,8 @@ class TokenStoreWriter {
 
   /// Throws Error for a document without tokens, an id outside the vocabulary and spans that are
   /// not as Document wants them.
+  /// A store holds pairs (every second document is `with_previous`) or single documents; throws
+  /// Error for a mixture.
   void add(const Document& document);
   int64_t num_documents() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   /// Throws Error where no token is a target.

@@ -1,6 +1,7 @@
 #include "formats/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "core/output_place.h"
 #include "core/own_folder.h"
 #include "data/byte_tokenizer.h"
+#include "formats/adapters.h"
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
 #include "formats/model_json.h"
@@ -80,15 +82,26 @@ class Tallies {
   Json json() const {
     auto result = Json::array();
     for (const auto& [key, c] : classes_) {
-      result.push_back(Json::array(
-          {c.name, c.from, c.to, c.tensors, c.bytes, c.largest_error, c.squared_error, c.squares}));
+      result.push_back(Json::array({c.name,
+                                    c.from,
+                                    c.to,
+                                    c.tensors,
+                                    c.bytes,
+                                    c.largest_error,
+                                    c.squared_error,
+                                    c.squares,
+                                    c.updated,
+                                    c.update_squares,
+                                    c.update_error,
+                                    c.update_product}));
     }
     return result;
   }
 
   explicit Tallies(const Json& json = Json::array()) {
     for (const auto& c : json) {
-      classes_[{c[0], c[1], c[2]}] = {c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]};
+      classes_[{c[0], c[1], c[2]}] = {
+          c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c.at(8), c.at(9), c.at(10), c.at(11)};
     }
   }
 
@@ -120,10 +133,17 @@ class Converter {
     require(target_.has_filename(), "'", target_.string(), "' does not end in a folder's name");
     require_absent(target_, "remove it or choose another folder to convert into");
     model_ = read_model(source);
-    require_not_an_input(target_, {model_.source, model_.base});
+    require(options.merged || !model_.lora,
+            model_.source,
+            ": has LoRA adapters beside its weights; `braid merge` makes one model of both, and "
+            "convert --to peft writes the adapters alone");
+    const auto updates = options.merged ? updates_of_adapters() : MatrixUpdates();
+    std::vector<fs::path> inputs = {model_.source, model_.base};
+    inputs.insert(inputs.end(), adapter_folders_.begin(), adapter_folders_.end());
+    require_not_an_input(target_, inputs);
     require_expressible(model_.config, options.to);
     stored_as_ = resolved(options.stored_as, options.to, model_);
-    conversions_ = conversions_of(model_, options.to, stored_as_, report_.left_out);
+    conversions_ = conversions_of(model_, options.to, stored_as_, updates, report_.left_out);
     if (options.to != ConvertTo::kCheckpoint) {
       json_ = json();  // before anything is written: it may not be able to say what the model is
     }
@@ -145,6 +165,7 @@ class Converter {
     fs::remove(partial_ / kProgress);
     folder.commit();
     report_.classes = tallies_.all();
+    add_warnings();
     report_.shards = static_cast<int64_t>(files_.size());
     return report_;
   }
@@ -156,6 +177,43 @@ class Converter {
     std::vector<SafetensorsEntry> entries;    // of safetensors
     std::vector<const Conversion*> contents;  // with a tensor in it
   };
+
+  // The model's own, and those that are named.
+  MatrixUpdates updates_of_adapters() {
+    require(options_.to != ConvertTo::kCheckpoint,
+            "a merged model is written in the release's or Hugging Face's names; --to release is "
+            "read as any checkpoint is");
+    MatrixUpdates updates;
+    for (const auto& update : take_adapters(model_)) {
+      updates[update.matrix].push_back(update);
+    }
+    for (const auto& adapter : adapters_for(model_, *options_.merged)) {
+      adapter_folders_.emplace_back(adapter.source);
+      for (const auto& update : adapter.updates) {
+        updates[update.matrix].push_back(update);
+      }
+    }
+    require(!updates.empty(),
+            model_.source,
+            ": has no adapters of its own, and none are named to be merged into it");
+    return updates;
+  }
+
+  void add_warnings() {
+    constexpr double kLittle = 0.5;
+    for (const auto& c : report_.classes) {
+      if (c.updated > 0 && c.update_squares > 0 && c.survived() < kLittle) {
+        report_.warnings.push_back(text("rounding to ",
+                                        c.to,
+                                        " left ",
+                                        std::lround(100 * c.survived()),
+                                        " % of the update of ",
+                                        c.name,
+                                        "; --layout bf16 or f32 keeps it, and so does serving the "
+                                        "adapter beside its base"));
+      }
+    }
+  }
 
   void plan() {
     if (options_.to == ConvertTo::kCheckpoint) {
@@ -218,6 +276,7 @@ class Converter {
     if (!model_.published.empty()) {
       folders.insert(model_.published);
     }
+    folders.insert(adapter_folders_.begin(), adapter_folders_.end());
     std::set<fs::path> files;
     for (const auto& folder : folders) {
       for (const auto& entry : fs::directory_iterator(folder)) {
@@ -231,7 +290,10 @@ class Converter {
 
   // Whether two processes would write the same: the plan and what it is made from.
   std::string description() const {
-    std::string result = text(static_cast<int>(stored_as_), ' ', static_cast<int>(options_.to));
+    std::string result = text("2 ",  // the form of convert.json
+                              static_cast<int>(stored_as_),
+                              ' ',
+                              static_cast<int>(options_.to));
     for (const auto& file : source_files()) {
       struct stat status {};
       ::stat(file.c_str(), &status);
@@ -357,6 +419,10 @@ class Converter {
     total.largest_error = std::max(total.largest_error, tally.largest_error);
     total.squared_error += tally.squared_error;
     total.squares += tally.squares;
+    total.updated += tally.updated;
+    total.update_squares += tally.update_squares;
+    total.update_error += tally.update_error;
+    total.update_product += tally.update_product;
   }
 
   static std::vector<TensorPiece> checkpoint_tensors(const File& file) {
@@ -477,6 +543,7 @@ class Converter {
   const ConvertOptions& options_;
   fs::path target_, partial_;
   StoredModel model_;
+  std::vector<fs::path> adapter_folders_;
   StoredAs stored_as_ = StoredAs::kSame;
   std::vector<Conversion> conversions_;
   std::vector<ShardPlan> shards_;

@@ -3,8 +3,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "formats/open_model.h"
 
 namespace braid {
 
@@ -29,6 +32,9 @@ struct ConvertOptions {
   StoredAs stored_as = StoredAs::kDefault;
   std::size_t shard_bytes = 5'000'000'000;
   std::function<void(std::size_t done, std::size_t total)> progress;  ///< bytes of DST
+  /// Adds the model's own LoRA adapters and these to the weights; without it, a model with adapters
+  /// is refused.
+  std::optional<AdapterFolders> merged = {};
 };
 
 /// Tensors of one kind that were stored in the same way.
@@ -39,12 +45,20 @@ struct ConvertedClass {
   int64_t bytes = 0;                      ///< at DST, scales included
   double largest_error = 0;               ///< of any value; 0: nothing was rounded
   double squared_error = 0, squares = 0;  ///< sums over all values that were rounded or recoded
+  /// Of those that adapters D were added to: how many; ||D||^2; the squared error of what is at DST
+  /// against W + D; and the product <DST with D - DST without D, D>.
+  int64_t updated = 0;
+  double update_squares = 0, update_error = 0, update_product = 0;
+
+  /// The share of the update that is there after rounding: its projection on D by ||D||.
+  double survived() const { return update_product / update_squares; }
 };
 
 struct ConvertReport {
   std::vector<ConvertedClass> classes;
   std::vector<std::string> left_out;     ///< tensors that the format has no place for
   std::vector<std::string> notes;        ///< for the user
+  std::vector<std::string> warnings;     ///< where rounding took most of an update
   int64_t shards = 0, shards_found = 0;  ///< found: finished by an earlier process
 };
 
@@ -53,7 +67,8 @@ struct ConvertReport {
 /// signal (core/interruption.h), is continued by the same call, shard by shard. Weights that are
 /// stored as they were keep their bytes; codes of a run's quantized base are taken from there.
 /// config.json and the tokenizer's files come along. Memory beside file mappings: the codes of one
-/// matrix and 64 MB. Throws Error on any failure.
+/// matrix and 64 MB. Adapters are added to the values in float32, which are then stored once more
+/// as they were, or as `stored_as` says: rounded once. Throws Error on any failure.
 ConvertReport convert(const std::filesystem::path& source,
                       const std::filesystem::path& target,
                       const ConvertOptions& options);

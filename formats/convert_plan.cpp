@@ -114,6 +114,24 @@ Conversion conversion_of(const std::string& name,
   fail("unreachable: StoredForm of ", name);
 }
 
+// Values change, so that they are encoded again, in the form that the target was to have.
+void add_updates(const std::vector<LowRankUpdate>& updates, Conversion& conversion) {
+  const auto& weight = conversion.stored;
+  conversion.updates = updates;
+  conversion.keeps_codes = weight.quantized() && conversion.encoding != Encoding::kCast &&
+                           conversion.encoding != Encoding::kFp8 &&
+                           conversion.encoding != Encoding::kFp4;
+  if (conversion.encoding == Encoding::kRescale) {
+    conversion.encoding = Encoding::kFp8;
+  } else if (conversion.encoding == Encoding::kCopy) {
+    conversion.encoding = is_fp4(weight)   ? Encoding::kFp4
+                          : is_fp8(weight) ? Encoding::kFp8
+                                           : Encoding::kCast;
+    conversion.type =
+        weight.quantized() ? weight.scales.scalar_type() : weight.values.scalar_type();
+  }
+}
+
 // What training computed with. Codes of the format itself come out the same from the masters.
 void round_as_trained(QuantFormat format, Conversion& conversion) {
   if (format == QuantFormat::kOff) {
@@ -122,7 +140,7 @@ void round_as_trained(QuantFormat format, Conversion& conversion) {
   const bool same_format = (format == QuantFormat::kFp4 && conversion.encoding == Encoding::kFp4) ||
                            (format == QuantFormat::kFp8 && conversion.encoding == Encoding::kFp8 &&
                             conversion.type == at::kFloat8_e8m0fnu);
-  if (conversion.stored.quantized() || same_format) {
+  if (conversion.stored.quantized() || (same_format && conversion.updates.empty())) {
     return;
   }
   if (conversion.encoding == Encoding::kCopy) {
@@ -192,6 +210,7 @@ StoredAs resolved(StoredAs wanted, ConvertTo to, const StoredModel& model) {
 std::vector<Conversion> conversions_of(const StoredModel& model,
                                        ConvertTo to,
                                        StoredAs stored_as,
+                                       const MatrixUpdates& updates,
                                        std::vector<std::string>& left_out) {
   const WithoutValues without_values;
   const Transformer transformer(model.config, at::kFloat, /*seed=*/0);
@@ -203,6 +222,9 @@ std::vector<Conversion> conversions_of(const StoredModel& model,
       continue;
     }
     conversions.push_back(conversion_of(name, model.weights.at(name), to, stored_as));
+    if (const auto of_matrix = updates.find(name); of_matrix != updates.end()) {
+      add_updates(of_matrix->second, conversions.back());
+    }
     if (to != ConvertTo::kCheckpoint && is_expert(name)) {
       round_as_trained(model.config.qat_experts, conversions.back());
     }

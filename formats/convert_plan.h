@@ -1,8 +1,10 @@
 #pragma once
 // What convert() writes and where: every parameter, its form at the target, and the shards.
+#include <map>
 #include <string>
 #include <vector>
 
+#include "checkpoint/peft.h"
 #include "checkpoint/safetensors_plan.h"
 #include "formats/convert.h"
 #include "formats/open_model.h"
@@ -27,7 +29,15 @@ struct Conversion {
   /// Values are rounded to this first, as training rounded them.
   QuantFormat rounded_to = QuantFormat::kOff;
   bool of_drafter = false;  ///< of a DSpark drafter, no parameter: as it is
+  /// Added to the values, in float32. Then the encoding is one that rounds them.
+  std::vector<LowRankUpdate> updates = {};
+
+  /// Whether what is stored are codes of the form that the target has.
+  bool keeps_codes = false;
 };
+
+/// What adapters add, by the matrix's release name.
+using MatrixUpdates = std::map<std::string, std::vector<LowRankUpdate>>;
 
 /// Throws Error, with the key and the way out, for a model that the format cannot express.
 void require_expressible(const ModelConfig& config, ConvertTo to);
@@ -38,6 +48,7 @@ void require_expressible(const ModelConfig& config, ConvertTo to);
 std::vector<Conversion> conversions_of(const StoredModel& model,
                                        ConvertTo to,
                                        StoredAs stored_as,
+                                       const MatrixUpdates& updates,
                                        std::vector<std::string>& left_out);
 
 /// The form that kDefault means.

@@ -73,6 +73,41 @@ void add_error_of(const T* before, const T* after, int64_t count, ConvertedClass
   }
 }
 
+// The same for what rounding leaves of an update: both results, the wanted one, and the update.
+void add_survival(const at::Tensor& after,
+                  const at::Tensor& without,
+                  const at::Tensor& wanted,
+                  const at::Tensor& update,
+                  ConvertedClass& tally) {
+  constexpr int64_t kPiece = 1 << 16;
+  const auto flat = [](const at::Tensor& x) { return x.to(at::kFloat).contiguous(); };
+  const auto a = flat(after), b = flat(without), w = flat(wanted), d = flat(update);
+  const auto *pa = a.const_data_ptr<float>(), *pb = b.const_data_ptr<float>(),
+             *pw = w.const_data_ptr<float>(), *pd = d.const_data_ptr<float>();
+  const int64_t count = a.numel(), pieces = (count + kPiece - 1) / kPiece;
+  struct Sums {
+    double squares = 0, error = 0, product = 0;
+  };
+  std::vector<Sums> sums(static_cast<std::size_t>(pieces));
+  at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
+    for (int64_t piece = first; piece < last; ++piece) {
+      Sums sum;
+      for (int64_t i = piece * kPiece; i < std::min(count, (piece + 1) * kPiece); ++i) {
+        const double value = pd[i], error = static_cast<double>(pa[i]) - pw[i];
+        sum.squares += value * value;
+        sum.error += error * error;
+        sum.product += (static_cast<double>(pa[i]) - pb[i]) * value;
+      }
+      sums[static_cast<std::size_t>(piece)] = sum;
+    }
+  });
+  for (const auto& [squares, error, product] : sums) {
+    tally.update_squares += squares;
+    tally.update_error += error;
+    tally.update_product += product;
+  }
+}
+
 void add_error(const at::Tensor& before, const at::Tensor& after, ConvertedClass& tally) {
   if (before.scalar_type() == at::kFloat) {
     const auto a = before.contiguous(), b = after.to(at::kFloat).contiguous();
@@ -92,14 +127,39 @@ Codes encoded(const Conversion& conversion, const at::Tensor& values) {
   }
 }
 
-// The values, and what is written of them.
+// The values that errors are measured against, and what is encoded of them.
 struct Slab {
-  at::Tensor stored, rounded;
+  at::Tensor wanted, rounded;
+  at::Tensor before, update;  // of those with adapters: what they are added to, and they
 };
 
 Slab slab_of(const Conversion& conversion, int64_t first, int64_t rows) {
   const auto values = values_of(conversion.stored, first, rows);
-  return {values, fake_quantized(values, conversion.rounded_to)};
+  const auto rounded = fake_quantized(values, conversion.rounded_to);
+  if (conversion.updates.empty()) {
+    return {values, rounded, {}, {}};
+  }
+  at::Tensor update;
+  for (const auto& one : conversion.updates) {
+    const auto part = update_rows(one, first, rows);
+    update = update.defined() ? update + part : part;
+  }
+  const auto sum = rounded + update;
+  return {sum, sum, rounded, update};
+}
+
+// `encoded` makes of values what the target holds.
+template <class Encoded>
+void add_errors(const Conversion& conversion,
+                const Slab& slab,
+                const at::Tensor& after,
+                const Encoded& encoded,
+                ConvertedClass& tally) {
+  add_error(slab.wanted, after, tally);
+  if (slab.update.defined()) {
+    const auto without = conversion.keeps_codes ? slab.before : encoded(slab.before);
+    add_survival(after, without, slab.wanted, slab.update, tally);
+  }
 }
 
 void quantize_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass& tally) {
@@ -108,12 +168,15 @@ void quantize_rows(const Conversion& conversion, const RowSink& sink, ConvertedC
   const int64_t step = slab_rows(weight.columns(), sizeof(float));
   const int64_t shared = conversion.encoding == Encoding::kFp4 ? 1 : kFp8Tile;
   for (int64_t first = 0; first < weight.rows(); first += step) {
-    const auto [values, rounded] =
-        slab_of(conversion, first, std::min(step, weight.rows() - first));
-    const auto slab = encoded(conversion, rounded);
-    add_error(values, decode(slab, values.scalar_type()), tally);
-    sink(codes.name, first, slab.values);
-    sink(scales.name, first / shared, slab.scales);
+    const auto slab = slab_of(conversion, first, std::min(step, weight.rows() - first));
+    const auto type = slab.wanted.scalar_type();
+    const auto result = encoded(conversion, slab.rounded);
+    const auto again = [&](const at::Tensor& values) {
+      return decode(encoded(conversion, values), type);
+    };
+    add_errors(conversion, slab, decode(result, type), again, tally);
+    sink(codes.name, first, result.values);
+    sink(scales.name, first / shared, result.scales);
   }
 }
 
@@ -129,10 +192,10 @@ void cast_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass
   }
   const int64_t step = slab_rows(weight.columns(), sizeof(float));
   for (int64_t first = 0; first < weight.rows(); first += step) {
-    const auto [values, rounded] =
-        slab_of(conversion, first, std::min(step, weight.rows() - first));
-    const auto cast = rounded.to(conversion.type).contiguous();
-    add_error(values, cast, tally);
+    const auto slab = slab_of(conversion, first, std::min(step, weight.rows() - first));
+    const auto cast = slab.rounded.to(conversion.type).contiguous();
+    const auto again = [&](const at::Tensor& values) { return values.to(conversion.type); };
+    add_errors(conversion, slab, cast, again, tally);
     sink(name, first, cast);
   }
 }
@@ -141,6 +204,7 @@ void cast_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass
 
 void convert_rows(const Conversion& conversion, const RowSink& sink, ConvertedClass& tally) {
   const auto& weight = conversion.stored;
+  tally.updated += conversion.updates.empty() ? 0 : 1;
   switch (conversion.encoding) {
     case Encoding::kCopy:
       copy_rows(conversion.tensors[0].name, weight.values, sink);

@@ -73,13 +73,14 @@ void require_index_of_shards(const fs::path& folder,
 // The model is the one that config.yaml or config.json describes; where it has a base, that one
 // holds what is missing.
 void require_tensors_of_model(const ModelConfig& config,
+                              const std::optional<LoraConfig>& lora,
                               bool has_base,
                               const std::map<std::string, std::vector<int64_t>>& shapes) {
   const WithoutValues without_values;
-  const Transformer model(config, at::kFloat, /*seed=*/0);
+  const Transformer model(config, at::kFloat, /*seed=*/0, nullptr, {}, at::kCPU, lora);
   for (const auto& [name, value] : model.parameters().tensors()) {
     const auto found = shapes.find(name);
-    if (found == shapes.end() && has_base) {
+    if (found == shapes.end() && has_base && !is_adapter(name)) {
       continue;
     }
     require(found != shapes.end(), "lacks '", name, "' of the model that it describes");
@@ -110,11 +111,11 @@ void check_contents(const fs::path& folder, const std::vector<FileRecord>& recor
     const bool has_mtp =
         std::ranges::any_of(shapes, [](const auto& entry) { return is_mtp(entry.first); });
     config.num_nextn_predict_layers *= has_mtp;  // Hugging Face's models name it and lack it
-    require_tensors_of_model(config, /*has_base=*/false, shapes);
+    require_tensors_of_model(config, /*lora=*/{}, /*has_base=*/false, shapes);
   } else if (fs::exists(folder / kConfigFile)) {
-    require_tensors_of_model(load_run_config((folder / kConfigFile).string(), {}).model,
-                             base_of(index.read_attributes("state"), folder).has_value(),
-                             shapes);
+    const auto run = load_run_config((folder / kConfigFile).string(), {});
+    require_tensors_of_model(
+        run.model, run.lora(), base_of(index.read_attributes("state"), folder).has_value(), shapes);
   }
 }
 

@@ -1,7 +1,9 @@
 #include <map>
 
+#include "core/parameter_names.h"
 #include "formats/inspect_kinds.h"
 #include "model/transformer.h"
+#include "run/grouped_parameters.h"
 
 namespace braid {
 namespace {
@@ -39,6 +41,15 @@ int64_t parameter_count(const ModelConfig& config) {
   return count;
 }
 
+int64_t adapter_parameter_count(const RunConfig& config) {
+  int64_t count = 0;
+  const auto model = model_without_values(config);
+  for (const auto& parameter : model.parameters().all()) {
+    count += is_adapter(parameter.name) ? parameter.value.numel() : 0;
+  }
+  return count;
+}
+
 }  // namespace
 
 nlohmann::ordered_json summary(const ModelConfig& config) {
@@ -59,14 +70,23 @@ nlohmann::ordered_json summary(const ModelConfig& config) {
 }
 
 nlohmann::ordered_json summary(const RunConfig& config) {
-  return {{"model", summary(config.model)},
-          {"training",
-           {{"dtype", name_of(config.train.dtype)},
-            {"max_steps", config.train.max_steps},
-            {"global_batch_size", config.train.global_batch_size},
-            {"seq_len", config.data.seq_len},
-            {"learning_rate", config.optimizer.learning_rate},
-            {"seed", config.run.seed}}}};
+  nlohmann::ordered_json result = {{"model", summary(config.model)},
+                                   {"training",
+                                    {{"dtype", name_of(config.train.dtype)},
+                                     {"max_steps", config.train.max_steps},
+                                     {"global_batch_size", config.train.global_batch_size},
+                                     {"seq_len", config.data.seq_len},
+                                     {"learning_rate", config.optimizer.learning_rate},
+                                     {"seed", config.run.seed}}}};
+  if (const auto lora = config.lora()) {
+    result["adapter"] = {{"rank", lora->rank},
+                         {"alpha", lora->alpha},
+                         {"rslora", lora->rslora},
+                         {"dora", lora->dora},
+                         {"targets", joined(lora->targets.items)},
+                         {"parameters", adapter_parameter_count(config)}};
+  }
+  return result;
 }
 
 }  // namespace braid

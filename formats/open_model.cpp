@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/parameter_names.h"
+#include "formats/adapters.h"
 #include "formats/model_json.h"
 #include "formats/model_tokenizer.h"
 #include "formats/tensor_table.h"
@@ -129,18 +130,25 @@ std::string foreign_tensors(const SafetensorsFile& file) {
 }
 
 // What people try to open that is near to DeepSeek-V4.
-std::string family_of(const std::string& name) {
+std::string family_of(const std::vector<std::string>& names) {
   constexpr std::pair<const char*, const char*> kFamilies[] = {
-      {"vision.", "a vision tower"},
-      {"aligner.", "a vision tower"},
-      {"bias_vl", "a vision tower"},
+      {"vision.", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"aligner.", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"image_", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"bias_vl", "a router with biases for images, as DeepSeek-V4-Flash-Vision has them"},
       {"engram", "Engram tables, as DeepSeek-V4.1 has them"},
+      {"weight_scale", "a repack of other codes and scales, such as NVFP4"},
+      {"input_scale", "a repack of other codes and scales, such as NVFP4"},
+      {"weight_packed", "a repack of other codes and scales, such as NVFP4"},
+      {"qweight", "a repack of other codes, GPTQ's or AWQ's"},
       {"main_norm", "a DSpark drafter, but its config.json has no dspark_* keys"},
       {"lora_", "LoRA adapters"},
   };
   for (const auto& [part, family] : kFamilies) {
-    if (name.find(part) != std::string::npos) {
-      return text("; it looks like ", family, ", which Braid does not implement");
+    for (const auto& name : names) {
+      if (name.find(part) != std::string::npos) {
+        return text("; '", name, "' looks like ", family, ", which Braid does not implement");
+      }
     }
   }
   return "";
@@ -167,7 +175,7 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           "' has no place in a DeepSeek-V4 model (",
           renamed.unknown.size(),
           " such names)",
-          family_of(unknown));
+          family_of(renamed.unknown));
   auto stored = stored_at(folder, json, renamed.tensors, std::move(drafter));
   if (!foreign.empty()) {
     stored.notes.push_back(
@@ -187,6 +195,15 @@ fs::path without_link(const fs::path& path) {
   return none || target.is_absolute() ? path : path.parent_path() / target;
 }
 
+// Whether there is a model with a drafter, as far as it can still be read.
+bool has_drafter_at(const std::string& path) {
+  try {
+    return !path.empty() && !read_model(path).drafter.empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint =
       load_checkpoint(folder);  // first, as it verifies the digest of the configuration
@@ -204,8 +221,15 @@ StoredModel read_checkpoint(const fs::path& folder) {
   }
   if (const auto base = base_of(checkpoint.state, folder)) {
     stored = read_model(base->folder);
+  } else if (has_drafter_at(config.run.init_from)) {
+    stored.notes.push_back(text(folder.string(),
+                                ": is of a run that started from ",
+                                config.run.init_from,
+                                ", which has a DSpark drafter (mtp.*); the run keeps nothing in "
+                                "that folder, and its drafter does not come along"));
   }
   stored.config = config.model;
+  stored.lora = config.lora();
   stored.tokenizer = config.tokenizer;
   stored.source = folder.string();
   for (const auto& [name, weight] : weights) {
@@ -340,10 +364,12 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks) {
-  const auto is_drawn = [&](const std::string& name) { return stored.draws_mtp && is_mtp(name); };
+  const auto is_drawn = [&](const std::string& name) {
+    return is_adapter(name) ? stored.draws_adapters : stored.draws_mtp && is_mtp(name);
+  };
   {
     const WithoutValues without_values;
-    const Transformer empty(stored.config, compute, seed);
+    const Transformer empty(stored.config, compute, seed, nullptr, {}, at::kCPU, stored.lora);
     auto shapes = shapes_of(stored.weights);
     for (const auto& [name, value] : empty.parameters().tensors()) {
       if (is_drawn(name)) {
@@ -357,7 +383,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       .is_frozen = is_frozen,
       .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); },
       .is_drawn = is_drawn};
-  auto model = std::make_unique<Transformer>(stored.config, compute, seed, &source, ranks);
+  auto model = std::make_unique<Transformer>(
+      stored.config, compute, seed, &source, ranks, at::kCPU, stored.lora);
   require_finite_weights(model->parameters(), stored.source);
   return model;
 }
@@ -399,7 +426,37 @@ void load_weights(const Checkpoint& checkpoint,
   parameters.load(weights, folder.string());
 }
 
-void configure(StoredModel& stored, const ModelConfig& config) {
+std::string adapter_difference(const std::optional<LoraConfig>& before,
+                               const std::optional<LoraConfig>& now) {
+  if (before.has_value() != now.has_value()) {
+    return before ? "there were LoRA adapters, and there are none" : "there were no LoRA adapters";
+  }
+  auto then = before.value_or(LoraConfig{});
+  const auto other = now.value_or(LoraConfig{});
+  then.dropout = other.dropout;  // of training alone
+  then.init_from = other.init_from;
+  const auto differences = config_differences(then, other);
+  return differences.empty() ? std::string() : "adapter." + differences.front();
+}
+
+void configure(StoredModel& stored,
+               const ModelConfig& config,
+               const std::optional<LoraConfig>& lora) {
+  require(!stored.lora || lora,
+          stored.source,
+          ": has LoRA adapters, and the run trains no adapters (train.parameters); a model whose "
+          "weights hold them already is made by `braid merge`");
+  if (stored.lora) {
+    const auto difference = adapter_difference(stored.lora, lora);
+    require(difference.empty(),
+            stored.source,
+            ": has other LoRA adapters than the configuration: ",
+            difference,
+            "; its adapters are trained further as they are, or first merged into its weights "
+            "(`braid merge`)");
+  }
+  stored.draws_adapters = lora && !stored.lora;
+  stored.lora = lora;
   const auto had = stored.config.num_nextn_predict_layers;
   stored.config = config;
   if (config.num_nextn_predict_layers == 0) {
@@ -408,8 +465,12 @@ void configure(StoredModel& stored, const ModelConfig& config) {
   stored.draws_mtp = had == 0 && config.num_nextn_predict_layers > 0;
 }
 
-OpenedModel open_model(const fs::path& path, at::ScalarType compute, bool trainable) {
-  const auto stored = read_model(path);
+OpenedModel open_model(const fs::path& path,
+                       at::ScalarType compute,
+                       bool trainable,
+                       const AdapterFolders& adapters) {
+  auto stored = read_model(path);
+  add_adapters(stored, adapters);
   OpenedModel opened;
   opened.model =
       model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });

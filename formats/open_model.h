@@ -39,6 +39,10 @@ struct StoredModel {
   std::vector<std::string> notes;
   /// The weights have no MTP block: where the configuration has one, it starts from random values.
   bool draws_mtp = false;
+  /// What has adapters (model/lora.h), whose A and B are then among the weights.
+  std::optional<LoraConfig> lora = {};
+  /// They are not, and start from their initial values.
+  bool draws_adapters = false;
 };
 
 /// The architecture of a MODEL folder and the file that says so, without reading weights.
@@ -56,8 +60,16 @@ StoredArchitecture architecture_of(const std::filesystem::path& path);
 StoredModel read_model(const std::filesystem::path& path);
 
 /// Makes the stored weights those of another configuration of this model where the two differ in
-/// the MTP block alone: leaves the block out, or lets model_of() draw it.
-void configure(StoredModel& stored, const ModelConfig& config);
+/// the MTP block alone: leaves the block out, or lets model_of() draw it. Adapters that the weights
+/// lack are drawn, too. Throws Error where the weights have others than `lora` says.
+void configure(StoredModel& stored,
+               const ModelConfig& config,
+               const std::optional<LoraConfig>& lora);
+
+/// "adapter.rank was 16, is 8", the first of what makes adapters of `now` others than those of
+/// `before`; empty where they are the same.
+std::string adapter_difference(const std::optional<LoraConfig>& before,
+                               const std::optional<LoraConfig>& now);
 
 /// The shapes of the matrices that weights stand for, by release name.
 std::map<std::string, std::vector<int64_t>> shapes_of(const StoredWeights& weights);
@@ -115,9 +127,16 @@ struct OpenedModel {
   std::vector<std::string> notes;            ///< StoredModel::notes
 };
 
+/// LoRA adapters that a command adds to a MODEL (formats/adapters.h).
+struct AdapterFolders {
+  std::vector<std::string> folders;  ///< each of PEFT's layout, a run, or a checkpoint
+  bool any_base = false;             ///< also onto another base than they were trained on
+};
+
 /// For use without training: quantized weights stay quantized, unless `trainable`.
 OpenedModel open_model(const std::filesystem::path& path,
                        at::ScalarType compute,
-                       bool trainable = false);
+                       bool trainable = false,
+                       const AdapterFolders& adapters = {});
 
 }  // namespace braid

@@ -1,6 +1,8 @@
 // Local letter: R rows, one for each (token, choice) pair, sorted by expert.
 #include "kernels/experts.h"
 
+#include <array>
+
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 
@@ -23,20 +25,42 @@ std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType 
   return weights.quantized() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
 }
 
+// Wide, as masters are; nothing for an adapter that is not there.
+std::optional<at::Tensor> factor_in(const at::Tensor& factor, at::ScalarType type) {
+  return factor.defined() ? std::optional(factor.to(wide_type(type))) : std::nullopt;
+}
+
 class ExpertsFunction : public Function<ExpertsFunction> {
  public:
+  using Optional = std::optional<at::Tensor>;
+
   static at::Tensor forward(AutogradContext* ctx,
                             const at::Tensor& x_TD,
                             const at::Tensor& experts_TK,
                             const at::Tensor& weights_TK,
-                            const std::optional<at::Tensor>& stack1_EFD,
-                            const std::optional<at::Tensor>& stack2_EDF,
-                            const std::optional<at::Tensor>& stack3_EFD,
+                            const Optional& stack1_EFD,
+                            const Optional& stack2_EDF,
+                            const Optional& stack3_EFD,
+                            const Optional& a13_ErD,
+                            const Optional& b1_EFr,
+                            const Optional& b3_EFr,
+                            const Optional& a2_ErF,
+                            const Optional& b2_EDr,
                             const ExpertMatrices& quantized,
+                            const std::array<double, 2>& scales,
                             double limit) {
     const auto w = stack1_EFD ? ExpertMatrices{*stack1_EFD, *stack2_EDF, *stack3_EFD} : quantized;
+    const auto given = [](const Optional& factor) { return factor.value_or(at::Tensor()); };
+    const ExpertAdapters adapters{given(a13_ErD),
+                                  given(b1_EFr),
+                                  given(b3_EFr),
+                                  given(a2_ErF),
+                                  given(b2_EDr),
+                                  scales[0],
+                                  scales[1]};
     ExpertActivations a;
-    const auto out_TD = routed_experts_forward_cpu(x_TD, experts_TK, weights_TK, w, limit, a);
+    const auto out_TD =
+        routed_experts_forward_cpu(x_TD, experts_TK, weights_TK, w, adapters, limit, a);
     ctx->save_for_backward({a.x_RD,
                             a.gate_RF,
                             a.up_RF,
@@ -44,13 +68,22 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             a.weight_R,
                             a.token_R,
                             a.row_TK,
+                            a.z13_Rr,
+                            a.z2_Rr,
                             w.w1_EFD.stack(),
                             w.w2_EDF.stack(),
-                            w.w3_EFD.stack()});
+                            w.w3_EFD.stack(),
+                            adapters.a13_ErD,
+                            adapters.b1_EFr,
+                            adapters.b3_EFr,
+                            adapters.a2_ErF,
+                            adapters.b2_EDr});
     ctx->saved_data["quantized"] =
         at::IValue::make_capsule(c10::make_intrusive<QuantizedExperts>(quantized));
     ctx->saved_data["first_E"] = a.first_E;
     ctx->saved_data["limit"] = limit;
+    ctx->saved_data["scale13"] = scales[0];
+    ctx->saved_data["scale2"] = scales[1];
     ctx->saved_data["K"] = a.K;
     return out_TD;
   }
@@ -64,31 +97,84 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                                         saved[4],
                                         saved[5],
                                         saved[6],
+                                        saved[7],
+                                        saved[8],
                                         ctx->saved_data["first_E"].toIntVector(),
                                         ctx->saved_data["K"].toInt()};
     const auto capsule = ctx->saved_data["quantized"].toCapsule();
-    const bool learns = saved[7].defined();
-    const auto w = learns ? ExpertMatrices{saved[7], saved[8], saved[9]}
+    const bool learns = saved[9].defined();
+    const auto w = learns ? ExpertMatrices{saved[9], saved[10], saved[11]}
                           : static_cast<const QuantizedExperts&>(*capsule).w;
-    const auto wanted = [&](std::size_t stack) {
-      constexpr std::size_t kFirstStack = 3;  // among the tensors given to forward()
-      return learns && ctx->needs_input_grad(kFirstStack + stack);
-    };
-    const auto g = routed_experts_backward_cpu(gradients[0],
-                                               activations,
-                                               w,
-                                               ctx->saved_data["limit"].toDouble(),
-                                               {wanted(0), wanted(1), wanted(2)});
+    const ExpertAdapters adapters{saved[12],
+                                  saved[13],
+                                  saved[14],
+                                  saved[15],
+                                  saved[16],
+                                  ctx->saved_data["scale13"].toDouble(),
+                                  ctx->saved_data["scale2"].toDouble()};
+    // Autograd counts the tensors that were given, x, experts and weights first.
+    std::size_t next = 3;
+    const auto wanted = [&](bool is_given) { return is_given && ctx->needs_input_grad(next++); };
+    WantedExperts want;
+    want.w1 = wanted(learns);
+    want.w2 = wanted(learns);
+    want.w3 = wanted(learns);
+    want.a13 = wanted(adapters.a13_ErD.defined());
+    want.b1 = wanted(adapters.b1_EFr.defined());
+    want.b3 = wanted(adapters.b3_EFr.defined());
+    want.a2 = wanted(adapters.a2_ErF.defined());
+    want.b2 = wanted(adapters.b2_EDr.defined());
+    const auto g = routed_experts_backward_cpu(
+        gradients[0], activations, w, adapters, ctx->saved_data["limit"].toDouble(), want);
     return {g.dx_TD,
             at::Tensor(),
             g.dweights_TK,
             g.dw1_EFD,
             g.dw2_EDF,
             g.dw3_EFD,
+            g.da13_ErD,
+            g.db1_EFr,
+            g.db3_EFr,
+            g.da2_ErF,
+            g.db2_EDr,
             at::Tensor(),
-            at::Tensor()};  // ids, quantized matrices and limit have none
+            at::Tensor(),
+            at::Tensor()};  // ids, quantized matrices, scales and limit have none
   }
 };
+
+bool fits(const at::Tensor& factor, std::initializer_list<int64_t> shape) {
+  return factor.defined() && factor.sizes() == at::IntArrayRef(shape);
+}
+
+// All of a pair or none of it, in the shapes of the matrices.
+void require_fitting_adapters(const ExpertAdapters& adapters, int64_t E, int64_t F, int64_t D) {
+  const auto& [a13, b1, b3, a2, b2, scale13, scale2] = adapters;
+  if (a13.defined() || b1.defined() || b3.defined()) {
+    const int64_t r = a13.defined() && a13.dim() == 3 ? a13.size(1) : 0;
+    require(fits(a13, {E, r, D}) && fits(b1, {E, F, r}) && fits(b3, {E, F, r}),
+            "[routed_experts] the adapters of w1 and w3 do not fit ",
+            E,
+            " experts of width ",
+            F,
+            " on ",
+            D,
+            " channels: expected A [E, r, D] and B [E, F, r] of both, and got A ",
+            a13.defined() ? a13.sizes() : at::IntArrayRef());
+  }
+  if (a2.defined() || b2.defined()) {
+    const int64_t r = a2.defined() && a2.dim() == 3 ? a2.size(1) : 0;
+    require(fits(a2, {E, r, F}) && fits(b2, {E, D, r}),
+            "[routed_experts] the adapter of w2 does not fit ",
+            E,
+            " experts of width ",
+            F,
+            " on ",
+            D,
+            " channels: expected A [E, r, F] and B [E, D, r], and got A ",
+            a2.defined() ? a2.sizes() : at::IntArrayRef());
+  }
+}
 
 }  // namespace
 
@@ -98,7 +184,8 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
                           const ExpertWeights& w1_EFD,
                           const ExpertWeights& w2_EDF,
                           const ExpertWeights& w3_EFD,
-                          double limit) {
+                          double limit,
+                          const ExpertAdapters& adapters) {
   const auto [T, D] = sizes<2>(x_TD);
   const auto sizes1 = w1_EFD.sizes();
   require(sizes1.size() == 3 && w3_EFD.sizes() == sizes1 &&
@@ -118,8 +205,10 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
           at::IntArrayRef(w3_EFD.sizes()));
   require(w1_EFD.quantized() == w2_EDF.quantized() && w1_EFD.quantized() == w3_EFD.quantized(),
           "[routed_experts] w1, w2 and w3 must all be quantized, or none of them");
+  require_fitting_adapters(adapters, sizes1[0], sizes1[1], D);
   if (kernel_of(x_TD) == Kernel::kPlain) {
-    return routed_experts_reference(x_TD, experts_TK, weights_TK, w1_EFD, w2_EDF, w3_EFD, limit);
+    return routed_experts_reference(
+        x_TD, experts_TK, weights_TK, w1_EFD, w2_EDF, w3_EFD, limit, adapters);
   }
   const auto type = x_TD.scalar_type();
   ExpertMatrices quantized;
@@ -132,7 +221,13 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
                                 stack_in(w1_EFD, type),
                                 stack_in(w2_EDF, type),
                                 stack_in(w3_EFD, type),
+                                factor_in(adapters.a13_ErD, type),
+                                factor_in(adapters.b1_EFr, type),
+                                factor_in(adapters.b3_EFr, type),
+                                factor_in(adapters.a2_ErF, type),
+                                factor_in(adapters.b2_EDr, type),
                                 quantized,
+                                std::array{adapters.scale13, adapters.scale2},
                                 limit);
 }
 

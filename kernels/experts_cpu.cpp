@@ -81,6 +81,32 @@ void grouped_product_back(const at::Tensor& a,
   multiply_each(products, accumulate);
 }
 
+// scale a[rows of e] w[e]^T.
+at::Tensor scaled_products(const at::Tensor& a,
+                           const at::Tensor& w_EOI,
+                           double scale,
+                           const std::vector<int64_t>& first_E) {
+  const ExpertWeights w(w_EOI);
+  return grouped_products(a, {&w}, first_E)[0].mul_(scale);
+}
+
+// Of each: out[rows of e] += a[rows of e] w[e]^T.
+struct AddedProduct {
+  at::Tensor a, w_EOI, out;
+};
+void add_grouped_products(const std::vector<AddedProduct>& each,
+                          const std::vector<int64_t>& first_E) {
+  std::vector<MatrixProduct> products;
+  for (const auto& [a, w_EOI, out] : each) {
+    for_each_visited(
+        first_E, [&, &a = a, &w_EOI = w_EOI, &out = out](int64_t e, int64_t first, int64_t rows) {
+          products.push_back(
+              {a.narrow(0, first, rows), w_EOI.select(0, e).t(), out.narrow(0, first, rows)});
+        });
+  }
+  multiply_each(products, /*accumulate=*/true);
+}
+
 // Of each a: out[e] = a[rows of e]^T b[rows of e], the gradients of the experts' matrices; zero for
 // unused experts.
 std::vector<at::Tensor> grouped_gradients(const std::vector<at::Tensor>& left,
@@ -171,6 +197,7 @@ at::Tensor routed_experts_forward_cpu(const at::Tensor& x_TD,
                                       const at::Tensor& experts_TK,
                                       const at::Tensor& weights_TK,
                                       const ExpertMatrices& w,
+                                      const ExpertAdapters& adapters,
                                       double limit,
                                       ExpertActivations& activations) {
   const int64_t K = experts_TK.size(1);
@@ -179,39 +206,75 @@ at::Tensor routed_experts_forward_cpu(const at::Tensor& x_TD,
   const auto x_RD = x_TD.index_select(0, token_R);
   const auto inner = grouped_products(x_RD, {&w.w1_EFD, &w.w3_EFD}, order.first_E);
   const auto &gate_RF = inner[0], &up_RF = inner[1];
+  const auto& first_E = order.first_E;
+  at::Tensor z13_Rr, z2_Rr;
+  if (adapters.a13_ErD.defined()) {
+    z13_Rr = scaled_products(x_RD, adapters.a13_ErD, adapters.scale13, first_E);
+    add_grouped_products({{z13_Rr, adapters.b1_EFr, gate_RF}, {z13_Rr, adapters.b3_EFr, up_RF}},
+                         first_E);
+  }
   const auto weight_R = weights_TK.reshape(-1).index_select(0, order.pair_R);
   const auto h_RF = swiglu_rows(gate_RF, up_RF, weight_R, limit);
-  const auto y_RD = grouped_products(h_RF, {&w.w2_EDF}, order.first_E)[0];
-  activations = {x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, order.row_TK, order.first_E, K};
+  const auto y_RD = grouped_products(h_RF, {&w.w2_EDF}, first_E)[0];
+  if (adapters.a2_ErF.defined()) {
+    z2_Rr = scaled_products(h_RF, adapters.a2_ErF, adapters.scale2, first_E);
+    add_grouped_products({{z2_Rr, adapters.b2_EDr, y_RD}}, first_E);
+  }
+  activations = {
+      x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, order.row_TK, z13_Rr, z2_Rr, first_E, K};
   return summed_per_token(y_RD, order.row_TK, K, wide_type(x_TD));
 }
 
 ExpertGradients routed_experts_backward_cpu(const at::Tensor& dout_TD,
                                             const ExpertActivations& activations,
                                             const ExpertMatrices& w,
+                                            const ExpertAdapters& adapters,
                                             double limit,
-                                            const std::array<bool, 3>& wanted) {
-  const auto& [x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, row_TK, first_E, K] = activations;
-  const auto [wants_w1, wants_w2, wants_w3] = wanted;
+                                            const WantedExperts& wanted) {
+  const auto& [x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, row_TK, z13_Rr, z2_Rr, first_E, K] =
+      activations;
   const auto dy_RD = dout_TD.to(x_RD.scalar_type()).index_select(0, token_R);
   auto dh_RF = at::empty_like(h_RF), dx_RD = at::empty_like(x_RD);
-  grouped_product_back(dy_RD, w.w2_EDF, first_E, dh_RF);
-  const auto inner = swiglu_rows_backward(gate_RF, up_RF, weight_R, dh_RF, limit);
   ExpertGradients gradients;
+  const auto gradient = [&](bool is_wanted, const at::Tensor& left, const at::Tensor& right) {
+    return is_wanted ? grouped_gradients({left}, right, activations.first_E)[0] : at::Tensor();
+  };
+
+  grouped_product_back(dy_RD, w.w2_EDF, first_E, dh_RF);
+  gradients.dw2_EDF = gradient(wanted.w2, dy_RD, h_RF);
+  if (z2_Rr.defined()) {
+    auto dz_Rr = at::empty_like(z2_Rr);
+    grouped_product_back(dy_RD, adapters.b2_EDr, first_E, dz_Rr);
+    dz_Rr.mul_(adapters.scale2);
+    grouped_product_back(dz_Rr, adapters.a2_ErF, first_E, dh_RF, /*accumulate=*/true);
+    gradients.da2_ErF = gradient(wanted.a2, dz_Rr, h_RF);
+    gradients.db2_EDr = gradient(wanted.b2, dy_RD, z2_Rr);
+  }
+
+  const auto inner = swiglu_rows_backward(gate_RF, up_RF, weight_R, dh_RF, limit);
   // The gradients of w1 and w3 share x.
   std::vector<at::Tensor> of_inner;
-  if (wants_w1) {
+  if (wanted.w1) {
     of_inner.push_back(inner.dgate);
   }
-  if (wants_w3) {
+  if (wanted.w3) {
     of_inner.push_back(inner.dup);
   }
   const auto dw_inner = grouped_gradients(of_inner, x_RD, first_E);
-  gradients.dw1_EFD = wants_w1 ? dw_inner.front() : at::Tensor();
-  gradients.dw3_EFD = wants_w3 ? dw_inner.back() : at::Tensor();
-  gradients.dw2_EDF = wants_w2 ? grouped_gradients({dy_RD}, h_RF, first_E)[0] : at::Tensor();
+  gradients.dw1_EFD = wanted.w1 ? dw_inner.front() : at::Tensor();
+  gradients.dw3_EFD = wanted.w3 ? dw_inner.back() : at::Tensor();
   grouped_product_back(inner.dgate, w.w1_EFD, first_E, dx_RD);
   grouped_product_back(inner.dup, w.w3_EFD, first_E, dx_RD, /*accumulate=*/true);
+  if (z13_Rr.defined()) {
+    auto dz_Rr = at::empty_like(z13_Rr);
+    grouped_product_back(inner.dgate, adapters.b1_EFr, first_E, dz_Rr);
+    grouped_product_back(inner.dup, adapters.b3_EFr, first_E, dz_Rr, /*accumulate=*/true);
+    dz_Rr.mul_(adapters.scale13);
+    grouped_product_back(dz_Rr, adapters.a13_ErD, first_E, dx_RD, /*accumulate=*/true);
+    gradients.da13_ErD = gradient(wanted.a13, dz_Rr, x_RD);
+    gradients.db1_EFr = gradient(wanted.b1, inner.dgate, z13_Rr);
+    gradients.db3_EFr = gradient(wanted.b3, inner.dup, z13_Rr);
+  }
   gradients.dx_TD = summed_per_token(dx_RD, row_TK, K, x_RD.scalar_type());
   gradients.dweights_TK = inner.dweight.index_select(0, row_TK).view({-1, K});
   return gradients;

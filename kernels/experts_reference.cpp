@@ -19,6 +19,21 @@ std::vector<Weight> matrices_of(const ExpertWeights& weights) {
   return {matrices.begin(), matrices.end()};
 }
 
+// x W^T + scale (x A^T) B^T of expert e; without a second part where there is no A.
+at::Tensor adapted_product(const at::Tensor& x,
+                           const Weight& w,
+                           const at::Tensor& a_ErI,
+                           const at::Tensor& b_EOr,
+                           double scale,
+                           int64_t e) {
+  const auto y = project_reference(x, w);
+  if (!a_ErI.defined()) {
+    return y;
+  }
+  const auto narrow = project_reference(x, a_ErI.select(0, e)) * scale;
+  return y + project_reference(narrow, b_EOr.select(0, e));
+}
+
 // The (token, choice) pairs sorted by expert, pairs of one expert in token order.
 struct SortedPairs {
   at::Tensor pair_R;             // sorted row -> t * K + k
@@ -49,7 +64,8 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const ExpertWeights& w1_EFD,
                                     const ExpertWeights& w2_EDF,
                                     const ExpertWeights& w3_EFD,
-                                    double limit) {
+                                    double limit,
+                                    const ExpertAdapters& adapters) {
   const auto [T, K] = sizes<2>(experts_TK);
   const int64_t E = w1_EFD.sizes()[0];
   const auto order = sorted_pairs(experts_TK, E);
@@ -63,10 +79,13 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
       continue;
     }
     const auto x = x_RD.narrow(0, first, rows);
+    const auto& [a13_ErD, b1_EFr, b3_EFr, a2_ErF, b2_EDr, scale13, scale2] = adapters;
     const auto hidden =
-        clamped_swiglu_reference(project_reference(x, w1[e]), project_reference(x, w3[e]), limit);
+        clamped_swiglu_reference(adapted_product(x, w1[e], a13_ErD, b1_EFr, scale13, e),
+                                 adapted_product(x, w3[e], a13_ErD, b3_EFr, scale13, e),
+                                 limit);
     const auto weighted = (widened(hidden) * weight_R1.narrow(0, first, rows)).to(x.scalar_type());
-    y_RD.push_back(project_reference(weighted, w2[e]));
+    y_RD.push_back(adapted_product(weighted, w2[e], a2_ErF, b2_EDr, scale2, e));
   }
   if (y_RD.empty()) {
     return at::zeros_like(x_TD, x_TD.options().dtype(wide_type(x_TD)));

@@ -5,18 +5,34 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
-#include "kernels/experts.h"
 
 namespace braid {
+namespace {
+
+// One node of the graph for all parts: their gradients meet in one piece.
+std::vector<at::Tensor> split_stack(const at::Tensor& stack, const std::vector<int64_t>& bounds) {
+  std::vector<int64_t> counts;
+  for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
+    counts.push_back(bounds[i + 1] - bounds[i]);
+  }
+  return stack.split_with_sizes(counts, 0);
+}
+
+}  // namespace
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   const auto y = project(x, weight_);
-  return adapter_ ? y + adapter_->forward(x) : y;
+  return adapter_ ? adapter_->applied(y, x) : y;
 }
 
 at::Tensor Linear::forward_grouped(const at::Tensor& x_TGI) const {
   const auto y_TGO = grouped_project(x_TGI, weight_);
   return adapter_ ? y_TGO + adapter_->forward_grouped(x_TGI) : y_TGO;
+}
+
+at::Tensor Linear::values() const {
+  require(!weight_.quantized(), "[linear] the values of a matrix of codes are not there whole");
+  return adapter_ ? weight_.values + adapter_->delta() : weight_.values;
 }
 
 std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Linear>& matrices) {
@@ -27,7 +43,7 @@ std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Line
   auto results = project_each(x, weights);
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     if (const auto& adapter = matrices[i].adapter()) {
-      results[i] = results[i] + adapter->forward(x);
+      results[i] = adapter->applied(results[i], x);
     }
   }
   return results;
@@ -62,13 +78,33 @@ std::vector<ExpertLinear> ExpertLinear::split(const std::vector<int64_t>& bounds
     }
     return parts;
   }
-  std::vector<int64_t> counts;
-  for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
-    counts.push_back(bounds[i + 1] - bounds[i]);
-  }
-  // One node of the graph for all parts: their gradients meet in one piece.
-  for (const auto& part : weights_.stack().split_with_sizes(counts, 0)) {
+  for (const auto& part : split_stack(weights_.stack(), bounds)) {
     parts.emplace_back(part);
+  }
+  return parts;
+}
+
+ExpertLinears ExpertLinears::rounded_to(QuantFormat format) const {
+  return {w1.rounded_to(format), w2.rounded_to(format), w3.rounded_to(format), adapters};
+}
+
+std::vector<ExpertLinears> ExpertLinears::split(const std::vector<int64_t>& bounds) const {
+  const auto w1s = w1.split(bounds), w2s = w2.split(bounds), w3s = w3.split(bounds);
+  std::vector<ExpertLinears> parts;
+  for (std::size_t i = 0; i < w1s.size(); ++i) {
+    parts.push_back({w1s[i], w2s[i], w3s[i], adapters});
+  }
+  for (const auto member : {&ExpertAdapters::a13_ErD,
+                            &ExpertAdapters::b1_EFr,
+                            &ExpertAdapters::b3_EFr,
+                            &ExpertAdapters::a2_ErF,
+                            &ExpertAdapters::b2_EDr}) {
+    if ((adapters.*member).defined()) {
+      const auto factors = split_stack(adapters.*member, bounds);
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        parts[i].adapters.*member = factors[i];
+      }
+    }
   }
   return parts;
 }
@@ -76,12 +112,16 @@ std::vector<ExpertLinear> ExpertLinear::split(const std::vector<int64_t>& bounds
 at::Tensor forward_experts(const at::Tensor& x_TD,
                            const at::Tensor& experts_TK,
                            const at::Tensor& weights_TK,
-                           const ExpertLinear& w1,
-                           const ExpertLinear& w2,
-                           const ExpertLinear& w3,
+                           const ExpertLinears& experts,
                            double limit) {
-  return routed_experts(
-      x_TD, experts_TK, weights_TK, w1.weights(), w2.weights(), w3.weights(), limit);
+  return routed_experts(x_TD,
+                        experts_TK,
+                        weights_TK,
+                        experts.w1.weights(),
+                        experts.w2.weights(),
+                        experts.w3.weights(),
+                        limit,
+                        experts.adapters);
 }
 
 }  // namespace braid

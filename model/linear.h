@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/experts.h"
 #include "kernels/fake_quant.h"
 #include "kernels/weight.h"
 
@@ -21,8 +22,14 @@ class Adapter {
   virtual ~Adapter() = default;
   /// Added to Linear::forward(x): x [..., in] -> [..., out], of x's type.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  /// What Linear::forward(x) becomes: y is that of the matrix alone.
+  virtual at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const {
+    return y + forward(x);
+  }
   /// Added to Linear::forward_grouped(x): x_TGI -> [T, G, out / G], of x's type.
   virtual at::Tensor forward_grouped(const at::Tensor& x_TGI) const = 0;
+  /// Added to Linear::values(): [out, in], wide.
+  virtual at::Tensor delta() const = 0;
 };
 
 /// y = x W^T with W [out, in], whose values are floating or stay quantized.
@@ -40,6 +47,9 @@ class Linear {
   at::Tensor forward(const at::Tensor& x) const;
   /// y_g = x_g W_g^T for G groups of rows of W: x_TGI [T, G, in] -> [T, G, out / G].
   at::Tensor forward_grouped(const at::Tensor& x_TGI) const;
+  /// W whole, with what an adapter adds: for operations that take the matrix itself. Floating
+  /// values only.
+  at::Tensor values() const;
 
  private:
   Weight weight_;
@@ -52,10 +62,8 @@ std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Line
 /// The same, one result behind the other: [..., sum of out], as one product. Floating values only.
 at::Tensor forward_joined(const at::Tensor& x, const std::vector<Linear>& matrices);
 
-/// One matrix of each of the experts of a MoE layer (kernels/experts.h).
-///
-/// An adapter of experts adds to products of rows sorted by expert, which exist in routed_experts()
-/// alone: its stacks belong beside `weights_`, and forward_experts() hands them on.
+/// One matrix of each of the experts of a MoE layer (kernels/experts.h). Their adapters add to
+/// products of rows sorted by expert, which exist in routed_experts() alone.
 class ExpertLinear {
  public:
   ExpertLinear() = default;
@@ -73,13 +81,22 @@ class ExpertLinear {
   ExpertWeights weights_;
 };
 
+/// The matrices of a layer's experts, and what adapters add to them.
+struct ExpertLinears {
+  ExpertLinear w1, w2, w3;
+  ExpertAdapters adapters = {};
+
+  /// The matrices rounded, see ExpertLinear::rounded_to(); adapters as they are.
+  ExpertLinears rounded_to(QuantFormat format) const;
+  /// Experts [bounds[i], bounds[i + 1]) each.
+  std::vector<ExpertLinears> split(const std::vector<int64_t>& bounds) const;
+};
+
 /// routed_experts() with these matrices.
 at::Tensor forward_experts(const at::Tensor& x_TD,
                            const at::Tensor& experts_TK,
                            const at::Tensor& weights_TK,
-                           const ExpertLinear& w1,
-                           const ExpertLinear& w2,
-                           const ExpertLinear& w3,
+                           const ExpertLinears& experts,
                            double limit);
 
 }  // namespace braid

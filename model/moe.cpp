@@ -19,9 +19,13 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   const int64_t E = num_experts_ / ranks.size(), F = config.moe_intermediate_size,
                 D = config.hidden_size;
   const int64_t first = ranks.rank() * E;
-  w1_ = scope.expert_linear(stack_from("experts.*.w1.weight", first), {E, F, D});
-  w2_ = scope.expert_linear(stack_from("experts.*.w2.weight", first), {E, D, F});
-  w3_ = scope.expert_linear(stack_from("experts.*.w3.weight", first), {E, F, D});
+  const auto w1 = stack_from("experts.*.w1.weight", first),
+             w2 = stack_from("experts.*.w2.weight", first),
+             w3 = stack_from("experts.*.w3.weight", first);
+  experts_.w1 = scope.expert_linear(w1, {E, F, D});
+  experts_.w2 = scope.expert_linear(w2, {E, D, F});
+  experts_.w3 = scope.expert_linear(w3, {E, F, D});
+  experts_.adapters = scope.expert_adapters({w1, w2, w3}, E, F, D);
   if (config.n_shared_experts > 0) {
     shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
     shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
@@ -30,21 +34,19 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
 }
 
 at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
-  const auto w1 = w1_.rounded_to(qat_), w2 = w2_.rounded_to(qat_), w3 = w3_.rounded_to(qat_);
+  const auto experts = experts_.rounded_to(qat_);
   if (ranks_.size() == 1) {
-    return forward_experts(x_TD, routing.experts_TK, routing.weights_TK, w1, w2, w3, limit_);
+    return forward_experts(x_TD, routing.experts_TK, routing.weights_TK, experts, limit_);
   }
-  const auto bounds = wave_bounds(num_experts_ / ranks_.size(), ranks_.waves);
-  const auto w1s = w1.split(bounds), w2s = w2.split(bounds), w3s = w3.split(bounds);
+  const auto waves = experts.split(wave_bounds(num_experts_ / ranks_.size(), ranks_.waves));
   const auto wave = [&](int64_t index,
                         const at::Tensor& x_RD,
                         const at::Tensor& expert_R,
                         const at::Tensor& weight_R) {
-    const auto w = static_cast<std::size_t>(index);
     const auto expert_R1 = expert_R.unsqueeze(1), weight_R1 = weight_R.unsqueeze(1);
     // One choice a row: what is summed there is one result, whose type holds it exactly.
-    return forward_experts(x_RD, expert_R1, weight_R1, w1s[w], w2s[w], w3s[w], limit_)
-        .to(x_RD.scalar_type());
+    const auto& of_wave = waves[static_cast<std::size_t>(index)];
+    return forward_experts(x_RD, expert_R1, weight_R1, of_wave, limit_).to(x_RD.scalar_type());
   };
   return exchanged_experts(ranks_,
                            num_experts_,

@@ -33,7 +33,7 @@ class Moe {
   QuantFormat qat_;
   ExpertRanks ranks_;
   Router router_;
-  ExpertLinear w1_, w2_, w3_;
+  ExpertLinears experts_;
   Linear shared_w1_, shared_w2_, shared_w3_;  // undefined without a shared expert
 };
 

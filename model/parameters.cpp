@@ -1,6 +1,7 @@
 #include "model/parameters.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -9,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/interruption.h"
+#include "core/parameter_names.h"
 #include "core/random.h"
 #include "kernels/codec.h"
 
@@ -146,6 +148,78 @@ at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
       fill(slice.value, [&](int64_t i) { return initializer_range_ * random_normal(key, i); });
     }
   });
+}
+
+at::Tensor Parameters::uniform(const std::string& name, at::IntArrayRef shape, double range) {
+  return add(name, shape, dtype_, true, [&](at::Tensor& value) {
+    for (const auto& slice : unstacked({{name, value}})) {
+      const uint64_t key = random_key(seed_, slice.name);
+      fill(slice.value, [&](int64_t i) {
+        return range * (2 * random_uniform(key, static_cast<uint64_t>(i)) - 1);
+      });
+    }
+  });
+}
+
+Parameters::Factors Parameters::factors(const LoraMatrix& matrix, at::IntArrayRef shape) {
+  auto a_shape = shape.vec(), b_shape = shape.vec();
+  a_shape[a_shape.size() - 2] = b_shape.back() = matrix.rank;
+  const auto inputs = static_cast<double>(shape.back());
+  return {uniform(matrix.a_name, a_shape, 1 / std::sqrt(inputs)),
+          constant(matrix.b_name, b_shape, 0)};
+}
+
+std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
+                                                at::IntArrayRef shape,
+                                                const Weight& weight) {
+  const auto matrix = lora_ ? lora_matrix(*lora_, name) : std::nullopt;
+  if (!matrix) {
+    return nullptr;
+  }
+  if (!is_embedding(name)) {
+    const auto [a_rI, b_Or] = factors(*matrix, shape);
+    std::optional<LoraMagnitude> magnitude;
+    if (lora_->dora) {
+      const auto norms_O =
+          add(lora_magnitude_name(name), {shape[0]}, dtype_, true, [&](at::Tensor& value) {
+            value.copy_(row_squares(weight, dtype_).sqrt());
+          });
+      magnitude = LoraMagnitude{norms_O, weight};
+    }
+    return std::make_shared<const Lora>(
+        name, a_rI, b_Or, matrix->scale, lora_dropout_, std::move(magnitude));
+  }
+  const auto a_rI = constant(matrix->a_name, {matrix->rank, shape[1]}, 0);
+  const auto b_Or =
+      add(matrix->b_name, {shape[0], matrix->rank}, dtype_, true, [&](at::Tensor& value) {
+        const uint64_t key = random_key(seed_, matrix->b_name);
+        fill(value, [&](int64_t i) { return random_normal(key, static_cast<uint64_t>(i)); });
+      });
+  return std::make_shared<const Lora>(name, a_rI, b_Or, matrix->scale, lora_dropout_);
+}
+
+ExpertAdapters Parameters::expert_adapters(const ExpertNames& names,
+                                           int64_t E,
+                                           int64_t F,
+                                           int64_t D) {
+  ExpertAdapters adapters;
+  if (!lora_) {
+    return adapters;
+  }
+  if (const auto w1 = lora_matrix(*lora_, names.w1), w3 = lora_matrix(*lora_, names.w3); w1 && w3) {
+    const auto [a, b1] = factors(*w1, {E, F, D});
+    adapters.a13_ErD = a;
+    adapters.b1_EFr = b1;
+    adapters.b3_EFr = constant(w3->b_name, {E, F, w3->rank}, 0);
+    adapters.scale13 = w1->scale;
+  }
+  if (const auto w2 = lora_matrix(*lora_, names.w2)) {
+    const auto [a, b] = factors(*w2, {E, D, F});
+    adapters.a2_ErF = a;
+    adapters.b2_EDr = b;
+    adapters.scale2 = w2->scale;
+  }
+  return adapters;
 }
 
 at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, double constant) {

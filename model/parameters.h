@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,7 @@
 
 #include "core/named_tensor.h"
 #include "model/linear.h"
+#include "model/lora.h"
 
 namespace braid {
 
@@ -56,6 +59,11 @@ class WithoutValues {
   bool before_;
 };
 
+/// Release names of the matrices of a layer's experts.
+struct ExpertNames {
+  std::string w1, w2, w3;
+};
+
 /// Collects the parameters while a model is built.
 class Parameters {
  public:
@@ -66,12 +74,17 @@ class Parameters {
              uint64_t seed,
              double initializer_range,
              const WeightSource* source = nullptr,
-             at::Device device = at::kCPU)
+             at::Device device = at::kCPU,
+             std::optional<LoraConfig> lora = {})
       : dtype_(dtype),
         seed_(seed),
         initializer_range_(initializer_range),
         source_(source),
-        device_(device) {}
+        device_(device),
+        lora_(std::move(lora)),
+        lora_dropout_(std::make_shared<LoraDropout>()) {
+    lora_dropout_->share = lora_ ? lora_->dropout : 0;
+  }
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
   at::Tensor normal(const std::string& name, at::IntArrayRef shape);
@@ -86,6 +99,19 @@ class Parameters {
   at::Tensor untrained_table(const std::string& name,
                              at::IntArrayRef shape,
                              const std::function<int64_t(int64_t)>&);
+
+  /// The adapter of the matrix {out, in} of this release name, whose A and B are declared: A
+  /// uniform in +-1 / sqrt(in), B zero. Of the embedding, which is looked up, A is zero and B
+  /// normal. Null where the matrix has no adapter. DoRA's magnitudes begin as the norms of the rows
+  /// of the matrix, `weight`.
+  std::shared_ptr<const Lora> adapter(const std::string& name,
+                                      at::IntArrayRef shape,
+                                      const Weight& weight = {});
+  /// The same of the experts' matrices w1 [F, D], w2 [D, F] and w3 of these names ("*").
+  ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D);
+  /// The dropout of all adapters.
+  LoraDropout& lora_dropout() const { return *lora_dropout_; }
+  const std::optional<LoraConfig>& lora() const { return lora_; }
 
   at::Device device() const { return device_; }
   const std::vector<Parameter>& all() const { return parameters_; }
@@ -113,11 +139,21 @@ class Parameters {
   /// The codes of a parameter that stays quantized, declared; empty for any other.
   std::vector<Weight> add_quantized(const std::string& name, at::IntArrayRef shape);
 
+  /// Uniform in +-range, as a pure function of (seed, release name, element).
+  at::Tensor uniform(const std::string& name, at::IntArrayRef shape, double range);
+  /// A and B of a matrix {..., out, in}.
+  struct Factors {
+    at::Tensor a, b;
+  };
+  Factors factors(const LoraMatrix& matrix, at::IntArrayRef shape);
+
   at::ScalarType dtype_;
   uint64_t seed_;
   double initializer_range_;
   const WeightSource* source_;
   at::Device device_;
+  std::optional<LoraConfig> lora_;
+  std::shared_ptr<LoraDropout> lora_dropout_;
   std::vector<Parameter> parameters_;
 };
 
@@ -134,15 +170,18 @@ class Scope {
   }
   /// A matrix {out, in}, which may stay quantized.
   Linear linear(const std::string& name, at::IntArrayRef shape) const {
-    return Linear(parameters_.matrix(path(name), shape));
+    return adapted(name, shape, parameters_.matrix(path(name), shape));
   }
   /// One whose values are always floating.
   Linear float_linear(const std::string& name, at::IntArrayRef shape) const {
-    return Linear(parameters_.normal(path(name), shape));
+    return adapted(name, shape, parameters_.normal(path(name), shape));
   }
   /// {E, out, in}; a name with "*".
   ExpertLinear expert_linear(const std::string& name, at::IntArrayRef shape) const {
     return ExpertLinear(parameters_.experts(path(name), shape));
+  }
+  ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D) const {
+    return parameters_.expert_adapters({path(names.w1), path(names.w2), path(names.w3)}, E, F, D);
   }
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);
@@ -164,6 +203,12 @@ class Scope {
   }
 
  private:
+  Linear adapted(const std::string& name, at::IntArrayRef shape, Weight weight) const {
+    Linear linear(std::move(weight));
+    linear.set_adapter(parameters_.adapter(path(name), shape, linear.weight()));
+    return linear;
+  }
+
   std::string path(const std::string& name) const {
     return prefix_.empty() ? name : prefix_ + "." + name;
   }

@@ -1,8 +1,10 @@
 #pragma once
 // What one pass through the model is given and may report.
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -31,6 +33,9 @@ struct PassOptions {
   /// instead of being kept; 0 = all are kept.
   int64_t recompute_sublayers = 0;
   bool keep_streams = false;  ///< see Observations::streams_BSMD
+  /// Of what adapters leave out of their inputs (model/lora.h), in this pass and whatever belongs
+  /// to it: its MTP block, and what is computed again; none: nothing is left out.
+  std::optional<uint64_t> dropout_key = {};
 };
 
 /// What one layer reports. Sums over the pass's tokens, padding not counted; undefined where the

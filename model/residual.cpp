@@ -85,7 +85,7 @@ class ManifoldHyperConnection : public Residual {
       : options_(mhc_options(config)) {
     const int64_t M = config.hc_mult, rows = (2 + M) * M;
     const bool identity = config.mhc_init == MhcInit::kIdentity;
-    weights_.fn = scope.normal(name + "_fn", {rows, M * config.hidden_size});
+    fn_ = scope.float_linear(name + "_fn", {rows, M * config.hidden_size});
     weights_.base_K = scope.filled(name + "_base", {rows}, [M, index, identity](int64_t row) {
       if (!identity) {
         return 0.0;
@@ -103,12 +103,14 @@ class ManifoldHyperConnection : public Residual {
   }
 
   EnteredStreams enter(const at::Tensor& X_BSMD, const at::Tensor& norm_D) const override {
-    return enter_streams(X_BSMD, weights_, norm_D, options_);
+    return enter_streams(
+        X_BSMD, {fn_.values(), weights_.base_K, weights_.scale_3}, norm_D, options_);
   }
 
  private:
   MhcOptions options_;
-  MhcWeights weights_;
+  Linear fn_;
+  MhcWeights weights_;  // without fn
 };
 
 // Adds halves, so that the mean of equal streams is exact when their number is a power of two: an
@@ -146,7 +148,7 @@ StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
     : kind_(config.residual), options_(mhc_options(config)) {
   if (kind_ == ResidualKind::kMhc) {
     const int64_t M = config.hc_mult;
-    weights_.fn = scope.normal("hc_head_fn", {M, M * config.hidden_size});
+    fn_ = scope.float_linear("hc_head_fn", {M, M * config.hidden_size});
     weights_.base_K = scope.constant("hc_head_base", {M}, 0);
     weights_.scale_3 =
         scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);
@@ -163,7 +165,7 @@ at::Tensor StreamHead::forward(const at::Tensor& X_BSMD, const at::Tensor& norm_
     case ResidualKind::kMhc:
       break;
   }
-  return join_streams(X_BSMD, weights_, norm_D, options_);
+  return join_streams(X_BSMD, {fn_.values(), weights_.base_K, weights_.scale_3}, norm_D, options_);
 }
 
 }  // namespace braid

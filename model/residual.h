@@ -41,7 +41,8 @@ class StreamHead {
  private:
   ResidualKind kind_;
   MhcOptions options_;
-  MhcWeights weights_;
+  Linear fn_;
+  MhcWeights weights_;  ///< without fn
 };
 
 }  // namespace braid

@@ -31,14 +31,21 @@ Transformer::Transformer(const ModelConfig& config,
                          uint64_t seed,
                          const WeightSource* source,
                          const ModelRanks& ranks,
-                         at::Device device)
+                         at::Device device,
+                         std::optional<LoraConfig> lora)
     : config_(config),
       compute_(compute),
       context_(ranks.context),
-      parameters_(parameter_type(compute), seed, config.initializer_range, source, device) {
+      parameters_(parameter_type(compute),
+                  seed,
+                  config.initializer_range,
+                  source,
+                  device,
+                  std::move(lora)) {
   config.validate();
   const Scope root(parameters_, "");
   embed_VD_ = root.normal("embed.weight", {config.vocab_size, config.hidden_size});
+  embed_adapter_ = parameters_.adapter("embed.weight", {config.hidden_size, config.vocab_size});
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     blocks_.emplace_back(root.inner(text("layers.", i)), config, config.layer(i), i, ranks);
   }
@@ -51,7 +58,8 @@ Transformer::Transformer(const ModelConfig& config,
 }
 
 at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
-  return at::embedding(embed_VD_, ids_BS).to(compute_);
+  const auto x_BSD = at::embedding(embed_VD_, ids_BS);
+  return (embed_adapter_ ? x_BSD + embed_adapter_->look_up(ids_BS) : x_BSD).to(compute_);
 }
 
 at::Tensor Transformer::streams_of(const at::Tensor& x_BSD) const {
@@ -75,6 +83,7 @@ Hidden Transformer::forward(const Tokens& tokens,
                             const PassOptions& options,
                             Observations* observations,
                             DecodeState* state) const {
+  parameters_.lora_dropout().key = options.dropout_key;
   const Pass pass{on_device(own_share(tokens.ids_BS)),
                   geometry_of(tokens, state),
                   options,
@@ -127,7 +136,7 @@ at::Tensor Transformer::cross_entropy_sum(const at::Tensor& hidden_BSD,
   const ProfileScope scope("head and loss");
   return braid::cross_entropy_sum(
       hidden_BSD.flatten(0, 1),
-      head_.weight().values,
+      head_.values(),
       on_device(targets_BS.flatten()),
       weights_BS.defined() ? on_device(weights_BS.flatten()) : at::Tensor());
 }
@@ -135,7 +144,7 @@ at::Tensor Transformer::cross_entropy_sum(const at::Tensor& hidden_BSD,
 at::Tensor Transformer::cross_entropy_each(const at::Tensor& hidden_BSD,
                                            const at::Tensor& targets_BS) const {
   return braid::cross_entropy_each(
-             hidden_BSD.flatten(0, 1), head_.weight().values, on_device(targets_BS.flatten()))
+             hidden_BSD.flatten(0, 1), head_.values(), on_device(targets_BS.flatten()))
       .view(targets_BS.sizes());
 }
 

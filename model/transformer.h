@@ -26,12 +26,14 @@ class Transformer {
   /// Initial values are a pure function of (seed, release name, element), or come from a source.
   /// With several `ranks`, whose groups must outlive the model, this is one rank's share of it.
   /// Parameters are on `device`, and so are all results; tokens and targets are given on the host.
+  /// `lora` says which matrices have adapters (none of a model that is used without).
   Transformer(const ModelConfig& config,
               at::ScalarType compute,
               uint64_t seed,
               const WeightSource* source = nullptr,
               const ModelRanks& ranks = {},
-              at::Device device = at::kCPU);
+              at::Device device = at::kCPU,
+              std::optional<LoraConfig> lora = {});
 
   /// Of whole sequences, which every rank that shares them is given alike; results and observations
   /// are those of this rank's tokens, see own_share(). With a `state` the ids continue its
@@ -87,6 +89,7 @@ class Transformer {
   ContextRanks context_;
   Parameters parameters_;
   at::Tensor embed_VD_, norm_D_;
+  std::shared_ptr<const Lora> embed_adapter_;  // of the embedding transposed; null without one
   Linear head_;
   std::vector<Block> blocks_;
   std::unique_ptr<StreamHead> stream_head_;

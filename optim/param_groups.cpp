@@ -25,6 +25,7 @@ class Grouper {
       : facts_(facts), config_(config), group_used_(config.groups.size(), false) {
     for (const auto& parameter : parameters) {
       values_.emplace(parameter.name, parameter.value);
+      has_adapters_ = has_adapters_ || is_adapter(parameter.name);
     }
   }
 
@@ -36,6 +37,10 @@ class Grouper {
                             .part = is_indexer ? TrainedPart::kIndexer : TrainedPart::kTrunk};
     const bool is_vector = logical_dims(parameter) < 2;
     result.weight_decay = is_vector && !config_.decay_vectors ? 0 : config_.weight_decay;
+    if (facts_.may_train && !facts_.may_train(parameter.name)) {
+      note_group_of(parameter.name);
+      return result;
+    }
     if (const auto group = group_of(parameter)) {
       result.optimizer = group->optimizer;
       result.learning_rate_scale = group->learning_rate_scale;
@@ -60,8 +65,13 @@ class Grouper {
     return result;
   }
 
-  /// Whether a group freezes this parameter, which takes no gradient: others say nothing about it.
+  /// Whether this parameter, which takes no gradient, is frozen by itself: by a group (others say
+  /// nothing about it), or because the run may not train it.
   bool is_frozen_by_name(const std::string& name) {
+    if (facts_.may_train && !facts_.may_train(name)) {
+      note_group_of(name);
+      return true;
+    }
     for (std::size_t i = 0; i < config_.groups.size(); ++i) {
       if (matches_glob(config_.groups[i].match, name)) {
         const bool freezes = config_.groups[i].optimizer == OptimizerKind::kNone;
@@ -73,9 +83,11 @@ class Grouper {
   }
 
   void require_all_groups_used() const {
-    const auto unused = std::find(group_used_.begin(), group_used_.end(), false);
-    if (unused != group_used_.end()) {
-      const auto index = static_cast<std::size_t>(unused - group_used_.begin());
+    for (std::size_t index = 0; index < group_used_.size(); ++index) {
+      const bool is_for_adapters = config_.groups[index].match.find("lora_") != std::string::npos;
+      if (group_used_[index] || (is_for_adapters && !has_adapters_)) {
+        continue;
+      }
       throw ConfigError(
           text("optimizer.groups[", index, "].match"),
           text("'",
@@ -87,6 +99,16 @@ class Grouper {
   }
 
  private:
+  // Of a parameter that cannot be trained: its group says something that holds elsewhere.
+  void note_group_of(const std::string& name) {
+    for (std::size_t i = 0; i < config_.groups.size(); ++i) {
+      if (matches_glob(config_.groups[i].match, name)) {
+        group_used_[i] = true;
+        return;
+      }
+    }
+  }
+
   const ParameterGroup* group_of(const NamedTensor& parameter) {
     for (std::size_t i = 0; i < config_.groups.size(); ++i) {
       const auto& group = config_.groups[i];
@@ -144,6 +166,7 @@ class Grouper {
   const OptimizerConfig& config_;
   std::vector<bool> group_used_;
   std::map<std::string, at::Tensor> values_;
+  bool has_adapters_ = false;
 };
 
 bool takes_no_gradient(const std::string& name) {
@@ -152,25 +175,6 @@ bool takes_no_gradient(const std::string& name) {
 }
 
 }  // namespace
-
-bool matches_glob(std::string_view pattern, std::string_view name) {
-  std::size_t p = 0, n = 0, star = std::string_view::npos, resume = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == name[n])) {
-      ++p;
-      ++n;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  return pattern.find_first_not_of('*', p) == std::string_view::npos;
-}
 
 std::vector<GroupedParameter> group_parameters(const std::vector<NamedTensor>& parameters,
                                                const GroupingFacts& facts,

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "core/named_tensor.h"
+#include "core/parameter_names.h"
 #include "kernels/precision.h"
 #include "parallel/gradient_sync.h"
 #include "run/grouped_parameters.h"
@@ -113,7 +114,50 @@ Kept kept_by_layers(const ModelConfig& config, int64_t recompute_sublayers, bool
           .wide = largest.wide * segment / 2};
 }
 
-double activation_bytes(const RunConfig& config, const Regime& regime, const GridPlace& grid) {
+// What the adapters of all layers keep: their narrow products, and with dropout their inputs again.
+Kept kept_by_adapters(const RunConfig& config, const Parameters& parameters) {
+  Kept kept;
+  for (const auto& parameter : parameters.all()) {
+    const auto& kind = *kind_of(parameter.name);
+    if (kind.role == ParameterRole::kLoraMagnitude) {  // the product that it multiplies
+      kept.wide += static_cast<double>(parameter.value.numel());
+    }
+    if (kind.role != ParameterRole::kLoraA) {
+      continue;
+    }
+    const auto rank = static_cast<double>(parameter.value.size(-2)),
+               inputs = static_cast<double>(parameter.value.size(-1));
+    const bool is_grouped = parameter.name.ends_with("attn.wo_a.lora_A.weight");
+    kept.narrow +=
+        rank * static_cast<double>(is_stack(parameter.name) ? config.model.num_experts_per_tok
+                                   : is_grouped             ? config.model.o_groups
+                                                            : 1);
+    kept.narrow += config.adapter.dropout > 0 ? 2 * inputs : 0;
+  }
+  if (config.train.recompute_sublayers) {
+    const auto sublayers = static_cast<double>(2 * config.model.num_hidden_layers);
+    kept.narrow *=
+        std::min(1.0, static_cast<double>(*config.train.recompute_sublayers) / sublayers);
+  }
+  return kept;
+}
+
+// An adapter of the head makes the adapted matrix, and its gradient, for each loss that reads it.
+double adapted_head_bytes(const RunConfig& config, const Parameters& parameters) {
+  const bool is_adapted = std::ranges::any_of(parameters.all(), [](const Parameter& parameter) {
+    return parameter.name == lora_a_name("head.weight");
+  });
+  const auto wide = wide_type(scalar_type(config.train.dtype));
+  const auto heads = static_cast<double>(config.model.num_nextn_predict_layers > 0 ? 2 : 1);
+  return is_adapted ? 2 * heads * static_cast<double>(c10::elementSize(wide)) *
+                          static_cast<double>(config.model.vocab_size * config.model.hidden_size)
+                    : 0;
+}
+
+double activation_bytes(const RunConfig& config,
+                        const Parameters& parameters,
+                        const Regime& regime,
+                        const GridPlace& grid) {
   const auto& model = config.model;
   const auto type = scalar_type(config.train.dtype);
   const auto narrow_bytes = static_cast<double>(c10::elementSize(type)),
@@ -124,11 +168,13 @@ double activation_bytes(const RunConfig& config, const Regime& regime, const Gri
   if (model.num_nextn_predict_layers > 0) {
     kept += kept_by_mtp(model, mixed);
   }
+  kept += kept_by_adapters(config, parameters);
   const double per_token =
       kept.narrow * narrow_bytes + kept.wide * wide_bytes + visibility_bytes(model, regime.seq_len);
   const int64_t rows = std::min(config.train.micro_batch_size, regime.sequences / grid.data_size);
   return per_token * static_cast<double>(rows * regime.seq_len) /
-         static_cast<double>(grid.context_size);
+             static_cast<double>(grid.context_size) +
+         adapted_head_bytes(config, parameters);
 }
 
 }  // namespace
@@ -139,7 +185,8 @@ MemoryPlan planned_memory(const RunConfig& config,
                           const Regime& regime,
                           const GridPlace& grid,
                           double optimizer_bytes,
-                          int64_t zero_group) {
+                          int64_t zero_group,
+                          const CodeBytes& codes) {
   const auto ranks = static_cast<double>(grid.ranks),
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
@@ -147,10 +194,13 @@ MemoryPlan planned_memory(const RunConfig& config,
                                                    : frozen_parameters(parameters, groups);
   for (const auto& parameter : parameters.all()) {
     const auto bytes = static_cast<double>(parameter.value.nbytes());
-    const double of_rank = is_stack(parameter.name) ? bytes / expert_ranks : bytes;
+    const bool is_frozen = frozen.contains(parameter.name);
+    const auto stored = is_frozen ? codes.find(parameter.name) : codes.end();
+    const double held = stored != codes.end() ? stored->second : bytes,
+                 of_rank = is_stack(parameter.name) ? held / expert_ranks : held;
     memory.weights_bytes += of_rank;
-    if (frozen.contains(parameter.name)) {
-      memory.base_weights_bytes += of_rank;
+    if (is_frozen) {
+      memory.base_weights_bytes += codes.empty() ? of_rank : 0;
     } else {
       memory.saved_weights_bytes += bytes;
     }
@@ -163,7 +213,7 @@ MemoryPlan planned_memory(const RunConfig& config,
       dense_gradients += is_stack(grouped.parameter.name) ? 0 : bytes;
     }
   }
-  memory.activations_bytes = activation_bytes(config, regime, grid);
+  memory.activations_bytes = activation_bytes(config, parameters, regime, grid);
   if (grid.ranks > 1) {
     // As many buckets as are under way at once: within an owner group, then between groups.
     const auto at_once =

@@ -1,4 +1,6 @@
 #pragma once
+#include <map>
+#include <string>
 #include <vector>
 
 #include "model/parameters.h"
@@ -18,7 +20,9 @@ struct MemoryPlan {
   double buckets_bytes = 0;   ///< of gradients on their way to other ranks
   double snapshot_bytes = 0;  ///< while a checkpoint is written in the background
 
-  double base_weights_bytes = 0;   ///< of the weights, those that stay in a base's files
+  /// Of the weights, those that stay in a base's files, where it is not known what they take in
+  /// memory.
+  double base_weights_bytes = 0;
   double saved_weights_bytes = 0;  ///< of all ranks, what a checkpoint has of them
 
   double total_bytes() const {
@@ -27,8 +31,13 @@ struct MemoryPlan {
   }
 };
 
-/// Estimates a training step's memory. `parameters` need no values; `regime` is the step's whose
-/// memory this is; `groups` are one rank's, `optimizer_bytes` its optimizer state.
+/// Bytes in memory of the parameters ("*" for experts) that a base holds as codes.
+using CodeBytes = std::map<std::string, double>;
+
+/// Estimates a training step's memory. Frozen parameters take what `codes` says of them; where it
+/// says nothing of any, all are counted as masters, as if they had been trained. `parameters` need
+/// no values; `regime` is the step's whose memory this is; `groups` are one rank's,
+/// `optimizer_bytes` its optimizer state.
 ///
 /// Activations are what autograd keeps of one micro-batch for the backward pass, without working
 /// tensors: by layer, stream head and MTP block as kept_by_layer() and its neighbors in
@@ -43,6 +52,7 @@ MemoryPlan planned_memory(const RunConfig& config,
                           const Regime& regime,
                           const GridPlace& grid,
                           double optimizer_bytes,
-                          int64_t zero_group);
+                          int64_t zero_group,
+                          const CodeBytes& codes = {});
 
 }  // namespace braid

@@ -10,6 +10,7 @@
 #include "optim/group_table.h"
 #include "optim/ownership.h"
 #include "plan/flops.h"
+#include "run/adapter_table.h"
 #include "run/console.h"
 #include "run/grouped_parameters.h"
 #include "run/table.h"
@@ -23,50 +24,115 @@ struct PartProducts {
   double products = 0, backward = 0;
 };
 
-std::vector<PartProducts> products_by_part(const ModelConfig& config, const Regime& regime) {
-  const auto dense = regime.options.dense_attention;
-  const auto p = forward_products(config, regime.seq_len, dense);
-  const double trunk = regime.trained.contains(TrainedPart::kTrunk) ? 2 : 0;
-  const bool learns = regime.trained.contains(TrainedPart::kIndexer);
-  const double runs = learns || !dense ? 1 : 0;  // nothing asks it where all entries are seen
-  std::vector<PartProducts> result = {
-      {"attention", p.attention, trunk},
-      {"attention_scores", p.attention_scores, trunk},
-      {"compressor", p.compressor, trunk},
-      {"indexer", runs * p.indexer, learns ? 1.0 : 0},  // its inputs take no gradient
-      {"indexer_scores", runs * p.indexer_scores, learns ? 2.0 : 0},
-      {"router", p.router, trunk},
-      {"experts", p.routed_experts, trunk},
-      {"shared_experts", p.shared_experts, trunk},
-      {"residual", p.mhc, trunk},
-      {"head", p.head, trunk},
-      {"mtp", p.mtp, trunk},
-  };
-  for (auto& part : result) {
-    part.products /= static_cast<double>(regime.seq_len);
+// The share of the elements of a part's matrices that a step moves.
+double trained_share(std::string_view part,
+                     const std::vector<GroupedParameter>& groups,
+                     TrainedParts parts) {
+  double all = 0, trained = 0;
+  for (const auto& grouped : groups) {
+    const auto& [name, value] = grouped.parameter;
+    const auto& kind = *kind_of(name);
+    const bool is_matrix = kind.is_linear() || kind.role == ParameterRole::kMatrix;
+    if (is_matrix && name_of(part_of(name)) == part) {
+      const auto elements = static_cast<double>(value.numel());
+      all += elements;
+      trained += grouped.learns_in(parts) ? elements : 0;
+    }
+  }
+  return all > 0 ? trained / all : 1;
+}
+
+// Of the adapters of a token: each element of A and B once, but for the groups of an output
+// projection, which read one A, for experts that the token does not visit, and for the embedding's
+// A, of which a column is looked up.
+std::vector<PartProducts> products_of_adapters(const ModelConfig& config,
+                                               const std::vector<GroupedParameter>& groups,
+                                               const Regime& regime,
+                                               double indexer_runs) {
+  std::vector<PartProducts> result;
+  for (const auto& grouped : groups) {
+    const auto& [name, value] = grouped.parameter;
+    const auto& kind = *kind_of(name);
+    const bool is_a = kind.role == ParameterRole::kLoraA;
+    if (!kind.is_adapter() || (is_a && is_embedding(name))) {
+      continue;
+    }
+    auto products = static_cast<double>(value.numel());
+    if (is_stack(name)) {
+      products *=
+          static_cast<double>(config.num_experts_per_tok) / static_cast<double>(value.size(0));
+    }
+    if (is_a && name.ends_with("attn.wo_a.lora_A.weight")) {
+      products *= static_cast<double>(config.o_groups);
+    }
+    if (kind.is_indexer()) {
+      products *= indexer_runs;
+    }
+    const bool is_reached = regime.trained.contains(grouped.part);
+    result.push_back({name_of(part_of(name)), products, is_reached ? 2.0 : 0});
   }
   return result;
 }
 
-int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
-  if (is_embedding(parameter.name)) {
-    return config.hidden_size;
+std::vector<PartProducts> products_by_part(const ModelConfig& config,
+                                           const std::vector<GroupedParameter>& groups,
+                                           const Regime& regime) {
+  const auto dense = regime.options.dense_attention;
+  const auto p = forward_products(config, regime.seq_len, dense);
+  const bool trunk = regime.trained.contains(TrainedPart::kTrunk);
+  const bool learns = regime.trained.contains(TrainedPart::kIndexer);
+  const double runs = learns || !dense ? 1 : 0;  // nothing asks it where all entries are seen
+  // The gradient of the input, and that of what is trained.
+  const auto of_matrices = [&](std::string_view part) {
+    return trunk ? 1 + trained_share(part, groups, regime.trained) : 0;
+  };
+  const double scores = trunk ? 2 : 0;  // both factors are activations
+  std::vector<PartProducts> result = {
+      {"attention", p.attention, of_matrices("attention")},
+      {"attention_scores", p.attention_scores, scores},
+      {"compressor", p.compressor, of_matrices("compressor")},
+      // its inputs take no gradient
+      {"indexer", runs * p.indexer, learns ? trained_share("indexer", groups, regime.trained) : 0},
+      {"indexer_scores", runs * p.indexer_scores, learns ? 2.0 : 0},
+      {"router", p.router, of_matrices("router")},
+      {"experts", p.routed_experts, of_matrices("experts")},
+      {"shared_experts", p.shared_experts, of_matrices("shared_experts")},
+      {"residual", p.mhc, scores},
+      {"head", p.head, of_matrices("head")},
+      {"mtp", p.mtp, of_matrices("mtp")},
+  };
+  for (auto& part : result) {
+    part.products /= static_cast<double>(regime.seq_len);
   }
+  const auto adapters = products_of_adapters(config, groups, regime, runs);
+  result.insert(result.end(), adapters.begin(), adapters.end());
+  return result;
+}
+
+int64_t active_elements(const Parameter& parameter, const ModelConfig& config) {
   const int64_t elements = parameter.value.numel();
+  if (is_embedding(parameter.name)) {
+    const auto role = kind_of(parameter.name)->role;
+    return role == ParameterRole::kLoraA   ? elements / config.vocab_size
+           : role == ParameterRole::kLoraB ? elements
+                                           : config.hidden_size;
+  }
   return is_expert(parameter.name) ? elements / config.n_routed_experts * config.num_experts_per_tok
                                    : elements;
 }
 
-std::vector<PartPlan> planned_parts(const Transformer& model, const Regime& regime) {
+std::vector<PartPlan> planned_parts(const Transformer& model,
+                                    const std::vector<GroupedParameter>& groups,
+                                    const Regime& regime) {
   std::vector<PartPlan> parts;
   const auto part = [&parts](std::string_view name) -> PartPlan& {
     const auto found = std::ranges::find(parts, name, &PartPlan::part);
     return found != parts.end() ? *found : parts.emplace_back(PartPlan{.part = std::string(name)});
   };
   part("embedding");  // the first of the table
-  for (const auto& [name, products, backward] : products_by_part(model.config(), regime)) {
-    part(name).forward_flops = 2 * products;
-    part(name).backward_flops = 2 * products * backward;
+  for (const auto& [name, products, backward] : products_by_part(model.config(), groups, regime)) {
+    part(name).forward_flops += 2 * products;
+    part(name).backward_flops += 2 * products * backward;
   }
   for (const auto& parameter : model.parameters().all()) {
     if (parameter.value.is_floating_point()) {
@@ -93,7 +159,7 @@ std::vector<StagePlan> planned_stages(const RunConfig& config,
     const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps;
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
-      stage.forward_backward_flops = forward_backward_flops(config.model, regime);
+      stage.forward_backward_flops = forward_backward_flops(config.model, groups, regime);
       stage.newton_schulz_flops =
           newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
@@ -122,22 +188,23 @@ PartPlan Plan::total() const {
   return sum;
 }
 
-double forward_backward_flops(const ModelConfig& config, const Regime& regime) {
+double forward_backward_flops(const ModelConfig& config,
+                              const std::vector<GroupedParameter>& groups,
+                              const Regime& regime) {
   double flops = 0;
-  for (const auto& [part, products, backward] : products_by_part(config, regime)) {
+  for (const auto& [part, products, backward] : products_by_part(config, groups, regime)) {
     flops += 2 * products * (1 + backward);
   }
   return flops;
 }
 
-Plan plan_training(const RunConfig& config, int64_t ranks) {
+Plan plan_training(const RunConfig& config, int64_t ranks, const CodeBytes& codes) {
   const auto grid = config.place_of(0, ranks);
-  const WithoutValues without_values;
-  const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
+  const auto model = model_without_values(config);
   const auto groups = parameter_groups(model, config);
   Plan plan;
   plan.stages = planned_stages(config, groups);
-  plan.parts = planned_parts(model, plan.stages.back().regime);
+  plan.parts = planned_parts(model, groups, plan.stages.back().regime);
   const auto& last = plan.stages.back();
   const auto of_rank = groups_of_rank(groups, grid);
   plan.ranks = planned_ranks(config, of_rank, last.regime, grid, last.forward_backward_flops);
@@ -147,12 +214,14 @@ Plan plan_training(const RunConfig& config, int64_t ranks) {
                                last.regime,
                                grid,
                                plan.ranks.optimizer_bytes,
-                               plan.ranks.zero_group);
+                               plan.ranks.zero_group,
+                               codes);
   plan.checkpoint_bytes = plan.memory.saved_weights_bytes;
   for (const auto& unit : units_of(groups)) {
     plan.checkpoint_bytes += static_cast<double>(unit.state_bytes);
   }
   plan.groups = group_table(groups);
+  plan.adapters = adapter_table(config);
   return plan;
 }
 
@@ -173,7 +242,8 @@ PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed) {
 }
 
 void print_plan(const Plan& plan, const PlannedSpeed& speed) {
-  std::cout << readable(report(plan, speed)) << "groups\n" << plan.groups << std::flush;
+  std::cout << readable(report(plan, speed)) << plan.adapters << "groups\n"
+            << plan.groups << std::flush;
 }
 
 nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {

@@ -42,16 +42,21 @@ struct Plan {
   MemoryPlan memory;            ///< of one rank
   double checkpoint_bytes = 0;  ///< of one checkpoint, all ranks' shards, not compressed
   std::string groups;           ///< group_table()
+  std::string adapters;         ///< adapter_table(), empty without adapters
 
   /// Sums over the parts; part is "total".
   PartPlan total() const;
 };
 
-/// Operations of the forward and backward pass per token, as plan/flops.h counts.
-double forward_backward_flops(const ModelConfig& config, const Regime& regime);
+/// Operations of the forward and backward pass per token, as plan/flops.h counts. A frozen matrix
+/// has one product in the backward pass instead of two. `groups` may be one rank's.
+double forward_backward_flops(const ModelConfig& config,
+                              const std::vector<GroupedParameter>& groups,
+                              const Regime& regime);
 
-/// Throws what training on that many ranks would: ConfigError for groups or grids that cannot be.
-Plan plan_training(const RunConfig& config, int64_t ranks = 1);
+/// `codes` is what the base (run.init_from) holds quantized. Throws what training on that many
+/// ranks would: ConfigError for groups or grids that cannot be.
+Plan plan_training(const RunConfig& config, int64_t ranks = 1, const CodeBytes& codes = {});
 
 /// The speed that a time is estimated from.
 struct PlannedSpeed {

@@ -2,9 +2,26 @@
 
 #include <algorithm>
 
+#include "core/glob.h"
+#include "core/parameter_names.h"
 #include "data/tokenizer.h"
+#include "model/transformer.h"
 
 namespace braid {
+namespace {
+
+// Of the model without adapters.
+std::vector<std::string> parameter_names(const ModelConfig& config) {
+  const WithoutValues without_values;
+  const Transformer model(config, at::kFloat, /*seed=*/0);
+  std::vector<std::string> names;
+  for (const auto& parameter : model.parameters().all()) {
+    names.push_back(parameter.name);
+  }
+  return names;
+}
+
+}  // namespace
 
 at::ScalarType scalar_type(ComputeType type) {
   switch (type) {
@@ -16,6 +33,48 @@ at::ScalarType scalar_type(ComputeType type) {
       return at::kBFloat16;
   }
   fail("unknown compute type");
+}
+
+TrainedParameters TrainedParameters::from_config(const ConfigNode& node,
+                                                 const std::string& path,
+                                                 ConfigPlaces& places) {
+  if (node.kind == ConfigNode::Kind::kScalar) {
+    const auto choice = read_choice(node, path, {"full", "lora"});
+    return {.kind = choice == 0 ? Kind::kFull : Kind::kLora};
+  }
+  require_list(node, path);
+  TrainedParameters result{.kind = Kind::kPatterns};
+  for (std::size_t i = 0; i < node.items.size(); ++i) {
+    const auto item_path = text(path, "[", i, "]");
+    places.add(item_path, node.items[i].place);
+    result.patterns.push_back(read_text(node.items[i], item_path));
+  }
+  return result;
+}
+
+ConfigNode TrainedParameters::to_config() const {
+  if (kind != Kind::kPatterns) {
+    return ConfigNode::text(kind == Kind::kFull ? "full" : "lora");
+  }
+  std::vector<ConfigNode> nodes;
+  for (const auto& pattern : patterns) {
+    nodes.push_back(ConfigNode::text(pattern));
+  }
+  return ConfigNode::sequence(std::move(nodes));
+}
+
+bool RunConfig::may_train(const std::string& name) const {
+  switch (train.parameters.kind) {
+    case TrainedParameters::Kind::kFull:
+      return true;
+    case TrainedParameters::Kind::kLora:
+      return is_adapter(name);
+    case TrainedParameters::Kind::kPatterns:
+      return std::ranges::any_of(train.parameters.patterns, [&](const std::string& pattern) {
+        return matches_glob(pattern, name);
+      });
+  }
+  fail("unreachable: TrainedParameters");
 }
 
 void RunConfig::validate() const {
@@ -81,6 +140,7 @@ void RunConfig::validate() const {
     }
   }
   validate_best();
+  validate_trained_parameters();
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
   bool has_indexer = false;
@@ -103,6 +163,39 @@ void RunConfig::validate() const {
   if (run.name.empty() || run.name.find('/') != std::string::npos || run.name == "." ||
       run.name == "..") {
     throw ConfigError("run.name", text("is '", run.name, "'; expected the name of one folder"));
+  }
+}
+
+void RunConfig::validate_trained_parameters() const {
+  if (lora()) {
+    if (run.init_from.empty()) {
+      throw ConfigError("train.parameters",
+                        "is lora, but run.init_from names no model whose frozen weights adapters "
+                        "could be added to");
+    }
+    adapter.validate(parameter_names(model));
+  }
+  const auto& patterns = train.parameters.patterns;
+  if (train.parameters.kind != TrainedParameters::Kind::kPatterns) {
+    return;
+  }
+  if (patterns.empty()) {
+    throw ConfigError("train.parameters", "is an empty list, which trains nothing");
+  }
+  const auto names = parameter_names(model);
+  for (std::size_t i = 0; i < patterns.size(); ++i) {
+    const bool trains = std::ranges::any_of(names, [&](const std::string& name) {
+      return kind_of(name)->optimizer != OptimizerKind::kNone && matches_glob(patterns[i], name);
+    });
+    if (!trains) {
+      throw ConfigError(text("train.parameters[", i, "]"),
+                        text("'",
+                             patterns[i],
+                             "' matches no parameter that can be trained; expected release names, "
+                             "such as layers.*.attn.wq_b.weight or, of all experts together, "
+                             "layers.*.ffn.experts.*.w1.weight. Near: ",
+                             nearest_parameters(patterns[i], names)));
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include "data/config.h"
 #include "data/tokenizer_config.h"
 #include "model/config.h"
+#include "model/lora.h"
 #include "optim/config.h"
 #include "parallel/config.h"
 #include "parallel/grid.h"
@@ -80,7 +81,21 @@ inline auto enum_names(ComputeType) {
 }
 at::ScalarType scalar_type(ComputeType type);
 
+/// What of the model a run trains. optimizer.groups say how, and may freeze more.
+struct TrainedParameters {
+  enum class Kind { kFull, kLora, kPatterns };
+  Kind kind = Kind::kFull;
+  std::vector<std::string> patterns = {};  ///< of release names; kPatterns
+
+  static constexpr const char* kConfigKind = "full | lora | [pattern, ...]";
+  static TrainedParameters from_config(const ConfigNode& node,
+                                       const std::string& path,
+                                       ConfigPlaces& places);
+  ConfigNode to_config() const;
+};
+
 struct TrainSection {
+  TrainedParameters parameters;
   int64_t max_steps = 1000;
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
@@ -93,6 +108,10 @@ struct TrainSection {
   template <class Visitor>
   static void fields(Visitor& v) {
     using T = TrainSection;
+    v("parameters",
+      &T::parameters,
+      "full = all that optimizer.groups do not freeze; lora = the adapters of the section adapter "
+      "alone, on frozen weights of run.init_from; or release names (* = any characters, ? = one)");
     v("max_steps", &T::max_steps, "optimizer steps of the whole run", at_least(1));
     v("global_batch_size", &T::global_batch_size, "sequences per optimizer step", at_least(1));
     v("micro_batch_size",
@@ -125,7 +144,16 @@ inline auto enum_names(IndexerMode) {
                     EnumName{"sparse", IndexerMode::kSparse}};
 }
 
+enum class ObjectiveKind { kLanguage, kPreference };
+inline auto enum_names(ObjectiveKind) {
+  return std::array{EnumName{"language", ObjectiveKind::kLanguage},
+                    EnumName{"preference", ObjectiveKind::kPreference}};
+}
+
 struct LossSection {
+  ObjectiveKind objective = ObjectiveKind::kLanguage;
+  double preference_beta = 0.1;
+  bool preference_length_normalized = false;
   double mtp_weight = 0.3;
   double mtp_decay_weight = 0.1;
   double balance_weight = 1e-4;
@@ -136,6 +164,17 @@ struct LossSection {
   template <class Visitor>
   static void fields(Visitor& v) {
     using L = LossSection;
+    v("objective",
+      &L::objective,
+      "language = predict the next token; preference = prefer the chosen to the rejected answer of "
+      "a pair more than the model that the run starts from does (DPO)");
+    v("preference_beta",
+      &L::preference_beta,
+      "how strongly preference holds the model to that one",
+      more_than(0));
+    v("preference_length_normalized",
+      &L::preference_length_normalized,
+      "log-probabilities of answers are divided by their tokens; preference_beta is then about 5");
     v("mtp_weight", &L::mtp_weight, "weight of the multi-token prediction loss", at_least(0));
     v("mtp_decay_weight",
       &L::mtp_decay_weight,
@@ -212,6 +251,7 @@ struct RunConfig {
   TokenizerConfig tokenizer;
   DataSection data;
   TrainSection train;
+  LoraConfig adapter;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   LossSection loss;
@@ -228,6 +268,7 @@ struct RunConfig {
     v("tokenizer", &R::tokenizer, "text to ids");
     v("data", &R::data, "what to train on");
     v("train", &R::train, "length, batch and precision");
+    v("adapter", &R::adapter, "low-rank adapters, for train.parameters: lora");
     v("optimizer", &R::optimizer, "Muon and AdamW");
     v("schedule", &R::schedule, "the learning rate over the run");
     v("loss", &R::loss, "terms beside the cross-entropy");
@@ -239,6 +280,14 @@ struct RunConfig {
 
   std::filesystem::path run_dir() const { return std::filesystem::path(run.output_dir) / run.name; }
 
+  /// The adapters of the run's model; none unless it trains them.
+  std::optional<LoraConfig> lora() const {
+    return train.parameters.kind == TrainedParameters::Kind::kLora ? std::optional(adapter)
+                                                                   : std::nullopt;
+  }
+  /// Whether train.parameters lets the run train this parameter ("*" for experts).
+  bool may_train(const std::string& name) const;
+
   /// Throws ConfigError for what single fields cannot tell.
   void validate() const;
   /// The place of a rank in the grid that `parallel` asks for. Throws ConfigError where that many
@@ -247,6 +296,7 @@ struct RunConfig {
 
  private:
   void validate_best() const;
+  void validate_trained_parameters() const;
 };
 
 /// load_config plus validate(), with the place of the key in every message. A run with overlays has

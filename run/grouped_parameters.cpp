@@ -7,14 +7,27 @@
 
 namespace braid {
 
+Transformer model_without_values(const RunConfig& config) {
+  const WithoutValues without_values;
+  return {config.model,
+          scalar_type(config.train.dtype),
+          /*seed=*/0,
+          nullptr,
+          {},
+          at::kCPU,
+          config.lora()};
+}
+
 std::vector<GroupedParameter> parameter_groups(const Transformer& model, const RunConfig& config) {
   std::vector<NamedTensor> parameters;
   for (const auto& parameter : model.parameters().all()) {
     parameters.push_back({parameter.name, parameter.value});
   }
-  const GroupingFacts facts{.num_heads = config.model.num_attention_heads,
-                            .num_output_groups = config.model.o_groups,
-                            .trained = ever_trained(config)};
+  const GroupingFacts facts{
+      .num_heads = config.model.num_attention_heads,
+      .num_output_groups = config.model.o_groups,
+      .trained = ever_trained(config),
+      .may_train = [&config](const std::string& name) { return config.may_train(name); }};
   return group_parameters(parameters, facts, config.optimizer);
 }
 
@@ -43,8 +56,7 @@ std::set<std::string> frozen_parameters(const Parameters& parameters,
 }
 
 std::set<std::string> frozen_parameters(const RunConfig& config) {
-  const WithoutValues without_values;
-  const Transformer model(config.model, scalar_type(config.train.dtype), /*seed=*/0);
+  const auto model = model_without_values(config);
   return frozen_parameters(model.parameters(), parameter_groups(model, config));
 }
 

@@ -9,6 +9,9 @@
 
 namespace braid {
 
+/// The model of a run, with its adapters if it has some, without values (model/parameters.h).
+Transformer model_without_values(const RunConfig& config);
+
 /// The group of every parameter that gradients could move, and of the routing biases that are
 /// frozen (optim/param_groups.h).
 std::vector<GroupedParameter> parameter_groups(const Transformer& model, const RunConfig& config);

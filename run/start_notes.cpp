@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "core/parameter_names.h"
 #include "optim/schedule.h"
+#include "run/grouped_parameters.h"
 #include "run/regime.h"
 
 namespace braid {
@@ -81,6 +83,38 @@ void note_warm_up(const RunConfig& config, std::vector<std::string>& notes) {
   }
 }
 
+void note_adapters(const RunConfig& config, std::vector<std::string>& notes) {
+  const auto lora = config.lora();
+  if (!lora) {
+    if (!config_differences(LoraConfig{}, config.adapter).empty()) {
+      notes.emplace_back(
+          "the section adapter is not used: train.parameters is not lora, so there are no "
+          "adapters");
+    }
+    return;
+  }
+  if (ever_trained(config).contains(TrainedPart::kIndexer)) {
+    return;
+  }
+  int64_t untrained = 0;
+  std::string first;
+  const auto model = model_without_values(config);
+  for (const auto& [name, value] : model.parameters().tensors()) {
+    if (kind_of(name)->is_indexer() && lora->target_of(name)) {
+      first = untrained++ == 0 ? name : first;
+    }
+  }
+  if (untrained > 0) {
+    notes.push_back(text("the adapters of ",
+                         untrained,
+                         " matrices of indexers (",
+                         first,
+                         untrained > 1 ? ", ...)" : ")",
+                         " get no gradient and stay zero: only their own loss trains indexers, and "
+                         "loss.indexer_mode is off"));
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> notes_at_start(const RunConfig& config) {
@@ -88,6 +122,7 @@ std::vector<std::string> notes_at_start(const RunConfig& config) {
   note_warm_up(config, notes);
   note_routers(config, notes);
   note_indexers(config, notes);
+  note_adapters(config, notes);
   return notes;
 }
 

@@ -187,6 +187,37 @@ TEST_F(Ranks, FrozenWeightsStayInTheirBaseOnEveryGrid) {
   }
 }
 
+// Adapters of experts live with their experts; every factor is a tensor of its own, whoever owns
+// it.
+TEST_F(Ranks, AdaptersLearnTheSameOnEveryGridAndContinueOnOne) {
+  train_on(0, "base", {"train.max_steps=4"});
+  const auto converted = braid({"convert", "runs/base", "base.checkpoint", "--to", "checkpoint"});
+  ASSERT_EQ(converted.status, 0) << converted.err;
+  const Strings lora = {"run.init_from=base.checkpoint",
+                        "train.parameters=lora",
+                        "train.max_steps=20",
+                        "adapter.rank=4",
+                        "adapter.targets=all",
+                        "optimizer.learning_rate=0.01"};
+  train_on(0, "whole", lora);
+  const std::vector<std::pair<int, Strings>> grids = {
+      {2, {}},
+      {2, {"parallel.expert=2", "parallel.expert_waves=2"}},
+      {4, {"parallel.expert=2", "parallel.context=2"}}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    const auto& [ranks, grid] = grids[i];
+    auto settings = lora;
+    settings.insert(settings.end(), grid.begin(), grid.end());
+    const auto name = text("lora-", i);
+    auto command_line = command(name, settings);
+    command_line.insert(command_line.end(), {"--stop-at-step", "10"});
+    const auto outcome = braid(command_line, {.ranks = ranks});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    train_on(0, name, lora);  // goes on as one process
+    expect_same_numbers(name, "whole", grid.empty() ? 0 : 1e-9);
+  }
+}
+
 TEST_F(Ranks, CheckpointsOfSeveralRanksAreWholeForEveryCommand) {
   train_on(4, "run", {"parallel.expert=2", "optimizer.zero_group=4", "train.max_steps=5"});
   const auto run = config("run").run_dir().string();

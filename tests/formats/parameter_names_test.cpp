@@ -94,6 +94,36 @@ TEST(ParameterNames, EveryParameterOfEveryModelIsExactlyOneRowAndNoRowIsLeftOver
   }
 }
 
+TEST(ParameterNames, EveryAdapterOfEveryModelIsKnownByTheMatrixThatHasIt) {
+  const WithoutValues without_values;
+  LoraConfig lora;
+  lora.targets.items = {"all"};
+  for (const auto& config : every_model()) {
+    const Transformer model(config, at::kFloat, 0, nullptr, {}, at::kCPU, lora);
+    int64_t adapted = 0, factors = 0;
+    for (const auto& parameter : model.parameters().all()) {
+      const auto& name = parameter.name;
+      if (const auto matrix = lora_matrix(lora, name)) {
+        ++adapted;
+        for (const auto& factor : {matrix->a_name, matrix->b_name}) {
+          ASSERT_TRUE(is_adapter(factor)) << factor;
+          EXPECT_EQ(part_of(factor), part_of(name)) << factor;
+          EXPECT_EQ(kind_of(factor)->optimizer, OptimizerKind::kAdamW) << factor;
+          EXPECT_FALSE(kind_of(factor)->is_published()) << factor;
+          EXPECT_EQ(is_expert(factor), is_expert(name)) << factor;
+          EXPECT_FALSE(release_name(factor)) << factor;
+        }
+      } else {
+        EXPECT_EQ(is_adapter(name), name.find(".lora_") != std::string::npos) << name;
+        factors += is_adapter(name) ? 1 : 0;
+      }
+    }
+    EXPECT_GT(adapted, 40);
+    // w1 and w3 share an A.
+    EXPECT_EQ(factors, 2 * adapted - config.num_hidden_layers - config.num_nextn_predict_layers);
+  }
+}
+
 TEST(ParameterNames, WhatMayBeQuantizedIsWhatAModelKeepsAsCodes) {
   auto config = tiny_model();
   config.hidden_size = config.moe_intermediate_size = 32;

@@ -53,12 +53,13 @@ class TargetSpansTest : public LoaderTest {
     return document;
   }
 
-  /// The documents of LoaderTest; the later half of each is a target, and every other end token.
-  std::vector<Document> halves() const {
+  /// The documents of LoaderTest; the later half of each is a target, and every other end token, or
+  /// all of them.
+  std::vector<Document> halves(bool all_ends = false) const {
     std::vector<Document> result;
     for (const auto& text : documents()) {
       const auto size = static_cast<int64_t>(text.size());
-      const bool with_end = result.size() % 2 == 0;
+      const bool with_end = all_ends || result.size() % 2 == 0;
       result.push_back(with_spans(text, {{size / 2, size + with_end}}));
     }
     return result;
@@ -93,9 +94,10 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
   const Batch batch = loader.next({2, 7});
   const auto byte = [](char c) { return 3 + int64_t{c}; };
   constexpr int64_t kNone = kIgnoredTarget;
-  EXPECT_EQ(
-      values(batch.ids_BS[0]),
-      (std::vector<int64_t>{0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), byte('f')}));
+  // The last token of the first document is followed by no target, so it is no input.
+  EXPECT_EQ(values(batch.ids_BS[0]),
+            (std::vector<int64_t>{
+                0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), tokenizer_.pad_id()}));
   EXPECT_EQ(values(batch.targets_BS[0]),
             (std::vector<int64_t>{kNone, byte('b'), byte('c'), kNone, kNone, byte('f'), kNone}));
   EXPECT_EQ(values(batch.targets_BS[1]),
@@ -106,7 +108,7 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
 
 TEST_F(TargetSpansTest, InputsOrderAndEpochsAreThoseOfTheWholeText) {
   const auto whole = store_of(documents());
-  const auto half = store_of_documents(halves(), "half");
+  const auto half = store_of_documents(halves(/*all_ends=*/true), "half");
   const StreamOptions options{.seed = 9, .pack_window = 16};
   Loader all({{*whole}}, options), some({{*half}}, options);
   int fewer = 0;  // batches; a few hold nothing but later halves
@@ -268,6 +270,46 @@ TEST_F(TargetSpansTest, TheWriterRefusesSpansThatAreNone) {
                   {"document 0", "id 320", "vocabulary of 320"});
   writer.add(with_spans("abc", {{3, 4}}));
   expect_mentions(error_of([&] { writer.commit(); }), {"none of the 3 tokens", "target"});
+}
+
+TEST_F(TargetSpansTest, PairsStayTogetherInTheirOrderWhateverFitsARow) {
+  TokenStoreWriter writer(folder_ / "pairs", tokenizer_, std::string(32, '0'));
+  for (int i = 0; i < 30; ++i) {
+    const std::string prompt(static_cast<std::size_t>(1 + i % 7), 'p');
+    writer.add(
+        text_document(prompt + std::string(static_cast<std::size_t>(1 + i), 'c'), tokenizer_));
+    auto rejected = text_document(prompt + "r", tokenizer_);
+    rejected.with_previous = true;
+    writer.add(rejected);
+  }
+  writer.commit();
+  const TokenStore store(folder_ / "pairs");
+  ASSERT_EQ(store.documents_per_sample(), 2);
+  Loader loader({{store}}, {.seed = 3, .pack_window = 8});
+  std::vector<int64_t> chosen;
+  while (chosen.size() < 30) {
+    const Batch batch = loader.next({1, 64});
+    const auto& contexts = batch.contexts.front();
+    ASSERT_EQ(contexts.size() % 2, 0u);
+    ASSERT_EQ(static_cast<int64_t>(contexts.size()), batch.documents_BS.max().item<int64_t>() + 1);
+    for (std::size_t i = 0; i < contexts.size(); i += 2) {
+      EXPECT_EQ(contexts[i] % 2, 0);
+      EXPECT_EQ(contexts[i + 1], contexts[i] + 1);
+      chosen.push_back(contexts[i]);
+    }
+  }
+  std::ranges::sort(chosen);
+  for (std::size_t i = 0; i < 30; ++i) {
+    EXPECT_EQ(chosen[i], static_cast<int64_t>(2 * i));
+  }
+  // Where the stream stands is restored as ever.
+  const auto state = loader.state();
+  const Batch want = loader.next({3, 64});
+  Loader again({{store}}, {.seed = 3, .pack_window = 8});
+  EXPECT_TRUE(again.restore(state).empty());
+  expect_equal(again.next({3, 64}), want);
+  EXPECT_EQ(evaluation_batches(store, 64, 4).front().contexts.front().size() % 2, 0u);
+  EXPECT_THROW(Loader({{store}}, {}).next({1, 32}), Error);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ class SecondMatrix : public Adapter {
   at::Tensor forward_grouped(const at::Tensor& x_TGI) const override {
     return grouped_project(x_TGI, weight_);
   }
+  at::Tensor delta() const override { return weight_; }
 
  private:
   at::Tensor weight_;
@@ -50,6 +51,12 @@ TEST(Linear, AddsWhatItsAdapterGives) {
   const auto x = random("x", {2, 3, 8});
   expect_bitwise_equal("plain", a.plain.forward(x), project(x, a.w));
   expect_bitwise_equal("adapted", a.adapted.forward(x), project(x, a.w) + project(x, a.w2));
+}
+
+TEST(Linear, ValuesHoldIt) {
+  const Pair a("a", 6, 8);
+  expect_bitwise_equal("plain", a.plain.values(), a.w);
+  expect_bitwise_equal("adapted", a.adapted.values(), a.w + a.w2);
 }
 
 TEST(Linear, AddsItInGroupsToo) {

@@ -59,9 +59,10 @@ std::vector<NamedLayers> layer_mixes() {
 Transformer randomized(const ModelConfig& config,
                        at::ScalarType compute,
                        const ModelRanks& ranks,
-                       at::Device device) {
+                       at::Device device,
+                       const std::optional<LoraConfig>& lora) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
-  Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device);
+  Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device, lora);
   for (const auto& [name, value, trained, quantized, in_base] : model.parameters().all()) {
     if (value.is_floating_point()) {
       const auto noise = normal_tensor("noise of " + name, value.sizes(), value.scalar_type());

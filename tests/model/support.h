@@ -29,7 +29,8 @@ std::vector<NamedLayers> layer_mixes();
 Transformer randomized(const ModelConfig& config,
                        at::ScalarType compute = at::kDouble,
                        const ModelRanks& ranks = {},
-                       at::Device device = at::kCPU);
+                       at::Device device = at::kCPU,
+                       const std::optional<LoraConfig>& lora = {});
 
 /// A pure function of the sizes and `stream`.
 at::Tensor random_ids(int64_t B, int64_t S, int64_t vocab_size, int stream = 0);

@@ -18,7 +18,7 @@ using testing::expect_bitwise_equal;
 using testing::expect_close;
 using testing::normal_tensor;
 
-constexpr GroupingFacts kFacts = {
+const GroupingFacts kFacts = {
     .num_heads = 4, .num_output_groups = 2, .trained = TrainedParts::all()};
 
 struct Shape {

@@ -98,7 +98,7 @@ std::vector<NamedTensor> parameters_of(const std::vector<Expected>& expected) {
   return result;
 }
 
-constexpr GroupingFacts kFacts = {.num_heads = 4, .num_output_groups = 2};
+const GroupingFacts kFacts = {.num_heads = 4, .num_output_groups = 2};
 
 std::map<std::string, GroupedParameter> grouped_by_name(const GroupingFacts& facts,
                                                         const OptimizerConfig& config) {
@@ -304,6 +304,37 @@ adamw      1   0.1        1600        1  embedding
 muon       1   0.1         544        3  attention, experts
 none       -   -             4        1  indexer
 )");
+}
+
+TEST(ParamGroups, WhatMayNotBeTrainedIsFrozenWhateverItsGroupSays) {
+  const std::vector<NamedTensor> parameters = {
+      {"layers.0.attn.wq_a.weight", at::zeros({6, 8})},
+      {"layers.0.attn.wq_a.lora_A.weight", at::zeros({2, 8})},
+      {"layers.0.attn.wq_a.lora_B.weight", at::zeros({6, 2})},
+      {"layers.0.ffn.gate.weight", at::zeros({3, 8})},
+      {"layers.0.ffn.gate.bias", at::zeros({3})}};
+  auto facts = kFacts;
+  facts.may_train = [](const std::string& name) { return name.find(".lora_") != name.npos; };
+  OptimizerConfig config;
+  config.groups = {{"*.lora_B.weight", kMuon, 2, 0.0}, {"*.attn.*", kAdamW, 1, {}}};
+  const auto grouped = group_parameters(parameters, facts, config);
+  ASSERT_EQ(grouped.size(), 5u);
+  EXPECT_TRUE(grouped[0].is_frozen());
+  EXPECT_EQ(grouped[1].optimizer, kAdamW);
+  EXPECT_EQ(grouped[2].optimizer, kMuon);
+  EXPECT_EQ(grouped[2].learning_rate_scale, 2);
+  EXPECT_TRUE(grouped[3].is_frozen());
+  EXPECT_EQ(grouped[4].parameter.name, "layers.0.ffn.gate.bias");
+  EXPECT_TRUE(grouped[4].is_frozen());
+}
+
+TEST(ParamGroups, ThoseOfAdaptersArePassedOverWithoutAdapters) {
+  const std::vector<NamedTensor> parameters = {{"layers.0.attn.wq_a.weight", at::zeros({6, 8})}};
+  OptimizerConfig config;
+  config.groups = {{"*.lora_?.weight", kAdamW, 10, {}}};
+  EXPECT_EQ(group_parameters(parameters, kFacts, config)[0].optimizer, kMuon);
+  config.groups = {{"*.lorry", kAdamW, 10, {}}};
+  EXPECT_THROW(group_parameters(parameters, kFacts, config), ConfigError);
 }
 
 }  // namespace

@@ -90,6 +90,47 @@ TEST(Plan, CountsParametersAndOperationsByPart) {
   EXPECT_EQ(stage.flops(), 480.0 * (7200 + 13608) + 10 * stage.newton_schulz_flops);
 }
 
+// Frozen matrices have one product backward, adapters two; what is trained and saved are adapters.
+TEST(Plan, CountsAdaptersAndWhatAFrozenBaseSaves) {
+  auto config = small_run();
+  const auto full = by_part(plan_training(config));
+  config.run.init_from = "base";
+  config.train.parameters.kind = TrainedParameters::Kind::kLora;
+  config.adapter.rank = 2;
+  config.adapter.targets.items = {"attention", "experts"};
+  const auto plan = plan_training(config);
+  const auto parts = by_part(plan);
+  // Of 3 layers: in + out of each matrix, twice; of 4 experts 3 A and 3 B, w1 and w3 sharing one.
+  const auto& model = config.model;
+  const int64_t D = model.hidden_size, L = model.q_lora_rank, H = model.head_dim,
+                NH = model.num_attention_heads * H, GO = model.o_groups * model.o_lora_rank,
+                F = model.moe_intermediate_size, layers = model.num_hidden_layers;
+  const int64_t attention = 2 * layers * ((D + L) + (L + NH) + (D + H) + (GO + D)),
+                expert = 2 * (D + 2 * F + F + D), experts = 4 * layers * expert;
+  EXPECT_EQ(parts.at("attention").parameters, full.at("attention").parameters + attention);
+  EXPECT_EQ(parts.at("experts").parameters, full.at("experts").parameters + experts);
+  EXPECT_EQ(parts.at("experts").active, full.at("experts").active + experts / 2);
+  const auto forward = [&](const char* part, int64_t adapters) {
+    EXPECT_EQ(parts.at(part).forward_flops,
+              full.at(part).forward_flops + 2 * static_cast<double>(adapters))
+        << part;
+    EXPECT_EQ(parts.at(part).backward_flops,
+              full.at(part).forward_flops + 4 * static_cast<double>(adapters))
+        << part;
+  };
+  forward("attention", attention);
+  forward("experts", experts / 2);
+  forward("head", 0);
+  const auto trained = static_cast<double>(4 * (attention + experts));
+  EXPECT_EQ(plan.memory.gradients_bytes, trained);
+  EXPECT_EQ(plan.memory.optimizer_bytes, 2 * trained);
+  EXPECT_EQ(plan.memory.saved_weights_bytes, trained);
+  EXPECT_EQ(plan.checkpoint_bytes, 3 * trained);
+  expect_mentions(plan.adapters, {"layers.*.ffn.experts.*.w2.weight  experts"});
+  config.adapter.targets.items = {"all"};
+  EXPECT_GT(plan_training(config).memory.activations_bytes, plan.memory.activations_bytes);
+}
+
 TEST(Plan, FollowsRampsAndTheStagesOfAttention) {
   auto config = small_run();
   config.data.seq_len = 16;

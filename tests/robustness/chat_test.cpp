@@ -67,14 +67,12 @@ TEST_F(ChatCommand, AFullContextSaysWhatToDo) {
   train_run(short_context);
   const auto cut = chat("hello, and a few words that take room\n", {"--max-tokens", "1000"});
   expect_mentions(cut.err, {"reads no more tokens", "/reset"});
-  expect_error(chat(std::string(80, 'x') + "\n"), {"at most 64", "/reset"});
+  expect_error(chat(text(std::string(80, 'x'), "\n")), {"at most 64", "/reset"});
 }
 
 TEST_F(ChatCommand, ControlCEndsTheAnswerAndNotTheProgram) {
   train_run();
-  Program program(folder_,
-                  kEndless,
-                  {.input = "one\ntwo\n"});
+  Program program(folder_, kEndless, {.input = "one\ntwo\n"});
   for (int answer = 1; answer <= 2; ++answer) {
     program.wait_for("<think>", answer);
     program.send(SIGINT);
@@ -86,9 +84,7 @@ TEST_F(ChatCommand, ControlCEndsTheAnswerAndNotTheProgram) {
 
 TEST_F(ChatCommand, SigtermEndsTheProgram) {
   train_run();
-  Program program(folder_,
-                  kEndless,
-                  {.input = "one\ntwo\n"});
+  Program program(folder_, kEndless, {.input = "one\ntwo\n"});
   program.wait_for("<think>");
   program.send(SIGTERM);
   EXPECT_EQ(program.finish().status, 128 + SIGTERM);
