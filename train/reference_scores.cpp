@@ -31,6 +31,8 @@ std::string key_of(const RunConfig& config, const TokenStore& store, int64_t seq
                        " ",
                        config.run.init_from,
                        " ",
+                       config.lora() ? config.adapter.init_from : "",
+                       " ",
                        config.run.seed,
                        " ",
                        scalar_type(config.train.dtype),

@@ -17,14 +17,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// With the weights of the folder `source`, if there is one, of which the console says `what`;
-// `starts`: a new run, which may start from adapters too.
+// With the weights of the folder `source`, if there is one, of which the console says `what`, and
+// those of an adapter's folder, if there is one.
 InitialModel model_with_weights(const RunConfig& config,
                                 const ProcessGrid& grid,
                                 RunFolder& folder,
                                 const std::string& source,
                                 const char* what,
-                                bool starts) {
+                                const std::string& adapter) {
   const auto dtype = scalar_type(config.train.dtype);
   const auto seed = static_cast<uint64_t>(config.run.seed);
   const ModelRanks ranks{
@@ -38,9 +38,9 @@ InitialModel model_with_weights(const RunConfig& config,
   }
   auto stored = read_model(source);
   configure(stored, config.model, config.lora());
-  if (starts && config.lora() && !config.adapter.init_from.empty()) {
-    start_from_adapter(stored, config.adapter.init_from);
-    folder.console().line("starting from the adapters of " + config.adapter.init_from);
+  if (config.lora() && !adapter.empty()) {
+    start_from_adapter(stored, adapter);
+    folder.console().line("starting from the adapters of " + adapter);
   }
   for (const auto& note : stored.notes) {
     folder.console().line("note: " + note);
@@ -81,13 +81,17 @@ InitialModel initial_model(const RunConfig& config,
   }
   const auto base = base_of(checkpoint_state(*checkpoint), *checkpoint);
   auto initial = model_with_weights(
-      config, grid, folder, base ? base->folder : std::string(), "frozen weights of", false);
+      config, grid, folder, base ? base->folder : std::string(), "frozen weights of", {});
   return {std::move(initial.model), base};
 }
 
 InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFolder& folder) {
-  return model_with_weights(
-      config, grid, folder, config.run.init_from, "starting from the weights of", true);
+  return model_with_weights(config,
+                            grid,
+                            folder,
+                            config.run.init_from,
+                            "starting from the weights of",
+                            config.adapter.init_from);
 }
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {
