@@ -399,6 +399,7 @@ class PeftOfRun : public TinyRun {
     run_.adapter.targets.items = {"all"};
     run_.adapter.rank_pattern = {{"*.ffn.experts.*", 2}};
     run_.optimizer.learning_rate = 0.01;
+    run_.train.max_steps = 2;
   }
 
   static at::Tensor logits(const fs::path& model, const AdapterFolders& adapters = {}) {
@@ -416,7 +417,6 @@ class PeftOfRun : public TinyRun {
 
 TEST_F(PeftOfRun, TrainsTheAdaptersOfAFolderFurther) {
   run_.adapter.targets.items = {"attention", "experts"};
-  run_.train.max_steps = 2;
   train(run_);
   write_adapter(run_.run_dir(), folder_ / "adapter");
   auto further = run_;

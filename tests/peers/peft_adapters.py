@@ -56,7 +56,7 @@ RECIPE = """
 run: {{name: tuned, output_dir: {folder}, init_from: {base}}}
 model: from_base
 tokenizer: {{file: bytes}}
-data: {{train: [{text}], seq_len: 64}}
+data: {{train: [{text}], document_separator: "%", seq_len: 64}}
 train: {{parameters: lora, max_steps: 4, global_batch_size: 4, micro_batch_size: 4}}
 adapter:
   rank: 4
@@ -120,7 +120,7 @@ def main():
             compare("  -> Braid -> PEFT", adapter_logits(base, again, ids), want)
 
         text, recipe = folder / "corpus.txt", folder / "recipe.yaml"
-        text.write_text("A line of text that a model may learn by heart.\n" * 400)
+        text.write_text("".join(f"Line {i} of a text to learn by heart.\n%\n" for i in range(400)))
         recipe.write_text(RECIPE.format(folder=folder, base=base, text=text))
         run(braid, "train", recipe)
         tuned, adapter = folder / "tuned", folder / "trained"
