@@ -47,11 +47,11 @@ TEST_F(ImportConfig, WhatItWritesIsPlannedAndTrained) {
 }
 
 TEST_F(ImportConfig, WithoutAFileTheConfigurationAloneIsStandardOutput) {
-  write("recipe.yaml", "model_name_or_path: m\nuse_dora: true\n");
+  write("recipe.yaml", "model_name_or_path: m\nuse_galore: true\n");
   const auto imported = braid({"import-config", "recipe.yaml"});
   ASSERT_EQ(imported.status, 0) << imported.err;
   EXPECT_NO_THROW(parse_config<RunConfig>(imported.out, "out")) << imported.out;
-  expect_mentions(imported.err, {"use_dora (recipe.yaml:2): Braid has no DoRA"});
+  expect_mentions(imported.err, {"use_galore (recipe.yaml:2): Braid has no GaLore"});
 }
 
 TEST_F(ImportConfig, NothingIsOverwrittenAndWrongFilesAreNamed) {
