@@ -9,16 +9,15 @@
 
 #include "data/chat.h"
 #include "data/chat_answer.h"
+#include "data/sample_rules.h"
 #include "data/tokenizer.h"
 #include "inference/incremental_reader.h"
 #include "inference/sampling.h"
 
 namespace braid {
 
-/// kAuto: on where an earlier answer of the conversation has reasoning, else off.
-enum class Thinking { kAuto, kOn, kOff };
-
 struct ChatSettings {
+  /// kAuto: on where an earlier answer of the conversation has reasoning, else off.
   Thinking thinking = Thinking::kAuto;
   ChatOptions format = {};  ///< its mode is not used
   Sampling sampling = {};
