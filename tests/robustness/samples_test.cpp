@@ -59,6 +59,8 @@ TEST_F(Samples, PreferencesAreLearnedByTheirObjectiveAndNoOther) {
                                          "--set",
                                          "data.seq_len=128",
                                          "--set",
+                                         "data.validation_seq_len=128",
+                                         "--set",
                                          "loss.objective=preference",
                                          "--set",
                                          "run.name=preferring",
