@@ -65,8 +65,10 @@ constexpr std::array kSignatures = {
     Signature{0, "\x80\x04\x95"sv, "a Python pickle", kNoText},
     Signature{0, "\x80\x05\x95"sv, "a Python pickle", kNoText},
     Signature{0, "MMIDIDX\0"sv, "an index of Megatron's token files", "name the texts themselves"},
-    Signature{
-        0, "BRAIDTOK"sv, "a token store of Braid", "name it itself, not a folder that has it"},
+    Signature{0,
+              "BRAIDTOK"sv,
+              "a token store of Braid",
+              "name the store itself, or the texts that it was made from"},
     Signature{0, "GGUF"sv, "a GGUF file", kWeights},
     Signature{0,
               "version https://git-lfs.github.com/spec/"sv,

@@ -103,11 +103,7 @@ ChatReply ChatSession::draw(std::vector<int64_t> ids, ChatMode mode, const ChatV
   std::string said;
   auto logits_V = reader_.logits_V(ids);
   visitor.begin(mode == ChatMode::kThinking);
-  for (;; ++result.tokens) {
-    if (result.tokens == settings_.max_tokens) {
-      result.end = ChatEnd::kMaxTokens;
-      break;
-    }
+  for (;;) {
     const double u = random_uniform(key, static_cast<uint64_t>(result.tokens));
     const int64_t id = drawn_id(sampling_probabilities(logits_V, settings_.sampling), u);
     if (id == tokenizer_.end_id()) {
@@ -125,9 +121,12 @@ ChatReply ChatSession::draw(std::vector<int64_t> ids, ChatMode mode, const ChatV
     said += bytes;
     visitor.token(bytes);
     ids.push_back(id);
-    if (interruption() != 0 || static_cast<int64_t>(ids.size()) == longest) {
-      ++result.tokens;
-      result.end = interruption() != 0 ? ChatEnd::kInterrupted : ChatEnd::kContextFull;
+    ++result.tokens;
+    if (interruption() != 0 || static_cast<int64_t>(ids.size()) == longest ||
+        result.tokens == settings_.max_tokens) {
+      result.end = interruption() != 0                           ? ChatEnd::kInterrupted
+                   : static_cast<int64_t>(ids.size()) == longest ? ChatEnd::kContextFull
+                                                                 : ChatEnd::kMaxTokens;
       break;
     }
     logits_V = reader_.logits_V(ids);

@@ -22,7 +22,7 @@ struct ChatSettings {
   ChatOptions format = {};  ///< its mode is not used
   Sampling sampling = {};
   uint64_t seed = 0;
-  int64_t max_tokens = 1024;  ///< of an answer
+  int64_t max_tokens = 1024;  ///< of an answer, at least 1
 };
 
 enum class ChatEnd {

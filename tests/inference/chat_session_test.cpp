@@ -1,7 +1,10 @@
 #include "inference/chat_session.h"
 
+#include <algorithm>
 #include <csignal>
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -65,8 +68,21 @@ TEST_F(ChatSessionTest, ReadsWhatTrainingWouldRenderInEveryTurn) {
 }
 
 TEST_F(ChatSessionTest, FeedsOnlyWhatIsNewUnlessReasoningIsLeftOut) {
-  auto plain = session({.thinking = Thinking::kOff});
-  auto thinking = session({.thinking = Thinking::kOn});
+  // Says "a" and "b" alone: the text of its answers has the ids that were drawn.
+  auto model = tiny_transformer();
+  {
+    const at::NoGradGuard no_grad;
+    const auto& all = model.parameters().all();
+    const auto head_VD = std::ranges::find(all, "head.weight", &Parameter::name)->value;
+    const auto row_D = head_VD[9].clone();
+    head_VD.zero_();
+    head_VD[tokenizer_.encode("a").front()].copy_(row_D);
+    head_VD[tokenizer_.encode("b").front()].copy_(-row_D);
+  }
+  const ChatSettings settings = {.sampling = {.temperature = 0}, .max_tokens = 12};
+  ChatSession plain(model, tokenizer_, settings), thinking(model, tokenizer_, settings);
+  plain.settings().thinking = Thinking::kOff;
+  thinking.settings().thinking = Thinking::kOn;
   for (auto* chat : {&plain, &thinking}) {
     chat->say("one");
     EXPECT_EQ(chat->reply(kNobody).given_up, 0);
