@@ -1,4 +1,5 @@
 // `braid chat` through a pipe.
+#include <algorithm>
 #include <csignal>
 
 #include "tests/commands/cli_test.h"
@@ -17,8 +18,11 @@ const std::vector<std::string> kEndless = {
 class ChatCommand : public testing::CliTest {
  protected:
   testing::Outcome chat(const std::string& input, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"chat", "runs/run", "--max-tokens", "8"};
+    std::vector<std::string> arguments = {"chat", "runs/run"};
     arguments.insert(arguments.end(), more.begin(), more.end());
+    if (std::ranges::find(more, "--max-tokens") == more.end()) {
+      arguments.insert(arguments.end(), {"--max-tokens", "8"});
+    }
     return braid(arguments, {.input = input});
   }
 };

@@ -38,15 +38,17 @@ class PublishedModels : public testing::ModelFolders {
     }
   }
 
-  Outcome tune(const std::string& base, const std::vector<std::string>& more) const {
+  Outcome tune(const std::string& base,
+               const std::vector<std::string>& more,
+               const std::string& name = "tuned") const {
     std::vector<std::string> arguments = {"train",
                                           "run.yaml",
                                           "--set",
-                                          "run.name=tuned",
-                                          "--set",
                                           "run.init_from=" + base,
                                           "--set",
-                                          "model=from_base"};
+                                          "model=from_base",
+                                          "--set",
+                                          "run.name=" + name};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return braid(arguments);
   }
@@ -115,15 +117,22 @@ TEST_F(PublishedModels, AdaptersOfABackboneBesideADrafterTrain) {
   expect_same_tensors("merged", "m", /*drafter_alone=*/true);
 }
 
-TEST_F(PublishedModels, ADrafterThatDoesNotComeAlongIsNamed) {
+// Frozen indexers stay in the base, and the drafter with them; a run that trains everything has
+// none.
+TEST_F(PublishedModels, ADrafterComesAlongFromRunToRunWhileTheBaseIsOneOrIsNamed) {
   miniature("m");
   ASSERT_EQ(tune("m", {"--set", "train.max_steps=1"}).status, 0);
-  const auto further =
-      tune("runs/tuned", {"--set", "train.max_steps=1", "--set", "run.name=further"});
+  const auto further = tune("runs/tuned", {"--set", "train.max_steps=1"}, "further");
   ASSERT_EQ(further.status, 0) << further.err;
-  expect_converted("runs/further", "released", "release", {"drafter does not come along"});
-  EXPECT_EQ(braid({"inspect", "released"}).out.find("DSpark"), std::string::npos);
-  EXPECT_EQ(generate("released").status, 0);
+  expect_converted("runs/further", "released", "release");
+  expect_same_tensors("released", "m", /*drafter_alone=*/true);
+
+  const auto all =
+      tune("m", {"--set", "train.max_steps=1", "--set", "loss.indexer_mode=sparse"}, "all");
+  ASSERT_EQ(all.status, 0) << all.err;
+  expect_converted("runs/all", "without", "release", {"drafter does not come along"});
+  EXPECT_EQ(braid({"inspect", "without"}).out.find("DSpark"), std::string::npos);
+  EXPECT_EQ(generate("without").status, 0);
 }
 
 TEST_F(PublishedModels, SynthesizeMakesADrafter) {
