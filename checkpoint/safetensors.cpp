@@ -10,6 +10,7 @@
 #include "checkpoint/safetensors_header.h"
 #include "checkpoint/safetensors_plan.h"
 #include "checkpoint/strict_json.h"
+#include "core/config_value.h"
 #include "core/error.h"
 
 namespace braid {
@@ -74,7 +75,7 @@ void SafetensorsFile::open_file(const fs::path& path) {
 
 // All that is wrong with the shards at once: an interrupted download lacks more than one.
 void SafetensorsFile::open_shards(const fs::path& index, const std::set<std::string>& shards) {
-  std::vector<std::string> missing, problems;
+  std::vector<std::string> missing, pointers, problems;
   for (const auto& shard : shards) {
     const auto path = index.parent_path() / shard;
     if (!fs::exists(path)) {
@@ -83,6 +84,9 @@ void SafetensorsFile::open_shards(const fs::path& index, const std::set<std::str
     }
     try {
       open_file(path);
+    } catch (const LfsPointerError& error) {
+      pointers.push_back(shard);
+      problems.emplace_back(error.what());
     } catch (const Error& error) {
       problems.emplace_back(error.what());
     }
@@ -96,10 +100,19 @@ void SafetensorsFile::open_shards(const fs::path& index, const std::set<std::str
           " shards that it names ",
           missing.size() == 1 ? "is" : "are",
           " missing: ",
-          some_of(missing, ", "),
+          joined(missing),
           problems.empty() ? "" : text("; ", problems.size(), " more cannot be read"),
           "; the download is not complete, fetch them again");
   require(problems.size() != 1, problems.empty() ? "" : problems.front());
+  require(problems.size() != pointers.size() || pointers.empty(),
+          index.string(),
+          ": ",
+          pointers.size(),
+          " of the ",
+          shards.size(),
+          " shards that it names cannot be read: each is a Git LFS pointer, not the file itself; "
+          "fetch them with `git lfs pull` in their repository: ",
+          joined(pointers));
   require(problems.empty(),
           index.string(),
           ": ",

@@ -11,10 +11,11 @@ namespace braid {
 using nlohmann::json;
 
 void require_no_lfs_pointer(std::string_view contents, const std::string& where) {
-  require(!contents.starts_with("version https://git-lfs.github.com/spec/"),
-          where,
-          ": is a Git LFS pointer, not the file itself; fetch it with `git lfs pull` in its "
-          "repository, or download the model again");
+  if (contents.starts_with("version https://git-lfs.github.com/spec/")) {
+    throw LfsPointerError(text(where,
+                               ": is a Git LFS pointer, not the file itself; fetch it with `git "
+                               "lfs pull` in its repository, or download the model again"));
+  }
 }
 
 json parse_strict_json(std::string_view text, const std::string& where) {

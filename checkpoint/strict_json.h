@@ -4,9 +4,17 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
+
 namespace braid {
 
-/// Throws Error where a file's contents are a Git LFS pointer, a few lines that stand for a file
+/// A file that was not downloaded.
+class LfsPointerError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Throws LfsPointerError where contents are a Git LFS pointer, a few lines that stand for a file
 /// that was not downloaded.
 void require_no_lfs_pointer(std::string_view contents, const std::string& where);
 

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "data/prepare.h"
 #include "formats/model_tokenizer.h"
 #include "run/run_folder.h"
 
@@ -158,13 +159,11 @@ std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::st
   require(!named.empty() || opened.tokenizer,
           opened.source,
           ": comes without a tokenizer, so it cannot read a text; name one with --tokenizer");
-  auto config = opened.tokenizer;
   std::unique_ptr<Tokenizer> tokenizer;
   try {
-    config = named.empty() ? config : tokenizer_named(named);
-    tokenizer = make_tokenizer(*config);
+    tokenizer = named.empty() ? make_tokenizer(*opened.tokenizer) : tokenizer_called(named);
   } catch (const ConfigError& error) {
-    fail(named.empty() ? opened.source : "--tokenizer " + named, ": ", error.message());
+    fail(opened.source, ": ", error.message());
   }
   const int64_t ids = opened.model->config().vocab_size;
   require(tokenizer->vocab_size() <= ids,
@@ -177,6 +176,86 @@ std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::st
           tokenizer->vocab_size(),
           "; choose the one that it was trained with (--tokenizer)");
   return tokenizer;
+}
+
+std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
+  try {
+    return make_tokenizer(tokenizer_named(name));
+  } catch (const ConfigError& error) {
+    fail("--tokenizer ", name, ": ", error.message());
+  }
+}
+
+DataSection TextOptions::section() const {
+  constexpr std::string_view kSection = "data.";
+  DataSection section;
+  std::string yaml;
+  for (const std::string& pair : overrides) {
+    const auto equals = pair.find('=');
+    require(pair.starts_with(kSection) && equals != std::string::npos,
+            "--set ",
+            pair,
+            ": expected data.KEY=VALUE, such as data.format=messages");
+    yaml += pair.substr(kSection.size(), equals - kSection.size()) + ": " +
+            pair.substr(equals + 1) + "\n";
+  }
+  if (!yaml.empty()) {
+    section = parse_config<DataSection>(yaml, "--set");
+  }
+  if (!document_separator.empty()) {
+    section.document_separator = document_separator;
+  }
+  if (text_key != "text") {
+    section.text_key = text_key;
+  }
+  if (on_bad_sample == "skip") {
+    section.on_bad_sample = OnBadLine::kSkip;
+  }
+  return section;
+}
+
+TextSource TextOptions::source(const std::vector<std::string>& paths) const {
+  auto source = text_source_of(section(), /*longest=*/0);
+  source.paths.assign(paths.begin(), paths.end());
+  return source;
+}
+
+void add_text_options(CLI::App& command, TextOptions& options) {
+  command
+      .add_option("--document-separator",
+                  options.document_separator,
+                  "a line of exactly this separates documents; empty = one per file")
+      ->check(one_line());
+  command.add_option("--text-key", options.text_key, "JSONL: the key that holds a line's document")
+      ->capture_default_str();
+  command
+      .add_option("--on-bad-sample",
+                  options.on_bad_sample,
+                  "JSONL: a line without a document is an error, or skipped and counted")
+      ->check(CLI::IsMember({"error", "skip"}))
+      ->capture_default_str();
+  command
+      .add_option("--set",
+                  options.overrides,
+                  "another key of the section data, such as data.format=messages; repeatable "
+                  "(`braid train --help-config` lists them)")
+      ->allow_extra_args(false);
+}
+
+void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed) {
+  command.add_option("--temperature", sampling.temperature, "0 = always the most probable token")
+      ->check(real_number(1e-6, 100, /*or_zero=*/true))
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "only the k most probable tokens; 0 = all")
+      ->check(whole_number(0, int64_t{1} << 30))
+      ->capture_default_str();
+  command
+      .add_option("--top-p",
+                  sampling.top_p,
+                  "then only the fewest most probable tokens that reach this probability")
+      ->check(real_number(0, 1))
+      ->capture_default_str();
+  command.add_option("--seed", seed, "of the draws")->check(any_seed())->capture_default_str();
 }
 
 void print_notes(const std::vector<std::string>& notes) {

@@ -1,5 +1,6 @@
 #pragma once
 // Flags that several commands have.
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -7,9 +8,12 @@
 #include <CLI/CLI.hpp>
 #include <c10/core/ScalarType.h>
 
+#include "data/config.h"
+#include "data/text_source.h"
 #include "data/tokenizer.h"
 #include "formats/base_model.h"
 #include "formats/open_model.h"
+#include "inference/sampling.h"
 #include "run/config.h"
 
 namespace braid {
@@ -27,6 +31,26 @@ void add_tokenizer(CLI::App& command, std::string& name);
 /// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or
 /// one with more ids than the model has.
 std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named);
+
+/// The tokenizer of this name (formats/model_tokenizer.h). Throws Error that begins with the
+/// option.
+std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name);
+
+/// --temperature, --top-k, --top-p, --seed.
+void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed);
+
+/// How texts and samples are read: --document-separator, --text-key, --on-bad-sample, and
+/// --set data.KEY=VALUE for every other key of the section `data`.
+struct TextOptions {
+  std::string document_separator, text_key = "text", on_bad_sample = "error";
+  std::vector<std::string> overrides;
+
+  /// The section with these keys. Throws ConfigError, and Error for a --set of another section.
+  DataSection section() const;
+  /// Samples of any length are read.
+  TextSource source(const std::vector<std::string>& paths) const;
+};
+void add_text_options(CLI::App& command, TextOptions& options);
 
 /// Each as a line "note: ..." on standard error.
 void print_notes(const std::vector<std::string>& notes);

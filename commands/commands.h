@@ -13,9 +13,13 @@ Command generate_command(CLI::App& app);
 Command evaluate_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
+Command render_command(CLI::App& app);
 Command runs_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
 Command convert_command(CLI::App& app);
+Command tokenize_command(CLI::App& app);
+Command chat_command(CLI::App& app);
 Command merge_command(CLI::App& app);
+Command import_config_command(CLI::App& app);
 
 }  // namespace braid

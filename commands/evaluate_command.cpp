@@ -10,6 +10,7 @@
 #include "commands/interrupt.h"
 #include "core/error.h"
 #include "core/temporary_folder.h"
+#include "data/sample_documents.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
@@ -21,8 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, tokenizer, document_separator, text_key = "text", on_bad_line = "error";
+  std::string model, tokenizer;
   std::vector<std::string> data;
+  TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
   bool json = false;
@@ -48,17 +50,18 @@ fs::path made_temporary() {
 // A store stays readable when its file is gone, so nothing is left behind however the
 // evaluation ends; a signal stops the preparation first.
 std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer& tokenizer) {
-  if (source.paths.size() == 1 && source.paths.front().extension() == ".tokens") {
+  if (source.paths.size() == 1 && is_token_store(source.paths.front())) {
     auto store = std::make_unique<TokenStore>(source.paths.front());
-    require(store->matches(tokenizer),
-            store->path().string(),
-            ": was made by the tokenizer '",
-            store->tokenizer_name(),
-            "', the model's is '",
-            tokenizer.name(),
-            "'");
+    store->require_match(tokenizer);
     return store;
   }
+  const auto formats = formats_of(source);
+  require(!formats.pairs,
+          name_of(source),
+          ": holds preferences (prompt, chosen, rejected), which have no loss of their own; write "
+          "the answers to judge as `completion`");
+  print_notes(formats.lines);
+  print_notes(formats.notes);
   const InterruptGuard guard;
   const TemporaryFolder folder(made_temporary());
   const auto file = folder.path() / "data.tokens";
@@ -72,7 +75,7 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
 
 nlohmann::ordered_json report(const Evaluation& evaluation) {
   auto positions = nlohmann::ordered_json::array();
-  for (const auto& [begin, end, loss, tokens] : evaluation.positions) {
+  for (const auto& [begin, end, loss, tokens, weight] : evaluation.positions) {
     if (tokens > 0) {
       positions.push_back({{"from", begin},
                            {"to", end - 1},
@@ -98,12 +101,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store =
-      tokenized({{arguments.data.begin(), arguments.data.end()},
-                 arguments.document_separator,
-                 arguments.text_key,
-                 arguments.on_bad_line == "skip" ? OnBadLine::kSkip : OnBadLine::kError},
-                *tokenizer);
+  const auto store = tokenized(arguments.texts.source(arguments.data), *tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   require(std::isfinite(evaluation.loss),
           opened.source,
@@ -136,20 +134,7 @@ Command evaluate_command(CLI::App& app) {
           "data/validation.tokens")
       ->required()
       ->check(not_empty());
-  command
-      ->add_option("--document-separator",
-                   arguments->document_separator,
-                   "a line of exactly this separates documents; empty = one per file")
-      ->check(one_line());
-  command
-      ->add_option("--text-key", arguments->text_key, "JSONL: the key that holds a line's document")
-      ->capture_default_str();
-  command
-      ->add_option("--on-bad-line",
-                   arguments->on_bad_line,
-                   "JSONL: a line without a document is an error, or skipped and counted")
-      ->check(CLI::IsMember({"error", "skip"}))
-      ->capture_default_str();
+  add_text_options(*command, arguments->texts);
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(whole_number(2, int64_t{1} << 30))
       ->capture_default_str();

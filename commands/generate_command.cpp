@@ -170,26 +170,6 @@ void add_prompts(CLI::App& command, GenerateArguments& arguments) {
       ->capture_default_str();
 }
 
-void add_sampling(CLI::App& command, GenerateOptions& options) {
-  command
-      .add_option(
-          "--temperature", options.sampling.temperature, "0 = always the most probable token")
-      ->check(real_number(1e-6, 100, /*or_zero=*/true))
-      ->capture_default_str();
-  command.add_option("--top-k", options.sampling.top_k, "only the k most probable tokens; 0 = all")
-      ->check(whole_number(0, int64_t{1} << 30))
-      ->capture_default_str();
-  command
-      .add_option("--top-p",
-                  options.sampling.top_p,
-                  "then only the fewest most probable tokens that reach this probability")
-      ->check(real_number(0, 1))
-      ->capture_default_str();
-  command.add_option("--seed", options.seed, "of the draws")
-      ->check(any_seed())
-      ->capture_default_str();
-}
-
 void add_ends(CLI::App& command, GenerateArguments& arguments) {
   command
       .add_option("--max-tokens", arguments.options.max_tokens, "stop after this many new tokens")
@@ -210,7 +190,7 @@ Command generate_command(CLI::App& app) {
   add_tokenizer(*command, arguments->tokenizer);
   add_prompts(*command, *arguments);
   add_ends(*command, *arguments);
-  add_sampling(*command, arguments->options);
+  add_sampling(*command, arguments->options.sampling, arguments->options.seed);
   command->add_flag("--json", arguments->json, "one JSON object a sample");
   command->footer(
       "Example:\n  braid generate runs/quickstart --prompt 'The truth is' --temperature 0.7 --seed "

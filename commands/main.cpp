@@ -66,13 +66,17 @@ int main(int argc, char** argv) {
       {"train", braid::train_command(app)},
       {"plan", braid::plan_command(app)},
       {"generate", braid::generate_command(app)},
+      {"chat", braid::chat_command(app)},
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
+      {"render", braid::render_command(app)},
       {"runs", braid::runs_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
       {"merge", braid::merge_command(app)},
       {"synthesize", braid::synthesize_command(app)},
+      {"tokenize", braid::tokenize_command(app)},
+      {"import-config", braid::import_config_command(app)},
   };
   try {
     try {
@@ -88,8 +92,9 @@ int main(int argc, char** argv) {
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
         const auto threads = braid::use_threads();
-        const bool computes = name == "generate" || name == "evaluate" || name == "probe" ||
-                              name == "convert" || name == "merge";  // train says it itself
+        const bool computes = name == "generate" || name == "chat" || name == "evaluate" ||
+                              name == "probe" || name == "convert" || name == "merge" ||
+                              name == "tokenize";  // train says it itself
         if (computes && !threads.warning.empty()) {
           std::cerr << threads.warning << std::endl;
         }

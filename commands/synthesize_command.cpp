@@ -19,6 +19,7 @@ struct SynthesizeArguments {
   std::string path, model, layout = "instruct";
   std::vector<int64_t> layers, expert_layers;
   bool no_mtp = false;
+  int64_t drafter_blocks = 0;
   uint64_t seed = 0;
   double shard_gigabytes = 5;
 };
@@ -43,7 +44,7 @@ int run_synthesize(const SynthesizeArguments& arguments) {
     layers.resize(static_cast<std::size_t>(config.num_hidden_layers));
     std::iota(layers.begin(), layers.end(), 0);
   }
-  config = model_of_layers(config, layers, !arguments.no_mtp);
+  config = model_of_layers(config, layers, !arguments.no_mtp && arguments.drafter_blocks == 0);
   SynthesizeOptions options;
   options.layout = arguments.layout == "base" ? ReleaseLayout::kBase : ReleaseLayout::kInstruct;
   for (const int64_t layer : arguments.expert_layers) {
@@ -60,6 +61,7 @@ int run_synthesize(const SynthesizeArguments& arguments) {
       options.expert_layers.insert(static_cast<int64_t>(i));
     }
   }
+  options.drafter_blocks = arguments.drafter_blocks;
   options.seed = arguments.seed;
   options.shard_bytes = static_cast<std::size_t>(arguments.shard_gigabytes * 1e9);
   {
@@ -100,6 +102,13 @@ Command synthesize_command(CLI::App& app) {
   command->add_option("--layout", arguments->layout, "instruct (FP4 experts) or base (FP8)")
       ->check(CLI::IsMember({"instruct", "base"}));
   command->add_flag("--no-mtp", arguments->no_mtp, "leave the MTP block out");
+  command
+      ->add_option(
+          "--drafter-blocks",
+          arguments->drafter_blocks,
+          "blocks of a DSpark drafter in the place of the MTP block, as the releases since "
+          "July 2026 have 3")
+      ->check(whole_number(0, 99));
   command->add_option("--seed", arguments->seed, "of the weights")->check(any_seed());
   command
       ->add_option("--shard-gigabytes", arguments->shard_gigabytes, "longest shard, in 10^9 bytes")

@@ -104,7 +104,8 @@ constexpr ParameterKind kKinds[] = {
 
 constexpr std::string_view kLayers = "layers.", kMtpBlocks = "mtp.", kWeight = ".weight",
                            kScale = ".scale", kExpertsOfAnyNaming = ".experts.",
-                           kSuffixA = ".lora_A.weight", kSuffixB = ".lora_B.weight";
+                           kSuffixA = ".lora_A.weight", kSuffixB = ".lora_B.weight",
+                           kSuffixMagnitude = ".lora_magnitude_vector";
 
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -152,11 +153,14 @@ struct AdapterKinds {
   std::vector<ParameterKind> kinds;
 
   AdapterKinds() {
-    names.reserve(2 * std::size(kKinds));  // the rows look into it
+    names.reserve(3 * std::size(kKinds));  // the rows look into it
     for (const auto& kind : kKinds) {
       if (kind.role == kLinear || kind.role == kMatrix) {
         add(kind, lora_a_name(std::string(kind.name)), ParameterRole::kLoraA);
         add(kind, lora_b_name(std::string(kind.name)), ParameterRole::kLoraB);
+        if (kind.role == kLinear && !kind.is_expert()) {
+          add(kind, lora_magnitude_name(std::string(kind.name)), ParameterRole::kLoraMagnitude);
+        }
       }
     }
   }
@@ -297,6 +301,10 @@ std::string lora_a_name(const std::string& matrix_name) {
 
 std::string lora_b_name(const std::string& matrix_name) {
   return text(without_suffix(matrix_name, kWeight), kSuffixB);
+}
+
+std::string lora_magnitude_name(const std::string& matrix_name) {
+  return text(without_suffix(matrix_name, kWeight), kSuffixMagnitude);
 }
 
 bool is_adapter(std::string_view release_name) {

@@ -19,14 +19,15 @@ enum class ParameterPlace {
 
 /// What a parameter is for, which tells the values of a new one.
 enum class ParameterRole {
-  kLinear,  ///< a matrix of a linear layer, which may carry an adapter: normal values
-  kMatrix,  ///< the embedding, and what mHC multiplies streams by: normal values
-  kNorm,    ///< gains of a norm: ones
-  kBias,    ///< sinks, biases of positions and of routing: zeros
-  kMixing,  ///< small ones that mix residual streams: as the residual says
-  kTable,   ///< integers
-  kLoraA,   ///< of an adapter: what reads the matrix's input
-  kLoraB,   ///< of an adapter: what writes its output
+  kLinear,         ///< a matrix of a linear layer, which may carry an adapter: normal values
+  kMatrix,         ///< the embedding, and what mHC multiplies streams by: normal values
+  kNorm,           ///< gains of a norm: ones
+  kBias,           ///< sinks, biases of positions and of routing: zeros
+  kMixing,         ///< small ones that mix residual streams: as the residual says
+  kTable,          ///< integers
+  kLoraA,          ///< of an adapter: what reads the matrix's input
+  kLoraB,          ///< of an adapter: what writes its output
+  kLoraMagnitude,  ///< of a DoRA adapter: the norms of the rows
 };
 
 /// The parts of a model by which norms of gradients and counts are reported.
@@ -83,7 +84,10 @@ struct ParameterKind {
   HfRows hf_rows = HfRows::kAllRows;
 
   bool is_expert() const { return part == ModelPart::kExperts; }
-  bool is_adapter() const { return role == ParameterRole::kLoraA || role == ParameterRole::kLoraB; }
+  bool is_adapter() const {
+    return role == ParameterRole::kLoraA || role == ParameterRole::kLoraB ||
+           role == ParameterRole::kLoraMagnitude;
+  }
   bool is_indexer() const { return part == ModelPart::kIndexer; }
   bool is_linear() const { return role == ParameterRole::kLinear; }
   /// Whether quantized models hold it as codes and scales.
@@ -124,6 +128,8 @@ bool is_expert(std::string_view release_name);
 /// "layers.0.ffn.experts.*.w13.lora_A.weight".
 std::string lora_a_name(const std::string& matrix_name);
 std::string lora_b_name(const std::string& matrix_name);
+/// Of the third part of a DoRA adapter: "X.lora_magnitude_vector".
+std::string lora_magnitude_name(const std::string& matrix_name);
 
 /// Whether this is such a name, of a matrix that models have.
 bool is_adapter(std::string_view release_name);

@@ -17,6 +17,21 @@ void BatchShape::validate() const {
           ": with fewer inputs a row no token would see the one before it");
 }
 
+namespace {
+
+// In plain loops, for the reason that empty_batch() has.
+at::Tensor ones_at_targets(const at::Tensor& targets_BS) {
+  const at::Tensor weights_BS = at::empty(targets_BS.sizes(), at::kFloat);
+  const int64_t* targets = targets_BS.const_data_ptr<int64_t>();
+  std::transform(targets,
+                 targets + targets_BS.numel(),
+                 weights_BS.mutable_data_ptr<float>(),
+                 [](int64_t target) { return target == kIgnoredTarget ? 0.0f : 1.0f; });
+  return weights_BS;
+}
+
+}  // namespace
+
 Batch empty_batch(const TokenStore& store, BatchShape shape) {
   const auto filled = [&](int64_t value) {
     const at::Tensor tensor = at::empty({shape.rows, shape.seq_len}, at::kLong);
@@ -24,7 +39,13 @@ Batch empty_batch(const TokenStore& store, BatchShape shape) {
     std::fill_n(tensor.mutable_data_ptr<int64_t>(), tensor.numel(), value);
     return tensor;
   };
-  return {filled(store.pad_id()), filled(kIgnoredTarget), filled(-1), filled(0), 0};
+  return {.ids_BS = filled(store.pad_id()),
+          .targets_BS = filled(kIgnoredTarget),
+          .documents_BS = filled(-1),
+          .positions_BS = filled(0),
+          .weights_BS = {},
+          .num_targets = 0,
+          .contexts = std::vector<std::vector<int64_t>>(static_cast<std::size_t>(shape.rows))};
 }
 
 int64_t write_row(const TokenStore& store,
@@ -37,15 +58,25 @@ int64_t write_row(const TokenStore& store,
   int64_t* targets = batch.targets_BS.mutable_data_ptr<int64_t>() + b * S;
   int64_t* documents = batch.documents_BS.mutable_data_ptr<int64_t>() + b * S;
   int64_t* positions = batch.positions_BS.mutable_data_ptr<int64_t>() + b * S;
+  if (store.has_weights() && !batch.weights_BS.defined()) {
+    batch.weights_BS = ones_at_targets(batch.targets_BS);
+  }
+  float* weights =
+      batch.weights_BS.defined() ? batch.weights_BS.mutable_data_ptr<float>() + b * S : nullptr;
+  auto& documents_of_row = batch.contexts[static_cast<std::size_t>(b)];
   int64_t s = 0, bytes = 0;
   for (std::size_t context = 0; context < row.size(); ++context) {
     const Chunk& chunk = row[context];
+    documents_of_row.push_back(chunk.document);
     // Input 0 is the begin token, then the document's tokens; each one's target is the next token,
     // of the last one the end token.
     const int64_t num_tokens = store.num_tokens(chunk.document), end = chunk.begin + chunk.length;
     const int64_t first = std::max<int64_t>(chunk.begin - 1, 0);
     const auto tokens = store.tokens(chunk.document, first, std::min(end, num_tokens));
     const auto is_target = store.targets(chunk.document, chunk.begin, end);
+    const auto target_weights = weights == nullptr
+                                    ? std::vector<float>()
+                                    : store.target_weights(chunk.document, chunk.begin, end);
     for (int64_t i = 0; i < chunk.length; ++i, ++s) {
       const int64_t input = chunk.begin + i;
       const auto next = static_cast<std::size_t>(input - first);
@@ -57,6 +88,9 @@ int64_t write_row(const TokenStore& store,
         continue;
       }
       targets[s] = at_end ? store.end_id() : tokens[next];
+      if (weights != nullptr) {
+        weights[s] = target_weights[static_cast<std::size_t>(i)];
+      }
       bytes += at_end ? 0 : store.byte_length(targets[s]);
       ++batch.num_targets;
     }
@@ -65,6 +99,17 @@ int64_t write_row(const TokenStore& store,
 }
 
 namespace {
+
+std::vector<PackedRow> packed_store(const TokenStore& store, int64_t seq_len) {
+  std::vector<Chunk> documents, chunks;
+  for (int64_t document = 0; document < store.num_documents(); ++document) {
+    documents.push_back({document, 0, store.num_inputs(document)});
+    append_chunks(documents.back(), seq_len, chunks);
+  }
+  return store.documents_per_sample() > 1
+             ? pack_together(documents, store.documents_per_sample(), seq_len)
+             : pack_best_fit(std::move(chunks), seq_len);
+}
 
 // What the fullest row needs, so that a short text costs no more than it is long.
 int64_t needed_length(const std::vector<PackedRow>& rows, int64_t seq_len, int64_t multiple) {
@@ -86,11 +131,7 @@ std::vector<Batch> evaluation_batches(const TokenStore& store,
                                       int64_t rows,
                                       int64_t shares) {
   BatchShape{rows, seq_len}.validate();
-  std::vector<Chunk> chunks;
-  for (int64_t document = 0; document < store.num_documents(); ++document) {
-    append_chunks({document, 0, 1 + store.num_tokens(document)}, seq_len, chunks);
-  }
-  const std::vector<PackedRow> packed = pack_best_fit(std::move(chunks), seq_len);
+  const std::vector<PackedRow> packed = packed_store(store, seq_len);
   constexpr int64_t kBlock = 128;  // tokens; kernels like lengths that are not odd
   const int64_t length = needed_length(packed, seq_len, kBlock * shares);
   std::vector<Batch> batches;

@@ -25,7 +25,12 @@ struct Batch {
   at::Tensor targets_BS;    ///< id that follows each input; kIgnoredTarget where nothing is counted
   at::Tensor documents_BS;  ///< 0, 1, ... by context within the row; -1 = padding
   at::Tensor positions_BS;  ///< position within the context, from 0; 0 in padding
+  /// float32 [B, S], what each target's loss is multiplied by, 0 where nothing is counted;
+  /// undefined while every target has weight 1.
+  at::Tensor weights_BS = {};
   int64_t num_targets = 0;  ///< counted targets in the whole batch
+  /// The document of each context of each row; the loader counts over all its stores in order.
+  std::vector<std::vector<int64_t>> contexts = {};
 };
 
 /// All padding.

@@ -1,6 +1,8 @@
 #include "data/byte_tokenizer.h"
 
 #include <array>
+#include <string>
+#include <unordered_map>
 
 #include <nlohmann/json.hpp>
 
@@ -79,12 +81,15 @@ std::vector<int64_t> ByteTokenizer::encode_spelled(std::string_view text) const 
 }
 
 std::optional<int64_t> ByteTokenizer::special_id(std::string_view spelling) const {
-  for (const AddedToken& token : special_tokens(vocab_size())) {
-    if (token.content == spelling) {
-      return token.id;
+  static const auto ids = [this] {
+    std::unordered_map<std::string, int64_t> result;
+    for (const AddedToken& token : special_tokens(vocab_size())) {
+      result.emplace(token.content, token.id);
     }
-  }
-  return std::nullopt;
+    return result;
+  }();
+  const auto found = ids.find(std::string(spelling));
+  return found == ids.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::string ByteTokenizer::decode(const std::vector<int64_t>& ids, SpecialTokens special) const {

@@ -1,18 +1,26 @@
 #pragma once
 // Conversations, as fine-tuning data and serving programs write them.
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "data/chat_options.h"
 #include "data/ordered_json.h"
 
 namespace braid {
 
-enum class ChatRole { kSystem, kUser, kDeveloper, kAssistant, kTool, kLatestReminder };
-
 /// What is put behind a user's message in place of a conversation's next turn.
 enum class ChatTask { kAction, kQuery, kAuthority, kDomain, kTitle, kReadUrl };
+inline auto enum_names(ChatTask) {
+  return std::array{EnumName{"action", ChatTask::kAction},
+                    EnumName{"query", ChatTask::kQuery},
+                    EnumName{"authority", ChatTask::kAuthority},
+                    EnumName{"domain", ChatTask::kDomain},
+                    EnumName{"title", ChatTask::kTitle},
+                    EnumName{"read_url", ChatTask::kReadUrl}};
+}
 
 struct ToolCall {
   std::string id = {};  ///< empty where there is none
@@ -30,26 +38,8 @@ struct ChatMessage {
   std::vector<std::string> tools = {};    ///< system, developer: one JSON schema each
   std::string response_format = {};       ///< system, developer: JSON; empty = none
   std::optional<ChatTask> task = {};
-  bool without_end = false;  ///< assistant: no end token, for it is to be continued
-};
-
-enum class ChatMode { kChat, kThinking };
-
-/// How the models of a release read `reasoning_effort`. kV40731: low adds nothing, high and max a
-/// paragraph each. kV4Preview: high adds nothing, max the paragraph that is high in the other one.
-enum class ChatProfile { kV40731, kV4Preview };
-
-enum class ReasoningEffort { kLow, kHigh, kMax };
-
-struct ChatOptions {
-  ChatProfile profile = ChatProfile::kV40731;
-  ChatMode mode = ChatMode::kThinking;
-  std::optional<ReasoningEffort> effort = {};  ///< none: nothing is added
-  /// Reasoning before the last user message is left out, unless some message declares tools.
-  bool drop_thinking = true;
-  bool begin_token = true;
-  /// The header of an answer comes after a reminder that precedes it; else before it, as in vLLM.
-  bool header_after_reminder = true;
+  std::optional<float> weight = {};  ///< of its tokens in training; none: by its role
+  bool without_end = false;          ///< assistant: no end token, for it is to be continued
 };
 
 /// Names as in data files: "system", "latest_reminder", "read_url", "v4_0731", "thinking", "max".
@@ -63,8 +53,9 @@ ReasoningEffort reasoning_effort(const std::string& name);
 /// The messages of a JSON list like {"role": "user", "content": "..."}. `content` is a string,
 /// null, or a list of text blocks, which are joined by an empty line. Reasoning is
 /// `reasoning_content`, `reasoning` or `thinking`; `prefix` or `wo_eos` makes a message without an
-/// end. `tools`, if not null, belongs to the first system message, or to an empty one before all
-/// others. Throws Error with the path ("messages[2].tool_calls[0].function.name: ...").
+/// end; `train` (true, false) or `weight` (at least 0) is its weight. `tools`, if not null, belongs
+/// to the first system message, or to an empty one before all others. Throws Error with the path
+/// ("messages[2].tool_calls[0].function.name: ...").
 std::vector<ChatMessage> chat_messages(const OrderedJson& messages,
                                        const OrderedJson* tools = nullptr);
 

@@ -1,4 +1,5 @@
-#include <array>
+#include <cmath>
+#include <cstdlib>
 #include <utility>
 
 #include "core/error.h"
@@ -10,15 +11,9 @@ namespace {
 using Kind = OrderedJson::Kind;
 
 template <class Value>
-struct ChatName {
-  const char* name;
-  Value value;
-};
-
-template <class Value, std::size_t N>
-Value value_named(const std::string& name, const ChatName<Value> (&names)[N], const char* what) {
+Value value_named(const std::string& name, const char* what) {
   std::string known;
-  for (const auto& [spelling, value] : names) {
+  for (const auto& [spelling, value] : enum_names(Value{})) {
     if (name == spelling) {
       return value;
     }
@@ -27,34 +22,8 @@ Value value_named(const std::string& name, const ChatName<Value> (&names)[N], co
   fail("'", name, "' is no ", what, "; expected one of ", known);
 }
 
-constexpr ChatName<ChatRole> kRoles[] = {{"system", ChatRole::kSystem},
-                                         {"user", ChatRole::kUser},
-                                         {"developer", ChatRole::kDeveloper},
-                                         {"assistant", ChatRole::kAssistant},
-                                         {"tool", ChatRole::kTool},
-                                         {"latest_reminder", ChatRole::kLatestReminder}};
-constexpr ChatName<ChatTask> kTasks[] = {{"action", ChatTask::kAction},
-                                         {"query", ChatTask::kQuery},
-                                         {"authority", ChatTask::kAuthority},
-                                         {"domain", ChatTask::kDomain},
-                                         {"title", ChatTask::kTitle},
-                                         {"read_url", ChatTask::kReadUrl}};
-constexpr ChatName<ChatProfile> kProfiles[] = {{"v4_0731", ChatProfile::kV40731},
-                                               {"v4_preview", ChatProfile::kV4Preview}};
-constexpr ChatName<ChatMode> kModes[] = {{"chat", ChatMode::kChat},
-                                         {"thinking", ChatMode::kThinking}};
-constexpr ChatName<ReasoningEffort> kEfforts[] = {{"low", ReasoningEffort::kLow},
-                                                  {"high", ReasoningEffort::kHigh},
-                                                  {"max", ReasoningEffort::kMax}};
-
 // Not a token of V4's tokenizer: a model of text reads it letter by letter.
 constexpr const char* kImage = "<｜deepseek_image｜>";
-
-const char* kind_name(const OrderedJson& value) {
-  constexpr std::array kNames = {
-      "null", "a boolean", "a number", "a string", "a list", "an object"};
-  return kNames[static_cast<std::size_t>(value.kind)];
-}
 
 /// A value of a conversation with its path.
 struct ChatPlace {
@@ -176,6 +145,23 @@ std::vector<std::string> schemas_of(const ChatPlace& tools) {
   return result;
 }
 
+// `train`, else `weight`.
+std::optional<float> weight_of(const ChatPlace& message) {
+  if (const auto train = message.at("train"); !train.is_absent()) {
+    return train.flag() ? 1.0f : 0.0f;
+  }
+  const auto weight = message.at("weight");
+  if (weight.is_absent()) {
+    return std::nullopt;
+  }
+  weight.expect(Kind::kNumber, "a number");
+  const float value = std::strtof(weight.value->text.c_str(), nullptr);
+  if (!(value >= 0 && std::isfinite(value))) {
+    weight.refuse("is ", weight.value->text, "; expected a number of at least 0");
+  }
+  return value;
+}
+
 ChatMessage message_of(const ChatPlace& place) {
   place.expect(Kind::kObject, "an object like {\"role\": \"user\", \"content\": \"...\"}");
   ChatMessage message;
@@ -204,6 +190,7 @@ ChatMessage message_of(const ChatPlace& place) {
   if (const auto task = place.at("task"); !task.is_absent()) {
     message.task = task.named(chat_task);
   }
+  message.weight = weight_of(place);
   message.without_end = place.at("wo_eos").flag() || place.at("prefix").flag();
   return message;
 }
@@ -211,23 +198,23 @@ ChatMessage message_of(const ChatPlace& place) {
 }  // namespace
 
 ChatRole chat_role(const std::string& name) {
-  return value_named(name, kRoles, "role");
+  return value_named<ChatRole>(name, "role");
 }
 
 ChatTask chat_task(const std::string& name) {
-  return value_named(name, kTasks, "task");
+  return value_named<ChatTask>(name, "task");
 }
 
 ChatProfile chat_profile(const std::string& name) {
-  return value_named(name, kProfiles, "chat profile");
+  return value_named<ChatProfile>(name, "chat profile");
 }
 
 ChatMode chat_mode(const std::string& name) {
-  return value_named(name, kModes, "thinking mode");
+  return value_named<ChatMode>(name, "thinking mode");
 }
 
 ReasoningEffort reasoning_effort(const std::string& name) {
-  return value_named(name, kEfforts, "reasoning effort");
+  return value_named<ReasoningEffort>(name, "reasoning effort");
 }
 
 std::vector<ChatMessage> chat_messages(const OrderedJson& messages, const OrderedJson* tools) {

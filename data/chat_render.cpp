@@ -60,6 +60,8 @@ struct ChatTurn {
     std::string text;
     bool is_result = false;
     std::string call_id = {};
+    ChatRole role = ChatRole::kUser;
+    std::optional<float> weight = {};
   };
   ChatMessage message;
   std::vector<Part> parts = {};  // of a user message
@@ -77,7 +79,7 @@ void append_turn(std::vector<ChatTurn>& turns, const ChatMessage& message, bool 
     turns.push_back({message, {}, rendered});
     return;
   }
-  ChatTurn::Part part{message.content, is_tool, message.tool_call_id};
+  ChatTurn::Part part{message.content, is_tool, message.tool_call_id, message.role, message.weight};
   const bool joins = !turns.empty() && turns.back().message.role == ChatRole::kUser &&
                      turns.back().rendered == rendered && !turns.back().message.task;
   if (!joins) {
@@ -151,6 +153,7 @@ class ChatWriter {
     }
     has_question_ = has_question(turns_);
     last_question_ = last_question(turns_);
+    set_weights();
   }
 
   std::vector<ChatSegment> write() {
@@ -181,18 +184,54 @@ class ChatWriter {
     turns_ = std::move(kept);
   }
 
+  float weight_of(ChatRole role, const std::optional<float>& own) const {
+    const auto& roles = options_.training.roles;
+    return own.value_or(std::find(roles.begin(), roles.end(), role) != roles.end() ? 1.0f : 0.0f);
+  }
+
+  // Of the turns' texts and of their end tokens.
+  void set_weights() {
+    const ChatTraining& training = options_.training;
+    std::optional<std::size_t> last_answer, last_trained;
+    for (std::size_t i = 0; i < turns_.size(); ++i) {
+      const ChatMessage& message = turns_[i].message;
+      const bool is_answer = message.role == ChatRole::kAssistant;
+      const bool is_rewritten = is_answer && drops_ && has_question_ && i < last_question_;
+      const bool counts = training.rewritten_history || !is_rewritten;
+      weights_.push_back(counts ? weight_of(message.role, message.weight) : 0);
+      if (is_answer) {
+        last_answer = i;
+        last_trained = weights_[i] > 0 ? i : last_trained;
+      }
+    }
+    for (std::size_t i = 0; training.last_answer_only && i < turns_.size(); ++i) {
+      weights_[i] = i == last_trained ? weights_[i] : 0;
+      for (auto& part : turns_[i].parts) {
+        part.weight = 0;
+      }
+    }
+    for (std::size_t i = 0; i < turns_.size(); ++i) {
+      const float own = weights_[i];
+      const bool is_meant = training.on_end == TrainOnEos::kTurn  ? own > 0
+                            : training.on_end == TrainOnEos::kAll ? true
+                                                                  : i == last_answer;
+      const bool is_trained = is_meant && training.on_end != TrainOnEos::kNone;
+      end_weights_.push_back(!is_trained ? 0 : own > 0 ? own : 1);
+    }
+  }
+
   // What comes from messages.
   void data(std::string_view text) {
     if (text.empty()) {
       return;
     }
-    if (segments_.empty() || segments_.back().special || segments_.back().trained != trained_) {
-      segments_.push_back({"", false, trained_});
+    if (segments_.empty() || segments_.back().special || segments_.back().weight != weight_) {
+      segments_.push_back({"", false, weight_ > 0, weight_});
     }
     segments_.back().text += text;
   }
 
-  void special(const char* token) { segments_.push_back({token, true, trained_}); }
+  void special(const char* token) { segments_.push_back({token, true, weight_ > 0, weight_}); }
 
   // What the template writes: the tokens it spells are meant.
   void fixed(std::string_view text) {
@@ -234,14 +273,17 @@ class ChatWriter {
 
   void turn(std::size_t i) {
     const ChatMessage& message = turns_[i].message;
+    const float weight = weights_[i];
     switch (message.role) {
       case ChatRole::kSystem:
+        weight_ = weight;
         data(message.content);
         declarations(message);
         break;
       case ChatRole::kDeveloper:
         require(!message.content.empty(), "a developer message must not be empty");
         special(kUser);
+        weight_ = weight;
         data(message.content);
         declarations(message);
         break;
@@ -252,12 +294,14 @@ class ChatWriter {
         break;
       case ChatRole::kLatestReminder:
         special(kLatestReminder);
+        weight_ = weight;
         data(message.content);
         break;
       case ChatRole::kAssistant:
         answer(i);
         break;
     }
+    weight_ = 0;
     what_follows(i);
   }
 
@@ -278,6 +322,7 @@ class ChatWriter {
 
   void parts(const std::vector<ChatTurn::Part>& all) {
     for (std::size_t i = 0; i < all.size(); ++i) {
+      weight_ = weight_of(all[i].role, all[i].weight);
       data(i > 0 ? "\n\n" : "");
       data(all[i].is_result ? "<tool_result>" : "");
       data(all[i].text);
@@ -288,7 +333,7 @@ class ChatWriter {
   // Everything here is the assistant's own.
   void answer(std::size_t i) {
     const ChatMessage& message = turns_[i].message;
-    trained_ = true;
+    weight_ = weights_[i];
     const bool answers_task = i > 0 && turns_[i - 1].message.task.has_value();
     const bool is_last = !has_question_ || i > last_question_;
     if (thinks_ && !answers_task && (!drops_ || is_last)) {
@@ -304,9 +349,9 @@ class ChatWriter {
       fixed("</｜DSML｜tool_calls>");
     }
     if (!message.without_end) {
+      weight_ = end_weights_[i];
       special(kEnd);
     }
-    trained_ = false;
   }
 
   void tool_call(const ToolCall& call) {
@@ -372,7 +417,9 @@ class ChatWriter {
 
   std::vector<ChatTurn> turns_;
   const ChatOptions& options_;
-  bool thinks_ = false, drops_ = false, has_question_ = false, trained_ = false;
+  bool thinks_ = false, drops_ = false, has_question_ = false;
+  float weight_ = 0;                          // of what is being written
+  std::vector<float> weights_, end_weights_;  // by turn
   std::size_t last_question_ = 0;
   std::vector<ChatSegment> segments_;
 };
@@ -420,10 +467,11 @@ RenderedChat::Ids RenderedChat::encode(const Tokenizer& tokenizer) const {
     }
     const auto end = static_cast<int64_t>(result.ids.size());
     if (segment.trained && begin < end) {
-      if (!result.trained.empty() && result.trained.back().end == begin) {
+      if (!result.trained.empty() && result.trained.back().end == begin &&
+          result.trained.back().weight == segment.weight) {
         result.trained.back().end = end;
       } else {
-        result.trained.push_back({begin, end});
+        result.trained.push_back({begin, end, segment.weight});
       }
     }
   }

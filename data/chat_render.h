@@ -14,7 +14,9 @@ namespace braid {
 struct ChatSegment {
   std::string text;
   bool special;  ///< the spelling of one special token, written by the template
-  bool trained;  ///< the assistant's own: reasoning with its end, content, calls, end token
+  /// By default the assistant's own: reasoning with its end, content, calls, end token.
+  bool trained;
+  float weight;  ///< of its tokens, where it is trained
 };
 
 /// A conversation as DeepSeek-V4 reads it. Spellings of special tokens in messages stay text: only

@@ -7,6 +7,7 @@
 
 #include "core/config.h"
 #include "data/bad_lines.h"
+#include "data/sample_rules.h"
 #include "data/validation_sets.h"
 
 namespace braid {
@@ -16,6 +17,8 @@ struct DataSource {
   static constexpr const char* kScalarKey = "path";
   std::string path;
   std::optional<double> weight;
+  std::optional<int64_t> max_samples;
+  std::optional<SampleFormat> format;
 
   DataSource() = default;
   DataSource(std::string from, std::optional<double> share = {})  // NOLINT: a path is one
@@ -31,16 +34,23 @@ struct DataSource {
       &DataSource::weight,
       "share of the samples, relative to the others; all sources have one, or none",
       more_than(0));
+    v("max_samples",
+      &DataSource::max_samples,
+      "only its first documents or samples",
+      absent_as("all"),
+      at_least(1));
+    v("format", &DataSource::format, "of its rows; default = data.format", absent_as("default"));
   }
 };
 
-struct DataSection {
+/// The keys of SampleRules are the section's own.
+struct DataSection : SampleRules {
   std::vector<DataSource> train;
   ValidationSets validation;
   double validation_fraction = 0.02;
   std::string document_separator;
   std::string text_key = "text";
-  OnBadLine on_bad_line = OnBadLine::kError;
+  OnBadLine on_bad_sample = OnBadLine::kError;
   int64_t seq_len = 256;
   int64_t validation_seq_len = 1024;
   int64_t pack_window = 256;
@@ -64,9 +74,10 @@ struct DataSection {
       &D::document_separator,
       "plain text: a line of exactly this separates documents; empty = one per file");
     v("text_key", &D::text_key, "JSONL: the key that holds a line's document");
-    v("on_bad_line",
-      &D::on_bad_line,
-      "JSONL: a line without a document ends everything, or is skipped and counted");
+    v("on_bad_sample",
+      &D::on_bad_sample,
+      "JSONL: a line without a document or sample ends everything, or is skipped and counted");
+    SampleRules::fields(v);
     v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
     v("validation_seq_len",
       &D::validation_seq_len,

@@ -5,6 +5,12 @@
 
 namespace braid {
 
+int64_t num_inputs(const Document& document) {
+  const auto size = static_cast<int64_t>(document.ids.size());
+  const bool ends_in_target = !document.targets.empty() && document.targets.back().end > size;
+  return size + (ends_in_target ? 1 : 0);
+}
+
 uint64_t content_hash(std::string_view content) {
   return XXH3_64bits(content.data(), content.size());
 }

@@ -9,6 +9,7 @@ namespace braid {
 /// Tokens begin..end-1 of a document; the end token has the index after its last id.
 struct TargetSpan {
   int64_t begin = 0, end = 0;
+  float weight = 1;  ///< of each of them in the mean loss, more than 0
   bool operator==(const TargetSpan&) const = default;
 };
 
@@ -22,7 +23,13 @@ struct Document {
   std::vector<TargetSpan> targets = {};
   /// content_hash() of what the document was made from.
   uint64_t content_hash = 0;
+  /// Belongs to the document before it and stays behind it: the rejected answer of a pair.
+  bool with_previous = false;
 };
+
+/// How many inputs a row needs for it: the begin token and its ids, without the last one where no
+/// target follows that.
+int64_t num_inputs(const Document& document);
 
 /// Documents, one after another.
 class DocumentSource {

@@ -65,7 +65,8 @@ constexpr std::array kSignatures = {
     Signature{0, "\x80\x04\x95"sv, "a Python pickle", kNoText},
     Signature{0, "\x80\x05\x95"sv, "a Python pickle", kNoText},
     Signature{0, "MMIDIDX\0"sv, "an index of Megatron's token files", "name the texts themselves"},
-    Signature{0, "BRAIDTOK"sv, "a token store of Braid", "name the texts that it was made from"},
+    Signature{
+        0, "BRAIDTOK"sv, "a token store of Braid", "name it itself, not a folder that has it"},
     Signature{0, "GGUF"sv, "a GGUF file", kWeights},
     Signature{0,
               "version https://git-lfs.github.com/spec/"sv,
@@ -146,7 +147,7 @@ std::string_view without_byte_order_mark(std::string_view text) {
   return text.starts_with("\xEF\xBB\xBF") ? text.substr(3) : text;
 }
 
-void require_text(std::string_view head, const std::string& name) {
+void require_text(std::string_view head, const std::string& name, bool may_be_array) {
   for (const auto& [offset, bytes, format, advice] : kSignatures) {
     if (head.size() >= offset + bytes.size() && head.substr(offset, bytes.size()) == bytes) {
       fail_format(name, format, advice);
@@ -158,7 +159,7 @@ void require_text(std::string_view head, const std::string& name) {
   if (const char* format = wide_text(head)) {
     fail_format(name, format, "convert it: iconv -f UTF-16LE -t UTF-8 (or as it is encoded)");
   }
-  if (is_array_of_objects(without_byte_order_mark(head))) {
+  if (!may_be_array && is_array_of_objects(without_byte_order_mark(head))) {
     fail_format(name, "a JSON array", "write an object a line: jq -c '.[]' FILE > FILE.jsonl");
   }
 }

@@ -13,8 +13,9 @@ std::string_view without_byte_order_mark(std::string_view text);
 
 /// Throws Error with `name`, the format and how to convert it, where the first bytes of a file say
 /// that it is no plain text and no JSONL: Parquet, Arrow, archives, other compression, databases,
-/// images, programs, weights, UTF-16 and UTF-32, a Git LFS pointer, a JSON array.
-void require_text(std::string_view head, const std::string& name);
+/// images, programs, weights, UTF-16 and UTF-32, a Git LFS pointer, and a JSON array unless it may
+/// be one.
+void require_text(std::string_view head, const std::string& name, bool may_be_array = false);
 
 /// The same for plain text alone: also where the first line is a JSON object with a string under
 /// `text_key`, which is JSONL by another name.

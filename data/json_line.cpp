@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/utf8.h"
@@ -292,39 +293,33 @@ class StringDecoder {
   std::string text_;
 };
 
-bool is_key(std::string_view raw, const std::string& key) {
-  if (raw.find('\\') == std::string_view::npos) {
-    return raw == key;
-  }
+// nullopt: no string that could be asked for.
+std::optional<std::string> decoded_key(std::string_view raw) {
   try {
-    return StringDecoder(raw, 0).decoded() == key;
+    return StringDecoder(raw, 0).decoded();
   } catch (const LineFault&) {
-    return false;  // no string that could be asked for
+    return std::nullopt;
   }
 }
 
-std::string text_under(std::string_view line, const std::string& key) {
+bool is_key(std::string_view raw, const std::string& key) {
+  return raw.find('\\') == std::string_view::npos ? raw == key : decoded_key(raw) == key;
+}
+
+/// Calls `visit(raw key, scanner)` for each member of the object that `line` is; it reads the
+/// value.
+template <class Visit>
+void visit_members(std::string_view line, const Visit& visit) {
   LineScanner scanner(line);
   if (const std::string kind = scanner.kind(); kind != "an object") {
     throw LineFault{"is " + kind};
   }
-  std::optional<std::string> text;
   scanner.take('{');
   bool more = !scanner.take('}');
   while (more) {
-    const bool wanted = is_key(scanner.raw_string("expected a key in double quotes"), key);
-    if (wanted && text) {
-      throw LineFault{"has the key '" + key + "' twice"};
-    }
+    const std::string_view key = scanner.raw_string("expected a key in double quotes");
     scanner.expect(':', "expected ':' behind a key");
-    if (!wanted) {
-      scanner.pass_value();
-    } else if (const std::string kind = scanner.kind(); kind != "a string") {
-      throw LineFault{"has " + kind + " under '" + key + "'"};
-    } else {
-      const std::size_t place = scanner.at() + 1;
-      text = StringDecoder(scanner.raw_string(""), place).decoded();
-    }
+    visit(key, scanner);
     more = scanner.take(',');
     if (!more) {
       scanner.expect('}', "expected ',' or '}'");
@@ -334,6 +329,28 @@ std::string text_under(std::string_view line, const std::string& key) {
   if (!scanner.at_end()) {
     LineScanner::fail_at(scanner.at(), "expected the end of the line");
   }
+}
+
+[[noreturn]] void fail_twice(const std::string& key) {
+  throw LineFault{"has the key '" + key + "' twice"};
+}
+
+std::string text_under(std::string_view line, const std::string& key) {
+  std::optional<std::string> text;
+  visit_members(line, [&](std::string_view raw, LineScanner& scanner) {
+    if (!is_key(raw, key)) {
+      scanner.pass_value();
+      return;
+    }
+    if (text) {
+      fail_twice(key);
+    }
+    if (const std::string kind = scanner.kind(); kind != "a string") {
+      throw LineFault{"has " + kind + " under '" + key + "'"};
+    }
+    const std::size_t place = scanner.at() + 1;
+    text = StringDecoder(scanner.raw_string(""), place).decoded();
+  });
   if (!text) {
     throw LineFault{"has no key '" + key + "'"};
   }
@@ -349,6 +366,45 @@ std::string take_json_text(std::string_view line, const std::string& key, std::s
   } catch (const LineFault& fault) {
     return fault.what;
   }
+}
+
+std::string take_json_values(std::string_view line,
+                             const std::vector<std::string>& keys,
+                             std::vector<std::optional<std::string_view>>& values) {
+  values.assign(keys.size(), std::nullopt);
+  try {
+    visit_members(line, [&](std::string_view raw, LineScanner& scanner) {
+      scanner.pass_space();
+      const std::size_t begin = scanner.at();
+      scanner.pass_value();
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (is_key(raw, keys[i])) {
+          if (values[i]) {
+            fail_twice(keys[i]);
+          }
+          values[i] = line.substr(begin, scanner.at() - begin);
+        }
+      }
+    });
+    return {};
+  } catch (const LineFault& fault) {
+    return fault.what;
+  }
+}
+
+std::vector<std::string> json_keys(std::string_view line) {
+  std::vector<std::string> keys;
+  try {
+    visit_members(line, [&keys](std::string_view raw, LineScanner& scanner) {
+      if (auto key = decoded_key(raw)) {
+        keys.push_back(std::move(*key));
+      }
+      scanner.pass_value();
+    });
+  } catch (const LineFault&) {
+    keys.clear();
+  }
+  return keys;
 }
 
 }  // namespace braid

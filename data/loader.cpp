@@ -12,6 +12,7 @@ namespace braid {
 Loader::Loader(const std::vector<LoaderSource>& sources, StreamOptions options) {
   require(!sources.empty(), "[loader] there must be at least one source");
   const uint64_t seed = options.seed;
+  int64_t documents = 0;
   for (const LoaderSource& source : sources) {
     require(std::isfinite(source.weight) && source.weight > 0,
             "[loader] the weight of a source must be more than 0, got ",
@@ -20,6 +21,8 @@ Loader::Loader(const std::vector<LoaderSource>& sources, StreamOptions options) 
       options.seed = random_key(seed, text("source ", streams_.size()));
     }
     streams_.emplace_back(source.store, options);
+    first_documents_.push_back(documents);
+    documents += source.store.num_documents();
     weights_.push_back(source.weight);
   }
   const double sum = std::accumulate(weights_.begin(), weights_.end(), 0.0);
@@ -35,6 +38,9 @@ Batch Loader::next(BatchShape shape) {
   for (int64_t b = 0; b < shape.rows; ++b) {
     const std::size_t source = next_source(shares_, turns_);
     streams_[source].next(batch, b);
+    for (int64_t& document : batch.contexts[static_cast<std::size_t>(b)]) {
+      document += first_documents_[source];
+    }
     ++turns_[source];
     ++samples_;
   }

@@ -40,6 +40,7 @@ class Loader {
 
  private:
   std::vector<SampleStream> streams_;
+  std::vector<int64_t> first_documents_;
   std::vector<double> weights_, shares_;
   std::vector<int64_t> turns_;
   int64_t samples_ = 0;

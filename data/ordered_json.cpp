@@ -1,5 +1,6 @@
 #include "data/ordered_json.h"
 
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -180,6 +181,12 @@ const OrderedJson* OrderedJson::find(std::string_view key) const {
     }
   }
   return nullptr;
+}
+
+const char* kind_name(const OrderedJson& value) {
+  constexpr std::array kNames = {
+      "null", "a boolean", "a number", "a string", "a list", "an object"};
+  return kNames[static_cast<std::size_t>(value.kind)];
 }
 
 OrderedJson parse_ordered_json(std::string_view json) {

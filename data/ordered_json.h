@@ -25,6 +25,9 @@ struct OrderedJson {
   const OrderedJson* find(std::string_view key) const;
 };
 
+/// "a string", "null", "an object", ..., for messages.
+const char* kind_name(const OrderedJson& value);
+
 /// Throws Error "is not valid JSON at byte ..." for anything else, nesting deeper than 100
 /// included.
 OrderedJson parse_ordered_json(std::string_view json);

@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "core/error.h"
+
 namespace braid {
 
 void append_chunks(const Chunk& stretch, int64_t seq_len, std::vector<Chunk>& chunks) {
@@ -33,6 +35,40 @@ std::vector<PackedRow> pack_best_fit(std::vector<Chunk> chunks, int64_t seq_len)
     if (room > chunk.length) {
       open.emplace(room - chunk.length, row);
     }
+  }
+  return rows;
+}
+
+std::vector<PackedRow> pack_together(const std::vector<Chunk>& documents,
+                                     int64_t together,
+                                     int64_t seq_len) {
+  const auto size = static_cast<std::size_t>(together);
+  std::vector<Chunk> samples;  // each as one chunk, whose "document" is its index
+  for (std::size_t first = 0; first < documents.size(); first += size) {
+    int64_t length = 0;
+    for (std::size_t i = first; i < first + size; ++i) {
+      length += documents[i].length;
+    }
+    require(length <= seq_len,
+            "documents ",
+            documents[first].document,
+            " and ",
+            documents[first + size - 1].document,
+            ", which belong together, have ",
+            length,
+            " inputs; a row holds ",
+            seq_len,
+            ": leave long ones out (data.too_long), or make rows longer (data.seq_len)");
+    samples.push_back({static_cast<int64_t>(first), 0, length});
+  }
+  auto rows = pack_best_fit(std::move(samples), seq_len);
+  for (PackedRow& row : rows) {
+    PackedRow whole;
+    for (const Chunk& sample : row) {
+      const auto first = documents.begin() + sample.document;
+      whole.insert(whole.end(), first, first + together);
+    }
+    row = std::move(whole);
   }
   return rows;
 }

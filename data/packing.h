@@ -24,6 +24,12 @@ void append_chunks(const Chunk& stretch, int64_t seq_len, std::vector<Chunk>& ch
 /// arguments.
 std::vector<PackedRow> pack_best_fit(std::vector<Chunk> chunks, int64_t seq_len);
 
+/// The same of stretches that are whole documents, of which each `together` consecutive numbers
+/// (2 i and 2 i + 1) share a row, one behind the other: their sum must not exceed seq_len.
+std::vector<PackedRow> pack_together(const std::vector<Chunk>& documents,
+                                     int64_t together,
+                                     int64_t seq_len);
+
 /// The chunks by document and begin, those that follow each other directly joined into one.
 std::vector<Chunk> joined_stretches(std::vector<Chunk> chunks);
 

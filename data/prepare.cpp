@@ -1,8 +1,11 @@
 #include "data/prepare.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/error.h"
+#include "data/sample_documents.h"
 
 namespace braid {
 namespace {
@@ -11,22 +14,46 @@ namespace fs = std::filesystem;
 
 // One source of all paths, or with weights one for each.
 Corpus corpus_of(const DataSection& config) {
-  const auto source = [&] {
-    return TextSource{{}, config.document_separator, config.text_key, config.on_bad_line};
-  };
   Corpus corpus;
   for (const DataSource& entry : config.train) {
     if (corpus.training.empty() || entry.weight) {
-      corpus.training.push_back(source());
+      corpus.training.push_back(text_source_of(config, config.seq_len));
     }
     corpus.training.back().paths.emplace_back(entry.path);
+    corpus.training.back().of_paths.push_back({entry.format, entry.max_samples.value_or(0)});
   }
   for (const auto& set : config.validation.all()) {
-    corpus.validation.push_back(source());
+    corpus.validation.push_back(text_source_of(config, config.validation_seq_len));
     corpus.validation.back().paths.assign(set.paths.begin(), set.paths.end());
   }
   corpus.validation_fraction = config.validation.empty() ? config.validation_fraction : 0;
   return corpus;
+}
+
+void look_at_formats(const Corpus& corpus, const DataSection& config, PreparedData& data) {
+  const auto look_at = [&](const TextSource& source) {
+    auto found = formats_of(source);
+    std::ranges::move(found.lines, std::back_inserter(data.formats));
+    std::ranges::move(found.notes, std::back_inserter(data.notes));
+    data.has_samples = data.has_samples || found.samples;
+  };
+  for (const TextSource& source : corpus.training) {
+    look_at(source);
+  }
+  // Samples are never divided, not by a validation of shorter rows either.
+  if (data.has_samples && corpus.validation_fraction > 0 &&
+      config.validation_seq_len < config.seq_len) {
+    throw ConfigError("data.validation_seq_len",
+                      text("is ",
+                           config.validation_seq_len,
+                           ", less than data.seq_len ",
+                           config.seq_len,
+                           ": samples that are held back for validation would be divided; make it "
+                           "at least as long, or name validation files"));
+  }
+  for (const TextSource& source : corpus.validation) {
+    look_at(source);
+  }
 }
 
 /// "folder/validation-NAME.tokens"; without a name the path as it is.
@@ -45,6 +72,15 @@ struct TextDigests {
 };
 
 }  // namespace
+
+TextSource text_source_of(const DataSection& config, int64_t longest) {
+  return {.paths = {},
+          .document_separator = config.document_separator,
+          .text_key = config.text_key,
+          .on_bad_line = config.on_bad_sample,
+          .samples = config,
+          .longest = longest};
+}
 
 std::vector<LoaderSource> PreparedData::sources() const {
   std::vector<LoaderSource> result;
@@ -78,9 +114,10 @@ PreparedData prepare_data(const DataSection& config,
         {named(folder / "validation.tokens", set.name), named(paths.validation_text, set.name)});
   }
   PreparedData data;
+  look_at_formats(corpus, config, data);
   auto build = build_token_stores(corpus, tokenizer, files);
   data.texts = std::move(build.training);
-  data.notes = std::move(build.notes);
+  std::ranges::move(build.notes, std::back_inserter(data.notes));
   data.validation_not_utf8 = build.validation_not_utf8;
   for (std::size_t i = 0; i < corpus.training.size(); ++i) {
     data.training.push_back({name_of(corpus.training[i]),

@@ -32,6 +32,9 @@ struct PreparedData {
   int64_t validation_not_utf8 = 0;
   std::vector<TextDigest> texts;   ///< what each path of data.train held
   std::vector<std::string> notes;  ///< of build_token_stores()
+  /// What is not text, for people: "a.jsonl: samples of format messages".
+  std::vector<std::string> formats;
+  bool has_samples = false;  ///< which must not be divided
 
   std::vector<LoaderSource> sources() const;
 };
@@ -44,9 +47,13 @@ struct DataPaths {
   std::filesystem::path validation_text;
 };
 
+/// How the section reads a text, without its paths; `longest`: of a sample, in inputs.
+TextSource text_source_of(const DataSection& config, int64_t longest);
+
 /// Opens the token stores of a run, and builds them first where the text or the options changed;
-/// then also writes the validation texts. Throws ConfigError without text, and Error as
-/// build_token_stores() does.
+/// then also writes the validation texts. Throws ConfigError without text, for preferences, which
+/// no objective learns yet, and where samples would be divided; and Error as build_token_stores()
+/// does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
                           const DataPaths& paths);

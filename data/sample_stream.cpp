@@ -43,7 +43,8 @@ SampleStream::SampleStream(const TokenStore& store, StreamOptions options)
 }
 
 int64_t SampleStream::window_end() const {
-  return std::min(state_.document + options_.pack_window, store_->num_documents());
+  return std::min(state_.document + options_.pack_window * store_->documents_per_sample(),
+                  store_->num_documents());
 }
 
 // The whole documents of the window, not planned yet.
@@ -53,15 +54,18 @@ void SampleStream::begin_window() {
   seq_len_ = row_ = 0;
   stretches_.clear();
   const uint64_t key = random_key(options_.seed, text("epoch ", state_.epoch));
+  const int64_t together = store_->documents_per_sample();
+  const int64_t samples = store_->num_documents() / together;
   for (int64_t i = state_.document; i < window_end(); ++i) {
-    const int64_t document = options_.shuffle ? shuffled(key, i, store_->num_documents()) : i;
-    stretches_.push_back({document, 0, 1 + store_->num_tokens(document)});
+    const int64_t sample = options_.shuffle ? shuffled(key, i / together, samples) : i / together;
+    const int64_t document = sample * together + i % together;
+    stretches_.push_back({document, 0, store_->num_inputs(document)});
   }
   inputs_ = num_inputs(stretches_);
 }
 
 void SampleStream::next_window() {
-  state_.document += options_.pack_window;
+  state_.document += options_.pack_window * store_->documents_per_sample();
   if (state_.document >= store_->num_documents()) {
     ++state_.epoch;
     state_.document = 0;
@@ -70,11 +74,15 @@ void SampleStream::next_window() {
 }
 
 void SampleStream::plan(int64_t seq_len) {
-  std::vector<Chunk> chunks;
-  for (const Chunk& stretch : stretches_) {
-    append_chunks(stretch, seq_len, chunks);
+  if (store_->documents_per_sample() > 1) {
+    rows_ = pack_together(stretches_, store_->documents_per_sample(), seq_len);
+  } else {
+    std::vector<Chunk> chunks;
+    for (const Chunk& stretch : stretches_) {
+      append_chunks(stretch, seq_len, chunks);
+    }
+    rows_ = pack_best_fit(std::move(chunks), seq_len);
   }
-  rows_ = pack_best_fit(std::move(chunks), seq_len);
   seq_len_ = seq_len;
   row_ = 0;
   if (!options_.shuffle) {
@@ -174,6 +182,18 @@ double SampleStream::epochs() const {
   return static_cast<double>(state_.epoch) +
          (static_cast<double>(state_.document) + window * fraction) /
              static_cast<double>(store_->num_documents());
+}
+
+double SampleStream::filled_share(int64_t seq_len) const {
+  SampleStream planned(*store_, options_);
+  int64_t inputs = 0, rows = 0;
+  do {
+    planned.plan(seq_len);
+    inputs += planned.inputs_;
+    rows += static_cast<int64_t>(planned.rows_.size());
+    planned.next_window();
+  } while (planned.state_.epoch == 0);
+  return static_cast<double>(inputs) / static_cast<double>(rows * seq_len);
 }
 
 }  // namespace braid

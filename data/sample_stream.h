@@ -11,7 +11,7 @@ namespace braid {
 
 struct StreamOptions {
   uint64_t seed = 0;          ///< of the order
-  int64_t pack_window = 256;  ///< consecutive documents that may share rows
+  int64_t pack_window = 256;  ///< consecutive documents (or pairs) that may share rows
   bool shuffle = true;        ///< a new order of documents and rows each epoch
 };
 
@@ -19,10 +19,11 @@ struct StreamOptions {
 ///
 /// A document is the begin token, its tokens and the end token, which is never an input. One that
 /// has more inputs than a row is cut into contexts of its own, the last target of each being the
-/// first token of the next: in every epoch each target of the store is one exactly once. Documents
-/// are taken in windows of `pack_window`, never across epochs. When the row length changes inside a
-/// window, the rest of its documents is cut and packed again. So the stream is a pure function of
-/// the store, the options and the row lengths asked for.
+/// first token of the next: in every epoch each target of the store is one exactly once. Pairs
+/// (TokenStore::documents_per_sample) are not cut; each is in one row, one behind the other.
+/// Documents are taken in windows of `pack_window`, never across epochs. When the row length
+/// changes inside a window, the rest of its documents is cut and packed again. So the stream is a
+/// pure function of the store, the options and the row lengths asked for.
 class SampleStream {
  public:
   /// `store` must outlive the stream.
@@ -39,6 +40,9 @@ class SampleStream {
   bool restore(const StreamState& state);
   /// Passes through the documents, with the fraction of the current one.
   double epochs() const;
+  /// Of the inputs of an epoch's rows of this length, the share that is no padding. Plans the epoch
+  /// from its beginning, as restore() plans a window.
+  double filled_share(int64_t seq_len) const;
 
  private:
   int64_t window_end() const;

@@ -29,6 +29,7 @@ class TargetBits {
     ++size_;
   }
 
+  uint64_t size() const { return size_; }
   /// Empty where every bit is set; else the last word is filled up with zeros.
   const std::vector<uint64_t>& words() const { return words_; }
 

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/byte_stream.h"
 #include "data/file_format.h"
+#include "data/token_store.h"
 
 namespace braid {
 namespace {
@@ -158,6 +159,16 @@ std::string name_of(const TextSource& source) {
   return name;
 }
 
+int64_t bytes_of(const TextSource& source) {
+  int64_t bytes = 0;
+  for (const fs::path& path : source.paths) {
+    for (const fs::path& file : text_files(path).files) {
+      bytes += static_cast<int64_t>(fs::file_size(file));
+    }
+  }
+  return bytes;
+}
+
 TextFiles text_files(const fs::path& path) {
   try {
     const auto status = fs::status(path);
@@ -184,6 +195,9 @@ bool is_jsonl(const fs::path& file) {
 }
 
 std::string format_name(const fs::path& file) {
+  if (is_token_store(file)) {
+    return "tokens";
+  }
   const std::string bytes = first_bytes(file);
   const bool has_mark = without_byte_order_mark(bytes).size() < bytes.size();
   return text(is_jsonl(file) ? "jsonl" : "text",
@@ -191,7 +205,14 @@ std::string format_name(const fs::path& file) {
               has_mark ? " with a byte-order mark" : "");
 }
 
-std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& text_key) {
+bool is_json(const fs::path& file) {
+  return format_extension(file) == ".json";
+}
+
+namespace {
+
+// With its name in the options.
+std::unique_ptr<TextStream> opened_stream(const fs::path& file, TextStream::Options options) {
   const std::string extension = format_extension(file);
   require(extension != ".csv" && extension != ".tsv",
           file.string(),
@@ -209,7 +230,17 @@ std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& t
           "else copy it again");
   return std::make_unique<TextStream>(
       decompressed(stream_of_file(file), bytes.size() < 4 ? promised : found, file.string()),
-      TextStream::Options{file.string(), is_jsonl(file), text_key});
+      std::move(options));
+}
+
+}  // namespace
+
+std::unique_ptr<TextStream> open_text(const fs::path& file, const std::string& text_key) {
+  return opened_stream(file, {file.string(), is_jsonl(file), text_key});
+}
+
+std::unique_ptr<TextStream> open_rows(const fs::path& file) {
+  return opened_stream(file, {.name = file.string(), .is_jsonl = true, .may_be_array = true});
 }
 
 }  // namespace braid

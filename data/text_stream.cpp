@@ -49,7 +49,7 @@ std::string_view TextStream::without_mark() {
   }
   const std::string_view head = std::string_view(head_).substr(0, kHeadBytes);
   if (options_.is_jsonl) {
-    require_text(head, options_.name);
+    require_text(head, options_.name, options_.may_be_array);
   } else {
     require_plain_text(head, options_.text_key, options_.name);
   }

@@ -15,6 +15,7 @@ class TextStream : public ByteStream {
     std::string name = {};      ///< for messages
     bool is_jsonl = false;      ///< whose reader looks at the text itself
     std::string text_key = {};  ///< of JSONL
+    bool may_be_array = false;  ///< of JSON, for a reader of rows
   };
 
   TextStream(std::unique_ptr<ByteStream> bytes, Options options);

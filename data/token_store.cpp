@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 
@@ -114,6 +115,10 @@ class Sequence {
   std::size_t at_ = 0;
 };
 
+bool is_target_weight(float weight) {
+  return weight > 0 && std::isfinite(weight);
+}
+
 template <class T>
 std::vector<T> numbers_at(const InputFile& file, uint64_t position, uint64_t size) {
   std::vector<T> result(size);
@@ -143,6 +148,8 @@ void TokenStore::locate_parts() {
                pad_id,
                targets,
                end_targets,
+               weighted,
+               pairs,
                version,
                token_bytes,
                vocab_size,
@@ -157,13 +164,15 @@ void TokenStore::locate_parts() {
   // The bounds keep the sum below from overflowing.
   const bool possible = (token_bytes == 2 || token_bytes == 4) && documents >= 1 &&
                         documents < body / 8 && tokens <= body / token_bytes &&
-                        vocab_size <= body / 2 && targets <= tokens && end_targets <= documents;
+                        vocab_size <= body / 2 && targets <= tokens && end_targets <= documents &&
+                        weighted <= 1 && pairs <= 1 && (pairs == 0 || documents % 2 == 0);
   const bool has_bits = targets < tokens || end_targets < documents;
   const uint64_t token_part = possible ? padded(tokens * token_bytes) : 0,
                  offset_part = possible ? (documents + 1) * 8 : 0,
                  target_part = possible && has_bits ? padded((tokens + documents + 7) / 8) : 0,
+                 weight_part = possible && weighted == 1 ? padded((tokens + documents) * 4) : 0,
                  length_part = possible ? padded(vocab_size * 2) : 0;
-  require(possible && token_part + offset_part + target_part + length_part == body,
+  require(possible && token_part + offset_part + target_part + weight_part + length_part == body,
           file_.path().string(),
           ": inconsistent token store: ",
           documents,
@@ -183,7 +192,8 @@ void TokenStore::locate_parts() {
   offsets_ = kMagicSize + token_part;
   targets_ = offsets_ + offset_part;
   has_bits_ = has_bits;
-  byte_lengths_ = numbers_at<uint16_t>(file_, targets_ + target_part, vocab_size);
+  weights_ = targets_ + target_part;
+  byte_lengths_ = numbers_at<uint16_t>(file_, weights_ + weight_part, vocab_size);
   for (const uint64_t id : {begin_id, end_id, pad_id}) {
     require(id < vocab_size,
             file_.path().string(),
@@ -225,12 +235,22 @@ void TokenStore::check_tokens() const {
   Sequence<uint16_t> narrow(file_, kMagicSize, trailer_.token_bytes == 2 ? tokens : 0);
   Sequence<uint32_t> wide(file_, kMagicSize, trailer_.token_bytes == 4 ? tokens : 0);
   Sequence<uint64_t> words(file_, targets_, has_bits_ ? (tokens + documents + 63) / 64 : 0);
-  uint64_t word = 0, bit = 0;
+  Sequence<float> weights(file_, weights_, has_weights() ? tokens + documents : 0);
+  uint64_t word = 0, index = 0;
   const auto next_is_target = [&] {
-    if (has_bits_ && bit % 64 == 0) {
+    if (has_bits_ && index % 64 == 0) {
       word = words.next();
     }
-    return !has_bits_ || target_bit(&word, bit++ % 64);
+    if (const float weight = has_weights() ? weights.next() : 1; !is_target_weight(weight)) {
+      fail(file_.path().string(),
+           ": inconsistent token store: target ",
+           index,
+           " weighs ",
+           weight,
+           "; expected more than 0");
+    }
+    const uint64_t bit = index++ % 64;
+    return !has_bits_ || target_bit(&word, bit);
   };
   uint64_t begin = offsets.next(), targets = 0, end_targets = 0, bytes = 0;
   for (uint64_t document = 0; document < documents; ++document) {
@@ -328,11 +348,60 @@ std::vector<uint8_t> TokenStore::targets(int64_t document, int64_t begin, int64_
   return result;
 }
 
+std::vector<float> TokenStore::target_weights(int64_t document, int64_t begin, int64_t end) const {
+  const auto size = static_cast<std::size_t>(end - begin);
+  if (!has_weights() || size == 0) {
+    return std::vector<float>(size, 1);
+  }
+  const uint64_t first = extent(document).begin + static_cast<uint64_t>(document + begin);
+  auto weights = numbers_at<float>(file_, weights_ + first * sizeof(float), size);
+  if (!std::ranges::all_of(weights, is_target_weight)) {
+    fail_changed();
+  }
+  return weights;
+}
+
+int64_t TokenStore::num_inputs(int64_t document) const {
+  const int64_t size = num_tokens(document);
+  return size + (targets(document, size, size + 1).front() != 0 ? 1 : 0);
+}
+
+Document TokenStore::document(int64_t document) const {
+  Document result;
+  result.ids = tokens(document);
+  const auto size = static_cast<int64_t>(result.ids.size()) + 1;
+  const auto is_target = targets(document, 0, size);
+  const auto weights = target_weights(document, 0, size);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    if (is_target[at] == 0) {
+      continue;
+    }
+    if (!result.targets.empty() && result.targets.back().end == i &&
+        result.targets.back().weight == weights[at]) {
+      ++result.targets.back().end;
+    } else {
+      result.targets.push_back({i, i + 1, weights[at]});
+    }
+  }
+  return result;
+}
+
 bool TokenStore::matches(const Tokenizer& tokenizer) const {
   return tokenizer_name() == tokenizer.name() &&
          static_cast<int64_t>(trailer_.vocab_size) == tokenizer.vocab_size() &&
          begin_id() == tokenizer.begin_id() && end_id() == tokenizer.end_id() &&
          pad_id() == tokenizer.pad_id();
+}
+
+void TokenStore::require_match(const Tokenizer& tokenizer) const {
+  require(matches(tokenizer),
+          path().string(),
+          ": was made by the tokenizer '",
+          tokenizer_name(),
+          "', and here it is '",
+          tokenizer.name(),
+          "'; make it again from its texts: braid tokenize");
 }
 
 std::string TokenStore::tokenizer_name() const {
@@ -341,6 +410,15 @@ std::string TokenStore::tokenizer_name() const {
 
 std::string TokenStore::sources_digest() const {
   return until_zero(trailer_.sources_digest);
+}
+
+bool is_token_store(const std::filesystem::path& path) {
+  std::error_code unreadable;
+  if (!std::filesystem::is_regular_file(path, unreadable)) {
+    return false;
+  }
+  const InputFile file(path);
+  return file.size() >= kMagicSize && is_magic(file, 0);
 }
 
 }  // namespace braid

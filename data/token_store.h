@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/document.h"
 #include "data/tokenizer.h"
 
 namespace braid {
@@ -25,6 +26,7 @@ namespace braid {
 ///   num_documents + 1 token offsets, uint64
 ///   target bits: for each document one bit a token and one for its end token (target_bits.h);
 ///     nothing where all of them are targets
+///   target weights: float32, one for each of those bits; nothing where all targets weigh 1
 ///   bytes of text of each id, vocab_size numbers of 2 bytes
 ///   the trailer
 class TokenStore {
@@ -34,6 +36,8 @@ class TokenStore {
     uint64_t begin_id, end_id, pad_id;
     uint64_t num_targets;      ///< of the documents' tokens
     uint64_t num_end_targets;  ///< documents whose end token is a target
+    uint64_t has_weights;      ///< 1 where targets have weights, else 0
+    uint64_t holds_pairs;      ///< 1 where documents 2 i and 2 i + 1 belong together, else 0
     uint64_t version;
     uint64_t token_bytes;  ///< 2 or 4
     uint64_t vocab_size;
@@ -46,7 +50,7 @@ class TokenStore {
     std::array<char, 8> magic;            ///< the same as at the start
   };
   static constexpr std::string_view kMagic = "BRAIDTOK";
-  static constexpr uint64_t kVersion = 2;
+  static constexpr uint64_t kVersion = 3;
 
   /// Reads all of the file once. Throws Error with the path for a file that is not a
   /// token store, of another version, truncated, altered or inconsistent.
@@ -67,8 +71,17 @@ class TokenStore {
   int64_t pad_id() const { return static_cast<int64_t>(trailer_.pad_id); }
   /// Bytes of text the id stands for. Not checked.
   int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
+  /// Whether some target weighs another than 1.
+  bool has_weights() const { return trailer_.has_weights == 1; }
+  /// How many documents make one sample that stays together: 2 in a store of preferences, whose
+  /// documents 2 i and 2 i + 1 are the chosen and the rejected answer to one prompt; else 1.
+  int64_t documents_per_sample() const { return trailer_.holds_pairs == 1 ? 2 : 1; }
+  /// Whether every token and every end token is a target of weight 1, as of plain text.
+  bool is_plain() const { return !has_bits_ && !has_weights() && documents_per_sample() == 1; }
   /// Whether the ids are those of `tokenizer`.
   bool matches(const Tokenizer& tokenizer) const;
+  /// Throws Error with both names unless they are.
+  void require_match(const Tokenizer& tokenizer) const;
 
   /// The document is not checked in any of these.
   int64_t num_tokens(int64_t document) const;
@@ -80,6 +93,12 @@ class TokenStore {
   /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
   /// the end token, which makes end at most one more.
   std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
+  /// Inputs that a row needs for it (document.h).
+  int64_t num_inputs(int64_t document) const;
+  /// All of it, without its hash.
+  Document document(int64_t document) const;
+  /// What the loss of each of them is multiplied by, where it is a target.
+  std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const;
 
  private:
   struct Extent {
@@ -95,9 +114,12 @@ class TokenStore {
   InputFile file_;
   Trailer trailer_;
   // Where the parts begin in the file.
-  uint64_t offsets_ = 0, targets_ = 0;
+  uint64_t offsets_ = 0, targets_ = 0, weights_ = 0;
   bool has_bits_ = false;  // without them all tokens are targets
   std::vector<uint16_t> byte_lengths_;
 };
+
+/// Whether a path is a file that begins as a token store does. Of what cannot be read: no.
+bool is_token_store(const std::filesystem::path& path);
 
 }  // namespace braid

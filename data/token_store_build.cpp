@@ -12,6 +12,8 @@
 #include "core/work.h"
 #include "data/jsonl.h"
 #include "data/repeated_texts.h"
+#include "data/sample_documents.h"
+#include "data/sample_parser.h"
 #include "data/text_documents.h"
 #include "data/token_store.h"
 #include "data/token_store_writer.h"
@@ -53,7 +55,9 @@ SourceDigests digests_of(const TextSource& source,
                          source.text_key,
                          '\n',
                          source.on_bad_line == OnBadLine::kSkip ? "without bad lines\n" : "");
-  for (const fs::path& path : source.paths) {
+  bool has_samples = false;
+  for (std::size_t i = 0; i < source.paths.size(); ++i) {
+    const fs::path& path = source.paths[i];
     TextDigest of_path;
     of_path.path = path.string();
     std::vector<std::string> of_files;
@@ -62,11 +66,21 @@ SourceDigests digests_of(const TextSource& source,
       of_files.push_back(xxh3_128_of_file(file, stop_if_interrupted));
       of_path.bytes += static_cast<int64_t>(fs::file_size(file));
       repeated.add_file(side, file.string(), of_files.back());
-      result.manifest += of_files.back() + " " + format_name(file) + "\n";
+      const auto format = format_of(file, source.format_of_path(i), source.text_key).format;
+      const bool is_text = format == SampleFormat::kText;
+      has_samples = has_samples || !is_text;
+      result.manifest += of_files.back() + " " + format_name(file) +
+                         (is_text ? "" : text(" as ", name_of(format))) + "\n";
+    }
+    if (const int64_t most = source.of_path(i).max_samples; most > 0) {
+      result.manifest += text("the first ", most, "\n");
     }
     of_path.digest =
         fs::is_directory(path) ? xxh3_128(joined(of_files, "\n") + "\n") : of_files.front();
     result.paths.push_back(of_path);
+  }
+  if (has_samples) {
+    result.manifest += text(dump_config(source.samples), "longest ", source.longest, "\n");
   }
   return result;
 }
@@ -118,14 +132,9 @@ bool is_current(const fs::path& path, const Tokenizer& tokenizer, const std::str
   if (!fs::exists(path)) {
     return false;
   }
-  {
-    const InputFile file(path);
-    std::string bytes(std::min(file.size(), TokenStore::kMagic.size()), '\0');
-    file.read_at(0, bytes.data(), bytes.size());
-    require(bytes == TokenStore::kMagic,
-            path.string(),
-            ": is in the way of a token store but is none; move it or choose another place");
-  }
+  require(is_token_store(path),
+          path.string(),
+          ": is in the way of a token store but is none; move it or choose another place");
   try {
     const TokenStore store(path);
     return store.matches(tokenizer) && store.sources_digest() == digest;
@@ -160,6 +169,11 @@ struct Findings {
   std::vector<std::string> notes;
 };
 
+std::string why_empty(const DocumentSource& documents) {
+  const auto notes = documents.notes();
+  return notes.empty() ? "it is empty, or nothing but white space" : joined(notes, "; ");
+}
+
 /// Puts each document of a training source where it belongs. Returns how many there are.
 int64_t write_source(const TextSource& source,
                      const Tokenizer& tokenizer,
@@ -168,18 +182,20 @@ int64_t write_source(const TextSource& source,
                      TokenStoreWriter* validation,
                      Findings& findings) {
   int64_t found = 0;
+  bool validates = false;
   const auto documents = open_documents(source, tokenizer);
   for (Document document; documents->next(document); ++found) {
-    const bool validates =
-        validation != nullptr && is_validation_document(document.content_hash, validation_fraction);
+    if (!document.with_previous) {
+      validates = validation != nullptr &&
+                  is_validation_document(document.content_hash, validation_fraction);
+    }
     (validates ? *validation : training).add(document);
-    if (!validates) {
+    if (!validates && !document.with_previous) {
       findings.repeated.add_document(RepeatedTexts::Side::kTraining, document.content_hash);
     }
   }
   append(findings.notes, documents->notes());
-  require(
-      found > 0, name_of(source), ": holds no document (it is empty, or nothing but white space)");
+  require(found > 0, name_of(source), ": holds no document (", why_empty(*documents), ")");
   if (training.num_documents() == 0) {
     fail_split(name_of(source), validation_fraction, found, found);
   }
@@ -193,29 +209,24 @@ void write_validation(const TextSource& source,
   const auto documents = open_documents(source, tokenizer);
   for (Document document; documents->next(document);) {
     validation.add(document);
-    findings.repeated.add_document(RepeatedTexts::Side::kValidation, document.content_hash);
+    if (!document.with_previous) {
+      findings.repeated.add_document(RepeatedTexts::Side::kValidation, document.content_hash);
+    }
   }
   append(findings.notes, documents->notes());
   require(validation.num_documents() > 0,
           name_of(source),
-          ": the validation corpus is empty (nothing but white space)");
+          ": the validation corpus is empty (",
+          why_empty(*documents),
+          ")");
 }
 
-// On the disk, compressed or not.
 int64_t bytes_to_read(const Corpus& corpus) {
   int64_t bytes = 0;
-  const auto add = [&bytes](const TextSource& source) {
-    for (const fs::path& path : source.paths) {
-      for (const fs::path& file : text_files(path).files) {
-        bytes += static_cast<int64_t>(fs::file_size(file));
-      }
+  for (const auto* sources : {&corpus.training, &corpus.validation}) {
+    for (const TextSource& source : *sources) {
+      bytes += bytes_of(source);
     }
-  };
-  for (const TextSource& source : corpus.training) {
-    add(source);
-  }
-  for (const TextSource& source : corpus.validation) {
-    add(source);
   }
   return bytes;
 }
@@ -257,6 +268,18 @@ void write_stores(const Corpus& corpus,
   }
 }
 
+bool has_samples(const std::vector<TextSource>& sources) {
+  return std::any_of(sources.begin(), sources.end(), [](const TextSource& source) {
+    return formats_of(source).samples;
+  });
+}
+
+void write_if_changed(const fs::path& path, const std::string& lines) {
+  if (!fs::exists(path) || read_file(path) != lines) {
+    write_file_atomically(path, lines);
+  }
+}
+
 /// Returns how many documents are no UTF-8.
 int64_t write_validation_text(const TokenStore& store,
                               const Tokenizer& tokenizer,
@@ -274,10 +297,18 @@ int64_t write_validation_text(const TokenStore& store,
       ++not_utf8;
     }
   }
-  if (!fs::exists(path) || read_file(path) != lines) {
-    write_file_atomically(path, lines);
-  }
+  write_if_changed(path, lines);
   return not_utf8;
+}
+
+// Samples have targets, which no text tells.
+void write_validation_tokens(const TokenStore& store, const fs::path& path) {
+  std::string lines;
+  for (int64_t document = 0; document < store.num_documents(); ++document) {
+    stop_if_interrupted();
+    lines += tokens_line(store.document(document));
+  }
+  write_if_changed(path, lines);
 }
 
 }  // namespace
@@ -323,8 +354,14 @@ CorpusBuild build_token_stores(const Corpus& corpus,
     append(result.notes, findings.repeated.notes());
   }
   for (std::size_t i = 0; i < validation; ++i) {
-    const auto& [store, text] = files.validation[i];
-    result.validation_not_utf8 += write_validation_text(TokenStore(store), tokenizer, text);
+    const auto& [path, text] = files.validation[i];
+    const TokenStore store(path);
+    if (!store.is_plain() ||
+        has_samples(fraction > 0 ? corpus.training : std::vector{corpus.validation[i]})) {
+      write_validation_tokens(store, text);
+    } else {
+      result.validation_not_utf8 += write_validation_text(store, tokenizer, text);
+    }
   }
   return result;
 }

@@ -22,8 +22,8 @@ struct CorpusFiles {
   /// The documents of one validation source, or of the fraction.
   struct Validation {
     std::filesystem::path store;
-    /// The same as JSONL, one {"text": ...} a line, which reads back to the same documents; bytes
-    /// that are no UTF-8 become U+FFFD.
+    /// The same as JSONL, which reads back to the same documents: {"text": ...} a line, where bytes
+    /// that are no UTF-8 become U+FFFD; with samples among them {"ids": ..., "targets": ...}.
     std::filesystem::path text;
   };
   std::vector<std::filesystem::path> training;  ///< token stores, one for each source

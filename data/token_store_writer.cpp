@@ -1,5 +1,6 @@
 #include "data/token_store_writer.h"
 
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -48,12 +49,16 @@ TokenStoreWriter::TokenStoreWriter(const std::filesystem::path& path,
 
 void TokenStoreWriter::add(const Document& document) {
   check(document);
+  if (num_documents() == 1) {
+    trailer_.holds_pairs = document.with_previous;
+  }
   auto span = document.targets.begin();
   const auto add_target = [&](int64_t index) {
     while (span != document.targets.end() && span->end <= index) {
       ++span;
     }
     const bool target = span != document.targets.end() && span->begin <= index;
+    add_weight(target ? span->weight : 1);
     targets_.add(target);
     return target;
   };
@@ -69,7 +74,26 @@ void TokenStoreWriter::add(const Document& document) {
   offsets_.push_back(offsets_.back() + document.ids.size());
 }
 
+// Of the next bit of targets_.
+void TokenStoreWriter::add_weight(float weight) {
+  if (weight != 1 && weights_.empty()) {
+    weights_.assign(targets_.size(), 1);
+    trailer_.has_weights = 1;
+  }
+  if (trailer_.has_weights == 1) {
+    weights_.push_back(weight);
+  }
+}
+
 void TokenStoreWriter::check(const Document& document) const {
+  const bool second = num_documents() % 2 == 1;
+  const bool may_be_second = second && (num_documents() == 1 || trailer_.holds_pairs == 1);
+  require(may_be_second ? num_documents() == 1 || document.with_previous : !document.with_previous,
+          "[token store] document ",
+          num_documents(),
+          document.with_previous ? " belongs to the one before it, which is none of a pair"
+                                 : " is a single one where the second of a pair was expected",
+          "; preferences and other samples need sources of their own (a weight for each path)");
   const auto size = static_cast<int64_t>(document.ids.size());
   require(size > 0, "[token store] document ", num_documents(), " has no tokens");
   for (const int64_t id : document.ids) {
@@ -83,7 +107,18 @@ void TokenStoreWriter::check(const Document& document) const {
     }
   }
   int64_t previous = 0;
-  for (const auto& [begin, end] : document.targets) {
+  for (const auto& [begin, end, weight] : document.targets) {
+    if (!(weight > 0 && std::isfinite(weight))) {
+      fail("[token store] document ",
+           num_documents(),
+           ": target span ",
+           begin,
+           "..",
+           end,
+           " weighs ",
+           weight,
+           "; expected more than 0 (what is not to be learned is no target)");
+    }
     if (begin < previous || end <= begin || end > size + 1) {
       fail("[token store] document ",
            num_documents(),
@@ -102,6 +137,8 @@ void TokenStoreWriter::check(const Document& document) const {
 }
 
 void TokenStoreWriter::commit() {
+  require(trailer_.holds_pairs == 0 || num_documents() % 2 == 0,
+          "[token store] the last pair has one document; expected two");
   require(trailer_.num_targets > 0,
           "[token store] none of the ",
           offsets_.back(),
@@ -113,6 +150,8 @@ void TokenStoreWriter::commit() {
   pad();
   append(offsets_.data(), offsets_.size() * sizeof(uint64_t));
   append(targets_.words().data(), targets_.words().size() * sizeof(uint64_t));
+  append(weights_.data(), weights_.size() * sizeof(float));
+  pad();
   append(byte_lengths_.data(), byte_lengths_.size() * sizeof(uint16_t));
   pad();
   append(&trailer_, offsetof(TokenStore::Trailer, digest));

@@ -19,6 +19,7 @@
 #include "core/interruption.h"
 #include "core/output_place.h"
 #include "core/own_folder.h"
+#include "data/byte_tokenizer.h"
 #include "formats/adapters.h"
 #include "formats/convert_plan.h"
 #include "formats/convert_rows.h"
@@ -479,6 +480,8 @@ class Converter {
     }
     if (model_.tokenizer->file == TokenizerConfig::kBytes) {
       files[kTokenizerFile] = dump_config(TokenizerFile{*model_.tokenizer});
+      files["tokenizer.json"] = byte_tokenizer_json();
+      files["tokenizer_config.json"] = byte_tokenizer_config_json();
       return files;
     }
     const fs::path named(model_.tokenizer->file);

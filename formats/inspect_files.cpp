@@ -13,6 +13,7 @@
 #include "formats/model_json.h"
 #include "formats/release_tensors.h"
 #include "formats/tensor_table.h"
+#include "run/memory.h"
 
 namespace braid {
 namespace {
@@ -70,12 +71,22 @@ void add_release_facts(const std::vector<StoredTensor>& expected,
 
 std::string drafter_text(const SafetensorsFile& file) {
   std::set<std::string_view> blocks;
+  int64_t tensors = 0, bytes = 0;
   for (const auto& name : file.names()) {
     if (is_mtp(name)) {
       blocks.insert(split_block(name).block);
+      ++tensors;
+      bytes += static_cast<int64_t>(file.bytes(name));
     }
   }
-  return text("DSpark, blocks: ", blocks.size(), "; carried along, neither computed nor trained");
+  return text("DSpark, blocks: ",
+              blocks.size(),
+              ", ",
+              tensors,
+              " tensors, ",
+              bytes_text(bytes),
+              ": speculative drafter, carried as it is; neither computed nor trained, and no "
+              "parameters of the model");
 }
 
 }  // namespace

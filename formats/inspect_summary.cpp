@@ -82,6 +82,7 @@ nlohmann::ordered_json summary(const RunConfig& config) {
     result["adapter"] = {{"rank", lora->rank},
                          {"alpha", lora->alpha},
                          {"rslora", lora->rslora},
+                         {"dora", lora->dora},
                          {"targets", joined(lora->targets.items)},
                          {"parameters", adapter_parameter_count(config)}};
   }

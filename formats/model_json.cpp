@@ -302,38 +302,93 @@ void require_same_layers(const Section& json, const ModelConfig& config) {
   }
 }
 
-void require_this_family(const Section& json) {
-  constexpr const char* kNewer =
-      "; DeepSeek-V4.1 is another architecture (shared compressed keys, single-pass mHC, Engram "
-      "tables), which Braid does not implement";
-  const auto said = [](const Json& value, const char* word) {
-    return value.is_string() && value.get<std::string>().find(word) != std::string::npos;
+bool says(const Json& value, const char* word) {
+  return value.is_string() && value.get<std::string>().find(word) != std::string::npos;
+}
+
+// What model_type and architectures call the model, of a nested text_config too.
+std::vector<Json> names_of_family(const Json& json) {
+  std::vector<Json> names;
+  const auto add = [&names](const Json& object) {
+    if (!object.is_object()) {
+      return;
+    }
+    names.push_back(object.value("model_type", Json()));
+    const auto classes = object.value("architectures", Json());
+    names.push_back(classes.is_array() && !classes.empty() ? classes.front() : Json());
   };
-  require(!json.has("text_config"),
+  add(json);
+  add(json.value("text_config", Json()));
+  return names;
+}
+
+void require_this_family(const Section& json) {
+  constexpr const char* kNames[] = {"deepseek_v41", "deepseek_v4_1", "DeepseekV41", "DeepseekV4_1"};
+  constexpr const char* kAdvice =
+      "; expected the folder of a text model of DeepSeek-V4 (Flash, Pro, or one of their Bases)";
+  const auto names = names_of_family(json.json());
+  const auto newer = std::ranges::find_if(names, [&](const Json& name) {
+    return std::ranges::any_of(kNames, [&name](const char* word) { return says(name, word); });
+  });
+  const char* key =
+      newer == names.end() || (newer - names.begin()) % 2 == 0 ? "model_type" : "architectures";
+  require(newer == names.end(),
           json.place(),
-          ": describes a model of text and images (text_config); Braid implements the text model "
-          "deepseek_v4 only");
-  const auto type = json.json().value("model_type", Json());
+          ": '",
+          key,
+          "' is ",
+          newer == names.end() ? Json() : *newer,
+          ": DeepSeek-V4.1 is another architecture (CSA2, whose layers share compressed keys; "
+          "single-pass mHC; Engram tables), which Braid does not implement",
+          kAdvice);
+  for (const char* images : {"vision_config", "text_config", "aligner_config", "vision_model"}) {
+    require(!json.has(images),
+            json.place(),
+            ": describes a model of text and images (",
+            images,
+            "), as DeepSeek-V4-Flash-Vision is; Braid implements the text model deepseek_v4 only",
+            kAdvice);
+  }
+  const auto &type = names[0], &name = names[1];
   require(type.is_null() || type == "deepseek_v4",
           json.place(),
           ": 'model_type' is ",
           type,
-          "; Braid implements \"deepseek_v4\" only",
-          said(type, "v41") || said(type, "v4_1") ? kNewer : "");
-  const auto classes = json.json().value("architectures", Json());
-  if (type.is_null() && classes.is_array() && !classes.empty()) {
-    const auto& name = classes.front();
-    require(said(name, "DeepseekV4") && !said(name, "DeepseekV41"),
-            json.place(),
-            ": 'architectures' holds ",
-            name,
-            "; Braid implements \"DeepseekV4ForCausalLM\" only",
-            said(name, "DeepseekV41") ? kNewer : "");
-  }
+          ", another family; Braid implements \"deepseek_v4\" only",
+          kAdvice);
+  require(!type.is_null() || name.is_null() || says(name, "DeepseekV4"),
+          json.place(),
+          ": 'architectures' holds ",
+          name,
+          ", another family; Braid implements \"DeepseekV4ForCausalLM\" only",
+          kAdvice);
+}
+
+// Others pack DeepSeek's weights anew, into codes of their own.
+void require_no_repack(const Section& json) {
+  constexpr const char* kModelOpt = "hf_quant_config.json";
+  constexpr const char* kAdvice =
+      ", a repack of other codes and scales (NVFP4 has a scale for 16 values); Braid reads the FP4 "
+      "and FP8 that DeepSeek publishes, and weights that are not quantized: take the original "
+      "folder";
+  const auto quantization = json.json().value("quantization_config", Json());
+  const auto method =
+      quantization.is_object() ? quantization.value("quant_method", Json()) : Json();
+  const auto kind = quantization.is_object()
+                        ? quantization.value("quant_algo", quantization.value("format", Json()))
+                        : Json();
+  const bool is_nvfp4 = says(kind, "NVFP4") || says(kind, "nvfp4") || says(method, "nvfp4");
+  require(!is_nvfp4 && method != "modelopt" && method != "compressed-tensors",
+          json.place(),
+          ": 'quantization_config' is ",
+          method,
+          kind.is_null() ? "" : " with " + kind.dump(),
+          kAdvice);
+  const auto beside = std::filesystem::path(json.place()).parent_path() / kModelOpt;
+  require(!std::filesystem::exists(beside), beside.string(), ": says that this is", kAdvice + 1);
 }
 
 void require_implemented(const Section& json) {
-  require_this_family(json);
   for (const auto& only : kOnlyValues) {
     json.require_implemented(only);
   }
@@ -404,16 +459,16 @@ ModelJson model_json_at(const std::filesystem::path& path) {
           path.string(),
           ": cannot be read; expected the config.json of a model");
   auto document = parse_strict_json(read_file(path), path.string());
+  const Section json(document, path.string());
+  require_this_family(json);
+  require_no_repack(json);
   ModelJson result;
-  if (document.is_object()) {
-    for (const auto& [key, value] : document.items()) {
-      result.has_drafter |= is_drafter_key(key);
-    }
+  for (const auto& [key, value] : document.items()) {
+    result.has_drafter |= is_drafter_key(key);
   }
   if (result.has_drafter) {
     remove_drafter(document, path.string());
   }
-  const Section json(document, path.string());
   require_implemented(json);
   result.unknown_keys = unknown_keys(document);
 

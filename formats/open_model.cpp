@@ -130,18 +130,25 @@ std::string foreign_tensors(const SafetensorsFile& file) {
 }
 
 // What people try to open that is near to DeepSeek-V4.
-std::string family_of(const std::string& name) {
+std::string family_of(const std::vector<std::string>& names) {
   constexpr std::pair<const char*, const char*> kFamilies[] = {
-      {"vision.", "a vision tower"},
-      {"aligner.", "a vision tower"},
-      {"bias_vl", "a vision tower"},
+      {"vision.", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"aligner.", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"image_", "a vision tower, as DeepSeek-V4-Flash-Vision has one"},
+      {"bias_vl", "a router with biases for images, as DeepSeek-V4-Flash-Vision has them"},
       {"engram", "Engram tables, as DeepSeek-V4.1 has them"},
+      {"weight_scale", "a repack of other codes and scales, such as NVFP4"},
+      {"input_scale", "a repack of other codes and scales, such as NVFP4"},
+      {"weight_packed", "a repack of other codes and scales, such as NVFP4"},
+      {"qweight", "a repack of other codes, GPTQ's or AWQ's"},
       {"main_norm", "a DSpark drafter, but its config.json has no dspark_* keys"},
       {"lora_", "LoRA adapters"},
   };
   for (const auto& [part, family] : kFamilies) {
-    if (name.find(part) != std::string::npos) {
-      return text("; it looks like ", family, ", which Braid does not implement");
+    for (const auto& name : names) {
+      if (name.find(part) != std::string::npos) {
+        return text("; '", name, "' looks like ", family, ", which Braid does not implement");
+      }
     }
   }
   return "";
@@ -168,7 +175,7 @@ StoredModel read_safetensors_folder(const fs::path& folder) {
           "' has no place in a DeepSeek-V4 model (",
           renamed.unknown.size(),
           " such names)",
-          family_of(unknown));
+          family_of(renamed.unknown));
   auto stored = stored_at(folder, json, renamed.tensors, std::move(drafter));
   if (!foreign.empty()) {
     stored.notes.push_back(
@@ -188,6 +195,15 @@ fs::path without_link(const fs::path& path) {
   return none || target.is_absolute() ? path : path.parent_path() / target;
 }
 
+// Whether there is a model with a drafter, as far as it can still be read.
+bool has_drafter_at(const std::string& path) {
+  try {
+    return !path.empty() && !read_model(path).drafter.empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 StoredModel read_checkpoint(const fs::path& folder) {
   const auto checkpoint =
       load_checkpoint(folder);  // first, as it verifies the digest of the configuration
@@ -205,6 +221,12 @@ StoredModel read_checkpoint(const fs::path& folder) {
   }
   if (const auto base = base_of(checkpoint.state, folder)) {
     stored = read_model(base->folder);
+  } else if (has_drafter_at(config.run.init_from)) {
+    stored.notes.push_back(text(folder.string(),
+                                ": is of a run that started from ",
+                                config.run.init_from,
+                                ", which has a DSpark drafter (mtp.*); the run keeps nothing in "
+                                "that folder, and its drafter does not come along"));
   }
   stored.config = config.model;
   stored.lora = config.lora();

@@ -15,6 +15,7 @@
 #include "core/parameter_names.h"
 #include "core/random.h"
 #include "core/temporary_folder.h"
+#include "formats/drafter_tensors.h"
 #include "formats/model_json.h"
 #include "formats/release_tensors.h"
 #include "kernels/codec.h"
@@ -103,7 +104,7 @@ class Synthesizer {
   /// Whether the tensor becomes a hole in the file.
   bool is_hole(const std::string& name) const {
     const auto parsed = parsed_name(name);
-    return parsed->kind->is_expert() && parsed->layer >= 0 &&
+    return parsed && parsed->kind->is_expert() && parsed->layer >= 0 &&
            !options_.expert_layers.contains(parsed->layer);
   }
 
@@ -121,15 +122,33 @@ class Synthesizer {
   }
 
  private:
+  static ParameterRole role_in_drafter(const std::string& name) {
+    return name.ends_with("norm.weight") ? ParameterRole::kNorm : ParameterRole::kMatrix;
+  }
+
+  // The drafter's blocks are layers.
+  const at::Tensor* small_value(const std::string& name) const {
+    const auto found = small_.find(name);
+    if (found != small_.end()) {
+      return &found->second;
+    }
+    const auto parts = split_block(name);
+    const auto like =
+        small_.find((is_mtp(name) && parts.leaf.starts_with("hc_head") ? "" : "layers.0.") +
+                    std::string(parts.leaf));
+    return is_mtp(name) && like != small_.end() ? &like->second : nullptr;
+  }
+
   void fill(const SafetensorsEntry& entry,
             std::size_t done,
             Bits& bits,
             std::vector<std::byte>& chunk) const {
     const auto& name = entry.name;
-    const auto role = parsed_name(name)->kind->role;
-    if (const auto small = small_.find(name); small != small_.end()) {
-      require(small->second.nbytes() == chunk.size(), name, " has another size than expected");
-      std::memcpy(chunk.data(), small->second.const_data_ptr(), chunk.size());
+    const auto parsed = parsed_name(name);
+    const auto role = parsed ? parsed->kind->role : role_in_drafter(name);
+    if (const auto* small = small_value(name)) {
+      require(small->nbytes() == chunk.size(), name, " has another size than expected");
+      std::memcpy(chunk.data(), small->const_data_ptr(), chunk.size());
     } else if (entry.dtype == at::kChar) {
       for (std::size_t at = 0; at < chunk.size(); at += 8) {
         const uint64_t word = bits.next();
@@ -179,12 +198,38 @@ class Synthesizer {
 
 }  // namespace
 
+namespace {
+
+std::vector<StoredTensor> all_tensors(const ModelConfig& config, const SynthesizeOptions& options) {
+  auto tensors = release_tensors_of(config, options.layout);
+  if (options.drafter_blocks > 0) {
+    for (auto& tensor : drafter_tensors(config, options.drafter_blocks, options.layout)) {
+      tensors.push_back(std::move(tensor));
+    }
+  }
+  return tensors;
+}
+
+std::string config_json(const ModelConfig& config, const SynthesizeOptions& options) {
+  auto json = model_json(config, options.layout, {});
+  if (options.drafter_blocks == 0) {
+    return json;
+  }
+  auto document = nlohmann::ordered_json::parse(json);
+  add_drafter_keys(config, options.drafter_blocks, document);
+  return document.dump(2) + "\n";
+}
+
+}  // namespace
+
 void synthesize_release(const fs::path& path,
                         const ModelConfig& config,
                         const SynthesizeOptions& options) {
   require_absent(path, "choose another folder");
   const Synthesizer synthesizer(config, options);
-  const auto shards = plan_shards(release_tensors_of(config, options.layout), options.shard_bytes);
+  require(options.drafter_blocks == 0 || config.num_nextn_predict_layers == 0,
+          "a model has an MTP block or a drafter, which both are called mtp");
+  const auto shards = plan_shards(all_tensors(config, options), options.shard_bytes);
   std::size_t total = 0, needed = 0, done = 0;
   for (const auto& shard : shards) {
     total += shard.bytes;
@@ -203,7 +248,7 @@ void synthesize_release(const fs::path& path,
           ", the checkpoint needs ",
           bytes_text(static_cast<int64_t>(needed)),
           "; give bytes to the experts of fewer layers");
-  write_file_atomically(folder.path() / "config.json", model_json(config, options.layout, {}));
+  write_file_atomically(folder.path() / "config.json", config_json(config, options));
   for (const auto& shard : shards) {
     AtomicFile file(folder.path() / shard.file);
     file.write(shard.header);

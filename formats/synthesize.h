@@ -15,6 +15,9 @@ namespace braid {
 struct SynthesizeOptions {
   ReleaseLayout layout = ReleaseLayout::kInstruct;
   std::set<int64_t> expert_layers;  ///< whose experts hold bytes; those of the others are holes
+  /// Blocks of a DSpark drafter (mtp.*), as DeepSeek-V4-Flash-0731 has three; the model then has no
+  /// MTP block.
+  int64_t drafter_blocks = 0;
   uint64_t seed = 0;
   std::size_t shard_bytes = 5'000'000'000;
   std::function<void(std::size_t done, std::size_t total)> progress;  ///< bytes, holes included

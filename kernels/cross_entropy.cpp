@@ -1,5 +1,7 @@
 #include "kernels/cross_entropy.h"
 
+#include <optional>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -18,6 +20,7 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
                             const at::Tensor& given_hidden,
                             const at::Tensor& given_head,
                             const at::Tensor& targets,
+                            const std::optional<at::Tensor>& weights,
                             int64_t logit_bytes,
                             bool gradients) {
     const auto hidden = given_hidden.contiguous(), head = given_head.contiguous();
@@ -25,7 +28,8 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
       return gradients && given.requires_grad() ? at::zeros_like(value) : at::Tensor();
     };
     const auto dhidden = like(given_hidden, hidden), dhead = like(given_head, head);
-    const auto losses = cross_entropy_cpu(hidden, head, targets, logit_bytes, dhidden, dhead);
+    const auto losses = cross_entropy_cpu(
+        hidden, head, targets, weights.value_or(at::Tensor()), logit_bytes, dhidden, dhead);
     ctx->saved_data["dhidden"] = dhidden;
     ctx->saved_data["dhead"] = dhead;
     return losses.sum(at::kDouble).to(losses.scalar_type());
@@ -43,17 +47,21 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
         gradient->mul_(gradients[0]);
       }
     }
-    return {dhidden, dhead, at::Tensor(), at::Tensor(), at::Tensor()};  // the others have none
+    return {dhidden, dhead, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 void require_fitting(const at::Tensor& hidden_TD,
                      const at::Tensor& head_VD,
-                     const at::Tensor& targets_T) {
+                     const at::Tensor& targets_T,
+                     const at::Tensor& weights_T = {}) {
   const auto [T, D] = sizes<2>(hidden_TD);
   const auto [V, D1] = sizes<2>(head_VD);
   require(D1 == D && targets_T.sizes() == at::IntArrayRef({T}) &&
-              targets_T.scalar_type() == at::kLong && head_VD.scalar_type() == wide_type(hidden_TD),
+              targets_T.scalar_type() == at::kLong &&
+              head_VD.scalar_type() == wide_type(hidden_TD) &&
+              (!weights_T.defined() ||
+               (weights_T.sizes() == targets_T.sizes() && weights_T.is_floating_point())),
           "[cross_entropy] shapes or types do not fit: hidden ",
           hidden_TD.scalar_type(),
           " ",
@@ -65,7 +73,9 @@ void require_fitting(const at::Tensor& hidden_TD,
           ", targets ",
           targets_T.scalar_type(),
           " ",
-          targets_T.sizes());
+          targets_T.sizes(),
+          ", weights ",
+          weights_T.defined() ? text(weights_T.scalar_type(), " ", weights_T.sizes()) : "none");
 }
 
 struct CountedTokens {
@@ -98,14 +108,25 @@ CountedTokens counted(const at::Tensor& hidden_TD,
 at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,
+                             const at::Tensor& weights_T,
                              int64_t logit_bytes) {
-  require_fitting(hidden_TD, head_VD, targets_T);
+  require_fitting(hidden_TD, head_VD, targets_T, weights_T);
   if (kernel_of(hidden_TD) == Kernel::kPlain) {
-    return cross_entropy_sum_reference(hidden_TD, head_VD, targets_T);
+    return cross_entropy_sum_reference(hidden_TD, head_VD, targets_T, weights_T);
   }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
-  return CrossEntropyFunction::apply(
-      tokens.hidden_TD, head_VD, tokens.targets_T, logit_bytes, at::GradMode::is_enabled());
+  std::optional<at::Tensor> counted_weights_T;
+  if (weights_T.defined()) {
+    counted_weights_T = (tokens.index_T.defined() ? weights_T.index_select(0, tokens.index_T)
+                                                  : weights_T.contiguous())
+                            .to(head_VD.scalar_type());
+  }
+  return CrossEntropyFunction::apply(tokens.hidden_TD,
+                                     head_VD,
+                                     tokens.targets_T,
+                                     counted_weights_T,
+                                     logit_bytes,
+                                     at::GradMode::is_enabled());
 }
 
 at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
@@ -118,7 +139,7 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
   }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
   const auto losses = cross_entropy_cpu(
-      tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, kLogitBytes);
+      tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, {}, kLogitBytes);
   if (!tokens.index_T.defined()) {
     return losses;
   }

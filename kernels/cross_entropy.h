@@ -7,8 +7,9 @@ namespace braid {
 
 inline constexpr int64_t kLogitBytes = int64_t{128} << 20;
 
-/// Sum over counted targets of -log softmax(h_t W^T)[target_t] in nats, wide, []. hidden_TD of any
-/// floating type, head_VD wide, targets_T int64 in [0, V) or kIgnoredTarget.
+/// Sum over counted targets of -weight_t log softmax(h_t W^T)[target_t] in nats, wide, [].
+/// hidden_TD of any floating type, head_VD wide, targets_T int64 in [0, V) or kIgnoredTarget,
+/// weights_T floating, undefined = all 1.
 ///
 /// Logits exist for `logit_bytes` worth of counted tokens at a time (at least 64 tokens); with
 /// gradients wanted, each chunk's are taken while its logits are there, so that the pass costs the
@@ -17,9 +18,10 @@ inline constexpr int64_t kLogitBytes = int64_t{128} << 20;
 at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,
+                             const at::Tensor& weights_T = {},
                              int64_t logit_bytes = kLogitBytes);
 
-/// Each token's own term of that sum, [T], 0 where the target is not counted. Not differentiable.
+/// Each token's own -log softmax, [T], 0 where the target is not counted. Not differentiable.
 at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
                               const at::Tensor& head_VD,
                               const at::Tensor& targets_T);
@@ -27,7 +29,8 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
 /// The same in plain LibTorch, all logits at once.
 at::Tensor cross_entropy_sum_reference(const at::Tensor& hidden_TD,
                                        const at::Tensor& head_VD,
-                                       const at::Tensor& targets_T);
+                                       const at::Tensor& targets_T,
+                                       const at::Tensor& weights_T = {});
 at::Tensor cross_entropy_each_reference(const at::Tensor& hidden_TD,
                                         const at::Tensor& head_VD,
                                         const at::Tensor& targets_T);

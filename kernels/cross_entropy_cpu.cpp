@@ -14,6 +14,7 @@ namespace braid {
 at::Tensor cross_entropy_cpu(const at::Tensor& hidden_TD,
                              const at::Tensor& head_VD,
                              const at::Tensor& targets_T,
+                             const at::Tensor& weights_T,
                              int64_t logit_bytes,
                              const at::Tensor& dhidden_TD,
                              const at::Tensor& dhead_VD) {
@@ -33,10 +34,13 @@ at::Tensor cross_entropy_cpu(const at::Tensor& hidden_TD,
     multiply(hidden, head_VD.t(), logits);
     with_wide_type(head_VD.scalar_type(), [&](auto zero) {
       using Wide = decltype(zero);
+      const Wide* weights =
+          weights_T.defined() ? weights_T.const_data_ptr<Wide>() + first : nullptr;
       parallel_rows(rows, V, [&](int64_t begin, int64_t end) {
         BRAID_CPU(cross_entropy_rows<Wide>)
         (logits.data_ptr<Wide>() + begin * V,
          targets_T.data_ptr<int64_t>() + first + begin,
+         weights == nullptr ? nullptr : weights + begin,
          losses_T.data_ptr<Wide>() + first + begin,
          end - begin,
          V,

@@ -19,8 +19,13 @@ at::Tensor losses(const at::Tensor& hidden_TD,
 
 at::Tensor cross_entropy_sum_reference(const at::Tensor& hidden_TD,
                                        const at::Tensor& head_VD,
-                                       const at::Tensor& targets_T) {
-  return losses(hidden_TD, head_VD, targets_T, at::Reduction::Sum);
+                                       const at::Tensor& targets_T,
+                                       const at::Tensor& weights_T) {
+  if (!weights_T.defined()) {
+    return losses(hidden_TD, head_VD, targets_T, at::Reduction::Sum);
+  }
+  const auto losses_T = losses(hidden_TD, head_VD, targets_T, at::Reduction::None);
+  return (losses_T * weights_T.to(losses_T.scalar_type())).sum();
 }
 
 at::Tensor cross_entropy_each_reference(const at::Tensor& hidden_TD,

@@ -22,7 +22,7 @@ std::vector<at::Tensor> split_stack(const at::Tensor& stack, const std::vector<i
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   const auto y = project(x, weight_);
-  return adapter_ ? y + adapter_->forward(x) : y;
+  return adapter_ ? adapter_->applied(y, x) : y;
 }
 
 at::Tensor Linear::forward_grouped(const at::Tensor& x_TGI) const {
@@ -43,7 +43,7 @@ std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Line
   auto results = project_each(x, weights);
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     if (const auto& adapter = matrices[i].adapter()) {
-      results[i] = results[i] + adapter->forward(x);
+      results[i] = adapter->applied(results[i], x);
     }
   }
   return results;

@@ -22,6 +22,10 @@ class Adapter {
   virtual ~Adapter() = default;
   /// Added to Linear::forward(x): x [..., in] -> [..., out], of x's type.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  /// What Linear::forward(x) becomes: y is that of the matrix alone.
+  virtual at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const {
+    return y + forward(x);
+  }
   /// Added to Linear::forward_grouped(x): x_TGI -> [T, G, out / G], of x's type.
   virtual at::Tensor forward_grouped(const at::Tensor& x_TGI) const = 0;
   /// Added to Linear::values(): [out, in], wide.

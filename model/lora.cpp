@@ -4,16 +4,19 @@
 #include <array>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
 #include "core/glob.h"
 #include "core/named_tensor.h"
 #include "core/parameter_names.h"
 #include "core/random.h"
+#include "kernels/codec.h"
 #include "kernels/precision.h"
 
 namespace braid {
@@ -179,15 +182,16 @@ void LoraConfig::validate(const std::vector<std::string>& names, const std::stri
       continue;
     }
     adapted.push_back(whole_stack(name));
-    if (dropout > 0 && !is_plain_product(*kind_of(name))) {
-      throw ConfigError(prefix + ".dropout",
+    if ((dropout > 0 || dora) && !is_plain_product(*kind_of(name))) {
+      const bool drops = dropout > 0;
+      throw ConfigError(prefix + (drops ? ".dropout" : ".dora"),
                         text("is ",
-                             dropout,
+                             drops ? real_text(dropout) : "true",
                              ", but ",
                              adapted.back(),
                              " (",
                              targets.items[*target],
-                             ") is no plain product, and takes part without dropout only"));
+                             ") is no plain product, and takes part without it only"));
     }
   }
   require_all_decide(rank_pattern, adapted, prefix + ".rank_pattern");
@@ -241,6 +245,11 @@ std::optional<LoraMatrix> lora_matrix(const LoraConfig& config, const std::strin
   return matrix;
 }
 
+at::Tensor row_squares(const Weight& matrix, at::ScalarType type) {
+  const auto values = matrix.quantized() ? decode({matrix.values, matrix.scales}) : matrix.values;
+  return values.detach().to(type).square().sum(1);
+}
+
 double lora_scale(double alpha, int64_t rank, bool rslora) {
   const auto r = static_cast<double>(rank);
   return alpha / (rslora ? std::sqrt(r) : r);
@@ -250,15 +259,38 @@ Lora::Lora(std::string name,
            at::Tensor a_rI,
            at::Tensor b_Or,
            double scale,
-           std::shared_ptr<const LoraDropout> dropout)
+           std::shared_ptr<const LoraDropout> dropout,
+           std::optional<LoraMagnitude> magnitude)
     : name_(std::move(name)),
       a_rI_(std::move(a_rI)),
       b_Or_(std::move(b_Or)),
       scale_(scale),
-      dropout_(std::move(dropout)) {}
+      dropout_(std::move(dropout)),
+      magnitude_(std::move(magnitude)) {}
 
 at::Tensor Lora::forward(const at::Tensor& x) const {
   return project(project(dropped(x), a_rI_) * scale_, b_Or_);
+}
+
+at::Tensor Lora::applied(const at::Tensor& y, const at::Tensor& x) const {
+  const auto sum = y + forward(x);
+  if (!magnitude_) {
+    return sum;
+  }
+  // Wide: in bfloat16 a magnitude would not notice what it learns.
+  return (widened(sum) * (magnitude_->magnitude_O / row_norms())).to(y.scalar_type());
+}
+
+// |w + d|^2 = |w|^2 + 2 w d + |d|^2 of each row, with d = scale b A: W is read by a product alone.
+at::Tensor Lora::row_norms() const {
+  const at::NoGradGuard no_grad;
+  if (!base_squares_O_.defined()) {
+    base_squares_O_ = row_squares(magnitude_->base, a_rI_.scalar_type());
+  }
+  const auto mixed_Or = project(a_rI_, magnitude_->base).t() * (2 * scale_);
+  const auto added_Or = at::mm(b_Or_, at::mm(a_rI_, a_rI_.t())) * (scale_ * scale_);
+  const auto squares_O = base_squares_O_ + ((mixed_Or + added_Or) * b_Or_).sum(1);
+  return squares_O.clamp_min(std::numeric_limits<float>::min()).sqrt();
 }
 
 at::Tensor Lora::forward_grouped(const at::Tensor& x_TGI) const {
@@ -266,6 +298,7 @@ at::Tensor Lora::forward_grouped(const at::Tensor& x_TGI) const {
 }
 
 at::Tensor Lora::delta() const {
+  require(!magnitude_, "[lora] ", name_, ": what DoRA adds is no sum with the matrix");
   return at::mm(b_Or_ * scale_, a_rI_);
 }
 

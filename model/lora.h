@@ -62,6 +62,7 @@ struct LoraConfig {
   double alpha = 32;
   double dropout = 0;
   bool rslora = false;
+  bool dora = false;
   LoraTargets targets;
   std::vector<LoraRank> rank_pattern;
   std::vector<LoraAlpha> alpha_pattern;
@@ -78,6 +79,9 @@ struct LoraConfig {
       "other matrices that are no plain products",
       between(0, 0.99));
     v("rslora", &C::rslora, "alpha / the root of the rank instead of alpha / rank");
+    v("dora",
+      &C::dora,
+      "also the norms of the adapted matrices' rows are trained (DoRA); for plain products");
     v("targets",
       &C::targets,
       "the matrices with an adapter: sets (attention, experts, all) and patterns of release names");
@@ -112,6 +116,9 @@ struct LoraMatrix {
 /// What the configuration says of the matrix of this release name; nothing where it has no adapter.
 std::optional<LoraMatrix> lora_matrix(const LoraConfig& config, const std::string& name);
 
+/// Sums of the squares of a matrix's rows [O], in `type`.
+at::Tensor row_squares(const Weight& matrix, at::ScalarType type);
+
 /// alpha / rank, or alpha / sqrt(rank).
 double lora_scale(double alpha, int64_t rank, bool rslora);
 
@@ -122,6 +129,14 @@ struct LoraDropout {
   std::optional<uint64_t> key = {};  ///< none: nothing is left out
 };
 
+/// The other part of DoRA (arXiv:2402.09353): the product becomes that of
+/// magnitude (W + scale B A) / norms, with the norms of the rows of W + scale B A, constants to the
+/// gradient.
+struct LoraMagnitude {
+  at::Tensor magnitude_O;  ///< wide, trained
+  Weight base;             ///< W
+};
+
 /// scale B A beside a matrix [O, I].
 class Lora : public Adapter {
  public:
@@ -130,9 +145,11 @@ class Lora : public Adapter {
        at::Tensor a_rI,
        at::Tensor b_Or,
        double scale,
-       std::shared_ptr<const LoraDropout> dropout);
+       std::shared_ptr<const LoraDropout> dropout,
+       std::optional<LoraMagnitude> magnitude = {});
 
   at::Tensor forward(const at::Tensor& x) const override;
+  at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const override;
   at::Tensor forward_grouped(const at::Tensor& x_TGI) const override;
   at::Tensor delta() const override;
   /// forward() of rows that are 1 at ids [...] and 0 elsewhere, wide: what is added to an
@@ -141,11 +158,14 @@ class Lora : public Adapter {
 
  private:
   at::Tensor dropped(const at::Tensor& x) const;
+  at::Tensor row_norms() const;
 
   std::string name_;
   at::Tensor a_rI_, b_Or_;
   double scale_;
   std::shared_ptr<const LoraDropout> dropout_;
+  std::optional<LoraMagnitude> magnitude_;
+  mutable at::Tensor base_squares_O_;  // of W's rows, which are frozen; made when first needed
 };
 
 }  // namespace braid

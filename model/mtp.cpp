@@ -61,4 +61,8 @@ at::Tensor mtp_targets(const at::Tensor& targets_BS, const at::Tensor& documents
   return shifted_within_documents(targets_BS, documents_BS, kIgnoredTarget);
 }
 
+at::Tensor mtp_weights(const at::Tensor& weights_BS, const at::Tensor& documents_BS) {
+  return shifted_within_documents(weights_BS, documents_BS, 0);
+}
+
 }  // namespace braid

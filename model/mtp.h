@@ -38,4 +38,7 @@ at::Tensor next_ids(const at::Tensor& ids_BS, const at::Tensor& documents_BS);
 /// MTP targets out of next-token targets: the target at t+1 within the same document, else -100.
 at::Tensor mtp_targets(const at::Tensor& targets_BS, const at::Tensor& documents_BS);
 
+/// The weights of those targets out of the weights of next-token targets; 0 where there is none.
+at::Tensor mtp_weights(const at::Tensor& weights_BS, const at::Tensor& documents_BS);
+
 }  // namespace braid

@@ -169,14 +169,25 @@ Parameters::Factors Parameters::factors(const LoraMatrix& matrix, at::IntArrayRe
           constant(matrix.b_name, b_shape, 0)};
 }
 
-std::shared_ptr<const Lora> Parameters::adapter(const std::string& name, at::IntArrayRef shape) {
+std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
+                                                at::IntArrayRef shape,
+                                                const Weight& weight) {
   const auto matrix = lora_ ? lora_matrix(*lora_, name) : std::nullopt;
   if (!matrix) {
     return nullptr;
   }
   if (!is_embedding(name)) {
     const auto [a_rI, b_Or] = factors(*matrix, shape);
-    return std::make_shared<const Lora>(name, a_rI, b_Or, matrix->scale, lora_dropout_);
+    std::optional<LoraMagnitude> magnitude;
+    if (lora_->dora) {
+      const auto norms_O =
+          add(lora_magnitude_name(name), {shape[0]}, dtype_, true, [&](at::Tensor& value) {
+            value.copy_(row_squares(weight, dtype_).sqrt());
+          });
+      magnitude = LoraMagnitude{norms_O, weight};
+    }
+    return std::make_shared<const Lora>(
+        name, a_rI, b_Or, matrix->scale, lora_dropout_, std::move(magnitude));
   }
   const auto a_rI = constant(matrix->a_name, {matrix->rank, shape[1]}, 0);
   const auto b_Or =

@@ -102,8 +102,11 @@ class Parameters {
 
   /// The adapter of the matrix {out, in} of this release name, whose A and B are declared: A
   /// uniform in +-1 / sqrt(in), B zero. Of the embedding, which is looked up, A is zero and B
-  /// normal. Null where the matrix has no adapter.
-  std::shared_ptr<const Lora> adapter(const std::string& name, at::IntArrayRef shape);
+  /// normal. Null where the matrix has no adapter. DoRA's magnitudes begin as the norms of the rows
+  /// of the matrix, `weight`.
+  std::shared_ptr<const Lora> adapter(const std::string& name,
+                                      at::IntArrayRef shape,
+                                      const Weight& weight = {});
   /// The same of the experts' matrices w1 [F, D], w2 [D, F] and w3 of these names ("*").
   ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D);
   /// The dropout of all adapters.
@@ -202,7 +205,7 @@ class Scope {
  private:
   Linear adapted(const std::string& name, at::IntArrayRef shape, Weight weight) const {
     Linear linear(std::move(weight));
-    linear.set_adapter(parameters_.adapter(path(name), shape));
+    linear.set_adapter(parameters_.adapter(path(name), shape, linear.weight()));
     return linear;
   }
 

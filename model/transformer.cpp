@@ -131,10 +131,14 @@ at::Tensor Transformer::logits(const at::Tensor& hidden) const {
 }
 
 at::Tensor Transformer::cross_entropy_sum(const at::Tensor& hidden_BSD,
-                                          const at::Tensor& targets_BS) const {
+                                          const at::Tensor& targets_BS,
+                                          const at::Tensor& weights_BS) const {
   const ProfileScope scope("head and loss");
   return braid::cross_entropy_sum(
-      hidden_BSD.flatten(0, 1), head_.values(), on_device(targets_BS.flatten()));
+      hidden_BSD.flatten(0, 1),
+      head_.values(),
+      on_device(targets_BS.flatten()),
+      weights_BS.defined() ? on_device(weights_BS.flatten()) : at::Tensor());
 }
 
 at::Tensor Transformer::cross_entropy_each(const at::Tensor& hidden_BSD,

@@ -58,9 +58,11 @@ class Transformer {
 
   /// Wide logits [..., V] of normed hidden states [..., D].
   at::Tensor logits(const at::Tensor& hidden) const;
-  /// Sum of the cross-entropies of normed hidden states, see kernels/cross_entropy.h; the logits
-  /// are never held whole.
-  at::Tensor cross_entropy_sum(const at::Tensor& hidden_BSD, const at::Tensor& targets_BS) const;
+  /// Sum of the cross-entropies of normed hidden states, each times its weight (undefined = 1), see
+  /// kernels/cross_entropy.h; the logits are never held whole.
+  at::Tensor cross_entropy_sum(const at::Tensor& hidden_BSD,
+                               const at::Tensor& targets_BS,
+                               const at::Tensor& weights_BS = {}) const;
   /// The same of each token, [B, S], without gradient.
   at::Tensor cross_entropy_each(const at::Tensor& hidden_BSD, const at::Tensor& targets_BS) const;
 

@@ -119,6 +119,9 @@ Kept kept_by_adapters(const RunConfig& config, const Parameters& parameters) {
   Kept kept;
   for (const auto& parameter : parameters.all()) {
     const auto& kind = *kind_of(parameter.name);
+    if (kind.role == ParameterRole::kLoraMagnitude) {  // the product that it multiplies
+      kept.wide += static_cast<double>(parameter.value.numel());
+    }
     if (kind.role != ParameterRole::kLoraA) {
       continue;
     }

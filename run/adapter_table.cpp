@@ -61,6 +61,7 @@ std::string adapter_table(const RunConfig& config) {
     }
     const int64_t matrices = is_stack(parameter.name) ? parameter.value.size(0) : 1;
     int64_t added = elements.at(matrix->b_name);
+    added += lora->dora ? elements.at(lora_magnitude_name(parameter.name)) : 0;
     added += counted.insert(matrix->a_name).second ? elements.at(matrix->a_name) : 0;
     row->count += matrices;
     row->parameters += added;

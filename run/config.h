@@ -144,7 +144,16 @@ inline auto enum_names(IndexerMode) {
                     EnumName{"sparse", IndexerMode::kSparse}};
 }
 
+enum class ObjectiveKind { kLanguage, kPreference };
+inline auto enum_names(ObjectiveKind) {
+  return std::array{EnumName{"language", ObjectiveKind::kLanguage},
+                    EnumName{"preference", ObjectiveKind::kPreference}};
+}
+
 struct LossSection {
+  ObjectiveKind objective = ObjectiveKind::kLanguage;
+  double preference_beta = 0.1;
+  bool preference_length_normalized = false;
   double mtp_weight = 0.3;
   double mtp_decay_weight = 0.1;
   double balance_weight = 1e-4;
@@ -155,6 +164,17 @@ struct LossSection {
   template <class Visitor>
   static void fields(Visitor& v) {
     using L = LossSection;
+    v("objective",
+      &L::objective,
+      "language = predict the next token; preference = prefer the chosen to the rejected answer of "
+      "a pair more than the model that the run starts from does (DPO)");
+    v("preference_beta",
+      &L::preference_beta,
+      "how strongly preference holds the model to that one",
+      more_than(0));
+    v("preference_length_normalized",
+      &L::preference_length_normalized,
+      "log-probabilities of answers are divided by their tokens; preference_beta is then about 5");
     v("mtp_weight", &L::mtp_weight, "weight of the multi-token prediction loss", at_least(0));
     v("mtp_decay_weight",
       &L::mtp_decay_weight,

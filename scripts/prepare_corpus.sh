@@ -6,10 +6,12 @@
 #   scripts/prepare_corpus.sh prose FOLDER      1 800 pages of technical prose, 13.7 MB
 #   scripts/prepare_corpus.sh repeats FOLDER    lists of random words, each list repeated, 3.1 MB: what
 #                                               follows can be known from 48 to 80 bytes before only
+#   scripts/prepare_corpus.sh definitions FOLDER   conversations for fine-tuning: 150 000 questions for
+#                                               the meaning of a word, with WordNet's answers
 #
-# FOLDER/NAME.txt holds the documents, parted by lines "%"; FOLDER/SOURCES says which packages, in
-# which versions and under which licences. Nothing is done when both are there. Equal packages give
-# equal bytes.
+# FOLDER/NAME.txt holds the documents, parted by lines "%"; definitions.jsonl the conversations, with one
+# word in fifty apart in definitions.validation.jsonl. FOLDER/SOURCES says which packages, in which versions
+# and under which licences. Nothing is done when all are there. Equal packages give equal bytes.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 ((${#} == 2)) || {
   sed -nE '2,/^[^#]/s/^# ?//p' "$0" | grep -v '^shellcheck' >&2
@@ -39,12 +41,22 @@ exim4-doc-html usr/share/doc/exim4-doc-html/spec_html GPL-2+
 developers-reference usr/share/developers-reference GPL-2+
 debian-reference-en usr/share/debian-reference GPL-2+"
     ;;
+  definitions)
+    files=(-name 'index.*' -o -name 'data.*')
+    sources="wordnet-base usr/share/wordnet WordNet"
+    ;;
   repeats) ;;
-  *) die "unknown corpus '$name': there are 'fortunes', 'prose' and 'repeats'" ;;
+  *) die "unknown corpus '$name': there are 'fortunes', 'prose', 'repeats' and 'definitions'" ;;
 esac
 
 text=$out/$name.txt
-if [[ -s $text && -s $out/SOURCES ]]; then
+if [[ $name == definitions ]]; then
+  text=$out/$name.jsonl
+  if [[ -s $text && -s $out/$name.validation.jsonl && -s $out/SOURCES ]]; then
+    step "$text is there: $(wc -l <"$text") conversations"
+    exit 0
+  fi
+elif [[ -s $text && -s $out/SOURCES ]]; then
   step "$text is there: $(wc -c <"$text") bytes, $(($(grep -c '^%$' "$text") + 1)) documents"
   exit 0
 fi
@@ -88,11 +100,11 @@ fi
 step "Extracting the text"
 inputs=()
 {
-  echo "$name.txt was made by scripts/prepare_corpus.sh from the text in these Debian packages."
+  echo "${text##*/} was made by scripts/prepare_corpus.sh from the text in these Debian packages."
   while read -r package folder licence; do
     deb=$(echo "$work/${package}"_*.deb)
     dpkg-deb -x "$deb" "$work/$package"
-    mapfile -t found < <(find "$work/$package/$folder" -type f "${files[@]}" | sort)
+    mapfile -t found < <(find "$work/$package/$folder" -type f \( "${files[@]}" \) | sort)
     ((${#found[@]} > 0)) || die "$package holds no text in $folder; is this another release than Debian 12?"
     inputs+=("${found[@]}")
     echo "$package $(dpkg-deb -f "$deb" Version) $licence"
@@ -102,9 +114,16 @@ inputs=()
     cat "$work/$package/usr/share/doc/$package/copyright"
   done
 } >"$work/SOURCES"
-documents=$(python3 scripts/corpus_text.py "$work/text" "${inputs[@]}")
+if [[ $name == definitions ]]; then
+  documents=$(python3 scripts/definitions_text.py "$work/text" "$work/validation" "${inputs[@]}")
+  sync "$work/validation"
+  mv "$work/validation" "$out/$name.validation.jsonl"
+  kind=conversations
+else
+  documents=$(python3 scripts/corpus_text.py "$work/text" "${inputs[@]}")
+fi
 
 sync "$work/SOURCES" "$work/text"
 mv "$work/SOURCES" "$out/SOURCES"
 mv "$work/text" "$text"
-step "$text: $(wc -c <"$text") bytes, $documents documents"
+step "$text: $(wc -c <"$text") bytes, $documents ${kind:-documents}"

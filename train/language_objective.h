@@ -7,7 +7,7 @@ namespace braid {
 /// Predicting the next token:
 /// loss = cross-entropy + mtp * MTP loss + balance * balance loss + indexer * indexer KL.
 ///
-///   loss        nats per counted target
+///   loss        nats per counted target; where targets have weights, their weighted mean
 ///   mtp_loss    the same for the token after next, of a model with an MTP block
 ///   balance_loss  1 per learned router when the load is even; with a weight
 ///   indexer_kl  nats per token that sees a compressed entry, summed over CSA layers; with a weight
@@ -18,13 +18,24 @@ class LanguageObjective : public Objective {
  public:
   explicit LanguageObjective(const Transformer& model) : model_(model) {}
 
-  LossCounts counts(const Batch& batch) const override;
+  LossCounts counts(const Batch& batch) const final;
   /// options.balance_loss and options.indexer_loss of the regime follow from its weights.
   MicroBatchLoss loss(const Batch& batch,
                       const LossCounts& counts,
-                      const Regime& regime) const override;
+                      const Regime& regime) const final;
 
  protected:
+  /// The first term, what it counts, and the MTP loss beside it. A derived objective that learns
+  /// from something else than the next token replaces these three.
+  virtual void declare_main(const LossWeights& weights, MicroBatchLoss& loss) const;
+  virtual LossCounts main_counts(const Batch& batch) const;
+  virtual void add_main(const Batch& batch,
+                        const Hidden& hidden,
+                        const LossCounts& counts,
+                        const PassOptions& options,
+                        Observations& observations,
+                        MicroBatchLoss& loss) const;
+
   /// What a derived objective adds out of the same forward pass: declares its terms and adds them.
   virtual void add_terms(const Batch& /*batch*/,
                          const Hidden& /*hidden*/,

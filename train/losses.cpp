@@ -63,15 +63,14 @@ void add(LossCounts& counts, const LossCounts& more) {
   }
 }
 
-void MicroBatchLoss::add(std::string_view term, const at::Tensor& sum, int64_t count) {
+void MicroBatchLoss::add(std::string_view term, const at::Tensor& sum, double count) {
   const std::size_t index = index_of(losses_.terms, term);
-  const auto mean = sum / static_cast<double>(std::max<int64_t>(1, count));
+  const auto mean = sum / (count > 0 ? count : 1);
   const double weight = losses_.terms[index].weight;
   if (weight != 0) {  // zeros are a gradient, and what has one takes a step
     const auto weighted = weight == 1 ? mean : weight * mean;
     total_ = total_.defined() ? total_ + weighted : weighted;
   }
-  losses_.terms[index].count += count;
   values_.push_back({Kind::kTerm, index, mean.detach()});
 }
 
@@ -146,15 +145,20 @@ Losses sum_over_ranks(const std::vector<Losses>& micro_batches, Communicator& wo
 }
 
 LossCounts sum_over_ranks(const LossCounts& own, const ProcessGrid& grid) {
-  std::vector<int64_t> numbers;
+  std::vector<double> numbers;
   for (const auto& [name, count] : own) {
     numbers.push_back(count);
   }
-  numbers = grid.world->sum(numbers, "token counts");
+  // Added in the order of ranks: the same bits everywhere. Whole numbers are exact.
   LossCounts all = own;
-  std::size_t next = 0;
   for (auto& [name, count] : all) {
-    count = numbers[next++] / grid.place.context_size;
+    count = 0;
+  }
+  for (const auto& of_rank : grid.world->all_gather(numbers, "token counts")) {
+    std::size_t next = 0;
+    for (auto& [name, count] : all) {
+      count += of_rank[next++] / static_cast<double>(grid.place.context_size);
+    }
   }
   return all;
 }

@@ -21,7 +21,6 @@ struct LossTerm {
   double weight = 1;                     ///< in the total
   std::string_view progress_label = {};  ///< in the progress line; empty = not shown there
   double value = 0;                      ///< a mean, or a sum of several means
-  int64_t count = 0;                     ///< what the means are over, in the whole step
 };
 
 /// A fraction that is measured beside the loss. Reported where the denominator is positive.
@@ -33,16 +32,16 @@ struct LossRatio {
 /// One micro-batch's share of a step's losses, or one rank's of a micro-batch; shares add up to the
 /// step's.
 struct Losses {
-  /// The first one is called the loss: spikes are found in it, and its count is the step's number
-  /// of tokens.
+  /// The first one is called the loss: spikes are found in it.
   std::vector<LossTerm> terms;
   std::vector<LossRatio> ratios;
   std::vector<at::Tensor>
       load_E;  ///< tokens per expert, decoder layers, then the MTP block; double
 
+  /// Targets in the whole step, whatever their weights.
+  int64_t tokens = 0;
+
   double loss() const { return terms.front().value; }
-  /// What the loss is a mean over.
-  int64_t tokens() const { return terms.front().count; }
   /// A term's value by its name; the term must exist.
   double value(std::string_view name) const;
 
@@ -53,10 +52,10 @@ struct Losses {
   void add(const Losses& other) { add(other.numbers()); }
 };
 
-/// What means of a whole step are divided by, under names that the objective chooses. They are
-/// counted over all micro-batches before any of them runs, so that neither the number of
-/// micro-batches nor packing changes the result.
-using LossCounts = std::map<std::string, int64_t>;
+/// What means of a whole step are divided by (counts, or sums of weights), under names that the
+/// objective chooses. They are summed over all micro-batches before any of them runs, so that
+/// neither the number of micro-batches nor packing changes the result.
+using LossCounts = std::map<std::string, double>;
 void add(LossCounts& counts, const LossCounts& more);
 
 /// The loss of one micro-batch. Values stay tensors on their device until read().
@@ -67,9 +66,10 @@ class MicroBatchLoss {
   void declare(const LossTerm& term) { losses_.terms.push_back(term); }
   void declare(const LossRatio& ratio) { losses_.ratios.push_back(ratio); }
 
-  /// Adds a mean, sum [] / count, to a term and, times its weight, to the total. With weight 0 it
-  /// is measured only: what nothing else reaches gets no gradient.
-  void add(std::string_view term, const at::Tensor& sum, int64_t count);
+  void set_tokens(double tokens) { losses_.tokens = static_cast<int64_t>(tokens); }
+  /// Adds a mean, sum [] / count (of nothing, count = 0: sum), to a term and, times its weight, to
+  /// the total. With weight 0 it is measured only: what nothing else reaches gets no gradient.
+  void add(std::string_view term, const at::Tensor& sum, double count);
   /// Adds [2], numerator and denominator, to a ratio.
   void add_to_ratio(std::string_view ratio, const at::Tensor& sums);
   void add_load(const at::Tensor& load_E);

@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 
 #include "core/parameter_names.h"
+#include "data/sample_stream.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
 #include "run/adapter_table.h"
@@ -122,7 +123,25 @@ std::string ranks_line(const GridPlace& place, const Sharding& sharding) {
 }
 
 double tokens_per_second(const StepResult& result, double seconds) {
-  return static_cast<double>(result.losses.tokens()) / seconds;
+  return static_cast<double>(result.losses.tokens) / seconds;
+}
+
+std::string packing_line(const TokenStore& store, const RunConfig& config) {
+  const auto percent = [](double share) { return std::lround(100 * share); };
+  const double trained = static_cast<double>(store.num_targets()) /
+                         static_cast<double>(std::max<int64_t>(store.num_tokens(), 1));
+  const SampleStream stream(
+      store,
+      {.seed = static_cast<uint64_t>(config.run.seed), .pack_window = config.data.pack_window});
+  return text("data: ",
+              store.num_targets(),
+              " of its tokens are trained (",
+              percent(trained),
+              " %); rows of ",
+              config.data.seq_len,
+              " are ",
+              percent(stream.filled_share(config.data.seq_len)),
+              " % full");
 }
 
 }  // namespace
@@ -148,6 +167,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   console.line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  for (const auto& format : data.formats) {
+    console.line("data: " + format);
+  }
   for (std::size_t i = 0; i < data.training.size(); ++i) {
     const auto& [name, weight, store] = data.training[i];
     console.line(text("data: ",
@@ -160,6 +182,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
                       weight,
                       ", epochs so far ",
                       state_.loader->progress().epochs[i]));
+    if (data.has_samples) {
+      console.line(packing_line(*store, config_));
+    }
   }
   for (const auto& note : data.notes) {
     console.line("note: " + note);
@@ -214,7 +239,7 @@ void Reporter::end_step(const StepResult& result) {
   if (profile_) {
     const auto& regime = result.regime;
     profile_->end_step(
-        result.losses.tokens(),
+        result.losses.tokens,
         forward_backward_flops(config_.model, state_.optimizer->parameters(), regime) *
             static_cast<double>(regime.sequences * regime.seq_len));
   }
@@ -341,11 +366,24 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
   if (!set.empty()) {
     values.emplace_back("set", set);
   }
-  values.insert(values.end(),
-                {{"loss", result.loss},
-                 {"perplexity", std::exp(result.loss)},
-                 {"bits_per_byte", result.bits_per_byte},
-                 {"tokens", static_cast<double>(result.tokens)}});
+  std::string of_kind;
+  if (const auto& preferences = result.preferences) {
+    values.insert(values.end(),
+                  {{"loss", preferences->loss},
+                   {"reward_margin", preferences->margin},
+                   {"reward_accuracy", preferences->accuracy},
+                   {"chosen_reward", preferences->chosen_reward},
+                   {"rejected_reward", preferences->rejected_reward},
+                   {"pairs", static_cast<double>(preferences->pairs)}});
+    of_kind = text("margin ", preferences->margin, " | accuracy ", preferences->accuracy);
+  } else {
+    values.insert(values.end(),
+                  {{"loss", result.loss},
+                   {"perplexity", std::exp(result.loss)},
+                   {"bits_per_byte", result.bits_per_byte},
+                   {"tokens", static_cast<double>(result.tokens)}});
+    of_kind = text("bits per byte ", result.bits_per_byte);
+  }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,
@@ -353,8 +391,8 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                               set.empty() ? "" : set + " ",
                               "loss ",
                               result.loss,
-                              " | bits per byte ",
-                              result.bits_per_byte));
+                              " | ",
+                              of_kind));
 }
 
 void Reporter::start_profile() {

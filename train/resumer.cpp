@@ -15,21 +15,22 @@ namespace braid {
 
 namespace fs = std::filesystem;
 
-InitialModel initial_model(const RunConfig& config,
-                           const ProcessGrid& grid,
-                           RunFolder& folder,
-                           const ResumeFrom& from) {
+namespace {
+
+// With the weights of the folder `source`, if there is one, of which the console says `what`, and
+// those of an adapter's folder, if there is one.
+InitialModel model_with_weights(const RunConfig& config,
+                                const ProcessGrid& grid,
+                                RunFolder& folder,
+                                const std::string& source,
+                                const char* what,
+                                const std::string& adapter) {
   const auto dtype = scalar_type(config.train.dtype);
   const auto seed = static_cast<uint64_t>(config.run.seed);
   const ModelRanks ranks{
       .experts = {.group = grid.place.expert_size > 1 ? grid.experts.get() : nullptr,
                   .waves = config.parallel.expert_waves},
       .context = {grid.place.context_size > 1 ? grid.context.get() : nullptr}};
-  const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
-                              ? std::optional(from.path)
-                              : newest_complete_checkpoint(folder.paths().checkpoints());
-  auto base = checkpoint ? base_of(checkpoint_state(*checkpoint), *checkpoint) : std::nullopt;
-  const auto source = base ? base->folder : checkpoint ? std::string() : config.run.init_from;
   if (source.empty()) {
     return {std::make_unique<Transformer>(
                 config.model, dtype, seed, nullptr, ranks, at::kCPU, config.lora()),
@@ -37,9 +38,9 @@ InitialModel initial_model(const RunConfig& config,
   }
   auto stored = read_model(source);
   configure(stored, config.model, config.lora());
-  if (!checkpoint && config.lora() && !config.adapter.init_from.empty()) {
-    start_from_adapter(stored, config.adapter.init_from);
-    folder.console().line("starting from the adapters of " + config.adapter.init_from);
+  if (config.lora() && !adapter.empty()) {
+    start_from_adapter(stored, adapter);
+    folder.console().line("starting from the adapters of " + adapter);
   }
   for (const auto& note : stored.notes) {
     folder.console().line("note: " + note);
@@ -48,19 +49,49 @@ InitialModel initial_model(const RunConfig& config,
     folder.console().line("note: the MTP block starts from random values, for " + stored.source +
                           " has none");
   }
-  folder.console().line((checkpoint ? "frozen weights of " : "starting from the weights of ") +
-                        stored.source);
+  folder.console().line(text(what, " ", stored.source));
   const auto frozen = frozen_parameters(config);
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
   };
   auto model = model_of(stored, dtype, seed, is_frozen, ranks);
-  if (!base && std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
+  std::optional<BaseModel> base;
+  if (std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
     base = base_at(stored.base);
-    folder.console().line("frozen weights stay in " + base->folder +
-                          ": checkpoints of this run need that folder");
   }
   return {std::move(model), base};
+}
+
+}  // namespace
+
+InitialModel initial_model(const RunConfig& config,
+                           const ProcessGrid& grid,
+                           RunFolder& folder,
+                           const ResumeFrom& from) {
+  const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
+                              ? std::optional(from.path)
+                              : newest_complete_checkpoint(folder.paths().checkpoints());
+  if (!checkpoint) {
+    auto initial = first_model(config, grid, folder);
+    if (initial.base) {
+      folder.console().line("frozen weights stay in " + initial.base->folder +
+                            ": checkpoints of this run need that folder");
+    }
+    return initial;
+  }
+  const auto base = base_of(checkpoint_state(*checkpoint), *checkpoint);
+  auto initial = model_with_weights(
+      config, grid, folder, base ? base->folder : std::string(), "frozen weights of", {});
+  return {std::move(initial.model), base};
+}
+
+InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFolder& folder) {
+  return model_with_weights(config,
+                            grid,
+                            folder,
+                            config.run.init_from,
+                            "starting from the weights of",
+                            config.adapter.init_from);
 }
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {

@@ -34,6 +34,9 @@ InitialModel initial_model(const RunConfig& config,
                            RunFolder& folder,
                            const ResumeFrom& from);
 
+/// The model that the run had before its first step, whatever it has saved since.
+InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFolder& folder);
+
 /// The index in data.validation of the set that decides which validations are best.
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data);
 

@@ -15,6 +15,8 @@
 #include "run/threads.h"
 #include "train/compare_weights.h"
 #include "train/language_objective.h"
+#include "train/preference_objective.h"
+#include "train/reference_scores.h"
 #include "train/step_meter.h"
 
 namespace braid {
@@ -44,6 +46,52 @@ PreparedData prepared_data(const RunConfig& config,
   return data;
 }
 
+// Pairs are learned from as pairs alone.
+void require_fitting_data(ObjectiveKind objective, const PreparedData& data) {
+  const bool wants_pairs = objective == ObjectiveKind::kPreference;
+  const auto check = [&](const char* key, const std::string& name, const TokenStore& store) {
+    const bool pairs = store.documents_per_sample() > 1;
+    if (pairs != wants_pairs) {
+      throw ConfigError(
+          "loss.objective",
+          text("is ",
+               wants_pairs ? "preference" : "language",
+               ", but ",
+               key,
+               name.empty() ? "" : " " + name,
+               pairs ? " holds pairs of a chosen and a rejected answer (data.format: preference); "
+                       "expected loss.objective: preference"
+                     : " holds no pairs; expected data.format: preference"));
+    }
+  };
+  for (const auto& source : data.training) {
+    check("data.train", source.name, *source.store);
+  }
+  for (const auto& set : data.validation) {
+    check("data.validation", set.name, *set.store);
+  }
+}
+
+PreferenceOptions preference_options(const LossSection& loss) {
+  return {.beta = loss.preference_beta, .length_normalized = loss.preference_length_normalized};
+}
+
+// Documents of text may be divided at any length.
+void require_whole_samples(const RunConfig& config, const PreparedData& data) {
+  const auto& ramp = config.schedule.seq_len;
+  for (std::size_t i = 0; data.has_samples && i < ramp.size(); ++i) {
+    if (ramp[i].value < config.data.seq_len) {
+      throw ConfigError(text("schedule.seq_len[", i, "].value"),
+                        text("is ",
+                             ramp[i].value,
+                             ", less than data.seq_len ",
+                             config.data.seq_len,
+                             ", which the samples fit; they would be divided. Expected lengths "
+                             "that grow from data.seq_len"));
+    }
+  }
+}
+
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config,
@@ -66,6 +114,13 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
+  require_whole_samples(config_, data_);
+  require_fitting_data(config_.loss.objective, data_);
+  ReferenceScores reference;
+  if (config_.loss.objective == ObjectiveKind::kPreference) {
+    reference = reference_scores(config_, grid_, folder_, data_);
+    validation_reference_ = std::move(reference.validation);
+  }
   grid_.world->all_or_none(
       [&] {
         auto [model, base] = initial_model(config_, grid_, folder_, from);
@@ -78,7 +133,7 @@ Trainer::Trainer(const RunConfig& config,
   const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
                             .pack_window = config_.data.pack_window};
   state_.loader = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
-  objective_ = std::make_unique<LanguageObjective>(*state_.model);
+  objective_ = make_objective(std::move(reference.training));
 
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
@@ -91,6 +146,17 @@ Trainer::Trainer(const RunConfig& config,
   if (resumed) {
     folder_.console().line(text("continuing after step ", state_.step));
   }
+}
+
+std::unique_ptr<Objective> Trainer::make_objective(std::vector<DocumentScore> reference) const {
+  if (config_.loss.objective == ObjectiveKind::kLanguage) {
+    return std::make_unique<LanguageObjective>(*state_.model);
+  }
+  return std::make_unique<PreferenceObjective>(
+      *state_.model,
+      preference_options(config_.loss),
+      std::move(reference),
+      grid_.place.context_size > 1 ? grid_.context.get() : nullptr);
 }
 
 TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
@@ -190,7 +256,7 @@ StepResult Trainer::train_step() {
       update_routing_biases(result.losses.load_E);
     }
   }
-  state_.count_step(result.losses.tokens(), /*was_skipped=*/!result.not_finite.empty());
+  state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
 
   result.cost = meter.finish({batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)});
   return result;
@@ -318,14 +384,8 @@ bool Trainer::validate() {
   state_.owes_validation = false;
   std::vector<Evaluation> results;
   try {
-    for (const auto& set : data_.validation) {
-      results.push_back(evaluate(
-          *state_.model,
-          *set.store,
-          config_.data.validation_seq_len,
-          4,
-          [](int64_t, int64_t) {},
-          &grid_));
+    for (std::size_t set = 0; set < data_.validation.size(); ++set) {
+      results.push_back(evaluation_of(set));
     }
   } catch (const Interrupted&) {
     state_.owes_validation = true;
@@ -352,6 +412,21 @@ bool Trainer::validate() {
   const double loss = results[judged_set(config_.checkpoint, data_)].loss;
   return std::isfinite(loss) &&
          state_.validations.add(state_.step, loss, config_.checkpoint.keep_best);
+}
+
+Evaluation Trainer::evaluation_of(std::size_t set) const {
+  constexpr int64_t kRows = 4;
+  const auto& store = *data_.validation[set].store;
+  const int64_t seq_len = config_.data.validation_seq_len;
+  if (config_.loss.objective == ObjectiveKind::kLanguage) {
+    return evaluate(*state_.model, store, seq_len, kRows, &grid_);
+  }
+  const auto scores = document_scores(*state_.model, store, seq_len, kRows, &grid_);
+  Evaluation result;
+  result.preferences =
+      preference_means(preference_options(config_.loss), scores, validation_reference_[set]);
+  result.loss = result.preferences->loss;
+  return result;
 }
 
 bool Trainer::finished() const {

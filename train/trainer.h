@@ -6,6 +6,7 @@
 
 #include "data/prepare.h"
 #include "data/tokenizer.h"
+#include "inference/evaluate.h"
 #include "parallel/grid.h"
 #include "run/config.h"
 #include "run/run_folder.h"
@@ -43,6 +44,7 @@ class Trainer {
   int64_t step() const { return state_.step; }
 
  private:
+  std::unique_ptr<Objective> make_objective(std::vector<DocumentScore> reference) const;
   StepResult train_step();
   std::vector<Batch> next_batches(const Regime& regime);
   std::optional<uint64_t> dropout_key(std::size_t micro_batch) const;
@@ -56,6 +58,7 @@ class Trainer {
   void require_finite_end();
   bool rolled_back_after_spike(const StepResult& result);
   bool validate();
+  Evaluation evaluation_of(std::size_t set) const;
   bool finished() const;
   bool stopped_improving() const;
   std::string why_finished() const;
@@ -67,6 +70,7 @@ class Trainer {
   std::unique_ptr<Tokenizer> tokenizer_;
   PreparedData data_;
   TrainingState state_;  // model, optimizer, loader and counters
+  std::vector<std::vector<DocumentScore>> validation_reference_;  // of preferences, each set's
   std::unique_ptr<Objective> objective_;
   Resumer resumer_;
   Reporter reporter_;

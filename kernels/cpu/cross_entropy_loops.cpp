@@ -54,25 +54,34 @@ double exponentials(T* x, int64_t size, T shift) {
 }  // namespace
 
 template <class T>
-void cross_entropy_rows(
-    T* logits, const int64_t* targets, T* losses, int64_t rows, int64_t V, bool gradients) {
+void cross_entropy_rows(T* logits,
+                        const int64_t* targets,
+                        const T* weights,
+                        T* losses,
+                        int64_t rows,
+                        int64_t V,
+                        bool gradients) {
   for (int64_t row = 0; row < rows; ++row, logits += V) {
     const T shift = largest_of(logits, V);
     const T target_logit = logits[targets[row]];
     const double sum =
         gradients ? exponentials<true>(logits, V, shift) : exponentials<false>(logits, V, shift);
-    losses[row] = static_cast<T>(std::log(sum) - static_cast<double>(target_logit - shift));
+    const double weight = weights == nullptr ? 1 : static_cast<double>(weights[row]);
+    losses[row] =
+        static_cast<T>(weight * (std::log(sum) - static_cast<double>(target_logit - shift)));
     if (gradients) {
-      const T inverse = static_cast<T>(1 / sum);
+      const T inverse = static_cast<T>(weight / sum);
       for (int64_t v = 0; v < V; ++v) {
         logits[v] *= inverse;
       }
-      logits[targets[row]] -= 1;
+      logits[targets[row]] -= static_cast<T>(weight);
     }
   }
 }
 
-template void cross_entropy_rows(float*, const int64_t*, float*, int64_t, int64_t, bool);
-template void cross_entropy_rows(double*, const int64_t*, double*, int64_t, int64_t, bool);
+template void cross_entropy_rows(
+    float*, const int64_t*, const float*, float*, int64_t, int64_t, bool);
+template void cross_entropy_rows(
+    double*, const int64_t*, const double*, double*, int64_t, int64_t, bool);
 
 }  // namespace braid::BRAID_CPU_ISA

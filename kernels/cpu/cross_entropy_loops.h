@@ -5,10 +5,16 @@
 
 namespace braid {
 
-/// losses[row] = log(sum_v e^x_v) - x_target of `rows` rows of V logits; then, with `gradients`,
-/// the row becomes its gradient softmax(x) - onehot(target). float32 uses the exponential of
-/// loops.h and sums blocks of 4096 in float64: error of a loss below 1e-6 + 2e-7 |x|max.
-BRAID_DECLARE_CPU(template <class T> void cross_entropy_rows(
-    T* logits, const int64_t* targets, T* losses, int64_t rows, int64_t V, bool gradients))
+/// losses[row] = weight (log(sum_v e^x_v) - x_target) of `rows` rows of V logits; then, with
+/// `gradients`, the row becomes its gradient weight (softmax(x) - onehot(target)). `weights` may be
+/// null: all 1. float32 uses the exponential of loops.h and sums blocks of 4096 in float64: error
+/// of a loss of weight 1 below 1e-6 + 2e-7 |x|max.
+BRAID_DECLARE_CPU(template <class T> void cross_entropy_rows(T* logits,
+                                                             const int64_t* targets,
+                                                             const T* weights,
+                                                             T* losses,
+                                                             int64_t rows,
+                                                             int64_t V,
+                                                             bool gradients))
 
 }  // namespace braid

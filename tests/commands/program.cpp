@@ -30,9 +30,11 @@ int occurrences(const std::string& text, const std::string& part) {
                          char* const* environment,
                          const char* program,
                          const char* folder,
+                         int in,
                          int out,
                          int err,
                          const Program::Options& options) {
+  dup2(in, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
   if (options.largest_file > 0) {
@@ -106,7 +108,12 @@ Program::Program(const std::filesystem::path& folder,
   close(open(out_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
   const int out = open(elsewhere.empty() ? out_.c_str() : elsewhere.c_str(), O_WRONLY | O_CLOEXEC);
   const int err = open(err_.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
-  require(out >= 0 && err >= 0, folder.string(), ": cannot be written");
+  const auto input = options.input.empty() ? "/dev/null" : folder / "standard-input";
+  if (!options.input.empty()) {
+    write_file_atomically(input, options.input);
+  }
+  const int in = open(input.c_str(), O_RDONLY | O_CLOEXEC);
+  require(in >= 0 && out >= 0 && err >= 0, folder.string(), ": cannot be written");
   process_ = fork();
   if (process_ == 0) {
     become(argv.data(),
@@ -115,10 +122,12 @@ Program::Program(const std::filesystem::path& folder,
            : options.ranks > 0 ? BRAID_MPIRUN
                                : BRAID_PROGRAM,
            folder.c_str(),
+           in,
            out,
            err,
            options);
   }
+  close(in);
   close(out);
   close(err);
   require(process_ > 0, "no process could be started");

@@ -25,6 +25,7 @@ class Program {
     std::vector<std::string> environment = {};        ///< more variables, "NAME=value"
     std::vector<std::string> more_of_last_rank = {};  ///< arguments that the last rank alone has
     std::string output = {};                          ///< standard output instead of a file
+    std::string input = {};                           ///< what standard input holds
     std::vector<int> closed = {};                     ///< descriptors that it starts without
     bool under_nohup = false;                         ///< SIGHUP ignored
     std::string folder_of_last_rank = {};             ///< where it starts, if it is another one

@@ -14,6 +14,7 @@
 #include "checkpoint/store.h"
 #include "core/file.h"
 #include "core/folder_lock.h"
+#include "data/byte_tokenizer.h"
 #include "formats/open_model.h"
 #include "formats/release_tensors.h"
 #include "formats/synthesize.h"
@@ -237,7 +238,8 @@ TEST_F(ConvertedRun, KeepsItsBasesBytesWhereItWasNotTrained) {
   model.hidden_size = model.moe_intermediate_size = 32;
   const auto base = folder_ / "base";
   synthesize_release(base, model, {.expert_layers = {0, 1, 2}, .seed = 5, .progress = {}});
-  write_file_atomically(base / "tokenizer.json", "{}");
+  write_file_atomically(base / "tokenizer.json", "{}");  // not the run's
+  write_file_atomically(base / "LICENSE", "as is");
   auto run = config("run");
   run.model = model;
   run.run.init_from = base.string();
@@ -250,7 +252,8 @@ TEST_F(ConvertedRun, KeepsItsBasesBytesWhereItWasNotTrained) {
   const SafetensorsFile before(base), after(folder_ / "tuned");
   EXPECT_EQ(differences_from(release_tensors_of(model, ReleaseLayout::kInstruct), after),
             std::vector<std::string>{});
-  EXPECT_EQ(read_file(folder_ / "tuned/tokenizer.json"), "{}");
+  EXPECT_EQ(read_file(folder_ / "tuned/LICENSE"), "as is");
+  EXPECT_EQ(read_file(folder_ / "tuned/tokenizer.json"), byte_tokenizer_json());
   int64_t changed = 0;
   for (const auto& name : before.names()) {
     const bool same = same_bytes(before.tensor(name), after.tensor(name));

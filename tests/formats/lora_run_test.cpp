@@ -153,15 +153,28 @@ TEST_F(LoraRun, ContinuesBitForBit) {
   auto stopped = whole;
   stopped.run.name = "stopped";
   train(whole);
-  for (int step = 0; step < 6; ++step) {
-    train(stopped, 1);
-  }
+  train(stopped, 2);
+  train(stopped);
   expect_same_run(stopped, whole);
   auto all = on_base("all", kAll), halved = on_base("halved", kAll);
   train(all);
   train(halved, 3);
   train(halved);
   expect_same_run(halved, all);
+}
+
+TEST_F(LoraRun, OfDoraContinuesBitForBitToo) {
+  auto whole = on_base("whole", {"attention", "layers.*.ffn.shared_experts.*"});
+  whole.adapter.dora = true;
+  auto stopped = whole;
+  stopped.run.name = "stopped";
+  train(whole);
+  train(stopped, 3);
+  train(stopped);
+  expect_same_run(stopped, whole);
+  const auto tensors = tensors_of(whole);
+  EXPECT_TRUE(tensors.contains("model/layers.2.attn.wkv.lora_magnitude_vector"));
+  EXPECT_FALSE(logits(whole.run_dir()).equal(logits(base_)));
 }
 
 TEST_F(LoraRun, RoutingBiasesStay) {

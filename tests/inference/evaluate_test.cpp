@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "core/work.h"
 #include "tests/train/tiny_run.h"
 
 namespace braid {
@@ -121,10 +122,8 @@ TEST_F(EvaluateTest, CountsTheTargetsOfADocumentAndTheirBytesAlone) {
   TokenStoreWriter writer(training_store(), tokenizer_, std::string(32, '0'));
   writer.add(document);
   writer.commit();
-  int64_t total = 0;
   const TokenStore store(training_store());
-  const auto result =
-      evaluate(model, store, 64, 4, [&total](int64_t, int64_t targets) { total = targets; });
+  const auto result = evaluate(model, store, 64, 4);
 
   const at::NoGradGuard no_grad;
   const auto targets = at::tensor(document.ids, at::kLong);
@@ -136,7 +135,6 @@ TEST_F(EvaluateTest, CountsTheTargetsOfADocumentAndTheirBytesAlone) {
       -model.logits(hidden.final_BSD).squeeze(0).log_softmax(-1).gather(1, targets.unsqueeze(1));
   const double sum = (nats.narrow(0, 12, 3).sum() + nats.narrow(0, 16, 7).sum()).item<double>();
   EXPECT_EQ(result.tokens, 10);
-  EXPECT_EQ(total, 10);
   EXPECT_NEAR(result.loss, sum / 10, 1e-12);
   EXPECT_NEAR(result.bits_per_byte, sum / std::log(2.0) / 9, 1e-12);
 }
@@ -145,10 +143,15 @@ TEST_F(EvaluateTest, TellsHowFarItIsAndABatchOfAnySizeGivesTheSame) {
   const auto model = with_random_head();
   const auto store = store_of({std::string(50, 'a'), "b", std::string(30, 'c')});
   std::vector<int64_t> done;
-  const auto one_by_one = evaluate(model, *store, 16, 1, [&](int64_t tokens, int64_t total) {
-    EXPECT_EQ(total, 81);
-    done.push_back(tokens);
-  });
+  listen_to_work({.begin = [](const std::string&, WorkUnit) {},
+                  .update =
+                      [&](int64_t tokens, int64_t total) {
+                        EXPECT_EQ(total, 81);
+                        done.push_back(tokens);
+                      },
+                  .end = [] {}});
+  const auto one_by_one = evaluate(model, *store, 16, 1);
+  listen_to_work({});
   EXPECT_GT(done.size(), 3u);
   EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
   EXPECT_EQ(done.back(), 81);

@@ -26,22 +26,32 @@ at::Tensor targets_of(int64_t T, int64_t V, bool ignore) {
   return ignore ? targets.masked_fill(t.remainder(3) == 1, kIgnoredTarget) : targets;
 }
 
+// float32, as batches have them: exact in either wide type.
+at::Tensor weights_of(int64_t T) {
+  return (at::arange(T).remainder(4) + 1).to(at::kFloat) / 4;
+}
+
 // Sums of some dozens of losses, and head gradients that sum as many terms.
 TEST(CrossEntropy, EqualsItsReferenceInOneChunkAndInMany) {
   for (const auto& [T, V] : {std::pair{9, 31}, {200, 37}, {1, 1}, {65, 16}}) {
     for (const bool ignore : {false, true}) {
       for (const int64_t bytes : {int64_t{1}, kLogitBytes}) {  // 1: chunks of the least size, 64
+        const bool weighted = bytes == 1;
         const auto name = text("cross entropy ", T, " ", V, " ", ignore, " ", bytes);
         const auto targets = targets_of(T, V, ignore);
+        const auto weights_for = [&](const at::Tensor& hidden) {
+          return weighted ? weights_of(T).to(hidden.device()) : at::Tensor();
+        };
         check_op(name,
                  {.fused =
                       [&](const auto& in) {
-                        return cross_entropy_sum(in[0], in[1], targets.to(in[0].device()), bytes);
+                        return cross_entropy_sum(
+                            in[0], in[1], targets.to(in[0].device()), weights_for(in[0]), bytes);
                       },
                   .reference =
                       [&](const auto& in) {
                         return cross_entropy_sum_reference(
-                            in[0], in[1], targets.to(in[0].device()));
+                            in[0], in[1], targets.to(in[0].device()), weights_for(in[0]));
                       },
                   .inputs = {{normal_tensor(name + " hidden", {T, 12})},
                              wide(normal_tensor(name + " head", {V, 12}))}});
@@ -61,6 +71,20 @@ TEST(CrossEntropy, OfEachTokenSumsToTheSum) {
     EXPECT_NEAR(each[0].item<double>(), -log_p[0][3].item<double>(), 1e-13);
     EXPECT_EQ(each[1].item<double>(), 0);
   }
+}
+
+TEST(CrossEntropy, AWeightMultipliesATokensLossAndGradient) {
+  auto hidden = normal_tensor("hidden", {6, 4}).requires_grad_(true);
+  const auto head = normal_tensor("head", {9, 4});
+  const auto targets = targets_of(6, 9, true), weights = weights_of(6);
+  const auto sum = cross_entropy_sum(hidden, head, targets, weights);
+  expect_close(
+      "sum", sum, (cross_entropy_each(hidden, head, targets) * weights).sum(), {.relative = 1e-14});
+  sum.backward();
+  const auto weighted = hidden.grad().clone();
+  hidden.mutable_grad().zero_();
+  cross_entropy_sum(hidden, head, targets).backward();
+  expect_close("gradient", weighted, hidden.grad() * weights.unsqueeze(1), {.relative = 1e-13});
 }
 
 TEST(CrossEntropy, WithoutAnyTargetIsZeroWithZeroGradients) {

@@ -156,7 +156,7 @@ TEST(Jsonl, NamesUpToTenBadLinesAtOnce) {
                   {"a.jsonl:2: this line is not valid JSON at byte 15",
                    "; line 4 has no key 'text'; line 5 is not valid JSON",
                    "; line 16 has no key 'text'; expected an object",
-                   "data.on_bad_line: skip"});
+                   "data.on_bad_sample: skip"});
   EXPECT_EQ(message.find("line 17"), std::string::npos) << message;
 }
 

@@ -68,6 +68,11 @@ TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
   EXPECT_EQ(data.training[0].store->num_documents(), 3);
 }
 
+TEST_F(PrepareTest, AConfigurationOfAnEarlierRunIsRead) {
+  const auto read = parse_config<DataSection>("on_bad_line: skip", "config.yaml");
+  EXPECT_EQ(read.on_bad_sample, OnBadLine::kSkip);
+}
+
 TEST_F(PrepareTest, ValidationIsAListOrAMappingOfNames) {
   const auto read = [](const std::string& yaml) {
     return parse_config<DataSection>("validation: " + yaml, "run.yaml");

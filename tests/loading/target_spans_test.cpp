@@ -53,12 +53,13 @@ class TargetSpansTest : public LoaderTest {
     return document;
   }
 
-  /// The documents of LoaderTest; the later half of each is a target, and every other end token.
-  std::vector<Document> halves() const {
+  /// The documents of LoaderTest; the later half of each is a target, and every other end token, or
+  /// all of them.
+  std::vector<Document> halves(bool all_ends = false) const {
     std::vector<Document> result;
     for (const auto& text : documents()) {
       const auto size = static_cast<int64_t>(text.size());
-      const bool with_end = result.size() % 2 == 0;
+      const bool with_end = all_ends || result.size() % 2 == 0;
       result.push_back(with_spans(text, {{size / 2, size + with_end}}));
     }
     return result;
@@ -93,9 +94,10 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
   const Batch batch = loader.next({2, 7});
   const auto byte = [](char c) { return 3 + int64_t{c}; };
   constexpr int64_t kNone = kIgnoredTarget;
-  EXPECT_EQ(
-      values(batch.ids_BS[0]),
-      (std::vector<int64_t>{0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), byte('f')}));
+  // The last token of the first document is followed by no target, so it is no input.
+  EXPECT_EQ(values(batch.ids_BS[0]),
+            (std::vector<int64_t>{
+                0, byte('a'), byte('b'), byte('c'), byte('d'), byte('e'), tokenizer_.pad_id()}));
   EXPECT_EQ(values(batch.targets_BS[0]),
             (std::vector<int64_t>{kNone, byte('b'), byte('c'), kNone, kNone, byte('f'), kNone}));
   EXPECT_EQ(values(batch.targets_BS[1]),
@@ -106,7 +108,7 @@ TEST_F(TargetSpansTest, TokensOutsideTheSpansAreInputsAlone) {
 
 TEST_F(TargetSpansTest, InputsOrderAndEpochsAreThoseOfTheWholeText) {
   const auto whole = store_of(documents());
-  const auto half = store_of_documents(halves(), "half");
+  const auto half = store_of_documents(halves(/*all_ends=*/true), "half");
   const StreamOptions options{.seed = 9, .pack_window = 16};
   Loader all({{*whole}}, options), some({{*half}}, options);
   int fewer = 0;  // batches; a few hold nothing but later halves
@@ -172,6 +174,39 @@ TEST_F(TargetSpansTest, AStoreOfTargetsAloneHasNoTargetBits) {
   EXPECT_EQ(size_with({{999, 1000}}), all + 128);
 }
 
+TEST_F(TargetSpansTest, WeightsReachTheirTargetsAndTakeNoRoomWhereAllAreOne) {
+  const auto plain = store_of_documents({with_spans("abcd", {{0, 5}})}, "plain");
+  EXPECT_FALSE(plain->has_weights());
+  const auto store = store_of_documents({with_spans("ab", {{0, 3}}),
+                                         with_spans("cdef", {{0, 1, 0.5f}, {2, 5, 2}}),
+                                         with_spans("g", {{0, 2}})},
+                                        "weighted");
+  ASSERT_TRUE(store->has_weights());
+  Loader loader({{*store, 1}}, {.seed = 1, .shuffle = false});
+  const Batch batch = loader.next({1, 16});
+  // begin a b | begin c d e f | begin g, longest first
+  const float n = 0;
+  const auto want = at::tensor({0.5f, n, 2.f, 2.f, 2.f, 1.f, 1.f, 1.f, 1.f, 1.f, n, n, n, n, n, n});
+  EXPECT_TRUE(batch.weights_BS[0].equal(want)) << batch.weights_BS;
+  EXPECT_TRUE((batch.targets_BS != kIgnoredTarget).equal(batch.weights_BS > 0));
+
+  // Rows of a source without weights in the same batch.
+  Loader mixed({{*store, 1}, {*plain, 1}}, {.seed = 1, .shuffle = false});
+  const Batch both = mixed.next({2, 16});
+  EXPECT_TRUE((both.targets_BS != kIgnoredTarget).equal(both.weights_BS > 0));
+  EXPECT_EQ(both.weights_BS.sum().item<float>(), 11.5f + 5);
+}
+
+TEST_F(TargetSpansTest, RefusesWeightsThatAreNone) {
+  TokenStoreWriter writer(folder_ / "s", tokenizer_, std::string(32, '0'));
+  for (const float weight : {0.0f, -1.0f, std::nanf(""), INFINITY}) {
+    expect_mentions(error_of([&] {
+                      writer.add(with_spans("abc", {{0, 2, weight}}));
+                    }),
+                    {"document 0", "0..2", "weighs"});
+  }
+}
+
 TEST_F(TargetSpansTest, BitsMayBeginWithinAWordAndEndInAnother) {
   for (const int64_t begin : {0, 1, 62, 63, 64, 65, 127, 128, 200}) {
     for (const int64_t end : {63, 64, 65, 128, 201}) {
@@ -235,6 +270,46 @@ TEST_F(TargetSpansTest, TheWriterRefusesSpansThatAreNone) {
                   {"document 0", "id 320", "vocabulary of 320"});
   writer.add(with_spans("abc", {{3, 4}}));
   expect_mentions(error_of([&] { writer.commit(); }), {"none of the 3 tokens", "target"});
+}
+
+TEST_F(TargetSpansTest, PairsStayTogetherInTheirOrderWhateverFitsARow) {
+  TokenStoreWriter writer(folder_ / "pairs", tokenizer_, std::string(32, '0'));
+  for (int i = 0; i < 30; ++i) {
+    const std::string prompt(static_cast<std::size_t>(1 + i % 7), 'p');
+    writer.add(
+        text_document(prompt + std::string(static_cast<std::size_t>(1 + i), 'c'), tokenizer_));
+    auto rejected = text_document(prompt + "r", tokenizer_);
+    rejected.with_previous = true;
+    writer.add(rejected);
+  }
+  writer.commit();
+  const TokenStore store(folder_ / "pairs");
+  ASSERT_EQ(store.documents_per_sample(), 2);
+  Loader loader({{store}}, {.seed = 3, .pack_window = 8});
+  std::vector<int64_t> chosen;
+  while (chosen.size() < 30) {
+    const Batch batch = loader.next({1, 64});
+    const auto& contexts = batch.contexts.front();
+    ASSERT_EQ(contexts.size() % 2, 0u);
+    ASSERT_EQ(static_cast<int64_t>(contexts.size()), batch.documents_BS.max().item<int64_t>() + 1);
+    for (std::size_t i = 0; i < contexts.size(); i += 2) {
+      EXPECT_EQ(contexts[i] % 2, 0);
+      EXPECT_EQ(contexts[i + 1], contexts[i] + 1);
+      chosen.push_back(contexts[i]);
+    }
+  }
+  std::ranges::sort(chosen);
+  for (std::size_t i = 0; i < 30; ++i) {
+    EXPECT_EQ(chosen[i], static_cast<int64_t>(2 * i));
+  }
+  // Where the stream stands is restored as ever.
+  const auto state = loader.state();
+  const Batch want = loader.next({3, 64});
+  Loader again({{store}}, {.seed = 3, .pack_window = 8});
+  EXPECT_TRUE(again.restore(state).empty());
+  expect_equal(again.next({3, 64}), want);
+  EXPECT_EQ(evaluation_batches(store, 64, 4).front().contexts.front().size() % 2, 0u);
+  EXPECT_THROW(Loader({{store}}, {}).next({1, 32}), Error);
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ TEST_F(BuildTest, ReplacesStoresOfFormat1) {
   build(all);
   const std::string store = read_file(training_store());
   write("training.tokens", in_format_1(store));
-  expect_mentions(error_of([&] { TokenStore{training_store()}; }), {"version 1", "version 2"});
+  expect_mentions(error_of([&] { TokenStore{training_store()}; }), {"version 1", "version 3"});
   EXPECT_TRUE(build(all));
   EXPECT_EQ(read_file(training_store()), store);
   EXPECT_FALSE(build(all));

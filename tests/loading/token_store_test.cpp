@@ -75,7 +75,7 @@ TEST_F(TokenStoreTest, SaysWhatIsWrong) {
       error_after([](std::string& bytes) { bytes = "plain text, long enough to be anything"; }),
       {"not a token store"});
   expect_mentions(error_after([](std::string& bytes) { bytes[bytes.size() - 128] = 1; }),
-                  {"version 1", "version 2"});
+                  {"version 1", "version 3"});
 }
 
 TEST_F(TokenStoreTest, RefusesWhatAFaultyWriterSigned) {

@@ -12,9 +12,11 @@
 #include "core/ignored_target.h"
 #include "core/named_tensor.h"
 #include "core/parameter_names.h"
+#include "kernels/codec.h"
 #include "model/targets.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {
@@ -259,6 +261,56 @@ TEST(Lora, OfEveryMatrixIsTheMergedModelWithItsGradients) {
   for (const auto& [name, sum] : of_a) {
     expect_close(name + ", gradient", parameter(with, name).grad(), sum, {.relative = 1e-10});
   }
+}
+
+// magnitude (W + scale B A) / norms of its rows, which are constants to the gradient.
+TEST(Lora, OfDoraIsTheProductOfTheNormedMatrix) {
+  const auto named = [](const char* what, at::IntArrayRef sizes) {
+    return testing::normal_tensor(what, sizes, at::kDouble).requires_grad_(true);
+  };
+  const auto floats = testing::normal_tensor("w", {64, 32}, at::kDouble);
+  const auto coded = encode_fp8(floats.to(at::kFloat), at::kFloat);
+  const Weight codes(coded.values, coded.scales);
+  const auto decoded = decode(coded).to(at::kDouble);
+  for (const auto& [base, values] : {std::pair{Weight(floats), floats}, {codes, decoded}}) {
+    const auto a = named("a", {3, 32}), b = named("b", {64, 3}), m = named("m", {64}),
+               x = named("x", {5, 32});
+    Linear linear(base);
+    linear.set_adapter(std::make_shared<const Lora>(
+        "w", a, b, 0.5, std::make_shared<LoraDropout>(), LoraMagnitude{m, base}));
+    const auto merged = values + 0.5 * at::mm(b, a);
+    const auto norms = merged.detach().square().sum(1, true).sqrt();
+    const auto want = at::mm(x, (m.unsqueeze(1) * merged / norms).t());
+    const auto got = linear.forward(x);
+    expect_close("product", got, want, {.relative = 1e-12});
+    const auto dy = testing::normal_tensor("dy", {5, 64}, at::kDouble);
+    std::vector<at::Tensor> leaves = {a, b, m, x}, of_got, of_want;
+    for (auto* gradients : {&of_got, &of_want}) {
+      ((gradients == &of_got ? got : want) * dy).sum().backward();
+      for (auto& leaf : leaves) {
+        gradients->push_back(leaf.grad().clone());
+        leaf.mutable_grad().reset();
+      }
+    }
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      expect_close(text("gradient ", i), of_got[i], of_want[i], {.relative = 1e-12});
+    }
+  }
+}
+
+TEST(Lora, OfDoraBeginsAsTheModelWithoutIt) {
+  const auto config = adapted_config();
+  auto lora = lora_of({"attention", "*.shared_experts.*", "*.gate.weight", "*.compressor.w*"});
+  lora.dora = true;
+  const auto ids = testing::random_ids(2, 14, config.vocab_size);
+  const Transformer plain(config, at::kDouble, 7),
+      with(config, at::kDouble, 7, nullptr, {}, at::kCPU, lora);
+  expect_close(
+      "logits", testing::logits_of(with, ids), testing::logits_of(plain, ids), {.relative = 1e-12});
+  EXPECT_TRUE(is_adapter("layers.0.attn.wq_a.lora_magnitude_vector"));
+  EXPECT_EQ(parameter(with, "layers.0.attn.wq_a.lora_magnitude_vector").dim(), 1);
+  lora.targets.items = {"layers.*.attn.wo_a.weight"};
+  expect_message(lora, {"adapter.dora", "attn.wo_a.weight", "no plain product"});
 }
 
 std::vector<at::Tensor> gradients_of(const Transformer& model) {

@@ -100,7 +100,13 @@ TEST_F(Conversion, TheTokenizerGoesAlong) {
   expect_converted("hf", "second", "release");  // and further
   EXPECT_EQ(generate("second").status, 0);
 
+  // Bytes as other programs know them: the same ids.
+  const auto with_yaml = braid({"evaluate", "hf", "--data", "text.txt", "--json"});
   fs::remove(folder_ / "hf/braid_tokenizer.yaml");
+  const auto with_json = braid({"evaluate", "hf", "--data", "text.txt", "--json"});
+  EXPECT_EQ(with_json.out, with_yaml.out);
+  EXPECT_EQ(with_json.status, 0) << with_json.err;
+  fs::remove(folder_ / "hf/tokenizer.json");
   expect_error(generate("hf"), {"without a tokenizer", "--tokenizer"});
   for (const char* named : {"bytes", "runs/run", "release", "release/braid_tokenizer.yaml"}) {
     EXPECT_EQ(generate("hf", {"--tokenizer", named}).status, 0) << named;

@@ -48,8 +48,8 @@ TEST_F(Documents, BadLinesAreNamedTogetherAndSkippedOnlyIfAsked) {
                 "surrogate",
                 "; line 4 is not valid JSON",
                 "; line 5 has no key 'text'",
-                "data.on_bad_line: skip"});
-  const auto trained = braid(command("bad.jsonl", {"--set", "data.on_bad_line=skip"}));
+                "data.on_bad_sample: skip"});
+  const auto trained = braid(command("bad.jsonl", {"--set", "data.on_bad_sample=skip"}));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
                   {"bad.jsonl: 2 documents",

@@ -103,9 +103,38 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
                   {"model.vocab_size", "run.yaml:2", "is 300", "'bpe-", "320 ids"});
   expect_mentions(message("tokenizer: no/tokenizer.json\n"),
                   {"tokenizer.file", "run.yaml:1", "no/tokenizer.json", "does not exist"});
+  const std::string lora = "run: {init_from: base}\ntrain: {parameters: lora}\n";
+  expect_mentions(message(lora + "adapter:\n  targets:\n    - attention\n    - wq_b\n"),
+                  {"adapter.targets[1]", "run.yaml:6", "layers.*.attn.wq_b.weight"});
+  expect_mentions(message(lora + "adapter: {targets: wq_b}\n"), {"adapter.targets[0]", "yaml:3"});
+  expect_mentions(message(lora + "adapter: {rank: 0}\n"), {"adapter.rank", "yaml:3", "1, 65536"});
+  expect_mentions(message("train: {parameters: lora}\n"), {"train.parameters", "yaml:1"});
+  expect_mentions(message("train: {parameters: half}\n"), {"train.parameters", "full, lora"});
+  expect_mentions(message("train:\n  parameters:\n    - '*.wkv.weight'\n    - wq_b\n"),
+                  {"train.parameters[1]", "run.yaml:4", "layers.*.attn.wq_b.weight"});
   expect_mentions(
       message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
       {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
+}
+
+TEST_F(RunConfigTest, AdaptersAreWrittenAsTheyAreRead) {
+  const auto path = write("run.yaml",
+                          "run: {init_from: base}\n"
+                          "train: {parameters: lora}\n"
+                          "adapter:\n"
+                          "  targets: attention+experts\n"
+                          "  rank_pattern: [{match: '*.experts.*', rank: 4}]\n");
+  const auto config = load_run_config(path, {});
+  ASSERT_TRUE(config.lora());
+  EXPECT_EQ(config.lora()->targets.items, (std::vector<std::string>{"attention", "experts"}));
+  EXPECT_EQ(config.lora()->rank_pattern.at(0).rank, 4);
+  const auto again = load_run_config(write("again.yaml", dump_config(config)), {});
+  EXPECT_EQ(dump_config(again), dump_config(config));
+  EXPECT_FALSE(load_run_config(path, {"train.parameters=full"}).lora());
+  const auto some = load_run_config(path, {"train.parameters=['*.wkv.weight']"});
+  EXPECT_TRUE(some.may_train("layers.0.attn.wkv.weight"));
+  EXPECT_FALSE(some.may_train("layers.0.attn.wq_a.weight"));
+  EXPECT_FALSE(some.may_train("layers.0.ffn.gate.bias"));
 }
 
 }  // namespace

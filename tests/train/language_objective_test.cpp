@@ -115,6 +115,30 @@ class LanguageObjectiveTest : public ::testing::Test {
   Batch all_;
 };
 
+// A document of weight 2 counts like two of weight 1, in every loss over targets.
+TEST_F(LanguageObjectiveTest, AWeightOfTwoCountsLikeADocumentTwice) {
+  const auto twice = [&](const at::Tensor& x) { return at::cat({x, x.narrow(0, 0, 1)}); };
+  const Batch one = part(all_, 0, 2);
+  const Batch repeated{.ids_BS = twice(one.ids_BS),
+                       .targets_BS = twice(one.targets_BS),
+                       .documents_BS = twice(one.documents_BS),
+                       .positions_BS = twice(one.positions_BS)};
+  Batch weighted = one;
+  weighted.weights_BS = (one.targets_BS != kIgnoredTarget).to(at::kFloat);
+  weighted.weights_BS[0] *= 2;
+  const auto got = outcome_of(model_, {weighted}, {}), want = outcome_of(model_, {repeated}, {});
+  for (const char* loss : {"loss", "mtp_loss"}) {
+    EXPECT_NEAR(got.losses.value(loss), want.losses.value(loss), 1e-12) << loss;
+  }
+  const auto plain = outcome_of(model_, {one}, {});
+  EXPECT_GT(std::abs(got.losses.loss() - plain.losses.loss()), 1e-4);
+  EXPECT_EQ(got.losses.tokens, plain.losses.tokens);
+
+  Batch ones = one;
+  ones.weights_BS = (one.targets_BS != kIgnoredTarget).to(at::kFloat);
+  expect_same("weights of 1", outcome_of(model_, {ones}, {}), plain, /*bitwise=*/true);
+}
+
 TEST_F(LanguageObjectiveTest, DoesNotDependOnTheMicroBatches) {
   for (const bool dense : {false, true}) {
     const PassOptions options{.dense_attention = dense};

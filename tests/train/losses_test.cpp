@@ -24,6 +24,7 @@ MicroBatchLoss declared() {
 
 TEST(Losses, ATermIsASumOfMeansAndTheTotalWeighsThem) {
   auto loss = declared();
+  loss.set_tokens(3);
   const auto x = at::tensor({6.0, 8.0, 20.0}).requires_grad_();
   loss.add("loss", x[0], 3);
   loss.add("extra_loss", x[1], 2);
@@ -33,7 +34,7 @@ TEST(Losses, ATermIsASumOfMeansAndTheTotalWeighsThem) {
   EXPECT_TRUE(x.grad().equal(at::tensor({1.0 / 3, 0.5 / 2, 0.5 / 10})));
   const auto losses = loss.read();
   EXPECT_EQ(losses.loss(), 2);
-  EXPECT_EQ(losses.tokens(), 3);
+  EXPECT_EQ(losses.tokens, 3);
   EXPECT_EQ(losses.value("extra_loss"), 6);
 }
 
@@ -41,6 +42,7 @@ TEST(Losses, MicroBatchesAddUpWithEverythingThatWasMeasured) {
   std::vector<Losses> micro_batches;
   for (const double value : {1.0, 2.0}) {
     auto loss = declared();
+    loss.set_tokens(1);
     loss.add("loss", at::tensor(value), 1);
     loss.add_load(at::tensor({value, 3.0}, at::kDouble));
     loss.add_to_ratio("accuracy", at::tensor({value, 4.0}));
@@ -48,7 +50,7 @@ TEST(Losses, MicroBatchesAddUpWithEverythingThatWasMeasured) {
   }
   const auto sum = sum_over_ranks(micro_batches, *alone());
   EXPECT_EQ(sum.numbers(), (std::vector<double>{3, 0, 3, 8, 3, 6}));
-  EXPECT_EQ(sum.tokens(), 1) << "counts are the whole step's already";
+  EXPECT_EQ(sum.tokens, 1) << "counts are the whole step's already";
 }
 
 TEST(Losses, WhatIsNotFiniteIsCalledByItsLabel) {
