@@ -187,7 +187,7 @@ class PeftReader {
 
   static std::string reason(const std::string& path) {
     if (path.find("lora_magnitude_vector") != std::string::npos) {
-      return "is of a DoRA adapter, which Braid does not implement; merge it into its base with "
+      return "is of a DoRA adapter, which Braid does not read; merge it into its base with "
              "PEFT (merge_and_unload) and open the result";
     }
     if (path.find(".lora_A.") != std::string::npos || path.find(".lora_B.") != std::string::npos) {

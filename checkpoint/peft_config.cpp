@@ -176,7 +176,7 @@ void PeftConfig::require_implemented(const json& json) {
             json.contains(key) ? own_text(json.at(key)) : std::string(),
             " (",
             meaning,
-            "), which Braid does not implement; merge the adapter into its base with PEFT "
+            "), which Braid does not read; merge the adapter into its base with PEFT "
             "(merge_and_unload) and open the result");
   }
   if (json.contains("bias")) {

@@ -304,6 +304,12 @@ std::vector<LowRankUpdate> updates_in(const StoredModel& model) {
   if (!model.lora) {
     return updates;
   }
+  require(
+      !model.lora->dora,
+      model.source,
+      ": its adapters are DoRA's (adapter.dora), whose magnitudes cannot be exported, merged or "
+      "added to other adapters yet; use the run as it is (generate, evaluate and probe take "
+      "it)");
   for (const auto& [name, weight] : model.weights) {
     if (is_adapter(name)) {
       continue;
@@ -406,6 +412,10 @@ void start_from_adapter(StoredModel& model, const fs::path& folder) {
           model.source,
           " has adapters already; leave the key out to train those, or merge them first (`braid "
           "merge`)");
+  require(!model.lora->dora,
+          "adapter.dora: is true, but adapters that adapter.init_from (",
+          folder.string(),
+          ") names have no magnitudes; leave one of the two keys out");
   const auto read = adapters_for(model, {.folders = {folder.string()}, .any_base = false});
   auto updates = with_shared_inputs(read.front().updates, read.front().rslora);
   complete_experts(model.config.n_routed_experts, updates);

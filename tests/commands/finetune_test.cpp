@@ -63,7 +63,7 @@ TEST_F(Finetune, TheTinyRecipeTrainsAdaptersOrWithOneKeyOtherwiseEverything) {
 
 TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
   train_run({"--set", "train.max_steps=1"});
-  ASSERT_EQ(braid({"convert", "runs/run", "base", "--to", "checkpoint"}).status, 0);
+  ASSERT_EQ(braid({"convert", "runs/run", "base.checkpoint", "--to", "checkpoint"}).status, 0);
   ASSERT_EQ(braid(recipe("tiny-lora.yaml", "lora", "lora")).status, 0);
   const auto exported = braid({"convert", "runs/lora", "adapter", "--to", "peft"});
   ASSERT_EQ(exported.status, 0) << exported.err;
@@ -75,9 +75,9 @@ TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     return outcome.out;
   };
-  EXPECT_EQ(generated({"base", "--adapter", "adapter"}), generated({"runs/lora"}));
+  EXPECT_EQ(generated({"base.checkpoint", "--adapter", "adapter"}), generated({"runs/lora"}));
   EXPECT_EQ(braid({"evaluate",
-                   "base",
+                   "base.checkpoint",
                    "--adapter",
                    "adapter",
                    "--data",
@@ -88,13 +88,15 @@ TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
                    "bytes"})
                 .status,
             0);
-  const auto merged = braid({"merge", "base", "adapter", "merged", "--layout", "f32"});
+  const auto merged = braid({"merge", "base.checkpoint", "adapter", "merged", "--layout", "f32"});
   ASSERT_EQ(merged.status, 0) << merged.err;
   EXPECT_NE(merged.out.find("of which 100 % survived"), std::string::npos) << merged.out;
   generated({"merged"});
-  expect_error(braid({"merge", "base", "merged"}), {"has no adapters of its own"});
-  expect_error(braid({"merge", "base", "base", "again"}), {"has no LoRA adapters"});
-  expect_error(braid({"generate", "base", "--adapter", "none"}), {"none", "no such folder"});
+  expect_error(braid({"merge", "base.checkpoint", "merged"}), {"has no adapters of its own"});
+  expect_error(braid({"merge", "base.checkpoint", "base.checkpoint", "again"}),
+               {"has no LoRA adapters"});
+  expect_error(braid({"generate", "base.checkpoint", "--adapter", "none"}),
+               {"none", "no such folder"});
   expect_error(braid({"convert", "runs/lora", "out", "--to", "release"}),
                {"braid merge", "convert --to peft"});
 }

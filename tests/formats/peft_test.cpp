@@ -415,6 +415,21 @@ class PeftOfRun : public TinyRun {
   RunConfig run_;
 };
 
+TEST_F(PeftOfRun, MagnitudesAreNotLeftOutSilently) {
+  run_.adapter.targets.items = {"attention"};
+  run_.adapter.rank_pattern.clear();
+  run_.adapter.dora = true;
+  train(run_);
+  const std::vector<std::string> parts = {"DoRA", "generate, evaluate and probe"};
+  expect_mentions(error_of([&] { write_adapter(run_.run_dir(), folder_ / "adapter"); }), parts);
+  expect_mentions(
+      error_of([&] {
+        convert(run_.run_dir(), folder_ / "merged", {.progress = {}, .merged = AdapterFolders{}});
+      }),
+      parts);
+  EXPECT_FALSE(fs::exists(folder_ / "adapter") || fs::exists(folder_ / "merged"));
+}
+
 TEST_F(PeftOfRun, TrainsTheAdaptersOfAFolderFurther) {
   run_.adapter.targets.items = {"attention", "experts"};
   train(run_);

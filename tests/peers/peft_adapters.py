@@ -56,7 +56,7 @@ RECIPE = """
 run: {{name: tuned, output_dir: {folder}, init_from: {base}}}
 model: from_base
 tokenizer: {{file: bytes}}
-data: {{train: [{text}], document_separator: "%", seq_len: 64}}
+data: {{train: [{text}], document_separator: "%", seq_len: 64, validation_seq_len: 64}}
 train: {{parameters: lora, max_steps: 4, global_batch_size: 4, micro_batch_size: 4}}
 adapter:
   rank: 4
