@@ -23,9 +23,7 @@ class Adapter {
   /// Added to Linear::forward(x): x [..., in] -> [..., out], of x's type.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
   /// What Linear::forward(x) becomes: y is that of the matrix alone.
-  virtual at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const {
-    return y + forward(x);
-  }
+  virtual at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const;
   /// Added to Linear::forward_grouped(x): x_TGI -> [T, G, out / G], of x's type.
   virtual at::Tensor forward_grouped(const at::Tensor& x_TGI) const = 0;
   /// Added to Linear::values(): [out, in], wide.
