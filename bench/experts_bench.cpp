@@ -44,7 +44,7 @@ void measure(benchmark::State& state) {
   const auto pass = [&](auto* function) {
     const auto begin = std::chrono::steady_clock::now();
     const auto input = x.clone().requires_grad_(true);
-    const auto y = function(input, experts, weights, w1, w2, w3, 10.0);
+    const auto y = function(input, experts, weights, w1, w2, w3, 10.0, ExpertAdapters());
     y.backward(dy);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     return Pass{y.detach(), input.grad(), seconds.count()};
