@@ -20,11 +20,12 @@ esac
 scripts/setup.sh
 configure "$preset"
 build=$(build_folder "$preset")
+jobs=$(nproc)  # before OMP_NUM_THREADS is set, which nproc goes by
 step "Building everything"
-ninja -C "$build" -j "$(nproc)"
+ninja -C "$build" -j "$jobs"
 step "Running the tests (built after $SECONDS s)"
 # Tests run side by side, so each gets one thread.
 export OMP_NUM_THREADS=1
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
-exec ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error \
+exec ctest --test-dir "$build" --parallel "$jobs" --output-on-failure --no-tests=error \
   ${labels[@]+"${labels[@]}"}
