@@ -92,7 +92,7 @@ TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
   ASSERT_EQ(merged.status, 0) << merged.err;
   EXPECT_NE(merged.out.find("of which 100 % survived"), std::string::npos) << merged.out;
   generated({"merged"});
-  expect_error(braid({"merge", "base.checkpoint", "merged"}), {"has no adapters of its own"});
+  expect_error(braid({"merge", "base.checkpoint", "unmade"}), {"has no adapters of its own"});
   expect_error(braid({"merge", "base.checkpoint", "base.checkpoint", "again"}),
                {"has no LoRA adapters"});
   expect_error(braid({"generate", "base.checkpoint", "--adapter", "none"}),
