@@ -5,6 +5,20 @@
 
 namespace braid {
 
+std::vector<TargetSpan> target_spans(const std::vector<float>& weights) {
+  std::vector<TargetSpan> spans;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    if (weights[i] > 0 && !spans.empty() && spans.back().end == at &&
+        spans.back().weight == weights[i]) {
+      ++spans.back().end;
+    } else if (weights[i] > 0) {
+      spans.push_back({at, at + 1, weights[i]});
+    }
+  }
+  return spans;
+}
+
 int64_t num_inputs(const Document& document) {
   const auto size = static_cast<int64_t>(document.ids.size());
   const bool ends_in_target = !document.targets.empty() && document.targets.back().end > size;

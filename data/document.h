@@ -27,6 +27,10 @@ struct Document {
   bool with_previous = false;
 };
 
+/// The spans of targets that weigh this much each, index by index; 0 = no target. Neighbors of one
+/// weight are one span.
+std::vector<TargetSpan> target_spans(const std::vector<float>& weights);
+
 /// How many inputs a row needs for it: the begin token and its ids, without the last one where no
 /// target follows that.
 int64_t num_inputs(const Document& document);

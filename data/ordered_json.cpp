@@ -189,6 +189,10 @@ const char* kind_name(const OrderedJson& value) {
   return kNames[static_cast<std::size_t>(value.kind)];
 }
 
+std::string described(const OrderedJson& value) {
+  return value.kind == OrderedJson::Kind::kNumber ? value.text : kind_name(value);
+}
+
 OrderedJson parse_ordered_json(std::string_view json) {
   OrderedJsonBuilder builder;
   nlohmann::json::sax_parse(json.begin(), json.end(), &builder);

@@ -28,6 +28,9 @@ struct OrderedJson {
 /// "a string", "null", "an object", ..., for messages.
 const char* kind_name(const OrderedJson& value);
 
+/// A number as it is written, else kind_name().
+std::string described(const OrderedJson& value);
+
 /// Throws Error "is not valid JSON at byte ..." for anything else, nesting deeper than 100
 /// included.
 OrderedJson parse_ordered_json(std::string_view json);

@@ -51,9 +51,8 @@ struct DataPaths {
 TextSource text_source_of(const DataSection& config, int64_t longest);
 
 /// Opens the token stores of a run, and builds them first where the text or the options changed;
-/// then also writes the validation texts. Throws ConfigError without text, for preferences, which
-/// no objective learns yet, and where samples would be divided; and Error as build_token_stores()
-/// does.
+/// then also writes the validation texts. Throws ConfigError without text and where samples would
+/// be divided, and Error as build_token_stores() does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
                           const DataPaths& paths);

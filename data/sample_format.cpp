@@ -495,7 +495,7 @@ float sample_weight(const SampleFields& sample) {
   if (!(value >= 0 && std::isfinite(value))) {
     wrong(SampleFault::kKeys,
           "has ",
-          found->kind == Kind::kNumber ? found->text : kind_name(*found),
+          described(*found),
           " under 'weight'; expected a number of at least 0");
   }
   return value;

@@ -86,11 +86,7 @@ int64_t whole_number(const OrderedJson& value, const std::string& key) {
   const char* end = value.text.data() + value.text.size();
   if (value.kind != Kind::kNumber ||
       std::from_chars(value.text.data(), end, number) != std::from_chars_result{end, {}}) {
-    wrong_ids(text("has ",
-                   value.kind == Kind::kNumber ? value.text : kind_name(value),
-                   " in '",
-                   key,
-                   "'; expected whole numbers"));
+    wrong_ids(text("has ", described(value), " in '", key, "'; expected whole numbers"));
   }
   return number;
 }
@@ -100,27 +96,9 @@ float weight_in(const OrderedJson& value, const std::string& key) {
                        : value.kind == Kind::kBoolean ? (value.text == "true" ? 1.0f : 0.0f)
                                                       : -1.0f;
   if (!(number >= 0 && std::isfinite(number))) {
-    wrong_ids(text("has ",
-                   value.kind == Kind::kNumber ? value.text : kind_name(value),
-                   " in '",
-                   key,
-                   "'; expected weights of at least 0"));
+    wrong_ids(text("has ", described(value), " in '", key, "'; expected weights of at least 0"));
   }
   return number;
-}
-
-std::vector<TargetSpan> spans_of(const std::vector<float>& weights) {
-  std::vector<TargetSpan> spans;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    if (weights[i] > 0 && !spans.empty() && spans.back().end == at &&
-        spans.back().weight == weights[i]) {
-      ++spans.back().end;
-    } else if (weights[i] > 0) {
-      spans.push_back({at, at + 1, weights[i]});
-    }
-  }
-  return spans;
 }
 
 void require_as_many(const OrderedJson& list, std::size_t ids, const std::string& key) {
@@ -146,7 +124,7 @@ std::vector<TargetSpan> of_labels(const OrderedJson& labels, const std::vector<i
     }
     weights.push_back(label == kNotTrained ? 0 : 1);
   }
-  return spans_of(weights);
+  return target_spans(weights);
 }
 
 std::vector<TargetSpan> of_mask(const OrderedJson& mask, std::size_t ids) {
@@ -155,7 +133,7 @@ std::vector<TargetSpan> of_mask(const OrderedJson& mask, std::size_t ids) {
   for (const OrderedJson& value : mask.items) {
     weights.push_back(weight_in(value, "loss_mask"));
   }
-  return spans_of(weights);
+  return target_spans(weights);
 }
 
 std::vector<TargetSpan> of_spans(const OrderedJson& spans, std::size_t ids) {

@@ -4,6 +4,7 @@
 #include "core/work.h"
 
 namespace braid {
+
 StoreDocuments::StoreDocuments(const std::filesystem::path& file, const Tokenizer& tokenizer)
     : store_(file), tokenizer_(tokenizer) {
   store_.require_match(tokenizer);

@@ -371,19 +371,11 @@ Document TokenStore::document(int64_t document) const {
   result.ids = tokens(document);
   const auto size = static_cast<int64_t>(result.ids.size()) + 1;
   const auto is_target = targets(document, 0, size);
-  const auto weights = target_weights(document, 0, size);
-  for (int64_t i = 0; i < size; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    if (is_target[at] == 0) {
-      continue;
-    }
-    if (!result.targets.empty() && result.targets.back().end == i &&
-        result.targets.back().weight == weights[at]) {
-      ++result.targets.back().end;
-    } else {
-      result.targets.push_back({i, i + 1, weights[at]});
-    }
+  auto weights = target_weights(document, 0, size);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = is_target[i] == 0 ? 0 : weights[i];
   }
+  result.targets = target_spans(weights);
   return result;
 }
 

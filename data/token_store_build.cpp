@@ -43,6 +43,7 @@ void require_not_an_output(const fs::path& file, const CorpusFiles& files) {
 struct SourceDigests {
   std::vector<TextDigest> paths;
   std::string manifest;  // what the source's documents are a function of
+  bool has_samples = false;
 };
 
 SourceDigests digests_of(const TextSource& source,
@@ -55,7 +56,6 @@ SourceDigests digests_of(const TextSource& source,
                          source.text_key,
                          '\n',
                          source.on_bad_line == OnBadLine::kSkip ? "without bad lines\n" : "");
-  bool has_samples = false;
   for (std::size_t i = 0; i < source.paths.size(); ++i) {
     const fs::path& path = source.paths[i];
     TextDigest of_path;
@@ -68,7 +68,7 @@ SourceDigests digests_of(const TextSource& source,
       repeated.add_file(side, file.string(), of_files.back());
       const auto format = format_of(file, source.format_of_path(i), source.text_key).format;
       const bool is_text = format == SampleFormat::kText;
-      has_samples = has_samples || !is_text;
+      result.has_samples = result.has_samples || !is_text;
       result.manifest += of_files.back() + " " + format_name(file) +
                          (is_text ? "" : text(" as ", name_of(format))) + "\n";
     }
@@ -79,7 +79,7 @@ SourceDigests digests_of(const TextSource& source,
         fs::is_directory(path) ? xxh3_128(joined(of_files, "\n") + "\n") : of_files.front();
     result.paths.push_back(of_path);
   }
-  if (has_samples) {
+  if (result.has_samples) {
     result.manifest += text(dump_config(source.samples), "longest ", source.longest, "\n");
   }
   return result;
@@ -92,6 +92,7 @@ constexpr int kDocumentRules = 1;
 /// The digests that the stores must carry to be current.
 struct StoreDigests {
   std::vector<std::string> training, validation;
+  std::vector<bool> validation_has_samples;  // of each validation store
 };
 
 StoreDigests store_digests(const Corpus& corpus,
@@ -109,21 +110,25 @@ StoreDigests store_digests(const Corpus& corpus,
                                    '\n');
   StoreDigests result;
   std::string all = options;
+  bool trains_samples = false;
   for (const TextSource& source : corpus.training) {
-    const auto [paths, manifest] =
+    const auto [paths, manifest, has_samples] =
         digests_of(source, files, RepeatedTexts::Side::kTraining, repeated);
     result.training.push_back(xxh3_128(options + manifest));
     all += manifest;
     training.insert(training.end(), paths.begin(), paths.end());
+    trains_samples = trains_samples || has_samples;
   }
+  const auto add_validation = [&](const TextSource& source, bool held_back_samples) {
+    const auto of_source = digests_of(source, files, RepeatedTexts::Side::kValidation, repeated);
+    result.validation.push_back(xxh3_128(all + of_source.manifest));
+    result.validation_has_samples.push_back(held_back_samples || of_source.has_samples);
+  };
   for (const TextSource& source : corpus.validation) {
-    result.validation.push_back(xxh3_128(
-        all + digests_of(source, files, RepeatedTexts::Side::kValidation, repeated).manifest));
+    add_validation(source, /*held_back_samples=*/false);
   }
   if (corpus.validation_fraction > 0) {
-    result.validation.push_back(xxh3_128(
-        all +
-        digests_of(TextSource{}, files, RepeatedTexts::Side::kValidation, repeated).manifest));
+    add_validation(TextSource{}, trains_samples);
   }
   return result;
 }
@@ -268,12 +273,6 @@ void write_stores(const Corpus& corpus,
   }
 }
 
-bool has_samples(const std::vector<TextSource>& sources) {
-  return std::any_of(sources.begin(), sources.end(), [](const TextSource& source) {
-    return formats_of(source).samples;
-  });
-}
-
 void write_if_changed(const fs::path& path, const std::string& lines) {
   if (!fs::exists(path) || read_file(path) != lines) {
     write_file_atomically(path, lines);
@@ -356,8 +355,7 @@ CorpusBuild build_token_stores(const Corpus& corpus,
   for (std::size_t i = 0; i < validation; ++i) {
     const auto& [path, text] = files.validation[i];
     const TokenStore store(path);
-    if (!store.is_plain() ||
-        has_samples(fraction > 0 ? corpus.training : std::vector{corpus.validation[i]})) {
+    if (!store.is_plain() || digests.validation_has_samples[i]) {
       write_validation_tokens(store, text);
     } else {
       result.validation_not_utf8 += write_validation_text(store, tokenizer, text);

@@ -86,9 +86,9 @@ void TokenStoreWriter::add_weight(float weight) {
 }
 
 void TokenStoreWriter::check(const Document& document) const {
-  const bool second = num_documents() % 2 == 1;
-  const bool may_be_second = second && (num_documents() == 1 || trailer_.holds_pairs == 1);
-  require(may_be_second ? num_documents() == 1 || document.with_previous : !document.with_previous,
+  // The second document says what the store holds.
+  const bool is_second_of_pair = num_documents() % 2 == 1 && trailer_.holds_pairs == 1;
+  require(num_documents() == 1 || document.with_previous == is_second_of_pair,
           "[token store] document ",
           num_documents(),
           document.with_previous ? " belongs to the one before it, which is none of a pair"

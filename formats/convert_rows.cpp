@@ -45,26 +45,35 @@ at::Tensor values_of(const Weight& weight, int64_t first, int64_t rows) {
   return values;
 }
 
-// In one pass, in pieces of a fixed length, so that the sums do not depend on the threads.
-template <class T>
-void add_error_of(const T* before, const T* after, int64_t count, ConvertedClass& tally) {
+// Calls add(i, sum) for every i < count, over pieces of a fixed length with a sum each, so that the
+// sums do not depend on the threads.
+template <class Sum, class Add>
+std::vector<Sum> sums_of_pieces(int64_t count, const Add& add) {
   constexpr int64_t kPiece = 1 << 16;
   const int64_t pieces = (count + kPiece - 1) / kPiece;
-  struct Sums {
-    double largest = 0, error = 0, squares = 0;
-  };
-  std::vector<Sums> sums(static_cast<std::size_t>(pieces));
+  std::vector<Sum> sums(static_cast<std::size_t>(pieces));
   at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
     for (int64_t piece = first; piece < last; ++piece) {
-      Sums sum;
+      Sum sum;
       for (int64_t i = piece * kPiece; i < std::min(count, (piece + 1) * kPiece); ++i) {
-        const double value = before[i], error = std::abs(after[i] - value);
-        sum.largest = std::max(sum.largest, error);
-        sum.error += error * error;
-        sum.squares += value * value;
+        add(i, sum);
       }
       sums[static_cast<std::size_t>(piece)] = sum;
     }
+  });
+  return sums;
+}
+
+template <class T>
+void add_error_of(const T* before, const T* after, int64_t count, ConvertedClass& tally) {
+  struct Sums {
+    double largest = 0, error = 0, squares = 0;
+  };
+  const auto sums = sums_of_pieces<Sums>(count, [&](int64_t i, Sums& sum) {
+    const double value = before[i], error = std::abs(after[i] - value);
+    sum.largest = std::max(sum.largest, error);
+    sum.error += error * error;
+    sum.squares += value * value;
   });
   for (const auto& [largest, error, squares] : sums) {
     tally.largest_error = std::max(tally.largest_error, largest);
@@ -73,33 +82,24 @@ void add_error_of(const T* before, const T* after, int64_t count, ConvertedClass
   }
 }
 
-// The same for what rounding leaves of an update: both results, the wanted one, and the update.
+// What rounding leaves of an update: both results, the wanted one, and the update.
 void add_survival(const at::Tensor& after,
                   const at::Tensor& without,
                   const at::Tensor& wanted,
                   const at::Tensor& update,
                   ConvertedClass& tally) {
-  constexpr int64_t kPiece = 1 << 16;
   const auto flat = [](const at::Tensor& x) { return x.to(at::kFloat).contiguous(); };
   const auto a = flat(after), b = flat(without), w = flat(wanted), d = flat(update);
   const auto *pa = a.const_data_ptr<float>(), *pb = b.const_data_ptr<float>(),
              *pw = w.const_data_ptr<float>(), *pd = d.const_data_ptr<float>();
-  const int64_t count = a.numel(), pieces = (count + kPiece - 1) / kPiece;
   struct Sums {
     double squares = 0, error = 0, product = 0;
   };
-  std::vector<Sums> sums(static_cast<std::size_t>(pieces));
-  at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
-    for (int64_t piece = first; piece < last; ++piece) {
-      Sums sum;
-      for (int64_t i = piece * kPiece; i < std::min(count, (piece + 1) * kPiece); ++i) {
-        const double value = pd[i], error = static_cast<double>(pa[i]) - pw[i];
-        sum.squares += value * value;
-        sum.error += error * error;
-        sum.product += (static_cast<double>(pa[i]) - pb[i]) * value;
-      }
-      sums[static_cast<std::size_t>(piece)] = sum;
-    }
+  const auto sums = sums_of_pieces<Sums>(a.numel(), [&](int64_t i, Sums& sum) {
+    const double value = pd[i], error = static_cast<double>(pa[i]) - pw[i];
+    sum.squares += value * value;
+    sum.error += error * error;
+    sum.product += (static_cast<double>(pa[i]) - pb[i]) * value;
   });
   for (const auto& [squares, error, product] : sums) {
     tally.update_squares += squares;

@@ -12,12 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 using enum RecipeKeyKind;
 
-/// A format of Braid's for a `type` of Axolotl's.
-struct TypeName {
-  const char* theirs;
-  const char* ours;
-};
-constexpr TypeName kAxolotlTypes[] = {{"chat_template", "messages"},
+/// Formats of Braid's for a `type` of Axolotl's.
+constexpr SameWord kAxolotlTypes[] = {{"chat_template", "messages"},
                                       {"chat_template.default", "messages"},
                                       {"chat_template.argilla", "preference"},
                                       {"sharegpt", "sharegpt"},
@@ -187,9 +183,6 @@ void translate_preference(Translation& to, const RecipeKey& key, const ConfigNod
   to.set_text("data.format", "preference");
 }
 
-constexpr const char* kLiteral = "";
-constexpr const char* kUnneededText = "changes nothing of the result";
-
 void translate_text_datasets(Translation& to, const RecipeKey& key, const ConfigNode* node) {
   if (node != nullptr && node->kind != ConfigNode::Kind::kSequence) {
     const auto one = ConfigNode::sequence({*node});
@@ -240,8 +233,8 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"sequence_len", kCopied, "data.seq_len"},
     {"excess_length_strategy", kTranslated, "data.too_long", "drop, truncate = cut, raise = error", nullptr, translate_excess},
     {"train_on_inputs", kTranslated, "data.roles_to_train", "true = system, user, assistant, tool", nullptr, translate_trained_inputs},
-    {"chat_template", kTranslated, kLiteral, "DeepSeek-V4's, always", nullptr, translate_template},
-    {"sample_packing", kTranslated, kLiteral, "always on; documents do not see each other", nullptr, translate_packing},
+    {"chat_template", kTranslated, kNoKey, "DeepSeek-V4's, always", nullptr, translate_template},
+    {"sample_packing", kTranslated, kNoKey, "always on; documents do not see each other", nullptr, translate_packing},
 
     {"adapter", kTranslated, "train.parameters", "lora and qlora = lora, none = full", nullptr, translate_adapter},
     {"lora_r", kCopied, "adapter.rank"},
@@ -253,11 +246,11 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"lora_target_parameters", kTranslated, "adapter.targets", "mlp.experts.gate_up_proj, mlp.experts.down_proj", nullptr, translate_targets},
     {"lora_target_linear", kTranslated, "adapter.targets", "attention without o_a_proj, compressor, indexer, shared experts", nullptr, translate_all_linear},
     {"loraplus_lr_ratio", kTranslated, "optimizer.groups", "learning_rate_scale of *.lora_B.weight", nullptr, translate_lora_plus},
-    {"lora_modules_to_save", kOff, kLiteral, "beside adapters Braid trains nothing whole"},
-    {"lora_model_dir", kOff, kLiteral, "set run.init_from to a run with adapters to train them further"},
-    {"lora_fan_in_fan_out", kOff, kLiteral, "no matrix of DeepSeek-V4 is stored so"},
-    {"unfrozen_parameters", kOff, kLiteral, "regular expressions of other names; see train.parameters: [pattern, ...]"},
-    {"relora_steps", kOff, kLiteral, "Braid has no ReLoRA"},
+    {"lora_modules_to_save", kOff, kNoKey, "beside adapters Braid trains nothing whole"},
+    {"lora_model_dir", kOff, kNoKey, "set run.init_from to a run with adapters to train them further"},
+    {"lora_fan_in_fan_out", kOff, kNoKey, "no matrix of DeepSeek-V4 is stored so"},
+    {"unfrozen_parameters", kOff, kNoKey, "regular expressions of other names; see train.parameters: [pattern, ...]"},
+    {"relora_steps", kOff, kNoKey, "Braid has no ReLoRA"},
 
     {"max_steps", kTranslated, "train.max_steps", "where it is more than 0", nullptr, translate_steps},
     {"num_epochs", kTranslated, "train.max_steps", "is left, unless max_steps decides", nullptr, translate_epochs},
@@ -265,7 +258,7 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"gradient_accumulation_steps", kTranslated, "train.global_batch_size", "with micro_batch_size"},
     {"bf16", kTranslated, "train.dtype", "true, auto and full = bfloat16", nullptr, translate_bfloat16},
     {"bfloat16", kTranslated, "train.dtype", "the same", nullptr, translate_bfloat16},
-    {"fp16", kOff, kLiteral, "Braid has float32 and bfloat16, no float16"},
+    {"fp16", kOff, kNoKey, "Braid has float32 and bfloat16, no float16"},
     {"gradient_checkpointing", kTranslated, "train.recompute_sublayers", "on = 2", nullptr, translate_recompute},
 
     {"learning_rate", kCopied, "optimizer.learning_rate"},
@@ -277,7 +270,7 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"adam_epsilon", kCopied, "optimizer.adamw.epsilon", "", "1e-8"},
     {"lr_scheduler", kTranslated, "schedule.kind", "linear, cosine, constant, constant_with_warmup", nullptr, translate_axolotl_schedule},
     {"cosine_min_lr_ratio", kCopied, "schedule.min_ratio", "", "0"},
-    {"cosine_constant_lr_ratio", kOff, kLiteral, "Braid's cosine ends with the run"},
+    {"cosine_constant_lr_ratio", kOff, kNoKey, "Braid's cosine ends with the run"},
     {"warmup_steps", kTranslated, "schedule.warmup_steps", "a count or a share of max_steps", nullptr, translate_axolotl_warmup},
     {"warmup_ratio", kTranslated, "schedule.warmup_steps", "x max_steps"},
 
@@ -287,57 +280,57 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"dpo_norm_loss", kCopied, "loss.preference_length_normalized"},
 
     {"save_steps", kTranslated, "checkpoint.every_steps", "a count or a share of max_steps", nullptr, translate_interval},
-    {"saves_per_epoch", kOff, kLiteral, "Braid counts steps; set checkpoint.every_steps"},
+    {"saves_per_epoch", kOff, kNoKey, "Braid counts steps; set checkpoint.every_steps"},
     {"save_total_limit", kCopied, "checkpoint.keep_last"},
     {"load_best_model_at_end", kTranslated, "checkpoint.keep_best", "true = 1", nullptr, translate_best},
     {"eval_steps", kTranslated, "train.validate_every_steps", "a count or a share of max_steps", nullptr, translate_interval},
-    {"evals_per_epoch", kOff, kLiteral, "Braid counts steps; set train.validate_every_steps"},
+    {"evals_per_epoch", kOff, kNoKey, "Braid counts steps; set train.validate_every_steps"},
     {"early_stopping_patience", kCopied, "train.stop_when_worse_for"},
     {"logging_steps", kCopied, "logging.every_steps"},
 
-    {"neftune_noise_alpha", kOff, kLiteral, "Braid adds no noise to embeddings"},
-    {"special_tokens", kOff, kLiteral, "Braid takes the tokenizer as its file is"},
-    {"tokens", kOff, kLiteral, "Braid adds no tokens to a tokenizer"},
-    {"group_by_length", kOff, kLiteral, "Braid packs rows and shuffles them"},
-    {"lisa_n_layers", kOff, kLiteral, "Braid has no LISA"},
-    {"tokenizer_config", kOff, kLiteral, "the base's tokenizer is taken; see tokenizer"},
-    {"deepspeed", kOff, kLiteral, "ranks are started by mpirun and divide the work as parallel.* says"},
-    {"fsdp", kOff, kLiteral, "ranks are started by mpirun and divide the work as parallel.* says"},
-    {"fsdp_config", kOff, kLiteral, "ranks are started by mpirun and divide the work as parallel.* says"},
+    {"neftune_noise_alpha", kOff, kNoKey, "Braid adds no noise to embeddings"},
+    {"special_tokens", kOff, kNoKey, "Braid takes the tokenizer as its file is"},
+    {"tokens", kOff, kNoKey, "Braid adds no tokens to a tokenizer"},
+    {"group_by_length", kOff, kNoKey, "Braid packs rows and shuffles them"},
+    {"lisa_n_layers", kOff, kNoKey, "Braid has no LISA"},
+    {"tokenizer_config", kOff, kNoKey, "the base's tokenizer is taken; see tokenizer"},
+    {"deepspeed", kOff, kNoKey, kRanksText},
+    {"fsdp", kOff, kNoKey, kRanksText},
+    {"fsdp_config", kOff, kNoKey, kRanksText},
     {"context_parallel_size", kCopied, "parallel.context"},
 
-    {"load_in_8bit", kUnneeded, kLiteral, "a base stays in the codes of its files"},
-    {"load_in_4bit", kUnneeded, kLiteral, "a base stays in the codes of its files"},
-    {"strict", kUnneeded, kLiteral, kUnneededText},
-    {"plugins", kUnneeded, kLiteral, kUnneededText},
-    {"model_type", kUnneeded, kLiteral, kUnneededText},
-    {"tokenizer_type", kUnneeded, kLiteral, kUnneededText},
-    {"trust_remote_code", kUnneeded, kLiteral, kUnneededText},
-    {"tf32", kUnneeded, kLiteral, kUnneededText},
-    {"flash_attention", kUnneeded, kLiteral, kUnneededText},
-    {"attn_implementation", kUnneeded, kLiteral, kUnneededText},
-    {"xformers_attention", kUnneeded, kLiteral, kUnneededText},
-    {"sdp_attention", kUnneeded, kLiteral, kUnneededText},
-    {"eager_attention", kUnneeded, kLiteral, kUnneededText},
-    {"pad_to_sequence_len", kUnneeded, kLiteral, kUnneededText},
-    {"eval_sample_packing", kUnneeded, kLiteral, kUnneededText},
-    {"eval_batch_size", kUnneeded, kLiteral, kUnneededText},
-    {"gradient_checkpointing_kwargs", kUnneeded, kLiteral, kUnneededText},
-    {"resume_from_checkpoint", kUnneeded, kLiteral, "a run that exists continues"},
-    {"auto_resume_from_checkpoints", kUnneeded, kLiteral, "a run that exists continues"},
-    {"dataset_prepared_path", kUnneeded, kLiteral, kUnneededText},
-    {"dataset_processes", kUnneeded, kLiteral, kUnneededText},
-    {"shuffle_merged_datasets", kUnneeded, kLiteral, kUnneededText},
-    {"save_first_step", kUnneeded, kLiteral, kUnneededText},
-    {"save_safetensors", kUnneeded, kLiteral, kUnneededText},
-    {"wandb_project", kUnneeded, kLiteral, "the log is metrics.jsonl in the run's folder"},
-    {"wandb_entity", kUnneeded, kLiteral, kUnneededText},
-    {"wandb_watch", kUnneeded, kLiteral, kUnneededText},
-    {"wandb_name", kUnneeded, kLiteral, kUnneededText},
-    {"wandb_log_model", kUnneeded, kLiteral, kUnneededText},
-    {"hub_model_id", kUnneeded, kLiteral, kUnneededText},
-    {"local_rank", kUnneeded, kLiteral, kUnneededText},
-    {"debug", kUnneeded, kLiteral, kUnneededText},
+    {"load_in_8bit", kUnneeded, kNoKey, "a base stays in the codes of its files"},
+    {"load_in_4bit", kUnneeded, kNoKey, "a base stays in the codes of its files"},
+    {"strict", kUnneeded, kNoKey, kHarmless},
+    {"plugins", kUnneeded, kNoKey, kHarmless},
+    {"model_type", kUnneeded, kNoKey, kHarmless},
+    {"tokenizer_type", kUnneeded, kNoKey, kHarmless},
+    {"trust_remote_code", kUnneeded, kNoKey, kHarmless},
+    {"tf32", kUnneeded, kNoKey, kHarmless},
+    {"flash_attention", kUnneeded, kNoKey, kHarmless},
+    {"attn_implementation", kUnneeded, kNoKey, kHarmless},
+    {"xformers_attention", kUnneeded, kNoKey, kHarmless},
+    {"sdp_attention", kUnneeded, kNoKey, kHarmless},
+    {"eager_attention", kUnneeded, kNoKey, kHarmless},
+    {"pad_to_sequence_len", kUnneeded, kNoKey, kHarmless},
+    {"eval_sample_packing", kUnneeded, kNoKey, kHarmless},
+    {"eval_batch_size", kUnneeded, kNoKey, kHarmless},
+    {"gradient_checkpointing_kwargs", kUnneeded, kNoKey, kHarmless},
+    {"resume_from_checkpoint", kUnneeded, kNoKey, "a run that exists continues"},
+    {"auto_resume_from_checkpoints", kUnneeded, kNoKey, "a run that exists continues"},
+    {"dataset_prepared_path", kUnneeded, kNoKey, kHarmless},
+    {"dataset_processes", kUnneeded, kNoKey, kHarmless},
+    {"shuffle_merged_datasets", kUnneeded, kNoKey, kHarmless},
+    {"save_first_step", kUnneeded, kNoKey, kHarmless},
+    {"save_safetensors", kUnneeded, kNoKey, kHarmless},
+    {"wandb_project", kUnneeded, kNoKey, "the log is metrics.jsonl in the run's folder"},
+    {"wandb_entity", kUnneeded, kNoKey, kHarmless},
+    {"wandb_watch", kUnneeded, kNoKey, kHarmless},
+    {"wandb_name", kUnneeded, kNoKey, kHarmless},
+    {"wandb_log_model", kUnneeded, kNoKey, kHarmless},
+    {"hub_model_id", kUnneeded, kNoKey, kHarmless},
+    {"local_rank", kUnneeded, kNoKey, kHarmless},
+    {"debug", kUnneeded, kNoKey, kHarmless},
 };
 // clang-format on
 

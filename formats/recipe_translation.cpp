@@ -18,12 +18,6 @@ namespace fs = std::filesystem;
 constexpr const char* kTargets = "adapter.targets";
 constexpr const char* kWeightSuffix = ".weight";
 
-/// A word of a recipe and Braid's, for the same.
-struct SameWord {
-  const char* theirs;
-  const char* ours;
-};
-
 constexpr SameWord kSchedules[] = {{"linear", "linear"},
                                    {"cosine", "cosine"},
                                    {"cosine_with_min_lr", "cosine"},

@@ -22,6 +22,18 @@ enum class RecipeKeyKind {
   kUnneeded,    ///< changes nothing of the result
 };
 
+/// A word of a recipe and Braid's, for the same.
+struct SameWord {
+  const char* theirs;
+  const char* ours;
+};
+
+// What many rows say.
+inline constexpr const char* kNoKey = "";  ///< RecipeKey::ours
+inline constexpr const char* kHarmless = "changes nothing of the result";
+inline constexpr const char* kRanksText =
+    "ranks are started by mpirun and divide the work as parallel.* says";
+
 /// A row of a framework's table.
 struct RecipeKey {
   const char* key;

@@ -100,6 +100,17 @@ bool is_plain_product(const ParameterKind& kind) {
          kind.part != ModelPart::kHead;
 }
 
+// The matrix of the same experts that shares this one's A: w3 for w1 and the other way round; empty
+// for any other matrix.
+std::string partner_of(const std::string& name) {
+  constexpr std::string_view kW1 = "w1.weight", kW3 = "w3.weight";
+  const bool is_w1 = name.ends_with(kW1);
+  if (!kind_of(name)->is_expert() || !(is_w1 || name.ends_with(kW3))) {
+    return {};
+  }
+  return name.substr(0, name.size() - kW1.size()) + std::string(is_w1 ? kW3 : kW1);
+}
+
 }  // namespace
 
 LoraTargets LoraTargets::from_config(const ConfigNode& node,
@@ -197,14 +208,7 @@ void LoraConfig::validate(const std::vector<std::string>& names, const std::stri
   require_all_decide(rank_pattern, adapted, prefix + ".rank_pattern");
   require_all_decide(alpha_pattern, adapted, prefix + ".alpha_pattern");
   for (const auto& name : adapted) {
-    const auto other = [&]() -> std::string {
-      const auto end = name.find(".w1.weight");
-      return kind_of(name)->is_expert() && end != std::string::npos
-                 ? name.substr(0, end) + ".w3.weight"
-                 : std::string();
-    }();
-    const bool is_third = kind_of(name)->is_expert() && name.ends_with(".w3.weight");
-    const auto partner = is_third ? name.substr(0, name.size() - 9) + "w1.weight" : other;
+    const auto partner = partner_of(name);
     if (partner.empty()) {
       continue;
     }

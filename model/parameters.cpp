@@ -140,24 +140,21 @@ ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape
   return normal(name, shape_EOI);
 }
 
-at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
+at::Tensor Parameters::drawn(const std::string& name,
+                             at::IntArrayRef shape,
+                             const std::function<double(uint64_t key, uint64_t index)>& draw) {
   return add(name, shape, dtype_, true, [&](at::Tensor& value) {
     for (const auto& slice : unstacked({{name, value}})) {
       stop_if_interrupted();
       const uint64_t key = random_key(seed_, slice.name);
-      fill(slice.value, [&](int64_t i) { return initializer_range_ * random_normal(key, i); });
+      fill(slice.value, [&](int64_t i) { return draw(key, static_cast<uint64_t>(i)); });
     }
   });
 }
 
-at::Tensor Parameters::uniform(const std::string& name, at::IntArrayRef shape, double range) {
-  return add(name, shape, dtype_, true, [&](at::Tensor& value) {
-    for (const auto& slice : unstacked({{name, value}})) {
-      const uint64_t key = random_key(seed_, slice.name);
-      fill(slice.value, [&](int64_t i) {
-        return range * (2 * random_uniform(key, static_cast<uint64_t>(i)) - 1);
-      });
-    }
+at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
+  return drawn(name, shape, [this](uint64_t key, uint64_t i) {
+    return initializer_range_ * random_normal(key, i);
   });
 }
 
@@ -165,8 +162,11 @@ Parameters::Factors Parameters::factors(const LoraMatrix& matrix, at::IntArrayRe
   auto a_shape = shape.vec(), b_shape = shape.vec();
   a_shape[a_shape.size() - 2] = b_shape.back() = matrix.rank;
   const auto inputs = static_cast<double>(shape.back());
-  return {uniform(matrix.a_name, a_shape, 1 / std::sqrt(inputs)),
-          constant(matrix.b_name, b_shape, 0)};
+  const double range = 1 / std::sqrt(inputs);
+  const auto uniform = [range](uint64_t key, uint64_t i) {
+    return range * (2 * random_uniform(key, i) - 1);
+  };
+  return {drawn(matrix.a_name, a_shape, uniform), constant(matrix.b_name, b_shape, 0)};
 }
 
 std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
@@ -190,11 +190,7 @@ std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
         name, a_rI, b_Or, matrix->scale, lora_dropout_, std::move(magnitude));
   }
   const auto a_rI = constant(matrix->a_name, {matrix->rank, shape[1]}, 0);
-  const auto b_Or =
-      add(matrix->b_name, {shape[0], matrix->rank}, dtype_, true, [&](at::Tensor& value) {
-        const uint64_t key = random_key(seed_, matrix->b_name);
-        fill(value, [&](int64_t i) { return random_normal(key, static_cast<uint64_t>(i)); });
-      });
+  const auto b_Or = drawn(matrix->b_name, {shape[0], matrix->rank}, random_normal);
   return std::make_shared<const Lora>(name, a_rI, b_Or, matrix->scale, lora_dropout_);
 }
 

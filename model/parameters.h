@@ -139,8 +139,10 @@ class Parameters {
   /// The codes of a parameter that stays quantized, declared; empty for any other.
   std::vector<Weight> add_quantized(const std::string& name, at::IntArrayRef shape);
 
-  /// Uniform in +-range, as a pure function of (seed, release name, element).
-  at::Tensor uniform(const std::string& name, at::IntArrayRef shape, double range);
+  /// Declares a parameter of drawn values: a pure function of (seed, release name, element).
+  at::Tensor drawn(const std::string& name,
+                   at::IntArrayRef shape,
+                   const std::function<double(uint64_t key, uint64_t index)>& draw);
   /// A and B of a matrix {..., out, in}.
   struct Factors {
     at::Tensor a, b;

@@ -6,7 +6,8 @@
 //   log.txt           what the run printed
 //   profile.json      where its steps' time went (train --profile)
 //   validation.jsonl  the text held back from training (data/prepare.h)
-//   data/             token stores (data/prepare.h)
+//   data/             token stores (data/prepare.h), scores of preferences by the first model
+//                     (train/reference_scores.h)
 //   checkpoints/      step-00001000, ... (checkpoint/store.h)
 //   error-rank-1.txt  the error that ended a rank
 #include <filesystem>

@@ -17,6 +17,23 @@ class CliTest : public TinyRun {
     return Program(folder_, arguments, options).finish();
   }
 
+  /// The command of a run of one step, from its beginning, on all of this text.
+  static std::vector<std::string> one_step_on(const std::string& train,
+                                              const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"train",
+                                          "run.yaml",
+                                          "--resume",
+                                          "none",
+                                          "--stop-at-step",
+                                          "1",
+                                          "--set",
+                                          "data.train=[" + train + "]",
+                                          "--set",
+                                          "data.validation_fraction=0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
   /// Trains to the end.
   void train_run(const std::vector<std::string>& more = {}) const {
     std::vector<std::string> arguments = {"train", "run.yaml"};

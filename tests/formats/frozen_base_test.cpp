@@ -7,10 +7,9 @@
 #include "core/file.h"
 #include "formats/inspect.h"
 #include "formats/open_model.h"
-#include "formats/synthesize.h"
 #include "inference/probe.h"
+#include "tests/formats/quantized_base.h"
 #include "tests/support/compare.h"
-#include "tests/train/tiny_run.h"
 
 namespace braid {
 namespace {
@@ -18,36 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 using namespace testing;
 
-class FrozenBase : public TinyRun {
+class FrozenBase : public QuantizedBase {
  protected:
-  FrozenBase() : base_(folder_ / "base") {
-    auto model = base_model();
-    synthesize_release(base_,
-                       model,
-                       {.layout = ReleaseLayout::kInstruct,
-                        .expert_layers = {0, 1, 2},
-                        .seed = 5,
-                        .shard_bytes = 100'000,
-                        .progress = {}});
-  }
-
-  static ModelConfig base_model() {
-    auto model = tiny_model();
-    model.hidden_size = model.moe_intermediate_size = 32;
-    return model;
-  }
-
   RunConfig config_on_base(const std::string& name) const {
-    auto run = config(name);
-    run.model = base_model();
-    run.run.init_from = base_.string();
+    auto run = run_on_base(name);
     for (const char* frozen : {"*ffn.experts.*", "*.attn.w*", "*shared_experts*"}) {
       run.optimizer.groups.push_back({.match = frozen, .optimizer = OptimizerKind::kNone});
     }
     return run;
   }
-
-  fs::path base_;
 };
 
 TEST_F(FrozenBase, IsLeftOutOfCheckpointsAndResumedBitForBit) {

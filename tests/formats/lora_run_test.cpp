@@ -12,12 +12,11 @@
 #include "formats/convert.h"
 #include "formats/inspect.h"
 #include "formats/open_model.h"
-#include "formats/synthesize.h"
 #include "inference/probe.h"
 #include "plan/plan.h"
 #include "run/memory.h"
+#include "tests/formats/quantized_base.h"
 #include "tests/support/compare.h"
-#include "tests/train/tiny_run.h"
 
 namespace braid {
 namespace {
@@ -25,29 +24,10 @@ namespace {
 namespace fs = std::filesystem;
 using namespace testing;
 
-/// On a base of the release's layout: experts in FP4, other matrices in FP8.
-class LoraRun : public TinyRun {
+class LoraRun : public QuantizedBase {
  protected:
-  LoraRun() : base_(folder_ / "base") {
-    synthesize_release(base_,
-                       base_model(),
-                       {.layout = ReleaseLayout::kInstruct,
-                        .expert_layers = {0, 1, 2},
-                        .seed = 5,
-                        .shard_bytes = 100'000,
-                        .progress = {}});
-  }
-
-  static ModelConfig base_model() {
-    auto model = tiny_model();
-    model.hidden_size = model.moe_intermediate_size = 32;
-    return model;
-  }
-
   RunConfig on_base(const std::string& name, const std::vector<std::string>& targets) const {
-    auto run = config(name);
-    run.model = base_model();
-    run.run.init_from = base_.string();
+    auto run = run_on_base(name);
     run.train.parameters.kind = TrainedParameters::Kind::kLora;
     run.adapter.rank = 4;
     run.adapter.alpha = 8;
@@ -68,8 +48,6 @@ class LoraRun : public TinyRun {
     const auto ids = at::arange(20).view({1, 20});
     return probe(*open_model(path, at::kFloat).model, ids, {}, {}).front().value;
   }
-
-  fs::path base_;
 };
 
 const std::vector<std::string> kAll = {"all"}, kUsual = {"attention", "experts"};

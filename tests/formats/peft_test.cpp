@@ -19,8 +19,8 @@
 #include "formats/synthesize.h"
 #include "inference/probe.h"
 #include "kernels/codec.h"
+#include "tests/formats/quantized_base.h"
 #include "tests/support/compare.h"
-#include "tests/train/tiny_run.h"
 
 namespace braid {
 namespace {
@@ -381,18 +381,9 @@ TEST_F(Peft, RefusesTensorsWithoutAPlace) {
 }
 
 /// Adapters of a run on a base of the release's layout.
-class PeftOfRun : public TinyRun {
+class PeftOfRun : public QuantizedBase {
  protected:
-  PeftOfRun() : base_(folder_ / "base"), run_(config("tuned")) {
-    run_.model.hidden_size = run_.model.moe_intermediate_size = 32;
-    synthesize_release(base_,
-                       run_.model,
-                       {.layout = ReleaseLayout::kInstruct,
-                        .expert_layers = {0, 1, 2},
-                        .seed = 5,
-                        .shard_bytes = 100'000,
-                        .progress = {}});
-    run_.run.init_from = base_.string();
+  PeftOfRun() : run_(run_on_base("tuned")) {
     run_.train.parameters.kind = TrainedParameters::Kind::kLora;
     run_.adapter.rank = 4;
     run_.adapter.alpha = 8;
@@ -411,7 +402,6 @@ class PeftOfRun : public TinyRun {
         .value;
   }
 
-  fs::path base_;
   RunConfig run_;
 };
 

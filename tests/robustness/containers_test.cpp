@@ -16,18 +16,7 @@ class Containers : public testing::CliTest {
   /// A run of one step on this file.
   testing::Outcome train_on(const std::string& file,
                             const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train",
-                                          "run.yaml",
-                                          "--resume",
-                                          "none",
-                                          "--stop-at-step",
-                                          "1",
-                                          "--set",
-                                          "data.train=[" + file + "]",
-                                          "--set",
-                                          "data.validation_fraction=0"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return braid(arguments);
+    return braid(one_step_on(file, more));
   }
 };
 

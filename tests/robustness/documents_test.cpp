@@ -9,24 +9,7 @@ namespace fs = std::filesystem;
 using testing::expect_error;
 using testing::expect_mentions;
 
-class Documents : public testing::CliTest {
- protected:
-  std::vector<std::string> command(const std::string& train,
-                                   const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train",
-                                          "run.yaml",
-                                          "--resume",
-                                          "none",
-                                          "--stop-at-step",
-                                          "1",
-                                          "--set",
-                                          "data.train=[" + train + "]",
-                                          "--set",
-                                          "data.validation_fraction=0"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-};
+class Documents : public testing::CliTest {};
 
 const std::string kGood = "{\"text\": \"a line that is good enough to train on\"}\n";
 
@@ -34,7 +17,7 @@ TEST_F(Documents, ValuesThatNobodyAskedForDoNotEndTheBuild) {
   write("odd.jsonl",
         "{\"text\": \"one, and some more of it\", \"score\": NaN}\n"
         "{\"text\": \"three, and some more of it\", \"x\": 1e400, \"y\": \"\\ud83d\"}\n");
-  const auto trained = braid(command("odd.jsonl"));
+  const auto trained = braid(one_step_on("odd.jsonl"));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out, {"odd.jsonl: 2 documents"});
 }
@@ -43,13 +26,13 @@ TEST_F(Documents, BadLinesAreNamedTogetherAndSkippedOnlyIfAsked) {
   write("bad.jsonl",
         kGood + "{\"text\": \"half \\ud83d\"}\n" + kGood +
             "{\"text\": \"cut\n{\"txt\": \"no key\"}\n");
-  expect_error(braid(command("bad.jsonl")),
+  expect_error(braid(one_step_on("bad.jsonl")),
                {"bad.jsonl:2: this line ",
                 "surrogate",
                 "; line 4 is not valid JSON",
                 "; line 5 has no key 'text'",
                 "data.on_bad_sample: skip"});
-  const auto trained = braid(command("bad.jsonl", {"--set", "data.on_bad_sample=skip"}));
+  const auto trained = braid(one_step_on("bad.jsonl", {"--set", "data.on_bad_sample=skip"}));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
                   {"bad.jsonl: 2 documents",
@@ -67,7 +50,7 @@ TEST_F(Documents, OfAFolderTheOutputSaysWhatWasNotRead) {
   write("other/b.txt", text + "b");
   fs::create_directory_symlink("../other", folder_ / "tree/linked");
   fs::create_directory_symlink(".", folder_ / "tree/self");
-  const auto trained = braid(command("tree"));
+  const auto trained = braid(one_step_on("tree"));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
                   {"note: tree: passed over what is hidden (2): ._a.txt, .ipynb_checkpoints",
@@ -75,13 +58,15 @@ TEST_F(Documents, OfAFolderTheOutputSaysWhatWasNotRead) {
                    "note: tree: read folders once that can be reached in several ways (1): self",
                    "note: tree: left out what is not called *.txt, *.jsonl or *.ndjson: 1 *.csv"});
   fs::create_symlink("nowhere", folder_ / "tree/gone.txt");
-  expect_error(braid(command("tree")), {"tree/gone.txt", "link to nowhere, which is not there"});
+  expect_error(braid(one_step_on("tree")),
+               {"tree/gone.txt", "link to nowhere, which is not there"});
 }
 
 TEST_F(Documents, TheSameTextTwiceAndInValidationIsSaid) {
   write("a.jsonl", kGood);
   write("b.jsonl", kGood);
-  const auto trained = braid(command("a.jsonl, b.jsonl", {"--set", "data.validation=[a.jsonl]"}));
+  const auto trained =
+      braid(one_step_on("a.jsonl, b.jsonl", {"--set", "data.validation=[a.jsonl]"}));
   EXPECT_EQ(trained.status, 0) << trained.err;
   expect_mentions(trained.out,
                   {"note: b.jsonl holds the same text as a.jsonl, which counts it twice",
@@ -95,7 +80,7 @@ TEST_F(Documents, AnEmptyTextIsAClearErrorEverywhere) {
   write("empty.txt", "\n \n");
   expect_error(braid({"evaluate", "runs/run", "--data", "empty.txt"}),
                {"empty.txt", "holds no document"});
-  expect_error(braid(command("run.yaml", {"--set", "data.validation=[empty.txt]"})),
+  expect_error(braid(one_step_on("run.yaml", {"--set", "data.validation=[empty.txt]"})),
                {"empty.txt", "validation corpus is empty"});
 }
 

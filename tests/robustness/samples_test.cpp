@@ -17,18 +17,7 @@ class Samples : public testing::CliTest {
 
   std::vector<std::string> command(const std::string& train,
                                    const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train",
-                                          "run.yaml",
-                                          "--resume",
-                                          "none",
-                                          "--stop-at-step",
-                                          "1",
-                                          "--set",
-                                          "data.train=[" + train + "]",
-                                          "--set",
-                                          "data.validation_fraction=0",
-                                          "--set",
-                                          "data.seq_len=2048"};
+    auto arguments = one_step_on(train, {"--set", "data.seq_len=2048"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
