@@ -6,6 +6,8 @@
 
 namespace braid {
 
+class Tokenizer;
+
 /// Tokens begin..end-1 of a document; the end token has the index after its last id.
 struct TargetSpan {
   int64_t begin = 0, end = 0;
@@ -49,6 +51,9 @@ class DocumentSource {
 };
 
 uint64_t content_hash(std::string_view content);
+
+/// A text as a document: every token is a target, and the end token too.
+Document text_document(std::string_view text, const Tokenizer& tokenizer);
 
 /// Whether a document belongs to validation, a function of its content alone: the same content is
 /// always on the same side, wherever and however often it occurs. `fraction` in [0, 1] of all

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "data/chat_render.h"
 #include "data/json_line.h"
-#include "data/text_documents.h"
 #include "data/v4_tokens.h"
 
 namespace braid {
