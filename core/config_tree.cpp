@@ -78,6 +78,18 @@ const ConfigNode* ConfigNode::find(std::string_view key) const {
   return nullptr;
 }
 
+const ConfigNode* ConfigNode::find_path(std::string_view path) const {
+  const auto dot = path.find('.');
+  const auto* child = find(path.substr(0, dot));
+  return child == nullptr || dot == std::string_view::npos ? child
+                                                           : child->find_path(path.substr(dot + 1));
+}
+
+std::string ConfigNode::scalar_at(std::string_view path) const {
+  const auto* node = find_path(path);
+  return node == nullptr ? "" : node->scalar;
+}
+
 ConfigNode ConfigNode::plain(std::string scalar) {
   ConfigNode node;
   node.kind = Kind::kScalar;
@@ -147,18 +159,19 @@ std::string yaml_text(const ConfigNode& node) {
   return result;
 }
 
-std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now) {
+std::vector<ConfigDifference> differing_keys(const ConfigNode& before, const ConfigNode& now) {
   using Kind = ConfigNode::Kind;
   if (before.kind != Kind::kMapping || now.kind != Kind::kMapping) {
     const auto was = inline_yaml_text(before), is = inline_yaml_text(now);
-    return was == is ? std::vector<std::string>{}
-                     : std::vector<std::string>{" was " + was + ", is " + is};
+    return was == is ? std::vector<ConfigDifference>{}
+                     : std::vector<ConfigDifference>{{"", was, is}};
   }
-  std::vector<std::string> result;
+  std::vector<ConfigDifference> result;
   const ConfigNode nothing;
   const auto add = [&result](const std::string& key, const ConfigNode& was, const ConfigNode& is) {
-    for (const auto& difference : differences(was, is)) {
-      result.push_back(key + (difference.front() == ' ' ? "" : ".") + difference);
+    for (auto& difference : differing_keys(was, is)) {
+      difference.key = difference.key.empty() ? key : key + "." + difference.key;
+      result.push_back(std::move(difference));
     }
   };
   for (const auto& [key, is] : now.entries) {
@@ -169,6 +182,14 @@ std::vector<std::string> differences(const ConfigNode& before, const ConfigNode&
     if (now.find(key) == nullptr) {
       add(key, was, nothing);
     }
+  }
+  return result;
+}
+
+std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now) {
+  std::vector<std::string> result;
+  for (const auto& [key, was, is] : differing_keys(before, now)) {
+    result.push_back(key + " was " + was + ", is " + is);
   }
   return result;
 }

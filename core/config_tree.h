@@ -20,6 +20,10 @@ struct ConfigNode {
   std::vector<Entry> entries;     // kMapping, in the order written, keys unique
 
   const ConfigNode* find(std::string_view key) const;
+  /// The node at "a.b"; null where there is none.
+  const ConfigNode* find_path(std::string_view path) const;
+  /// Its scalar; "" where there is none.
+  std::string scalar_at(std::string_view path) const;
 
   static ConfigNode plain(std::string scalar);
   static ConfigNode text(std::string scalar);
@@ -51,7 +55,15 @@ ConfigNode read_config_tree(const std::string& path,
 /// The node on one line, in YAML's flow style.
 std::string inline_yaml_text(const ConfigNode& node);
 
-/// "a.b was 1, is 2" for every key in which two trees differ; lists are compared whole.
+/// A key in which two trees differ, with its values on one line each; "null" where there is none.
+struct ConfigDifference {
+  std::string key, before, now;
+};
+/// Lists are compared whole. In the order of `now`; keys that only `before` has come last in their
+/// mapping.
+std::vector<ConfigDifference> differing_keys(const ConfigNode& before, const ConfigNode& now);
+
+/// "a.b was 1, is 2" for each of them.
 std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now);
 
 /// YAML text, one key a line, that parse_yaml reads back to the same tree.
