@@ -13,14 +13,6 @@
 namespace braid {
 namespace {
 
-// Keys that say where a run is, how it is shown, saved and divided, not what it computes.
-bool changes_no_result(const std::string& key) {
-  static constexpr std::array kKeys = {
-      "run.name", "run.output_dir", "run.seed", "train.threads", "parallel.timeout_seconds"};
-  return std::ranges::find(kKeys, key) != kKeys.end() || key.starts_with("logging.") ||
-         (key.starts_with("checkpoint.") && key != "checkpoint.best_by");
-}
-
 std::vector<ConfigDifference> differences_that_count(const ConfigNode& base,
                                                      const ConfigNode& other) {
   auto all = differing_keys(base, other);
@@ -372,6 +364,13 @@ void find_target(Comparison& comparison) {
 }
 
 }  // namespace
+
+bool changes_no_result(const std::string& key) {
+  static constexpr std::array kKeys = {
+      "run.name", "run.output_dir", "run.seed", "train.threads", "parallel.timeout_seconds"};
+  return std::ranges::find(kKeys, key) != kKeys.end() || key.starts_with("logging.") ||
+         (key.starts_with("checkpoint.") && key != "checkpoint.best_by");
+}
 
 bool higher_is_better(const std::string& key) {
   return std::ranges::any_of(std::array{"accuracy", "margin", "recall"}, [&key](const char* word) {

@@ -90,8 +90,11 @@ struct ArmRuns {
   std::string note = {};
 };
 
-/// Groups runs by their configurations: runs of an arm differ in keys alone that do not change what
-/// is computed (seed, names, threads, logging, saving). With `by`, runs of an arm agree in these
+/// Whether a key of a run says where it is, its seed, how it is shown, saved and divided, not what
+/// is computed.
+bool changes_no_result(const std::string& key);
+
+/// Groups runs by their configurations: runs of an arm differ in keys alone that change no result. With `by`, runs of an arm agree in these
 /// keys, and what else differs becomes a note. Arms are named by their values, in the order of
 /// their first run.
 std::vector<ArmRuns> arms_of(std::vector<RunCurves> runs,
