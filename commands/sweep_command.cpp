@@ -82,7 +82,8 @@ Command sweep_command(CLI::App& app) {
             "braid sweep starts the ranks of its runs itself: give their number as the key `ranks`, "
             "and the command without mpirun");
     const auto config = load_sweep_config(arguments->file, arguments->overrides);
-    Sweep sweep(config, speed_for_estimates(config));
+    Sweep sweep(config,
+                arguments->dry_run ? speed_for_estimates(config) : PlannedSpeed{.peak_flops = 1});
     if (arguments->dry_run) {
       std::cout << sweep.plan_text() << std::flush;
       return 0;

@@ -21,7 +21,7 @@ std::vector<ConfigDifference> differences_that_count(const ConfigNode& base,
 }
 
 std::string value_at(const ConfigNode& config, const std::string& key) {
-  const auto* node = config.find_path(key);
+  const auto* node = node_at(config, key);
   return node == nullptr ? "null" : inline_yaml_text(*node);
 }
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config_tree.h"
+#include "core/config_edit.h"
 #include "report/curves.h"
 #include "report/statistics.h"
 

@@ -4,6 +4,7 @@
 
 #include "checkpoint/history.h"
 #include "checkpoint/manifest.h"
+#include "core/config_edit.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/interruption.h"
@@ -44,7 +45,7 @@ void write_record(const fs::path& folder, const RunRecord& record) {
 
 // "" = none.
 std::string first_difference(const RunConfig& was, const RunConfig& is) {
-  for (const auto& [key, before, now] : differing_keys(config_tree(was), config_tree(is))) {
+  for (const auto& [key, before, now] : differing_keys(tree_of(was), tree_of(is))) {
     if (!changes_no_result(key)) {
       return text(key, " was ", before, ", is ", now);
     }

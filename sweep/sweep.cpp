@@ -505,7 +505,7 @@ RunCurves Sweep::curves_of(const Job& job) const {
   curves.folder = folder;
   curves.name = job.run.name;
   curves.seed = job.run.config.run.seed;
-  curves.config = config_tree(job.run.config);
+  curves.config = tree_of(job.run.config);
   curves.max_steps = job.run.config.train.max_steps;
   if (job.state == State::kFinished) {
     curves.state = "finished";

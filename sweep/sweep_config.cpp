@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "core/config_edit.h"
 #include "core/error.h"
 
 namespace braid {
@@ -60,7 +61,7 @@ void require_runs_own_key(const std::string& key, const ConfigNode& node, const 
 
 void require_runs_own_keys(const ConfigNode& tree, const std::string& path) {
   for (const auto* key : {"run.name", "run.output_dir", "run.seed"}) {
-    if (const auto* node = tree.find_path(key)) {
+    if (const auto* node = node_at(tree, key)) {
       require_runs_own_key(key, *node, path + "." + key);
     }
   }
@@ -77,7 +78,7 @@ ConfigNode nested(const ConfigNode& node, const std::string& path) {
     if (!is_key_path(key)) {
       fail_at(path, value, "'" + key + "' is no key; expected a.b, with a name on each side");
     }
-    merge_config(result, ConfigNode::at_path(key, nested(value, path + "." + key)));
+    merge_config(result, tree_with(key, nested(value, path + "." + key)));
   }
   return result;
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "core/config_edit.h"
 #include "core/error.h"
 #include "formats/base_model.h"
 #include "formats/base_sizes.h"
@@ -50,7 +51,7 @@ std::vector<GridPoint> points_of(const RunGrid& grid) {
       for (std::size_t i = 0; i < values.size(); ++i) {
         auto& added = more.emplace_back(point);
         added.name += choice_name(key, values, i);
-        merge_config(added.tree, ConfigNode::at_path(key, values[i]));
+        merge_config(added.tree, tree_with(key, values[i]));
       }
     }
     points = std::move(more);
@@ -69,7 +70,7 @@ ConfigNode merged_files(const ConfigFileList& list) {
 void set_key(ConfigNode& tree, const std::string& key, const std::string& value) {
   auto node = ConfigNode::text(value);
   node.place = "the sweep";
-  merge_config(tree, ConfigNode::at_path(key, std::move(node)));
+  merge_config(tree, tree_with(key, std::move(node)));
 }
 
 RunConfig config_of_run(const SweepConfig& sweep,
@@ -79,7 +80,7 @@ RunConfig config_of_run(const SweepConfig& sweep,
                         std::size_t seed_index) {
   auto tree = arm.tree;
   if (value) {
-    merge_config(tree, ConfigNode::at_path(arm.tune.key, arm.tune.values()[*value]));
+    merge_config(tree, tree_with(arm.tune.key, arm.tune.values()[*value]));
   }
   set_key(tree, "run.name", name);
   set_key(tree, "run.output_dir", runs_folder(sweep).string());
