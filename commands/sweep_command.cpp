@@ -83,7 +83,7 @@ Command sweep_command(CLI::App& app) {
             "and the command without mpirun");
     const auto config = load_sweep_config(arguments->file, arguments->overrides);
     Sweep sweep(config,
-                arguments->dry_run ? speed_for_estimates(config) : PlannedSpeed{.peak_flops = 1});
+                arguments->dry_run ? speed_for_estimates(config) : PlannedSpeed{1, "not needed"});
     if (arguments->dry_run) {
       std::cout << sweep.plan_text() << std::flush;
       return 0;

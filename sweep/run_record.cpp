@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 struct RunRecord {
   std::vector<TextDigest> inputs;
   bool finished = false;
-  std::string error;
+  std::string error = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {

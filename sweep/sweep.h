@@ -58,9 +58,9 @@ class Sweep {
   };
   struct Job {
     SweepRun run;
-    std::vector<TextDigest> inputs;
+    std::vector<TextDigest> inputs = {};
     State state = State::kWaiting;
-    RunStanding standing;
+    RunStanding standing = {};
     std::string error = {};
     std::unique_ptr<ChildProcess> process = {};
     std::uintmax_t output_before = 0;  ///< bytes of its output.txt when it was started

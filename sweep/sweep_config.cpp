@@ -183,10 +183,14 @@ TuneSection TuneSection::from_config(const ConfigNode& node,
 }
 
 ConfigNode TuneSection::to_config() const {
-  return is_on() ? ConfigNode::mapping({{"key", ConfigNode::text(key)},
-                                        {"values", ConfigNode::sequence(values())},
-                                        {"seeds", ConfigNode::plain(std::to_string(seeds))}})
-                 : ConfigNode::text("none");
+  if (!is_on()) {
+    return ConfigNode::text("none");
+  }
+  std::vector<ConfigNode::Entry> entries;
+  entries.push_back({"key", ConfigNode::text(key)});
+  entries.push_back({"values", ConfigNode::sequence(values())});
+  entries.push_back({"seeds", ConfigNode::plain(std::to_string(seeds))});
+  return ConfigNode::mapping(std::move(entries));
 }
 
 ArmSection ArmSection::from_config(const ConfigNode& node,
