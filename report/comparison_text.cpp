@@ -86,7 +86,9 @@ class MarkdownTable {
       result += " |\n";
       if (&row == &rows_.front()) {
         for (std::size_t i = 0; i < row.size(); ++i) {
-          result += (i == 0 ? "|" : "|") + std::string(widths[i] + 1, '-') + (right_[i] ? ":" : "-");
+          result += "|";
+          result += std::string(widths[i] + 1, '-');
+          result += right_[i] ? ":" : "-";
         }
         result += "|\n";
       }
@@ -222,7 +224,8 @@ struct CsvColumn {
 template <class Row>
 void add_csv_line(std::string& csv, const std::vector<CsvColumn<Row>>& columns, const Row* row) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    csv += (i > 0 ? "," : "") + csv_field(row ? columns[i].field(*row) : columns[i].title);
+    csv += i > 0 ? "," : "";
+    csv += csv_field(row ? columns[i].field(*row) : columns[i].title);
   }
   csv += "\n";
 }
