@@ -27,11 +27,18 @@ std::vector<std::string> parts_of(const std::string& list) {
   return parts;
 }
 
+// Those of a sweep are in the folder `runs` of its own.
 std::vector<RunCurves> read_runs(const std::vector<std::string>& folders) {
+  std::vector<fs::path> places;
+  for (const fs::path folder : folders) {
+    const bool is_sweep = !is_run(folder) && fs::is_directory(folder / "runs");
+    places.push_back(is_sweep ? folder / "runs" : folder);
+  }
   std::vector<RunCurves> runs;
-  for (const auto& folder : run_folders({folders.begin(), folders.end()})) {
+  for (const auto& folder : run_folders(places)) {
     runs.push_back(read_run(folder));
   }
+  require(!runs.empty(), joined(folders), ": no runs are there");
   return runs;
 }
 
@@ -45,7 +52,6 @@ std::vector<ArmRuns> named_arms(const std::vector<std::string>& arguments) {
             ": where some runs are given as NAME=RUN,RUN, all are; name the arm of this one");
     auto& arm = arms.emplace_back(ArmRuns{argument.substr(0, equals), {}, ""});
     arm.runs = read_runs(parts_of(argument.substr(equals + 1)));
-    require(!arm.runs.empty(), argument, ": no runs are there");
   }
   return arms;
 }
@@ -60,7 +66,9 @@ void read_target(const std::string& given, Judge& judge) {
   if (given == "base") {
     judge.target_from_base = true;
   } else if (!given.empty()) {
-    judge.target = read_real(ConfigNode::plain(given), "--target-loss", {});
+    auto node = ConfigNode::plain(given);
+    node.place = "the command line";
+    judge.target = read_real(node, "--target-loss", {});
   }
 }
 
@@ -81,7 +89,7 @@ Command compare_command(CLI::App& app) {
   command
       ->add_option("RUN",
                    a.runs,
-                   "runs, folders that hold runs, or arms of some: NAME=RUN,RUN,...")
+                   "runs, folders that hold runs, sweeps, or arms of some: NAME=RUN,RUN,...")
       ->required()
       ->check(not_empty());
   command
@@ -115,7 +123,7 @@ Command compare_command(CLI::App& app) {
       "  braid compare runs/\n"
       "  braid compare plain=runs/plain-1,runs/plain-2 mhc=runs/mhc-1,runs/mhc-2 --target-loss "
       "base\n"
-      "  braid compare sweeps/residual/runs --by model.residual -o residual");
+      "  braid compare sweeps/residual --by model.residual -o residual");
   return [arguments] {
     auto judge = arguments->judge;
     judge.higher_is_better =

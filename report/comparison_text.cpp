@@ -148,7 +148,7 @@ std::vector<std::string> row_of(const Comparison& comparison, const Arm& arm) {
     row.insert(row.end(),
                {amount(arm.target.tokens.mean),
                 amount(arm.target.flops.mean),
-                text(arm.target.tokens.n, " of ", arm.value.n)});
+                arm.value.n > 0 ? text(arm.target.tokens.n, " of ", arm.value.n) : "-"});
   }
   return row;
 }

@@ -86,7 +86,7 @@ TEST_F(Curves, OperationsFollowTheStagesOfTheRun) {
   ASSERT_EQ(run.flops.size(), 4u);
   EXPECT_GT(run.flops[0], 0);
   EXPECT_DOUBLE_EQ(run.flops[1], 2 * run.flops[0]);
-  EXPECT_GT(run.flops[3] - run.flops[2], 1.5 * run.flops[0]);
+  EXPECT_GT(run.flops[3] - run.flops[2], 1.3 * run.flops[0]);
   EXPECT_NEAR(run.flops[3] - run.flops[2], run.flops[2] - run.flops[1], 1e-6 * run.flops[0]);
 }
 
