@@ -1,0 +1,188 @@
+#include "report/metric_panels.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <optional>
+#include <string_view>
+
+namespace braid {
+namespace {
+
+// More layers than these are a heat map.
+constexpr std::size_t kMostLayerLines = 6;
+
+struct Known {
+  std::string_view keys;  // a name, with or without what follows a dot; "name*": all that begin so
+  const char* section;
+  const char* title;  // "" = the name, each name its own panel
+  const char* y_label;
+  const char* note;
+  bool log_y = false;
+};
+
+constexpr const char* kLoss = "Loss";
+constexpr const char* kOptimization = "Optimization";
+constexpr const char* kExperts = "Experts";
+constexpr const char* kAttention = "Attention";
+constexpr const char* kStreams = "Residual streams";
+constexpr const char* kSpeed = "Speed";
+constexpr const char* kOther = "Other monitors";
+
+// In the order of the page.
+constexpr std::array kKnown = {
+    Known{"mtp_loss", kLoss, "Loss of multi-token prediction", "nats per target", ""},
+    Known{"bits_per_byte", kLoss, "Bits per byte of validation text", "bits per byte", ""},
+    Known{"accuracy", kLoss, "Accuracy", "share", ""},
+    Known{"reward*", kLoss, "", "", ""},
+    Known{"chosen*", kLoss, "", "", ""},
+    Known{"rejected*", kLoss, "", "", ""},
+    Known{"learning_rate", kOptimization, "Learning rate", "learning rate", ""},
+    Known{"gradient_norm",
+          kOptimization,
+          "Gradient norms",
+          "norm before clipping",
+          "By part of the model.",
+          true},
+    Known{"update_rms", kOptimization, "RMS of updates", "root mean square", "", true},
+    Known{"muon*", kOptimization, "", "", ""},
+    Known{"expert_max_violation",
+          kExperts,
+          "Expert load",
+          "MaxVio",
+          "The fullest expert's load over the mean load, less 1, of the worst layer: 0 is even."},
+    Known{"expert_*", kExperts, "", "", ""},
+    Known{"balance_loss", kExperts, "Balance loss", "before its weight", ""},
+    Known{"router*", kExperts, "", "", ""},
+    Known{"indexer_recall",
+          kAttention,
+          "Index recall",
+          "share",
+          "Share of the attention to compressed entries that the indexer's choice holds."},
+    Known{"indexer_*", kAttention, "", "", ""},
+    Known{"attention_*", kAttention, "", "", ""},
+    Known{"mhc_gain*",
+          kStreams,
+          "mHC: composite gain",
+          "gain",
+          "Of the product of all layers' mixing matrices: 1 neither amplifies nor fades."},
+    Known{"mhc*", kStreams, "", "", ""},
+    Known{"residual*", kStreams, "", "", ""},
+    Known{"tokens_per_second", kSpeed, "Throughput", "tokens per second", ""},
+    Known{"sent_bytes", kSpeed, "Bytes sent in a step", "bytes, rank 0", ""},
+};
+
+std::string before_dot(const std::string& key) {
+  return key.substr(0, key.find('.'));
+}
+
+// "expert_entropy" becomes "Expert entropy".
+std::string title_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  if (!name.empty()) {
+    name.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(name.front())));
+  }
+  return name;
+}
+
+bool fits(const Known& known, const std::string& key) {
+  return known.keys.ends_with('*') ? key.starts_with(known.keys.substr(0, known.keys.size() - 1))
+                                   : before_dot(key) == known.keys;
+}
+
+bool is_layer(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isdigit(c) != 0;
+  });
+}
+
+// What tells a key from the others of its panel.
+std::string member_name(const std::string& key, bool is_whole_name) {
+  const auto dot = key.find('.');
+  if (dot == std::string::npos) {
+    return is_whole_name ? key : "all";
+  }
+  return is_whole_name ? key : key.substr(dot + 1);
+}
+
+// Names of several stems ("mhc_gain_forward") stay whole.
+void name_members(MetricPanel& panel) {
+  const bool has_one_stem =
+      std::all_of(panel.members.begin(), panel.members.end(), [&](const auto& member) {
+        return before_dot(member.key) == before_dot(panel.members.front().key);
+      });
+  for (auto& member : panel.members) {
+    member.name = member_name(member.key, !has_one_stem);
+    std::replace(member.name.begin(), member.name.end(), '_', ' ');
+  }
+  panel.is_by_layer =
+      panel.members.size() > kMostLayerLines &&
+      std::all_of(panel.members.begin(), panel.members.end(), [](const auto& member) {
+        return is_layer(member.name);
+      });
+}
+
+std::vector<MetricPanel> panels_of(std::vector<std::string> keys) {
+  std::vector<MetricPanel> panels;
+  // Those of keys that `known` fits, which are then done; a panel for each name without a title.
+  const auto take = [&](const Known& known) {
+    std::vector<MetricPanel> of_known;
+    std::vector<std::string> names;
+    for (const auto& key : keys) {
+      if (!fits(known, key)) {
+        continue;
+      }
+      const auto name = known.title[0] == '\0' ? before_dot(key) : "";
+      const auto found = std::find(names.begin(), names.end(), name) - names.begin();
+      if (static_cast<std::size_t>(found) == names.size()) {
+        names.push_back(name);
+        const auto title = name.empty() ? std::string(known.title) : title_of(name);
+        of_known.push_back({known.section,
+                            title,
+                            known.note,
+                            known.y_label[0] == '\0' ? name : known.y_label,
+                            known.log_y,
+                            {},
+                            false});
+      }
+      of_known[static_cast<std::size_t>(found)].members.push_back({key, ""});
+    }
+    std::erase_if(keys, [&](const std::string& key) { return fits(known, key); });
+    panels.insert(panels.end(), of_known.begin(), of_known.end());
+  };
+  for (const auto& known : kKnown) {
+    take(known);
+  }
+  take({"*", kOther, "", "", ""});
+  for (auto& panel : panels) {
+    name_members(panel);
+    std::replace(panel.y_label.begin(), panel.y_label.end(), '_', ' ');
+  }
+  return panels;
+}
+
+}  // namespace
+
+std::vector<MetricPanel> training_panels(const std::vector<std::string>& keys) {
+  std::vector<std::string> shown;
+  for (const auto& key : keys) {
+    const bool is_elsewhere = key == "loss" || key == "tokens" || key == "step_seconds" ||
+                              key == "skipped_total" || key.starts_with("rollback.");
+    if (!is_elsewhere) {
+      shown.push_back(key);
+    }
+  }
+  return panels_of(shown);
+}
+
+std::vector<MetricPanel> validation_panels(const std::vector<std::string>& keys) {
+  std::vector<std::string> shown;
+  for (const auto& key : keys) {
+    if (key != "loss" && key != "tokens" && key != "perplexity" && key != "pairs") {
+      shown.push_back(key);
+    }
+  }
+  return panels_of(shown);
+}
+
+}  // namespace braid
