@@ -117,6 +117,19 @@ ConfigNode ConfigNode::mapping(std::vector<Entry> entries) {
   return node;
 }
 
+ConfigNode ConfigNode::at_path(std::string_view path, ConfigNode value) {
+  const auto dot = path.rfind('.');
+  const auto place = value.place;
+  auto node = mapping({{std::string(path.substr(dot + 1)), std::move(value)}});
+  node.place = place;
+  return dot == std::string_view::npos ? node : at_path(path.substr(0, dot), std::move(node));
+}
+
+bool is_key_path(std::string_view path) {
+  return !path.empty() && path.front() != '.' && path.back() != '.' &&
+         path.find("..") == std::string_view::npos;
+}
+
 std::string described(const ConfigNode& node) {
   switch (node.kind) {
     case ConfigNode::Kind::kNull:

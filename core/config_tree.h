@@ -29,7 +29,12 @@ struct ConfigNode {
   static ConfigNode text(std::string scalar);
   static ConfigNode sequence(std::vector<ConfigNode> items);
   static ConfigNode mapping(std::vector<Entry> entries);
+  /// {a: {b: value}} for "a.b". Requires keys between the dots.
+  static ConfigNode at_path(std::string_view path, ConfigNode value);
 };
+
+/// Whether a text is "a" or "a.b": keys between its dots.
+bool is_key_path(std::string_view path);
 
 struct ConfigNode::Entry {
   std::string key;
@@ -51,6 +56,9 @@ ConfigNode parse_yaml(std::string_view yaml, const std::string& source);
 ConfigNode read_config_tree(const std::string& path,
                             const std::vector<std::string>& overrides,
                             const std::vector<std::string>& overlays = {});
+
+/// What overlays do: mappings merge key by key; anything else replaces what was there.
+void merge_config(ConfigNode& into, ConfigNode from);
 
 /// The node on one line, in YAML's flow style.
 std::string inline_yaml_text(const ConfigNode& node);

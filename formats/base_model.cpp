@@ -269,6 +269,14 @@ void complete_from_base(Loaded& loaded) {
 
 }  // namespace
 
+RunConfig validated_on_base(LoadedConfig<RunConfig> loaded) {
+  return validated(std::move(loaded), [](Loaded& complete) {
+    if (!complete.value.run.init_from.empty()) {
+      complete_from_base(complete);
+    }
+  });
+}
+
 RunConfig load_run_config_on_base(const std::string& path,
                                   const std::vector<std::string>& overrides,
                                   const std::vector<std::string>& overlays,

@@ -42,26 +42,28 @@ enum class CurveAxis { kSteps, kTokens, kFlops, kSeconds };
 
 struct RunCurves {
   std::filesystem::path folder;
-  std::string name;
+  std::string name = {};
   int64_t seed = 0;
-  std::string state;    ///< running, finished, stopped, or unreadable: config.yaml is not sound
-  std::string problem;  ///< what is wrong with config.yaml or metrics.jsonl; empty = nothing
-  ConfigNode config;    ///< every key
+  /// running, finished, stopped; unreadable: config.yaml is not sound; failed: a sweep's, which
+  /// ended with an error.
+  std::string state = {};
+  std::string problem = {};  ///< that error, or what is wrong with its files; empty = nothing
+  ConfigNode config = {};    ///< every key
   int64_t max_steps = 0;
 
   /// Every training step that has a record, and what had been spent when it was done: tokens read,
   /// operations of the model and of Newton-Schulz as plan/flops.h counts them, seconds of the steps
   /// themselves (validation and saving not counted). Operations are NaN where this version cannot
   /// read the configuration.
-  std::vector<int64_t> steps;
-  std::vector<double> tokens, flops, seconds;
+  std::vector<int64_t> steps = {};
+  std::vector<double> tokens = {}, flops = {}, seconds = {};
 
   /// Of training steps, in the order in which keys first occur. Records of further splits are here,
   /// too, as "split.key".
-  std::vector<Series> training;
-  std::vector<ValidationCurves> validation;  ///< in the order of the sets
-  std::vector<TextSample> samples;
-  std::vector<RunEvent> events;
+  std::vector<Series> training = {};
+  std::vector<ValidationCurves> validation = {};  ///< in the order of the sets
+  std::vector<TextSample> samples = {};
+  std::vector<RunEvent> events = {};
 
   /// 0 where there is none.
   int64_t last_step() const { return steps.empty() ? 0 : steps.back(); }

@@ -47,13 +47,6 @@ std::string validation_name(const std::string& set) {
   return set.empty() ? "validation" : "validation, " + set;
 }
 
-std::string seconds_text(double seconds) {
-  return seconds < 120      ? number_text(seconds, NumberStyle::kPlain, 3) + " s"
-         : seconds < 7200   ? number_text(seconds / 60, NumberStyle::kPlain, 3) + " min"
-         : seconds < 172800 ? number_text(seconds / 3600, NumberStyle::kPlain, 3) + " h"
-                            : number_text(seconds / 86400, NumberStyle::kPlain, 3) + " days";
-}
-
 std::string Ids::of(const std::string& text) {
   std::string id;
   for (const unsigned char c : text) {

@@ -12,9 +12,6 @@ namespace braid {
 /// "validation", of a named set "validation, code".
 std::string validation_name(const std::string& set);
 
-/// The duration as people say it: "42 s", "3.5 min", "2.1 h".
-std::string seconds_text(double seconds);
-
 /// An id out of any text, unlike those made before.
 class Ids {
  public:

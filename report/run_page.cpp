@@ -8,6 +8,7 @@
 #include "report/line_points.h"
 #include "report/metric_panels.h"
 #include "report/page_parts.h"
+#include "run/console.h"
 
 namespace braid {
 namespace {
@@ -31,7 +32,7 @@ std::string summary_line(const RunCurves& run) {
     line += ", " + number_text(flops, NumberStyle::kPlain, 3) + " FLOPs";
   }
   if (const double seconds = last_finite(run.seconds); seconds > 0) {
-    line += ", " + seconds_text(seconds) + " of training steps";
+    line += ", " + duration_text(seconds) + " of training steps";
   }
   return line;
 }

@@ -33,7 +33,7 @@ struct Difference {
   double degrees = 0;                 ///< of freedom of Student's t; Welch's without pairs
   std::optional<Interval> t;          ///< Student's; nothing where a sample has a single number
   double p = 1;                       ///< two-sided, of no difference; 1 without an interval
-  std::optional<Interval> bootstrap;  ///< from kBootstrapFrom numbers on
+  std::optional<Interval> bootstrap = {};  ///< from kBootstrapFrom numbers on
 };
 
 /// The mean of `ours[i] - theirs[i]`. Both have the same length.

@@ -1,6 +1,7 @@
 #include "run/config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/glob.h"
 #include "core/parameter_names.h"
@@ -270,6 +271,19 @@ GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
   return place;
 }
 
+RunConfig validated(LoadedConfig<RunConfig> loaded,
+                    const std::function<void(LoadedConfig<RunConfig>&)>& complete) {
+  try {
+    if (complete) {
+      complete(loaded);
+    }
+    loaded.value.validate();
+  } catch (const ConfigError& error) {
+    throw loaded.located(error);
+  }
+  return std::move(loaded.value);
+}
+
 RunConfig load_run_config(const std::string& path,
                           const std::vector<std::string>& overrides,
                           const std::vector<std::string>& overlays,
@@ -281,15 +295,7 @@ RunConfig load_run_config(const std::string& path,
       loaded.value.run.name += text('-', std::filesystem::path(overlay).stem().string());
     }
   }
-  try {
-    if (complete) {
-      complete(loaded);
-    }
-    loaded.value.validate();
-  } catch (const ConfigError& error) {
-    throw loaded.located(error);
-  }
-  return loaded.value;
+  return validated(std::move(loaded), complete);
 }
 
 }  // namespace braid
