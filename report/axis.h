@@ -40,8 +40,9 @@ class Range {
   double low_ = 1, high_ = 0;
 };
 
-/// The axis of a range that is not empty, with about `ticks` ticks at multiples of 1, 2 or 5 times a
-/// power of ten; of a logarithmic one at powers of ten, and at 2 and 5 times those where it has few.
+/// The axis of a range that is not empty, with about `ticks` ticks at multiples of 1, 2 or 5 times
+/// a power of ten; of a logarithmic one at powers of ten, and at 2 and 5 times those where it has
+/// few.
 Axis make_axis(const Range& range, bool is_log, NumberStyle style, int ticks);
 
 }  // namespace braid

@@ -234,8 +234,16 @@ class ComparisonPage {
     }
   }
 
+  // Of many layers the first, the middle and the last one: lines are for arms here.
+  static std::vector<MetricPanel::Member> shown_members(const MetricPanel& panel) {
+    const auto& all = panel.members;
+    return panel.is_by_layer ? std::vector{all.front(), all[all.size() / 2], all.back()} : all;
+  }
+
   static std::string title_of(const MetricPanel& panel, const std::string& member) {
-    return panel.members.size() == 1 ? panel.title : panel.title + ": " + member;
+    return panel.members.size() == 1 ? panel.title
+           : panel.is_by_layer       ? panel.title + ": layer " + member
+                                     : panel.title + ": " + member;
   }
 
   void add_metrics() {
@@ -250,7 +258,8 @@ class ComparisonPage {
         section = panel.section;
         page_.section(section);
       }
-      for (const auto& [key, name] : panel.members) {
+      const auto members = shown_members(panel);
+      for (const auto& [key, name] : members) {
         add_plot(title_of(panel, name),
                  panel.note,
                  panel.y_label,
@@ -269,14 +278,14 @@ class ComparisonPage {
       for (const auto& run : arm.runs) {
         const auto& curves = run.curves;
         const bool counts = run.not_counted.empty();
-        table.rows.push_back(
-            {{curves.name},
-             {arm.name},
-             {std::to_string(curves.seed)},
-             {curves.state, counts ? "" : "failed"},
-             {text(curves.last_step(), " of ", curves.max_steps)},
-             {run.value ? number_text(*run.value, NumberStyle::kPlain, 5) : "-"},
-             {counts ? curves.problem : "not counted: " + run.not_counted, counts ? "" : "failed"}});
+        table.rows.push_back({{curves.name},
+                              {arm.name},
+                              {std::to_string(curves.seed)},
+                              {curves.state, counts ? "" : "failed"},
+                              {text(curves.last_step(), " of ", curves.max_steps)},
+                              {run.value ? number_text(*run.value, NumberStyle::kPlain, 5) : "-"},
+                              {counts ? curves.problem : "not counted: " + run.not_counted,
+                               counts ? "" : "failed"}});
       }
     }
     page_.table(table);

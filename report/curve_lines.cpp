@@ -16,8 +16,8 @@ struct TimeUnit {
 };
 
 TimeUnit time_unit(double longest) {
-  return longest < 300       ? TimeUnit{"seconds", 1}
-         : longest < 3 * 3600 ? TimeUnit{"minutes", 60}
+  return longest < 300         ? TimeUnit{"seconds", 1}
+         : longest < 3 * 3600  ? TimeUnit{"minutes", 60}
          : longest < 72 * 3600 ? TimeUnit{"hours", 3600}
                                : TimeUnit{"days", 24 * 3600};
 }

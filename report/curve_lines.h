@@ -8,8 +8,8 @@
 
 namespace braid {
 
-/// The x axes that all plots of a page share: those of tokens, FLOPs, time and steps that any of its
-/// runs has. The unit of time follows from the longest run.
+/// The x axes that all plots of a page share: those of tokens, FLOPs, time and steps that any of
+/// its runs has. The unit of time follows from the longest run.
 class CurveAxes {
  public:
   explicit CurveAxes(const std::vector<const RunCurves*>& runs);
@@ -25,7 +25,8 @@ class CurveAxes {
   double seconds_per_unit_ = 1;
 };
 
-/// Which of kSmoothing suits training curves of this many points at first: shorter ones are noisier.
+/// Which of kSmoothing suits training curves of this many points at first: shorter ones are
+/// noisier.
 std::size_t smoothing_for(std::size_t points);
 
 /// A series of a run at each of kSmoothing; `smooths`: false for few points, which then are as they

@@ -1,8 +1,8 @@
 #pragma once
 // What all figures of a page have in common.
 //
-// A figure has no size of its own: its SVG stretches with the page, text and strokes do not. Colours
-// are classes of report/page.css, so that light, dark and paper each have their own.
+// A figure has no size of its own: its SVG stretches with the page, text and strokes do not.
+// Colours are classes of report/page.css, so that light, dark and paper each have their own.
 #include <string>
 
 #include "report/axis.h"

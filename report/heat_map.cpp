@@ -102,8 +102,8 @@ Axis column_axis(const HeatMap& map, const Cells& cells) {
   for (auto& tick : axis.ticks) {
     const double value = axis.low + tick.place * (axis.high - axis.low);
     const auto after = std::upper_bound(cells.begin.begin(), cells.begin.end(), value);
-    const auto column = static_cast<double>(
-        std::max<std::ptrdiff_t>(0, after - cells.begin.begin() - 1));
+    const auto column =
+        static_cast<double>(std::max<std::ptrdiff_t>(0, after - cells.begin.begin() - 1));
     tick.place = (column + 0.5) / static_cast<double>(cells.columns);
   }
   return axis;

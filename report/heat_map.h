@@ -8,9 +8,9 @@
 namespace braid {
 
 struct HeatMap {
-  std::string id;     ///< a word of the page's own
+  std::string id;  ///< a word of the page's own
   std::string title;
-  std::string note;   ///< a sentence or two below the title; may be empty
+  std::string note;  ///< a sentence or two below the title; may be empty
   std::string x_label, value_label;
   NumberStyle x_style = NumberStyle::kPlain;
   std::vector<std::string> rows;            ///< from the top

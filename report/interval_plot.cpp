@@ -68,15 +68,13 @@ std::string figure_of(const IntervalPlot& plot) {
   Markup html;
   html.open("figure", {{"class", "intervals"}, {"id", plot.id}}).line();
   draw_caption(html, plot.title, plot.note);
-  html.open(
-      "div",
-      {{"class", "area"},
-       {"style", text("height:", kRowPixels * static_cast<int>(plot.rows.size()), "px")}});
+  html.open("div",
+            {{"class", "area"},
+             {"style", text("height:", kRowPixels * static_cast<int>(plot.rows.size()), "px")}});
   open_svg(html, plot.id, plot.title, description);
   draw_x_axis(html, x, plot.label);
   const auto zero = percent(x.place(0));
-  html.leaf("line",
-            {{"class", "zero"}, {"x1", zero}, {"x2", zero}, {"y1", "0"}, {"y2", "100%"}});
+  html.leaf("line", {{"class", "zero"}, {"x1", zero}, {"x2", zero}, {"y1", "0"}, {"y2", "100%"}});
   for (std::size_t i = 0; i < plot.rows.size(); ++i) {
     draw_row(html, plot.rows[i], i, x);
   }

@@ -12,7 +12,7 @@ struct IntervalRow {
 };
 
 struct IntervalPlot {
-  std::string id;     ///< a word of the page's own
+  std::string id;  ///< a word of the page's own
   std::string title;
   std::string note;   ///< a sentence or two below the title; may be empty
   std::string label;  ///< of the x axis, with the unit

@@ -6,8 +6,8 @@
 #include "core/error.h"
 #include "report/figure_parts.h"
 #include "report/json_text.h"
-#include "report/line_points.h"
 #include "report/line_plot_views.h"
+#include "report/line_points.h"
 
 namespace braid {
 namespace {
@@ -73,8 +73,8 @@ Line thinned(const Line& line, std::size_t most) {
 }
 
 LinePlot thinned(LinePlot plot) {
-  const std::size_t most = std::clamp<std::size_t>(
-      3000 / std::max<std::size_t>(1, plot.series.size()), 160, 480);
+  const std::size_t most =
+      std::clamp<std::size_t>(3000 / std::max<std::size_t>(1, plot.series.size()), 160, 480);
   for (auto& series : plot.series) {
     for (std::size_t i = 0; i < series.lines.size(); ++i) {
       series.lines[i] = thinned(series.lines[i], i == 0 ? most : most / 2);
@@ -147,11 +147,8 @@ const Line& line_at(const PlotSeries& series, std::size_t smoothing) {
   return series.lines[std::min(smoothing, series.lines.size() - 1)];
 }
 
-void draw_lines(Markup& svg,
-                const LinePlot& plot,
-                std::size_t smoothing,
-                const Axis& x,
-                const Axis& y) {
+void draw_lines(
+    Markup& svg, const LinePlot& plot, std::size_t smoothing, const Axis& x, const Axis& y) {
   svg.open("svg",
            {{"class", "lines"},
             {"viewBox", text("0 0 ", kStretched, " ", kStretched)},
@@ -161,8 +158,7 @@ void draw_lines(Markup& svg,
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const auto& series = plot.series[i];
     const auto& line = line_at(series, smoothing);
-    svg.open("g",
-             {{"class", "series " + colour_class(series.colour)}, {"data-series", text(i)}});
+    svg.open("g", {{"class", "series " + colour_class(series.colour)}, {"data-series", text(i)}});
     if (!line.low.empty()) {
       svg.leaf("path", {{"class", "band"}, {"d", band_path(line, x, y)}});
     }
@@ -176,11 +172,8 @@ void draw_lines(Markup& svg,
 }
 
 // Outside of the stretched coordinates, so that they stay round.
-void draw_dots(Markup& svg,
-               const LinePlot& plot,
-               std::size_t smoothing,
-               const Axis& x,
-               const Axis& y) {
+void draw_dots(
+    Markup& svg, const LinePlot& plot, std::size_t smoothing, const Axis& x, const Axis& y) {
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const auto& series = plot.series[i];
     if (!series.has_dots) {
@@ -210,10 +203,7 @@ void draw_events(Markup& svg, const LinePlot& plot, const Axis& x) {
 }
 
 // Names beside the ends of few lines. The script moves them as it moves lines.
-void draw_direct_labels(Markup& svg,
-                        const LinePlot& plot,
-                        std::size_t smoothing,
-                        const Axis& y) {
+void draw_direct_labels(Markup& svg, const LinePlot& plot, std::size_t smoothing, const Axis& y) {
   if (plot.series.size() < 2 || plot.series.size() > kMostDirectLabels) {
     return;
   }
@@ -308,8 +298,8 @@ void draw_legend(Markup& html, const LinePlot& plot) {
   }
   html.open("ul", {{"class", "legend"}, {"aria-label", "lines"}});
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
-    html.open("li").open(
-        "button", {{"type", "button"}, {"aria-pressed", "true"}, {"data-series", text(i)}});
+    html.open("li").open("button",
+                         {{"type", "button"}, {"aria-pressed", "true"}, {"data-series", text(i)}});
     draw_swatch(html, plot.series[i]);
     html.text(plot.series[i].name).close().close().line();
   }

@@ -29,9 +29,9 @@ inline constexpr std::array kSmoothing = {0.0, 0.01, 0.05};
 
 struct PlotSeries {
   std::string name;
-  int colour = 0;           ///< and dash; any number, the same for a name all over a page
-  std::vector<Line> lines;  ///< one, or one for each of kSmoothing
-  bool has_dots = false;    ///< at each point, for few points
+  int colour = 0;               ///< and dash; any number, the same for a name all over a page
+  std::vector<Line> lines;      ///< one, or one for each of kSmoothing
+  bool has_dots = false;        ///< at each point, for few points
   bool has_raw_behind = false;  ///< lines.front() stays visible, faint, behind a smoothed one
 };
 
@@ -56,8 +56,8 @@ struct LinePlot {
 bool has_points(const LinePlot& plot);
 
 /// The figure: title, legend, drawing, and the numbers for the script. `smoothing`: which of
-/// kSmoothing is drawn. Of each line kept_points() keeps at most 480 points, 3,000 in all lines of a
-/// plot, though 160 of each, and of a smoothed line half as many.
+/// kSmoothing is drawn. Of each line kept_points() keeps at most 480 points, 3,000 in all lines of
+/// a plot, though 160 of each, and of a smoothed line half as many.
 std::string figure_of(const LinePlot& plot, std::size_t smoothing);
 
 }  // namespace braid

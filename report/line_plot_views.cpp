@@ -111,9 +111,8 @@ std::string json_of(const PlotViews& views, const LinePlot& plot) {
     for (const auto& view : views.x[axis]) {
       of_views.push_back(json_of(view));
     }
-    x.push_back("{\"name\":" + json_string(plot.x[axis].name) +
-                ",\"label\":" + json_string(plot.x[axis].label) +
-                ",\"counts\":" + (counts ? "true" : "false") +
+    x.push_back("{\"name\":" + json_string(plot.x[axis].name) + ",\"label\":" +
+                json_string(plot.x[axis].label) + ",\"counts\":" + (counts ? "true" : "false") +
                 ",\"views\":" + json_list(of_views) + "}");
   }
   std::vector<std::string> y;

@@ -13,8 +13,8 @@ std::vector<double> smoothed(const std::vector<double>& values, std::size_t wind
   const std::size_t half = window / 2;
   // Sums and numbers of the finite values before each index. A mean is taken of deviations from one
   // value, so that the digits of a long sum are those that matter.
-  const auto first = std::find_if(
-      values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+  const auto first =
+      std::find_if(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
   const double middle = first == values.end() ? 0 : *first;
   std::vector<double> sum(values.size() + 1, 0);
   std::vector<std::size_t> count(values.size() + 1, 0);

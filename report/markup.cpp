@@ -62,8 +62,10 @@ void append_escaped_ascii(std::string& result, char c) {
 
 // Elements that HTML knows without an end tag.
 bool is_void(std::string_view element) {
-  constexpr std::array kVoid = {std::string_view("meta"), std::string_view("input"),
-                                std::string_view("br"), std::string_view("img"),
+  constexpr std::array kVoid = {std::string_view("meta"),
+                                std::string_view("input"),
+                                std::string_view("br"),
+                                std::string_view("img"),
                                 std::string_view("col")};
   return std::find(kVoid.begin(), kVoid.end(), element) != kVoid.end();
 }
@@ -116,7 +118,9 @@ Markup& Markup::text(std::string_view text) {
   return *this;
 }
 
-Markup& Markup::leaf(std::string_view element, const Attributes& attributes, std::string_view text) {
+Markup& Markup::leaf(std::string_view element,
+                     const Attributes& attributes,
+                     std::string_view text) {
   if (is_void(element)) {
     begin(element, attributes);
     written_ += "/>";

@@ -115,11 +115,10 @@ void name_members(MetricPanel& panel) {
     member.name = member_name(member.key, !has_one_stem);
     std::replace(member.name.begin(), member.name.end(), '_', ' ');
   }
-  panel.is_by_layer =
-      panel.members.size() > kMostLayerLines &&
-      std::all_of(panel.members.begin(), panel.members.end(), [](const auto& member) {
-        return is_layer(member.name);
-      });
+  panel.is_by_layer = panel.members.size() > kMostLayerLines &&
+                      std::all_of(panel.members.begin(),
+                                  panel.members.end(),
+                                  [](const auto& member) { return is_layer(member.name); });
 }
 
 std::vector<MetricPanel> panels_of(std::vector<std::string> keys) {

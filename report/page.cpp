@@ -1,12 +1,18 @@
 #include "report/page.h"
 
+#include <fstream>
+
 #include "core/error.h"
-#include "report/json_text.h"
+#include "core/file.h"
+#include "core/output_place.h"
 #include "report/line_plot_views.h"
 #include "report/page_assets.h"
 
 namespace braid {
 namespace {
+
+// By which a file is known as a page of Braid's.
+constexpr std::string_view kGenerator = "<meta name=\"generator\" content=\"Braid\"/>";
 
 std::string element(std::string_view name,
                     const Markup::Attributes& attributes,
@@ -65,6 +71,13 @@ void add_contents(Markup& html, const std::vector<std::pair<std::string, std::st
     html.leaf("a", {{"href", "#" + id}}, title).text(" ");
   }
   html.close().line();
+}
+
+bool is_page(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string begin(1000, '\0');
+  file.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  return file.gcount() == 0 || begin.find(kGenerator) != std::string::npos;
 }
 
 }  // namespace
@@ -129,8 +142,7 @@ void Page::table(const PageTable& table) {
     require(row.size() == right.size(), "[PageTable] a row of ", row.size(), " cells");
     html.open("tr");
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string classes =
-          (right[i] ? "number " : "") + row[i].mark;
+      const std::string classes = (right[i] ? "number " : "") + row[i].mark;
       i == 0 ? html.leaf("th", {{"scope", "row"}, {"class", classes}}, row[i].text)
              : html.leaf("td", {{"class", classes}}, row[i].text);
     }
@@ -153,10 +165,10 @@ std::string Page::html() const {
   html.open("html", {{"lang", "en"}, {"xmlns", "http://www.w3.org/1999/xhtml"}}).line();
   html.open("head").leaf("meta", {{"charset", "utf-8"}}).line();
   html.leaf("meta", {{"name", "viewport"}, {"content", "width=device-width, initial-scale=1"}});
+  html.raw(kGenerator).line();
   html.leaf("meta", {{"name", "color-scheme"}, {"content", "light dark"}});
   if (options_.refresh_seconds > 0) {
-    html.leaf("meta",
-              {{"http-equiv", "refresh"}, {"content", text(options_.refresh_seconds)}});
+    html.leaf("meta", {{"http-equiv", "refresh"}, {"content", text(options_.refresh_seconds)}});
   }
   html.line().leaf("title", {}, options_.title).line();
   html.open("style").raw(kPageStyle).close().line().close().line().open("body").line();
@@ -182,6 +194,16 @@ std::string Page::html() const {
   html.leaf("p", {{"class", "live"}, {"role", "status"}, {"aria-live", "polite"}}).line();
   html.open("script").raw(kPageScript).close().line();
   return html.close().line().close().line().take();
+}
+
+void write_page(const std::filesystem::path& path, const std::string& html) {
+  const auto place = output_place(path);
+  require(
+      place.through || !std::filesystem::exists(place.path) || is_page(place.path),
+      path.string(),
+      ": exists and is no page of Braid's, so it is not replaced; choose another name or remove "
+      "it");
+  write_file_atomically(path, html);
 }
 
 }  // namespace braid

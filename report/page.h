@@ -1,9 +1,10 @@
 #pragma once
 // One HTML file that shows a result: opened without a network, read on a laptop, on a phone, on
 // paper, and by readers who hear it. Everything is in it, and nothing is fetched. Without a script
-// the figures are as they were drawn; report/page.js lets a reader choose axes, smoothing and lines,
-// and shows values. It is well-formed XML, too, so that any XML reader can check it.
+// the figures are as they were drawn; report/page.js lets a reader choose axes, smoothing and
+// lines, and shows values. It is well-formed XML, too, so that any XML reader can check it.
 #include <cstddef>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -62,5 +63,9 @@ class Page {
   std::string head_;
   std::vector<Section> sections_;
 };
+
+/// Writes a page as a file that is whole at any time, also for a browser that reads it meanwhile.
+/// Throws Error where `path` exists and is no page of Braid's, which it does not replace.
+void write_page(const std::filesystem::path& path, const std::string& html);
 
 }  // namespace braid

@@ -57,8 +57,8 @@ PageTable results_table(const RunCurves& run) {
     if (loss == nullptr) {
       continue;
     }
-    const auto lowest = std::min_element(
-        loss->values.begin(), loss->values.end(), [](double a, double b) {
+    const auto lowest =
+        std::min_element(loss->values.begin(), loss->values.end(), [](double a, double b) {
           return a < b || (std::isfinite(a) && !std::isfinite(b));
         });
     const auto at = static_cast<std::size_t>(lowest - loss->values.begin());
@@ -222,12 +222,12 @@ class RunPage {
         for (const auto& [set, all] : run_.validation) {
           if (const auto* series = run_.validation_series(set, key)) {
             const bool has_names = panel.members.size() > 1;
-            plot.series.push_back({has_names ? name + (set.empty() ? "" : ", " + set)
-                                             : validation_name(set),
-                                   static_cast<int>(plot.series.size()),
-                                   lines_of(axes_, run_, *series, false),
-                                   true,
-                                   false});
+            plot.series.push_back(
+                {has_names ? name + (set.empty() ? "" : ", " + set) : validation_name(set),
+                 static_cast<int>(plot.series.size()),
+                 lines_of(axes_, run_, *series, false),
+                 true,
+                 false});
           }
         }
       }
