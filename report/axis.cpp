@@ -9,15 +9,18 @@
 namespace braid {
 namespace {
 
-// Of the step that is at least this long.
-double round_step(double at_least) {
-  const double power = std::pow(10, std::floor(std::log10(at_least)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= at_least * (1 - 1e-9)) {
-      return factor * power;
+// The step among 1, 2 and 5 times powers of ten that gives about so many ticks, rather more than
+// fewer.
+double round_step(double span, int ticks) {
+  const double wanted = span / ticks;
+  const double power = std::pow(10, std::floor(std::log10(wanted)));
+  double best = power;
+  for (const double factor : {2.0, 5.0, 10.0}) {
+    if (span / (factor * power) >= ticks - 2) {
+      best = factor * power;
     }
   }
-  return 10 * power;
+  return best;
 }
 
 int decimal_place(double value) {
@@ -25,7 +28,7 @@ int decimal_place(double value) {
 }
 
 void add_linear_ticks(Axis& axis, NumberStyle style, int ticks) {
-  const double step = round_step((axis.high - axis.low) / std::max(1, ticks - 1));
+  const double step = round_step(axis.high - axis.low, ticks);
   const double largest = std::max(std::abs(axis.low), std::abs(axis.high));
   // As many digits as tell one tick from the next.
   const int digits = std::clamp(decimal_place(largest) - decimal_place(step) + 1, 1, 15);

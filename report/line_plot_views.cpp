@@ -21,7 +21,7 @@ Range x_range(const LinePlot& plot, std::size_t axis) {
     }
   }
   // A run begins at zero.
-  if (!range.empty() && range.low() > 0 && range.low() < 0.1 * range.high()) {
+  if (!range.empty() && range.low() > 0) {
     range.add(0);
   }
   return range;

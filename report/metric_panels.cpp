@@ -19,6 +19,7 @@ struct Known {
   const char* y_label;
   const char* note;
   bool log_y = false;
+  const char* whole = "all";  // the member without a dot, beside others
 };
 
 constexpr const char* kLoss = "Loss";
@@ -50,7 +51,9 @@ constexpr std::array kKnown = {
           kExperts,
           "Expert load",
           "MaxVio",
-          "The fullest expert's load over the mean load, less 1, of the worst layer: 0 is even."},
+          "The fullest expert's load over the mean load, less 1, of the worst layer: 0 is even.",
+          false,
+          "learned routing"},
     Known{"expert_*", kExperts, "", "", ""},
     Known{"balance_loss", kExperts, "Balance loss", "before its weight", ""},
     Known{"router*", kExperts, "", "", ""},
@@ -96,29 +99,37 @@ bool is_layer(const std::string& name) {
   });
 }
 
-// What tells a key from the others of its panel.
-std::string member_name(const std::string& key, bool is_whole_name) {
+// What tells a key from the others of its name.
+std::string member_name(const std::string& key, const Known& known) {
   const auto dot = key.find('.');
-  if (dot == std::string::npos) {
-    return is_whole_name ? key : "all";
-  }
-  return is_whole_name ? key : key.substr(dot + 1);
+  return dot == std::string::npos ? known.whole : key.substr(dot + 1);
 }
 
-// Names of several stems ("mhc_gain_forward") stay whole.
+// What all begin with, up to a word's end: "mhc_gain_".
+std::size_t common_words(const std::vector<MetricPanel::Member>& members) {
+  std::string common = members.front().key;
+  for (const auto& member : members) {
+    const auto end =
+        std::mismatch(common.begin(), common.end(), member.key.begin(), member.key.end());
+    common.erase(end.first, common.end());
+  }
+  return common.find_last_of('_') == std::string::npos ? 0 : common.find_last_of('_') + 1;
+}
+
+// Keys of several names ("mhc_gain_forward", "mhc_gain_backward") are told apart by these.
 void name_members(MetricPanel& panel) {
-  const bool has_one_stem =
-      std::all_of(panel.members.begin(), panel.members.end(), [&](const auto& member) {
-        return before_dot(member.key) == before_dot(panel.members.front().key);
-      });
+  const auto& members = panel.members;
+  const bool has_one_name = std::all_of(members.begin(), members.end(), [&](const auto& member) {
+    return before_dot(member.key) == before_dot(members.front().key);
+  });
   for (auto& member : panel.members) {
-    member.name = member_name(member.key, !has_one_stem);
+    member.name = has_one_name ? member.name : member.key.substr(common_words(members));
     std::replace(member.name.begin(), member.name.end(), '_', ' ');
   }
-  panel.is_by_layer = panel.members.size() > kMostLayerLines &&
-                      std::all_of(panel.members.begin(),
-                                  panel.members.end(),
-                                  [](const auto& member) { return is_layer(member.name); });
+  panel.is_by_layer = members.size() > kMostLayerLines &&
+                      std::all_of(members.begin(), members.end(), [](const auto& member) {
+                        return is_layer(member.name);
+                      });
 }
 
 std::vector<MetricPanel> panels_of(std::vector<std::string> keys) {
@@ -144,7 +155,7 @@ std::vector<MetricPanel> panels_of(std::vector<std::string> keys) {
                             {},
                             false});
       }
-      of_known[static_cast<std::size_t>(found)].members.push_back({key, ""});
+      of_known[static_cast<std::size_t>(found)].members.push_back({key, member_name(key, known)});
     }
     std::erase_if(keys, [&](const std::string& key) { return fits(known, key); });
     panels.insert(panels.end(), of_known.begin(), of_known.end());

@@ -77,6 +77,10 @@ std::string number_text(double value, NumberStyle style, int digits) {
   return "";
 }
 
+std::string fixed_text(double value, int decimals) {
+  return std::isfinite(value) ? printed("%.*f", decimals, value) : number_text(value);
+}
+
 std::string signed_text(double value, int digits) {
   return (value > 0 ? "+" : "") + number_text(value, NumberStyle::kPlain, digits);
 }

@@ -15,6 +15,9 @@ enum class NumberStyle {
 /// "inf" or "-inf".
 std::string number_text(double value, NumberStyle style = NumberStyle::kPlain, int digits = 4);
 
+/// With so many decimals, for columns of tables: "2.2500".
+std::string fixed_text(double value, int decimals = 4);
+
 /// With a sign, for differences: "+0.0312".
 std::string signed_text(double value, int digits = 3);
 

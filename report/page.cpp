@@ -151,11 +151,18 @@ void Page::table(const PageTable& table) {
   add(html.close().close().close().line().take());
 }
 
-void Page::preformatted(const std::string& title, const std::string& text, bool is_open) {
+void Page::preformatted(const std::string& title,
+                        const std::string& text,
+                        bool is_open,
+                        const std::string& begin) {
   Markup html;
   const Markup::Attributes open = {{"open", "open"}};
   html.open("details", is_open ? open : Markup::Attributes{}).leaf("summary", {}, title);
-  html.leaf("pre", {{"tabindex", "0"}}, text).close().line();
+  html.open("pre", {{"tabindex", "0"}});
+  if (!begin.empty()) {
+    html.leaf("b", {}, begin);
+  }
+  html.text(text).close().close().line();
   add(html.take());
 }
 

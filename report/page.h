@@ -45,8 +45,12 @@ class Page {
   void table(const PageTable& table);
   /// A figure_of() something. Consecutive ones stand side by side where there is room.
   void figure(const std::string& markup);
-  /// Text in its own lines, below a title that a reader opens and closes.
-  void preformatted(const std::string& title, const std::string& text, bool is_open = false);
+  /// Text in its own lines, below a title that a reader opens and closes. `begin` comes first,
+  /// bold.
+  void preformatted(const std::string& title,
+                    const std::string& text,
+                    bool is_open = false,
+                    const std::string& begin = "");
 
   /// The whole file.
   std::string html() const;

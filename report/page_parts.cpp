@@ -116,17 +116,15 @@ void add_samples(Page& page, const std::vector<NamedRun>& runs) {
     return a.sample->step > b.sample->step;
   });
   page.section("Samples of text");
-  page.paragraph(
-      text("Generated at validations, the newest first; the prompt stands before the bar.",
-           shown.size() > kMostSamples ? text(" The last ", kMostSamples, " of ", shown.size(), ".")
-                                       : std::string()));
+  page.paragraph(text("Generated at validations, the newest first; prompts are bold.",
+                      shown.size() > kMostSamples
+                          ? text(" The last ", kMostSamples, " of ", shown.size(), ".")
+                          : std::string()));
   const auto newest = shown.front().sample->step;
   for (std::size_t i = 0; i < std::min(shown.size(), kMostSamples); ++i) {
     const auto& [run, sample] = shown[i];
     const auto title = text(runs.size() > 1 ? run->name + ", " : "", "step ", sample->step);
-    page.preformatted(title,
-                      sample->prompt + "\xE2\x94\x83" + sample->text,
-                      /*is_open=*/sample->step == newest);
+    page.preformatted(title, sample->text, /*is_open=*/sample->step == newest, sample->prompt);
   }
 }
 

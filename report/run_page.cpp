@@ -48,7 +48,7 @@ PageTable results_table(const RunCurves& run) {
     const auto mean = smoothed(last, 2 * window + 1).front();
     table.rows.push_back(
         {{text("training, mean of the last ", window, window == 1 ? " step" : " steps")},
-         {number_text(mean)},
+         {fixed_text(mean)},
          {""},
          {""}});
   }
@@ -63,8 +63,8 @@ PageTable results_table(const RunCurves& run) {
         });
     const auto at = static_cast<std::size_t>(lowest - loss->values.begin());
     table.rows.push_back({{validation_name(set)},
-                          {number_text(loss->values.back())},
-                          {number_text(*lowest)},
+                          {fixed_text(loss->values.back())},
+                          {fixed_text(*lowest)},
                           {std::to_string(loss->steps[at])}});
   }
   return table;
