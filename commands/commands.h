@@ -16,6 +16,8 @@ Command probe_command(CLI::App& app);
 Command render_command(CLI::App& app);
 Command report_command(CLI::App& app);
 Command runs_command(CLI::App& app);
+Command compare_command(CLI::App& app);
+Command sweep_command(CLI::App& app);
 Command synthesize_command(CLI::App& app);
 Command convert_command(CLI::App& app);
 Command tokenize_command(CLI::App& app);

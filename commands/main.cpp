@@ -72,6 +72,8 @@ int main(int argc, char** argv) {
       {"render", braid::render_command(app)},
       {"report", braid::report_command(app)},
       {"runs", braid::runs_command(app)},
+      {"sweep", braid::sweep_command(app)},
+      {"compare", braid::compare_command(app)},
       {"probe", braid::probe_command(app)},
       {"convert", braid::convert_command(app)},
       {"merge", braid::merge_command(app)},

@@ -314,21 +314,6 @@ struct Describer {
 
 }  // namespace config_detail
 
-/// A tree as a configuration. Throws Error with the key path and the place for unknown, ill-typed
-/// and out-of-range keys.
-template <class Root>
-LoadedConfig<Root> config_of(const ConfigNode& tree) {
-  LoadedConfig<Root> loaded;
-  config_detail::read_value(tree, "", {}, loaded, loaded.value);
-  return loaded;
-}
-
-/// A configuration as a tree, every key with its value.
-template <class Root>
-ConfigNode config_tree(const Root& config) {
-  return config_detail::node_of(config, {});
-}
-
 /// Reads `path` with its `base:` files, then the overlays, which are files like it, then the
 /// overrides ("a.b=value"). Later wins. Throws Error with the key path, file and line for unknown,
 /// duplicate, ill-typed and out-of-range keys.
@@ -336,7 +321,10 @@ template <class Root>
 LoadedConfig<Root> load_config(const std::string& path,
                                const std::vector<std::string>& overrides = {},
                                const std::vector<std::string>& overlays = {}) {
-  return config_of<Root>(read_config_tree(path, overrides, overlays));
+  const auto tree = read_config_tree(path, overrides, overlays);
+  LoadedConfig<Root> loaded;
+  config_detail::read_value(tree, "", {}, loaded, loaded.value);
+  return loaded;
 }
 
 /// The same from YAML text without `base:`; `source` stands for the file in messages.
@@ -351,13 +339,13 @@ Root parse_config(const std::string& yaml, const std::string& source) {
 /// Every key with its value, as YAML that loads to an equal struct.
 template <class Root>
 std::string dump_config(const Root& config) {
-  return yaml_text(config_tree(config));
+  return yaml_text(config_detail::node_of(config, {}));
 }
 
 /// "a.b was 1, is 2" for every key in which two configurations differ.
 template <class Root>
 std::vector<std::string> config_differences(const Root& before, const Root& now) {
-  return differences(config_tree(before), config_tree(now));
+  return differences(config_detail::node_of(before, {}), config_detail::node_of(now, {}));
 }
 
 /// One aligned line per key: path, default, what it accepts, help.

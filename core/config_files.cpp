@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/config_edit.h"
 #include "core/config_tree.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -92,29 +93,12 @@ ConfigNode override_tree(const std::string& assignment) {
           "--set ",
           assignment,
           ": expected the form --set a.b=c, with a key's path before the '='");
-  tree = ConfigNode::at_path(path, std::move(tree));
+  tree = tree_with(path, std::move(tree));
   set_places(tree, "--set");
   return tree;
 }
 
 }  // namespace
-
-void merge_config(ConfigNode& into, ConfigNode from) {
-  if (into.kind != ConfigNode::Kind::kMapping || from.kind != ConfigNode::Kind::kMapping) {
-    into = std::move(from);
-    return;
-  }
-  into.place = from.place;
-  for (auto& [key, value] : from.entries) {
-    const auto same_key = [&key = key](const auto& entry) { return entry.key == key; };
-    const auto found = std::find_if(into.entries.begin(), into.entries.end(), same_key);
-    if (found == into.entries.end()) {
-      into.entries.push_back({key, std::move(value)});
-    } else {
-      merge_config(found->value, std::move(value));
-    }
-  }
-}
 
 ConfigNode read_config_tree(const std::string& path,
                             const std::vector<std::string>& overrides,

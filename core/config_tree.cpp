@@ -78,18 +78,6 @@ const ConfigNode* ConfigNode::find(std::string_view key) const {
   return nullptr;
 }
 
-const ConfigNode* ConfigNode::find_path(std::string_view path) const {
-  const auto dot = path.find('.');
-  const auto* child = find(path.substr(0, dot));
-  return child == nullptr || dot == std::string_view::npos ? child
-                                                           : child->find_path(path.substr(dot + 1));
-}
-
-std::string ConfigNode::scalar_at(std::string_view path) const {
-  const auto* node = find_path(path);
-  return node == nullptr ? "" : node->scalar;
-}
-
 ConfigNode ConfigNode::plain(std::string scalar) {
   ConfigNode node;
   node.kind = Kind::kScalar;
@@ -115,19 +103,6 @@ ConfigNode ConfigNode::mapping(std::vector<Entry> entries) {
   node.kind = Kind::kMapping;
   node.entries = std::move(entries);
   return node;
-}
-
-ConfigNode ConfigNode::at_path(std::string_view path, ConfigNode value) {
-  const auto dot = path.rfind('.');
-  const auto place = value.place;
-  auto node = mapping({{std::string(path.substr(dot + 1)), std::move(value)}});
-  node.place = place;
-  return dot == std::string_view::npos ? node : at_path(path.substr(0, dot), std::move(node));
-}
-
-bool is_key_path(std::string_view path) {
-  return !path.empty() && path.front() != '.' && path.back() != '.' &&
-         path.find("..") == std::string_view::npos;
 }
 
 std::string described(const ConfigNode& node) {
@@ -169,41 +144,6 @@ std::string inline_yaml_text(const ConfigNode& node) {
 std::string yaml_text(const ConfigNode& node) {
   std::string result;
   write_block(node, "", result);
-  return result;
-}
-
-std::vector<ConfigDifference> differing_keys(const ConfigNode& before, const ConfigNode& now) {
-  using Kind = ConfigNode::Kind;
-  if (before.kind != Kind::kMapping || now.kind != Kind::kMapping) {
-    const auto was = inline_yaml_text(before), is = inline_yaml_text(now);
-    return was == is ? std::vector<ConfigDifference>{}
-                     : std::vector<ConfigDifference>{{"", was, is}};
-  }
-  std::vector<ConfigDifference> result;
-  const ConfigNode nothing;
-  const auto add = [&result](const std::string& key, const ConfigNode& was, const ConfigNode& is) {
-    for (auto& difference : differing_keys(was, is)) {
-      difference.key = difference.key.empty() ? key : key + "." + difference.key;
-      result.push_back(std::move(difference));
-    }
-  };
-  for (const auto& [key, is] : now.entries) {
-    const auto* was = before.find(key);
-    add(key, was != nullptr ? *was : nothing, is);
-  }
-  for (const auto& [key, was] : before.entries) {
-    if (now.find(key) == nullptr) {
-      add(key, was, nothing);
-    }
-  }
-  return result;
-}
-
-std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now) {
-  std::vector<std::string> result;
-  for (const auto& [key, was, is] : differing_keys(before, now)) {
-    result.push_back(key + " was " + was + ", is " + is);
-  }
   return result;
 }
 

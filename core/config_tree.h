@@ -20,21 +20,12 @@ struct ConfigNode {
   std::vector<Entry> entries;     // kMapping, in the order written, keys unique
 
   const ConfigNode* find(std::string_view key) const;
-  /// The node at "a.b"; null where there is none.
-  const ConfigNode* find_path(std::string_view path) const;
-  /// Its scalar; "" where there is none.
-  std::string scalar_at(std::string_view path) const;
 
   static ConfigNode plain(std::string scalar);
   static ConfigNode text(std::string scalar);
   static ConfigNode sequence(std::vector<ConfigNode> items);
   static ConfigNode mapping(std::vector<Entry> entries);
-  /// {a: {b: value}} for "a.b". Requires keys between the dots.
-  static ConfigNode at_path(std::string_view path, ConfigNode value);
 };
-
-/// Whether a text is "a" or "a.b": keys between its dots.
-bool is_key_path(std::string_view path);
 
 struct ConfigNode::Entry {
   std::string key;
@@ -57,21 +48,10 @@ ConfigNode read_config_tree(const std::string& path,
                             const std::vector<std::string>& overrides,
                             const std::vector<std::string>& overlays = {});
 
-/// What overlays do: mappings merge key by key; anything else replaces what was there.
-void merge_config(ConfigNode& into, ConfigNode from);
-
 /// The node on one line, in YAML's flow style.
 std::string inline_yaml_text(const ConfigNode& node);
 
-/// A key in which two trees differ, with its values on one line each; "null" where there is none.
-struct ConfigDifference {
-  std::string key, before, now;
-};
-/// Lists are compared whole. In the order of `now`; keys that only `before` has come last in their
-/// mapping.
-std::vector<ConfigDifference> differing_keys(const ConfigNode& before, const ConfigNode& now);
-
-/// "a.b was 1, is 2" for each of them.
+/// "a.b was 1, is 2" for every key in which two trees differ; lists are compared whole.
 std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now);
 
 /// YAML text, one key a line, that parse_yaml reads back to the same tree.

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "formats/open_model.h"
 #include "run/run_folder.h"
+#include "run/validated.h"
 
 namespace braid {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/config_tree.h"
+#include "core/config_edit.h"
 #include "report/curves.h"
 #include "report/statistics.h"
 
@@ -15,14 +15,14 @@ namespace braid {
 /// What runs are compared by: a number of their validation; of training, the mean over its last
 /// tenth, where nothing was validated.
 struct Judge {
-  std::string set;           ///< of data.validation; empty = each run's judged_set()
+  std::string set = {};      ///< of data.validation; empty = each run's judged_set()
   std::string key = "loss";  ///< "loss", "bits_per_byte", "reward_accuracy", ...
   bool higher_is_better = false;
   bool best = false;  ///< the best value of the run instead of the last
   /// Judged at this step instead of at the end; runs count that got there, finished or not.
-  std::optional<int64_t> at_step;
+  std::optional<int64_t> at_step = {};
   /// The value whose cost is asked for; nothing = not asked.
-  std::optional<double> target;
+  std::optional<double> target = {};
   /// The target is the value of the base arm's worst run, which all of its runs reach.
   bool target_from_base = false;
 
@@ -41,11 +41,10 @@ struct Spent {
 
 struct ComparedRun {
   RunCurves curves;
-  std::string not_counted;           ///< why it is in no mean; empty = it is
+  std::string not_counted = {};      ///< why it is in no mean; empty = it is
   std::optional<double> value = {};  ///< of the judge
   Spent spent = {};                  ///< until its last step
-  std::optional<Spent> target =
-      {};  ///< until the judge's target; nothing = not reached, or none asked
+  std::optional<Spent> target = {};  ///< until the judge's target; nothing = not reached, or none asked
 };
 
 /// The same three over the runs of an arm.
@@ -65,11 +64,10 @@ struct Arm {
   std::string note = {};  ///< what a reader must know, such as how its learning rate was found
 
   Summary value = {};  ///< of the judge, over the runs that count
-  SpentSummary spent;
-  SpentSummary target;  ///< of the runs that reached it
-  std::optional<Difference> difference =
-      {};                 ///< to the base arm's value; nothing for that arm itself
-  double adjusted_p = 1;  ///< the difference's, for all arms together
+  SpentSummary spent = {};
+  SpentSummary target = {};                   ///< of the runs that reached it
+  std::optional<Difference> difference = {};  ///< to the base arm's value; nothing for that arm itself
+  double adjusted_p = 1;                 ///< the difference's, for all arms together
   Verdict verdict = Verdict::kNotJudged;
   std::string reason = {};  ///< of the verdict, in a sentence
 
@@ -92,8 +90,11 @@ struct ArmRuns {
   std::string note = {};
 };
 
-/// Groups runs by their configurations: runs of an arm differ in keys alone that do not change what
-/// is computed (seed, names, threads, logging, saving). With `by`, runs of an arm agree in these
+/// Whether a key of a run says where it is, its seed, how it is shown, saved and divided, not what
+/// is computed.
+bool changes_no_result(const std::string& key);
+
+/// Groups runs by their configurations: runs of an arm differ in keys alone that change no result. With `by`, runs of an arm agree in these
 /// keys, and what else differs becomes a note. Arms are named by their values, in the order of
 /// their first run.
 std::vector<ArmRuns> arms_of(std::vector<RunCurves> runs,

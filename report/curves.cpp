@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "checkpoint/history.h"
+#include "core/config_edit.h"
 #include "core/error.h"
 #include "core/folder_lock.h"
 #include "plan/plan.h"
@@ -123,7 +124,7 @@ std::vector<double> operations_of(const RunConfig& config, const std::vector<int
 
 // Whether train.stop_when_worse_for has ended it.
 bool stopped_improving(const RunCurves& run) {
-  const int64_t patience = std::atoll(run.config.scalar_at("train.stop_when_worse_for").c_str());
+  const int64_t patience = std::atoll(scalar_at(run.config, "train.stop_when_worse_for").c_str());
   const auto* losses = run.validation_series(run.judged_set(), "loss");
   if (patience <= 0 || losses == nullptr) {
     return false;
@@ -178,7 +179,7 @@ const Series* RunCurves::validation_series(std::string_view set, std::string_vie
 }
 
 std::string RunCurves::judged_set() const {
-  const auto named = config.scalar_at("checkpoint.best_by");
+  const auto named = scalar_at(config, "checkpoint.best_by");
   return !named.empty() || validation.empty() ? named : validation.front().set;
 }
 
@@ -191,9 +192,9 @@ RunCurves read_run(const fs::path& folder) {
   const bool is_running = FolderLock::is_held(folder);
   try {
     run.config = read_config_tree(paths.config().string(), {});
-    run.name = run.config.scalar_at("run.name");
-    run.seed = std::atoll(run.config.scalar_at("run.seed").c_str());
-    run.max_steps = std::atoll(run.config.scalar_at("train.max_steps").c_str());
+    run.name = scalar_at(run.config, "run.name");
+    run.seed = std::atoll(scalar_at(run.config, "run.seed").c_str());
+    run.max_steps = std::atoll(scalar_at(run.config, "train.max_steps").c_str());
   } catch (const std::exception& error) {
     run.problem = error.what();
     run.state = "unreadable";

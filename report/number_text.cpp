@@ -82,7 +82,9 @@ std::string fixed_text(double value, int decimals) {
 }
 
 std::string signed_text(double value, int digits) {
-  return (value > 0 ? "+" : "") + number_text(value, NumberStyle::kPlain, digits);
+  std::string result = value > 0 ? "+" : "";
+  result += number_text(value, NumberStyle::kPlain, digits);
+  return result;
 }
 
 }  // namespace braid

@@ -12,7 +12,7 @@
 namespace braid {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 // The continued fraction of I_x(a, b), by Lentz's method; converges fast for x below the mean.
 double beta_fraction(double a, double b, double x) {
@@ -87,7 +87,7 @@ double acceleration_of(const std::vector<double>& values) {
 }  // namespace
 
 Summary summary_of(const std::vector<double>& values) {
-  Summary summary{.n = static_cast<int64_t>(values.size()), .mean = kNaN, .sd = kNaN};
+  Summary summary{.n = static_cast<int64_t>(values.size()), .mean = kNotANumber, .sd = kNotANumber};
   if (values.empty()) {
     return summary;
   }
@@ -128,7 +128,7 @@ Difference paired_difference(const std::vector<double>& ours, const std::vector<
 Difference welch_difference(const std::vector<double>& ours, const std::vector<double>& theirs) {
   require(!ours.empty() && !theirs.empty(), "[welch_difference] a sample is empty");
   const auto a = summary_of(ours), b = summary_of(theirs);
-  Difference result{.paired = false, .n = std::min(a.n, b.n), .mean = a.mean - b.mean, .sd = kNaN};
+  Difference result{.paired = false, .n = std::min(a.n, b.n), .mean = a.mean - b.mean, .sd = kNotANumber};
   if (result.n > 1) {
     const auto na = static_cast<double>(a.n), nb = static_cast<double>(b.n);
     const double va = a.sd * a.sd / na, vb = b.sd * b.sd / nb;

@@ -29,11 +29,11 @@ struct Difference {
   bool paired = false;
   int64_t n = 0;  ///< pairs; without pairs, the numbers of the smaller sample
   double mean = 0;
-  double sd = 0;              ///< of the pairs' differences; NaN without pairs
-  double degrees = 0;         ///< of freedom of Student's t; Welch's without pairs
-  std::optional<Interval> t;  ///< Student's; nothing where a sample has a single number
-  double p = 1;               ///< two-sided, of no difference; 1 without an interval
-  std::optional<Interval> bootstrap = {};  ///< from kBootstrapFrom numbers on
+  double sd = 0;                      ///< of the pairs' differences; NaN without pairs
+  double degrees = 0;                 ///< of freedom of Student's t; Welch's without pairs
+  std::optional<Interval> t = {};          ///< Student's; nothing where a sample has a single number
+  double p = 1;                       ///< two-sided, of no difference; 1 without an interval
+  std::optional<Interval> bootstrap = {};  ///< of kBootstrapFrom pairs or more
 };
 
 /// The mean of `ours[i] - theirs[i]`. Both have the same length.
@@ -42,9 +42,9 @@ Difference paired_difference(const std::vector<double>& ours, const std::vector<
 /// The mean of `ours` less that of `theirs`, whose variances may differ (Welch 1947).
 Difference welch_difference(const std::vector<double>& ours, const std::vector<double>& theirs);
 
-/// Fewer numbers make bootstrap intervals that are far too narrow: of 5 normal ones, a 95 %
-/// interval holds the mean in 87 % of all cases (tests/report/statistics_test.cpp).
-inline constexpr int64_t kBootstrapFrom = 10;
+/// Fewer numbers make bootstrap intervals that are too narrow: of 5 normal ones a 95 % interval
+/// holds the mean in 84 % of all cases, of 10 in 88 %, of 20 in 92 %, of 30 in 94 %.
+inline constexpr int64_t kBootstrapFrom = 20;
 
 /// The interval of the mean by the bias-corrected and accelerated bootstrap (Efron 1987), of 4,000
 /// resamples. A pure function of its arguments.

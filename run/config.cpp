@@ -7,6 +7,7 @@
 #include "core/parameter_names.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
+#include "run/validated.h"
 
 namespace braid {
 namespace {

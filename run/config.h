@@ -325,13 +325,9 @@ struct RunConfig {
   void validate_trained_parameters() const;
 };
 
-/// validate(), with the place of the key in every message. `complete` may fill in what the files
-/// leave to others before the whole is validated.
-RunConfig validated(LoadedConfig<RunConfig> loaded,
-                    const std::function<void(LoadedConfig<RunConfig>&)>& complete = {});
-
-/// load_config plus validated(). A run with overlays has their names behind its own
-/// (quickstart-plain) unless they or the overrides say run.name.
+/// load_config plus validate(), with the place of the key in every message. A run with overlays has
+/// their names behind its own (quickstart-plain) unless they or the overrides say run.name.
+/// `complete` may fill in what the files leave to others before the whole is validated.
 RunConfig load_run_config(const std::string& path,
                           const std::vector<std::string>& overrides,
                           const std::vector<std::string>& overlays = {},

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "checkpoint/history.h"
+#include "core/config_edit.h"
 #include "core/error.h"
 #include "core/folder_lock.h"
 #include "run/memory.h"
@@ -107,14 +108,14 @@ ListedRun listed(const fs::path& folder) {
   const bool is_running = FolderLock::is_held(folder);
   try {
     run.config = read_config_tree(paths.config().string(), {});
-    run.name = run.config.scalar_at("run.name");
-    run.max_steps = std::atoll(run.config.scalar_at("train.max_steps").c_str());
+    run.name = scalar_at(run.config, "run.name");
+    run.max_steps = std::atoll(scalar_at(run.config, "train.max_steps").c_str());
   } catch (const std::exception& error) {
     run.problem = error.what();
     run.state = "unreadable";
     return run;
   }
-  MetricsSummary summary(run.config.scalar_at("checkpoint.best_by"));
+  MetricsSummary summary(scalar_at(run.config, "checkpoint.best_by"));
   try {
     if (fs::exists(paths.metrics())) {
       read_metrics(paths.metrics(),
