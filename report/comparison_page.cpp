@@ -69,7 +69,7 @@ class ComparisonPage {
                .smoothing = smoothing_}) {}
 
   std::string html() {
-    page_.subtitle("Judged by " + judged_text(comparison_.judge) + ".");
+    page_.subtitle(text("Judged by ", judged_text(comparison_.judge), "."));
     add_verdicts();
     add_losses();
     add_metrics();
@@ -162,16 +162,18 @@ class ComparisonPage {
     LinePlot plot{ids_.of(title), title, note, axes_.x(), y_label, log_y, {}, {}};
     for (std::size_t i = 0; i < comparison_.arms.size(); ++i) {
       std::vector<RunSeries> of_arm;
+      bool has_few = !smooths;
       for (const auto* run : counted(comparison_.arms[i])) {
         if (const Series* series = find(*run)) {
           of_arm.push_back({run, series});
+          has_few |= series->values.size() <= kFewPoints;
         }
       }
       if (!of_arm.empty()) {
         plot.series.push_back({comparison_.arms[i].name,
                                static_cast<int>(i),
-                               mean_lines(axes_, of_arm, smooths),
-                               /*has_dots=*/!smooths,
+                               mean_lines(axes_, of_arm, smooths && !has_few),
+                               /*has_dots=*/has_few,
                                false});
       }
     }
@@ -203,7 +205,7 @@ class ComparisonPage {
     }
     const auto sets = validation_sets();
     for (const auto& set : sets) {
-      add_plot("Loss, " + validation_name(set),
+      add_plot(text("Loss, ", validation_name(set)),
                "",
                "nats per target",
                false,

@@ -29,6 +29,9 @@ class CurveAxes {
 /// noisier.
 std::size_t smoothing_for(std::size_t points);
 
+/// Curves of so few points are drawn with dots, and are not smoothed.
+inline constexpr std::size_t kFewPoints = 30;
+
 /// A series of a run at each of kSmoothing; `smooths`: false for few points, which then are as they
 /// are.
 std::vector<Line> lines_of(const CurveAxes& axes,

@@ -132,7 +132,7 @@ void draw_scale(Markup& html, const HeatMap& map, const Range& range) {
                {"height", "10"}});
   }
   html.close();
-  html.text(" " + number_text(range.high(), NumberStyle::kPlain, 3)).close().line();
+  html.text(text(" ", number_text(range.high(), NumberStyle::kPlain, 3))).close().line();
 }
 
 std::string data_of(const HeatMap& map, const Cells& cells) {
@@ -141,9 +141,11 @@ std::string data_of(const HeatMap& map, const Cells& cells) {
     rows.push_back(json_numbers(cells.values[row], 4));
     names.push_back(json_string(map.rows[row]));
   }
-  return "{\"kind\":\"cells\",\"x\":" + json_numbers(cells.begin) +
-         ",\"label\":" + json_string(map.x_label) + ",\"rows\":" + json_list(names) +
-         ",\"values\":" + json_list(rows) + "}";
+  return json_object({{"kind", json_string("cells")},
+                      {"x", json_numbers(cells.begin)},
+                      {"label", json_string(map.x_label)},
+                      {"rows", json_list(names)},
+                      {"values", json_list(rows)}});
 }
 
 }  // namespace

@@ -54,6 +54,21 @@ std::string json_numbers(const std::vector<double>& values, int digits) {
   return json_list(items);
 }
 
+std::string json_bool(bool value) {
+  return value ? "true" : "false";
+}
+
+std::string json_object(const std::vector<std::pair<std::string_view, std::string>>& members) {
+  std::string result = "{";
+  for (const auto& [key, value] : members) {
+    result += result.size() > 1 ? "," : "";
+    result += json_string(key);
+    result += ":";
+    result += value;
+  }
+  return result + "}";
+}
+
 std::string json_list(const std::vector<std::string>& items) {
   std::string result = "[";
   for (const auto& item : items) {

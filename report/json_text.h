@@ -2,6 +2,7 @@
 // Numbers and texts as JSON that may stand in a page's <script>.
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace braid {
@@ -13,7 +14,11 @@ std::string json_string(std::string_view text);
 std::string json_number(double value, int digits = 6);
 std::string json_numbers(const std::vector<double>& values, int digits = 6);
 
-/// "[a,b]" of what is JSON already.
+/// "true" or "false".
+std::string json_bool(bool value);
+
+/// "[a,b]", and "{"key":a}", of what is JSON already.
 std::string json_list(const std::vector<std::string>& items);
+std::string json_object(const std::vector<std::pair<std::string_view, std::string>>& members);
 
 }  // namespace braid

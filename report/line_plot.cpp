@@ -132,10 +132,12 @@ std::string band_path(const Line& line, const Axis& x, const Axis& y) {
     }
     std::size_t end = begin;
     for (; end < line.low.size() && has(end); ++end) {
-      path += (end == begin ? "M" : "L") + place(end, line.high[end]);
+      path += end == begin ? "M" : "L";
+      path += place(end, line.high[end]);
     }
     for (std::size_t i = end; i-- > begin;) {
-      path += "L" + place(i, line.low[i]);
+      path += "L";
+      path += place(i, line.low[i]);
     }
     path += "Z";
     begin = end;
@@ -158,7 +160,8 @@ void draw_lines(
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
     const auto& series = plot.series[i];
     const auto& line = line_at(series, smoothing);
-    svg.open("g", {{"class", "series " + colour_class(series.colour)}, {"data-series", text(i)}});
+    svg.open("g",
+             {{"class", text("series ", colour_class(series.colour))}, {"data-series", text(i)}});
     if (!line.low.empty()) {
       svg.leaf("path", {{"class", "band"}, {"d", band_path(line, x, y)}});
     }
@@ -179,7 +182,8 @@ void draw_dots(
     if (!series.has_dots) {
       continue;
     }
-    svg.open("g", {{"class", "dots " + colour_class(series.colour)}, {"data-series", text(i)}});
+    svg.open("g",
+             {{"class", text("dots ", colour_class(series.colour))}, {"data-series", text(i)}});
     const auto& line = line_at(series, smoothing);
     for (std::size_t point = 0; point < line.y.size(); ++point) {
       const double across = x.place(line.x.front()[point]), up = y.place(line.y[point]);
@@ -281,7 +285,7 @@ std::string description(const LinePlot& plot) {
 
 void draw_swatch(Markup& html, const PlotSeries& series) {
   html.open("svg",
-            {{"class", "swatch " + colour_class(series.colour)},
+            {{"class", text("swatch ", colour_class(series.colour))},
              {"width", "26"},
              {"height", "10"},
              {"aria-hidden", "true"}});
@@ -311,11 +315,13 @@ std::string json_of(const Line& line) {
   for (const auto& values : line.x) {
     x.push_back(json_numbers(values));
   }
-  std::string result = "{\"x\":" + json_list(x) + ",\"y\":" + json_numbers(line.y, 5);
+  std::vector<std::pair<std::string_view, std::string>> members = {{"x", json_list(x)},
+                                                                   {"y", json_numbers(line.y, 5)}};
   if (!line.low.empty()) {
-    result += ",\"low\":" + json_numbers(line.low, 5) + ",\"high\":" + json_numbers(line.high, 5);
+    members.emplace_back("low", json_numbers(line.low, 5));
+    members.emplace_back("high", json_numbers(line.high, 5));
   }
-  return result + "}";
+  return json_object(members);
 }
 
 std::string data_of(const LinePlot& plot, const PlotViews& views) {
@@ -325,16 +331,19 @@ std::string data_of(const LinePlot& plot, const PlotViews& views) {
     for (const auto& line : one.lines) {
       lines.push_back(json_of(line));
     }
-    series.push_back("{\"name\":" + json_string(one.name) +
-                     ",\"raw\":" + (one.has_raw_behind ? "true" : "false") +
-                     ",\"lines\":" + json_list(lines) + "}");
+    series.push_back(json_object({{"name", json_string(one.name)},
+                                  {"raw", json_bool(one.has_raw_behind)},
+                                  {"lines", json_list(lines)}}));
   }
   for (const auto& event : plot.events) {
     events.push_back(json_numbers(event.x));
   }
-  return "{\"kind\":\"lines\",\"logY\":" + std::string(plot.log_y ? "true" : "false") + "," +
-         json_of(views, plot) + ",\"series\":" + json_list(series) +
-         ",\"events\":" + json_list(events) + "}";
+  return json_object({{"kind", json_string("lines")},
+                      {"logY", json_bool(plot.log_y)},
+                      {"x", json_of_x(views, plot)},
+                      {"y", json_of_y(views)},
+                      {"series", json_list(series)},
+                      {"events", json_list(events)}});
 }
 
 // The room that names beside the lines' ends take.

@@ -72,8 +72,10 @@ std::string json_of(const Axis& axis) {
   for (const auto& tick : axis.ticks) {
     ticks.push_back(json_list({json_number(tick.place), json_string(tick.label)}));
   }
-  return "{\"low\":" + json_number(axis.low, 9) + ",\"high\":" + json_number(axis.high, 9) +
-         ",\"log\":" + (axis.is_log ? "true" : "false") + ",\"ticks\":" + json_list(ticks) + "}";
+  return json_object({{"low", json_number(axis.low, 9)},
+                      {"high", json_number(axis.high, 9)},
+                      {"log", json_bool(axis.is_log)},
+                      {"ticks", json_list(ticks)}});
 }
 
 }  // namespace
@@ -103,18 +105,22 @@ PlotViews views_of(const LinePlot& plot) {
   return views;
 }
 
-std::string json_of(const PlotViews& views, const LinePlot& plot) {
+std::string json_of_x(const PlotViews& views, const LinePlot& plot) {
   std::vector<std::string> x;
   for (std::size_t axis = 0; axis < plot.x.size(); ++axis) {
-    const bool counts = plot.x[axis].style == NumberStyle::kCount;
     std::vector<std::string> of_views;
     for (const auto& view : views.x[axis]) {
       of_views.push_back(json_of(view));
     }
-    x.push_back("{\"name\":" + json_string(plot.x[axis].name) + ",\"label\":" +
-                json_string(plot.x[axis].label) + ",\"counts\":" + (counts ? "true" : "false") +
-                ",\"views\":" + json_list(of_views) + "}");
+    x.push_back(json_object({{"name", json_string(plot.x[axis].name)},
+                             {"label", json_string(plot.x[axis].label)},
+                             {"counts", json_bool(plot.x[axis].style == NumberStyle::kCount)},
+                             {"views", json_list(of_views)}}));
   }
+  return json_list(x);
+}
+
+std::string json_of_y(const PlotViews& views) {
   std::vector<std::string> y;
   for (const auto& smoothing : views.y) {
     std::vector<std::string> of_views;
@@ -127,7 +133,7 @@ std::string json_of(const PlotViews& views, const LinePlot& plot) {
     }
     y.push_back(json_list(of_views));
   }
-  return "\"x\":" + json_list(x) + ",\"y\":" + json_list(y);
+  return json_list(y);
 }
 
 }  // namespace braid

@@ -25,7 +25,8 @@ struct PlotViews {
 /// Of a plot with points.
 PlotViews views_of(const LinePlot& plot);
 
-/// As the script reads it.
-std::string json_of(const PlotViews& views, const LinePlot& plot);
+/// As the script reads them.
+std::string json_of_x(const PlotViews& views, const LinePlot& plot);
+std::string json_of_y(const PlotViews& views);
 
 }  // namespace braid

@@ -33,6 +33,7 @@ constexpr const char* kOther = "Other monitors";
 // In the order of the page.
 constexpr std::array kKnown = {
     Known{"mtp_loss", kLoss, "Loss of multi-token prediction", "nats per target", ""},
+    Known{"mtp_ratio", kLoss, "Multi-token prediction over main loss", "ratio", ""},
     Known{"bits_per_byte", kLoss, "Bits per byte of validation text", "bits per byte", ""},
     Known{"accuracy", kLoss, "Accuracy", "share", ""},
     Known{"reward*", kLoss, "", "", ""},
@@ -45,8 +46,17 @@ constexpr std::array kKnown = {
           "norm before clipping",
           "By part of the model.",
           true},
-    Known{"update_rms", kOptimization, "RMS of updates", "root mean square", "", true},
-    Known{"muon*", kOptimization, "", "", ""},
+    Known{"update_rms",
+          kOptimization,
+          "Updates",
+          "RMS over learning rate",
+          "Without weight decay, by optimizer and part of the model."},
+    Known{"weight_rms", kOptimization, "Weights", "RMS", "By part of the model."},
+    Known{"orthogonality*",
+          kOptimization,
+          "Orthogonality of a Muon update",
+          "error; share of rank",
+          "The largest distance of a singular value above 1/2 from 1, and the share of those."},
     Known{"expert_max_violation",
           kExperts,
           "Expert load",
@@ -54,22 +64,41 @@ constexpr std::array kKnown = {
           "The fullest expert's load over the mean load, less 1, of the worst layer: 0 is even.",
           false,
           "learned routing"},
+    Known{"expert_entropy",
+          kExperts,
+          "Entropy of the expert load",
+          "share of ln E",
+          "1 is even, 0 is all load on one expert."},
+    Known{"expert_dead", kExperts, "Experts without a token", "experts", ""},
+    Known{"expert_bias_range",
+          kExperts,
+          "Range of the routing biases",
+          "largest less smallest bias",
+          ""},
     Known{"expert_*", kExperts, "", "", ""},
     Known{"balance_loss", kExperts, "Balance loss", "before its weight", ""},
-    Known{"router*", kExperts, "", "", ""},
+    Known{"swiglu_clamped", kExperts, "Clamped hidden units", "share", ""},
+    Known{"swiglu_max", kExperts, "Hidden units before clamping", "largest value", ""},
     Known{"indexer_recall",
           kAttention,
           "Index recall",
           "share",
           "Share of the attention to compressed entries that the indexer's choice holds."},
-    Known{"indexer_*", kAttention, "", "", ""},
+    Known{"indexer_kl", kAttention, "Indexer loss", "KL, nats", ""},
+    Known{"attention_logit_max", kAttention, "Attention logits", "largest logit", ""},
+    Known{"attention_mass",
+          kAttention,
+          "Where attention goes",
+          "share of the softmax",
+          "By kind of attention: to sinks, the window, compressed entries."},
     Known{"attention_*", kAttention, "", "", ""},
-    Known{"mhc_gain*",
+    Known{"residual_gain",
           kStreams,
           "mHC: composite gain",
           "gain",
           "Of the product of all layers' mixing matrices: 1 neither amplifies nor fades."},
-    Known{"mhc*", kStreams, "", "", ""},
+    Known{
+        "residual_error", kStreams, "mHC: sums of mixing matrices", "largest distance from 1", ""},
     Known{"residual*", kStreams, "", "", ""},
     Known{"tokens_per_second", kSpeed, "Throughput", "tokens per second", ""},
     Known{"sent_bytes", kSpeed, "Bytes sent in a step", "bytes, rank 0", ""},
@@ -94,6 +123,9 @@ bool fits(const Known& known, const std::string& key) {
 }
 
 bool is_layer(const std::string& name) {
+  if (name == "mtp") {
+    return true;
+  }
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return std::isdigit(c) != 0;
   });
@@ -105,7 +137,7 @@ std::string member_name(const std::string& key, const Known& known) {
   return dot == std::string::npos ? known.whole : key.substr(dot + 1);
 }
 
-// What all begin with, up to a word's end: "mhc_gain_".
+// What all begin with, up to a word's end: "orthogonality_".
 std::size_t common_words(const std::vector<MetricPanel::Member>& members) {
   std::string common = members.front().key;
   for (const auto& member : members) {
@@ -116,7 +148,7 @@ std::size_t common_words(const std::vector<MetricPanel::Member>& members) {
   return common.find_last_of('_') == std::string::npos ? 0 : common.find_last_of('_') + 1;
 }
 
-// Keys of several names ("mhc_gain_forward", "mhc_gain_backward") are told apart by these.
+// Keys of several names ("orthogonality_error", "orthogonality_rank") are told apart by these.
 void name_members(MetricPanel& panel) {
   const auto& members = panel.members;
   const bool has_one_name = std::all_of(members.begin(), members.end(), [&](const auto& member) {

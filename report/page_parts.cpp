@@ -32,8 +32,8 @@ std::vector<NamedEvent> events_of(const NamedRun& named) {
                       text("from step ",
                            number_text(from->values[i], NumberStyle::kPlain, 15),
                            loss == nullptr || i >= loss->values.size()
-                               ? ""
-                               : ", loss " + number_text(loss->values[i]))});
+                               ? std::string()
+                               : text(", loss ", number_text(loss->values[i])))});
   }
   std::stable_sort(events.begin(), events.end(), [](const NamedEvent& a, const NamedEvent& b) {
     return a.step < b.step;

@@ -26,13 +26,13 @@ double last_finite(const std::vector<double>& values) {
 std::string summary_line(const RunCurves& run) {
   std::string line = text(run.state, ", step ", run.last_step(), " of ", run.max_steps);
   if (const double tokens = last_finite(run.tokens); tokens > 0) {
-    line += ", " + count_text(tokens) + " tokens";
+    line += text(", ", count_text(tokens), " tokens");
   }
   if (const double flops = last_finite(run.flops); flops > 0) {
-    line += ", " + number_text(flops, NumberStyle::kPlain, 3) + " FLOPs";
+    line += text(", ", number_text(flops, NumberStyle::kPlain, 3), " FLOPs");
   }
   if (const double seconds = last_finite(run.seconds); seconds > 0) {
-    line += ", " + duration_text(seconds) + " of training steps";
+    line += text(", ", duration_text(seconds), " of training steps");
   }
   return line;
 }
@@ -172,11 +172,12 @@ class RunPage {
     plot.log_y = panel.log_y;
     for (const auto& [key, name] : panel.members) {
       const auto& series = *run_.training_series(key);
+      const bool is_measured_seldom = series.values.size() <= kFewPoints;
       plot.series.push_back({name,
                              static_cast<int>(plot.series.size()),
-                             lines_of(axes_, run_, series, true),
-                             false,
-                             panel.members.size() == 1});
+                             lines_of(axes_, run_, series, !is_measured_seldom),
+                             is_measured_seldom,
+                             panel.members.size() == 1 && !is_measured_seldom});
     }
     add(plot);
   }

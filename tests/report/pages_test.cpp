@@ -50,8 +50,8 @@ RunCurves whole_run(int64_t seed = 1, int64_t steps = 40) {
                           "gradient_norm",
                           "gradient_norm.router",
                           "expert_max_violation",
-                          "mhc_gain_forward",
-                          "mhc_gain_backward",
+                          "residual_gain.forward",
+                          "residual_gain.backward",
                           "indexer_recall",
                           "tokens_per_second",
                           "a_new_monitor.x</script>"}) {
@@ -124,7 +124,7 @@ TEST(RunPage, ShowsWhatTheRunHas) {
                          "loss-of-multi-token-prediction",
                          "bits-per-byte-of-validation-text",
                          "gradient-norms",
-                         "expert-entropy",
+                         "entropy-of-the-expert-load",
                          "mhc-composite-gain",
                          "index-recall",
                          "a-new-monitor"}) {
@@ -245,14 +245,14 @@ TEST(MetricPanels, KnowNamesAndGroupTheRestByThem) {
                                        "gradient_norm",
                                        "gradient_norm.mhc",
                                        "new.b_c",
-                                       "mhc_gain_forward",
-                                       "mhc_gain_backward",
+                                       "orthogonality_error",
+                                       "orthogonality_rank",
                                        "newer"});
   ASSERT_EQ(panels.size(), 4u);
   EXPECT_EQ(panels[0].title, "Gradient norms");
   EXPECT_EQ(panels[0].members[0].name, "all");
   EXPECT_EQ(panels[0].members[1].name, "mhc");
-  EXPECT_EQ(panels[1].members[1].name, "backward");
+  EXPECT_EQ(panels[1].members[1].name, "rank");
   EXPECT_EQ(panels[2].section, "Other monitors");
   EXPECT_EQ(panels[2].title, "New");
   EXPECT_EQ(panels[2].members[1].key, "new.b_c");
