@@ -86,7 +86,9 @@ class MarkdownTable {
       result += " |\n";
       if (&row == &rows_.front()) {
         for (std::size_t i = 0; i < row.size(); ++i) {
-          result += (i == 0 ? "|" : "|") + std::string(widths[i] + 1, '-') + (right_[i] ? ":" : "-");
+          result += "|";
+          result += std::string(widths[i] + 1, '-');
+          result += right_[i] ? ":" : "-";
         }
         result += "|\n";
       }
@@ -137,8 +139,8 @@ std::vector<std::string> comparison_row(const Comparison& comparison, const Arm&
       arm.name,
       std::to_string(arm.value.n),
       mean_and_sd(arm.value),
-      d ? decimals(d->mean, "%+.4f") : "-",
-      d && d->t ? decimals(d->t->low, "%+.4f") + " to " + decimals(d->t->high, "%+.4f") : "-",
+      d ? decimals(d->mean, "%+.3g") : "-",
+      d && d->t ? decimals(d->t->low, "%+.3g") + " to " + decimals(d->t->high, "%+.3g") : "-",
       d && d->t ? decimals(arm.adjusted_p, arm.adjusted_p < 0.001 ? "%.0e" : "%.3f") : "-",
       arm.verdict_text(),
       amount(arm.spent.tokens.mean),
@@ -226,7 +228,8 @@ struct CsvColumn {
 template <class Row>
 void add_csv_line(std::string& csv, const std::vector<CsvColumn<Row>>& columns, const Row* row) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    csv += (i > 0 ? "," : "") + csv_field(row ? columns[i].field(*row) : columns[i].title);
+    csv += i > 0 ? "," : "";
+    csv += csv_field(row ? columns[i].field(*row) : columns[i].title);
   }
   csv += "\n";
 }

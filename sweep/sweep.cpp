@@ -187,7 +187,8 @@ void Sweep::start_what_fits(const fs::path& program) {
 void Sweep::finish(Job& job, int status) {
   job.process.reset();
   job.steps = last_step_in(RunPaths{folder_of(job)}.metrics());
-  if (status != 0 && is_stopping_) {
+  // A process of a sweep that was killed may have taken the folder's lock before it did.
+  if (status != 0 && (is_stopping_ || FolderLock::is_held(folder_of(job)))) {
     job.state = State::kWaiting;
     return;
   }

@@ -39,8 +39,10 @@ std::string choice_name(const std::string& key,
   const auto& value = values[i];
   const bool is_short =
       value.kind == ConfigNode::Kind::kScalar && value.scalar.size() <= kLongest;
-  return "-" + in_a_name(key.substr(key.rfind('.') + 1)) + "-" +
-         (is_short ? in_a_name(value.scalar) : text("value", i + 1));
+  return text('-',
+              in_a_name(key.substr(key.rfind('.') + 1)),
+              '-',
+              is_short ? in_a_name(value.scalar) : text("value", i + 1));
 }
 
 std::vector<GridPoint> points_of(const RunGrid& grid) {

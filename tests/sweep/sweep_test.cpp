@@ -28,7 +28,8 @@ class SweepTest : public CliTest {
               of_b +
               "}}\n"
               "seeds: 2\n"
-              "cores: 2\n" +
+              "cores: 2\n"
+              "memory: 8GiB\n" +
               more);
   }
 
