@@ -14,6 +14,7 @@ Command evaluate_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command probe_command(CLI::App& app);
 Command render_command(CLI::App& app);
+Command report_command(CLI::App& app);
 Command runs_command(CLI::App& app);
 Command compare_command(CLI::App& app);
 Command sweep_command(CLI::App& app);

@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
       {"evaluate", braid::evaluate_command(app)},
       {"inspect", braid::inspect_command(app)},
       {"render", braid::render_command(app)},
+      {"report", braid::report_command(app)},
       {"runs", braid::runs_command(app)},
       {"sweep", braid::sweep_command(app)},
       {"compare", braid::compare_command(app)},

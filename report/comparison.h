@@ -107,6 +107,12 @@ Comparison compare(std::vector<ArmRuns> arms,
                    const std::string& base,
                    const std::string& title);
 
+/// How runs were judged: "the validation loss at the end; lower is better".
+std::string judged_text(const Judge& judge);
+/// The table's titles, those of numbers with a '>' in front, and the row of an arm.
+std::vector<std::string> comparison_titles(const Comparison& comparison);
+std::vector<std::string> comparison_row(const Comparison& comparison, const Arm& arm);
+
 /// The table with what it needs to be understood: how runs were judged, the rule, notes.
 std::string comparison_markdown(const Comparison& comparison);
 /// A row for each arm: the table's columns, and exact numbers.

@@ -4,6 +4,7 @@
 
 #include "core/file.h"
 #include "core/own_folder.h"
+#include "report/comparison_page.h"
 
 namespace braid {
 
@@ -12,6 +13,7 @@ std::vector<std::filesystem::path> write_comparison(const Comparison& comparison
   make_own_folder(folder, "choose another folder for the comparison");
   std::vector<std::filesystem::path> paths;
   for (const auto& [name, contents] : {std::pair{"comparison.md", comparison_markdown(comparison)},
+                                       std::pair{"comparison.html", comparison_page(comparison)},
                                        std::pair{"comparison.csv", comparison_csv(comparison)},
                                        std::pair{"runs.csv", comparison_runs_csv(comparison)},
                                        std::pair{"comparison.json", comparison_json(comparison)}}) {

@@ -101,7 +101,9 @@ class MarkdownTable {
   std::vector<bool> right_;
 };
 
-std::string judged_by(const Judge& judge) {
+}  // namespace
+
+std::string judged_text(const Judge& judge) {
   const auto what = judge.of_validation
                         ? text(judge.best ? "the best validation " : "the validation ", judge.key)
                         : text("the training ", judge.key, " of the last tenth");
@@ -113,7 +115,7 @@ std::string judged_by(const Judge& judge) {
               judge.higher_is_better ? "; higher is better" : "; lower is better");
 }
 
-std::vector<std::string> titles_of(const Comparison& comparison) {
+std::vector<std::string> comparison_titles(const Comparison& comparison) {
   std::vector<std::string> titles = {"arm",
                                      ">n",
                                      ">" + comparison.judge.key,
@@ -131,7 +133,7 @@ std::vector<std::string> titles_of(const Comparison& comparison) {
   return titles;
 }
 
-std::vector<std::string> row_of(const Comparison& comparison, const Arm& arm) {
+std::vector<std::string> comparison_row(const Comparison& comparison, const Arm& arm) {
   const auto& d = arm.difference;
   std::vector<std::string> row = {
       arm.name,
@@ -153,12 +155,14 @@ std::vector<std::string> row_of(const Comparison& comparison, const Arm& arm) {
   return row;
 }
 
+namespace {
+
 // What was meant and what is behind each verdict, a line each.
 std::string explanation(const Comparison& comparison) {
   const auto& base = comparison.arms[comparison.base];
   std::string result =
       text("Judged by ",
-           judged_by(comparison.judge),
+           judged_text(comparison.judge),
            ". Means ± standard deviations over n seeds; differences to ",
            base.name,
            ", with Student's 95 % intervals. An arm is better or worse where p, corrected for the "
@@ -305,9 +309,9 @@ ordered_json json_of(const Arm& arm) {
 }  // namespace
 
 std::string comparison_markdown(const Comparison& comparison) {
-  MarkdownTable table(titles_of(comparison));
+  MarkdownTable table(comparison_titles(comparison));
   for (const auto& arm : comparison.arms) {
-    table.add(row_of(comparison, arm));
+    table.add(comparison_row(comparison, arm));
   }
   const auto title = comparison.title.empty() ? "" : "# " + comparison.title + "\n\n";
   return title + table.text() + "\n" + explanation(comparison);

@@ -233,8 +233,29 @@ struct CheckpointSection {
   }
 };
 
+/// Texts that the model writes while it is trained, for people to read (train/text_samples.h).
+struct SamplesSection {
+  int64_t count = 0;
+  std::vector<std::string> prompts = {};
+  int64_t max_tokens = 100;
+  double temperature = 0.8;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using S = SamplesSection;
+    v("count", &S::count, "texts of each prompt at each validation; 0 = none", between(0, 1000));
+    v("prompts", &S::prompts, "what they begin with; none = the beginning of a document");
+    v("max_tokens", &S::max_tokens, "new tokens of a text, at most", at_least(1));
+    v("temperature",
+      &S::temperature,
+      "logits are divided by it; 0 = always the most probable token",
+      between(0, 100));
+  }
+};
+
 struct LoggingSection {
   int64_t every_steps = 10;
+  SamplesSection samples = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -242,6 +263,10 @@ struct LoggingSection {
       &LoggingSection::every_steps,
       "steps between lines where the output is no terminal",
       at_least(1));
+    v("samples",
+      &LoggingSection::samples,
+      "texts that the model writes at validations, in metrics.jsonl and on the page of `braid "
+      "report`");
   }
 };
 
@@ -296,6 +321,7 @@ struct RunConfig {
 
  private:
   void validate_best() const;
+  void validate_samples() const;
   void validate_trained_parameters() const;
 };
 

@@ -4,6 +4,7 @@
 //   config.yaml       the configuration, every key
 //   metrics.jsonl     run/metrics.h
 //   log.txt           what the run printed
+//   report.html       the page of `braid report` (report/run_page.h)
 //   profile.json      where its steps' time went (train --profile)
 //   validation.jsonl  the text held back from training (data/prepare.h)
 //   data/             token stores (data/prepare.h), scores of preferences by the first model
@@ -33,6 +34,7 @@ struct RunPaths {
   std::filesystem::path config() const { return folder / kConfigFile; }
   std::filesystem::path metrics() const { return folder / "metrics.jsonl"; }
   std::filesystem::path log() const { return folder / "log.txt"; }
+  std::filesystem::path report() const { return folder / "report.html"; }
   std::filesystem::path profile() const { return folder / "profile.json"; }
   std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
   std::filesystem::path validation_text() const { return folder / "validation.jsonl"; }

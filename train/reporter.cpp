@@ -395,6 +395,17 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                               of_kind));
 }
 
+void Reporter::samples(const std::vector<WrittenText>& texts) {
+  for (const auto& [prompt, text, number, tokens] : texts) {
+    folder_.write_metrics(state_.step,
+                          "sample",
+                          {{"prompt", prompt},
+                           {"number", static_cast<double>(number)},
+                           {"text", text},
+                           {"tokens", static_cast<double>(tokens)}});
+  }
+}
+
 void Reporter::start_profile() {
   profile_ = std::make_unique<StepProfile>(scalar_type(config_.train.dtype), grid_.place.ranks);
 }

@@ -10,6 +10,7 @@
 #include "run/threads.h"
 #include "train/step_profile.h"
 #include "train/step_result.h"
+#include "train/text_samples.h"
 #include "train/training_state.h"
 
 namespace braid {
@@ -30,6 +31,8 @@ class Reporter {
   void end_step(const StepResult& result);
   /// `set`: the name of the texts, empty where they have none.
   void validation(const std::string& set, const Evaluation& result);
+
+  void samples(const std::vector<WrittenText>& texts);
 
   /// Measures from here on where the steps' time goes; report_profile() then writes it.
   void start_profile();

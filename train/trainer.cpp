@@ -134,6 +134,8 @@ Trainer::Trainer(const RunConfig& config,
                             .pack_window = config_.data.pack_window};
   state_.loader = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
   objective_ = make_objective(std::move(reference.training));
+  samples_ =
+      std::make_unique<TextSamples>(config_.logging.samples, state_.model->config(), *tokenizer_);
 
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
@@ -383,10 +385,12 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
 bool Trainer::validate() {
   state_.owes_validation = false;
   std::vector<Evaluation> results;
+  std::vector<WrittenText> samples;
   try {
     for (std::size_t set = 0; set < data_.validation.size(); ++set) {
       results.push_back(evaluation_of(set));
     }
+    samples = written_samples();
   } catch (const Interrupted&) {
     state_.owes_validation = true;
     return false;
@@ -406,6 +410,7 @@ bool Trainer::validate() {
            way_on);
     }
   }
+  reporter_.samples(samples);
   if (results.empty()) {
     return false;
   }
@@ -427,6 +432,13 @@ Evaluation Trainer::evaluation_of(std::size_t set) const {
       preference_means(preference_options(config_.loss), scores, validation_reference_[set]);
   result.loss = result.preferences->loss;
   return result;
+}
+
+// None while steps are skipped: weights may be such that nothing can be drawn.
+std::vector<WrittenText> Trainer::written_samples() const {
+  return state_.skipped_in_a_row > 0
+             ? std::vector<WrittenText>{}
+             : samples_->write(*state_.model, static_cast<uint64_t>(config_.run.seed), grid_);
 }
 
 bool Trainer::finished() const {

@@ -14,6 +14,7 @@
 #include "train/reporter.h"
 #include "train/resumer.h"
 #include "train/step_result.h"
+#include "train/text_samples.h"
 #include "train/training_state.h"
 
 namespace braid {
@@ -59,6 +60,7 @@ class Trainer {
   bool rolled_back_after_spike(const StepResult& result);
   bool validate();
   Evaluation evaluation_of(std::size_t set) const;
+  std::vector<WrittenText> written_samples() const;
   bool finished() const;
   bool stopped_improving() const;
   std::string why_finished() const;
@@ -72,6 +74,7 @@ class Trainer {
   TrainingState state_;  // model, optimizer, loader and counters
   std::vector<std::vector<DocumentScore>> validation_reference_;  // of preferences, each set's
   std::unique_ptr<Objective> objective_;
+  std::unique_ptr<TextSamples> samples_;
   Resumer resumer_;
   Reporter reporter_;
 };

@@ -96,6 +96,26 @@ TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
 }
 
 // Dense attention, the indexers alone, then everything; what is not kept is exchanged again.
+TEST_F(Ranks, GenerateTheSamplesOfOneRank) {
+  const auto samples = [this](const std::string& name, int ranks, Strings settings) {
+    settings.insert(settings.end(),
+                    {"train.max_steps=4",
+                     "train.validate_every_steps=2",
+                     "logging.samples.count=2",
+                     "logging.samples.prompts=[\"the \", \"\"]",
+                     "logging.samples.max_tokens=8"});
+    train_on(ranks, name, settings);
+    auto records = testing::metrics_but_timings(config(name));
+    std::erase_if(records,
+                  [](const auto& record) { return record.value("split", "") != "sample"; });
+    return records;
+  };
+  const auto one = samples("one", 0, {});
+  EXPECT_EQ(one.size(), 8u);
+  EXPECT_EQ(samples("data", 2, {}), one);
+  EXPECT_EQ(samples("expert", 2, {"parallel.expert=2"}), one);
+}
+
 TEST_F(Ranks, IndexersLearnTheSameWhereSequencesAreDivided) {
   const Strings regimes = {"loss.indexer_mode=sparse",
                            "schedule.dense_steps=15",

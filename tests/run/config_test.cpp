@@ -115,6 +115,10 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
   expect_mentions(
       message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
       {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
+  expect_mentions(message("parallel: {context: 2}\nlogging: {samples: {count: 1}}\n"),
+                  {"logging.samples.count", "run.yaml:2", "parallel.context is 2"});
+  expect_mentions(message("logging: {samples: {temperature: 1e-7}}\n"),
+                  {"logging.samples.temperature", "run.yaml:1", "at least 1e-6"});
 }
 
 TEST_F(RunConfigTest, AdaptersAreWrittenAsTheyAreRead) {
