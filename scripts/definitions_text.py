@@ -1,17 +1,22 @@
 """Makes conversations and a text out of a dictionary: what a word means, by WordNet's files.
 
-  definitions_text.py TRAIN.jsonl VALIDATION.jsonl TEXT.txt FILE...
+  definitions_text.py FOLDER FILE...
 
-FILE... are WordNet's index.* and data.* (package wordnet-base). One conversation for each word and part of
+FILE... are WordNet's index.* and data.* (package wordnet-base). FOLDER/definitions.jsonl has one conversation for each word and part of
 speech, with its most frequent sense:
 
   {"messages": [{"role": "user", "content": "Define the noun: dog"},
                 {"role": "assistant", "content": "dog: a member of the genus Canis ..."}]}
 
 Their order is that of a hash, so that the first thousands are a sample of all. One word in fifty, by a hash
-of it, is in the validation alone, with all of its parts of speech. TEXT.txt is
-to pretrain on: the same words without those of the validation, with WordNet's examples, documents parted by
-lines "%":
+of it, is in definitions.validation.jsonl alone, with all of its parts of speech. definitions.pairs.jsonl and
+definitions.pairs.validation.jsonl are the same questions with the right answer and one that has the meaning
+of another word:
+
+  {"prompt": "Define the noun: dog", "chosen": "dog: a member of ...", "rejected": "dog: make less visible"}
+
+definitions.txt is to pretrain on: the same words without those of the validation, with WordNet's examples,
+documents parted by lines "%":
 
   dog, noun
   The word dog means: a member of the genus Canis ... For example: the dog barked all night.
@@ -59,12 +64,24 @@ def entries(index, data):
             yield word, definition, examples
 
 
+def question(part, word):
+    return f"Define the {part}: {word}"
+
+
 def conversation(part, word, definition):
     return {
         "messages": [
-            {"role": "user", "content": f"Define the {part}: {word}"},
+            {"role": "user", "content": question(part, word)},
             {"role": "assistant", "content": f"{word}: {definition}"},
         ]
+    }
+
+
+def pair(part, word, definition, wrong):
+    return {
+        "prompt": question(part, word),
+        "chosen": f"{word}: {definition}",
+        "rejected": f"{word}: {wrong}",
     }
 
 
@@ -83,23 +100,34 @@ def is_validation(word):
     return number(word) % VALIDATION_SHARE == 0
 
 
+def write_rows(path, rows):
+    with open(path, "w", encoding="ascii") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
 def main():
-    train, validation, text, *files = sys.argv[1:]
+    folder, *files = sys.argv[1:]
     by_name = {os.path.basename(path): path for path in files}
-    rows, documents = [], []  # (word, the line or document)
+    rows, documents = [], []
     for key, part in PARTS.items():
         for word, definition, examples in entries(by_name[f"index.{key}"], by_name[f"data.{key}"]):
-            rows.append((word, json.dumps(conversation(part, word, definition)) + "\n"))
+            rows.append((part, word, definition))
             if not is_validation(word):
                 documents.append(document(part, word, definition, examples))
-    rows.sort(key=lambda row: (number(row[0]), row[1]))
+    rows.sort(key=lambda row: (number(row[1]), row))
     counts = []
-    for path, held in ((train, False), (validation, True)):
-        chosen = [row for word, row in rows if is_validation(word) == held]
+    for end, held in (("jsonl", False), ("validation.jsonl", True)):
+        chosen = [row for row in rows if is_validation(row[1]) == held]
         counts.append(len(chosen))
-        with open(path, "w", encoding="ascii") as file:
-            file.writelines(chosen)
-    with open(text, "w", encoding="ascii") as file:
+        write_rows(f"{folder}/definitions.{end}", [conversation(*row) for row in chosen])
+        # Half of all away, in an order that is random: no form of the same word.
+        away = len(chosen) // 2
+        others = chosen[away:] + chosen[:away]
+        write_rows(
+            f"{folder}/definitions.pairs.{end}",
+            [pair(*row, other[2]) for row, other in zip(chosen, others) if row[2] != other[2]],
+        )
+    with open(f"{folder}/definitions.txt", "w", encoding="ascii") as file:
         file.write("%\n".join(documents))
     print(f"{counts[0]} training and {counts[1]} validation")
 
