@@ -18,7 +18,7 @@ namespace {
 struct SynthesizeArguments {
   std::string path, model, layout = "instruct";
   std::vector<int64_t> layers, expert_layers;
-  bool no_mtp = false;
+  bool no_mtp = false, sizes_only = false;
   int64_t drafter_blocks = 0;
   uint64_t seed = 0;
   double shard_gigabytes = 5;
@@ -61,6 +61,7 @@ int run_synthesize(const SynthesizeArguments& arguments) {
       options.expert_layers.insert(static_cast<int64_t>(i));
     }
   }
+  options.sizes_only = arguments.sizes_only;
   options.drafter_blocks = arguments.drafter_blocks;
   options.seed = arguments.seed;
   options.shard_bytes = static_cast<std::size_t>(arguments.shard_gigabytes * 1e9);
@@ -72,8 +73,12 @@ int run_synthesize(const SynthesizeArguments& arguments) {
     const InterruptGuard guard;
     synthesize_release(arguments.path, config, options);
   }
-  std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, experts of "
-            << options.expert_layers.size() << " of them hold bytes" << std::endl;
+  std::cout << arguments.path << ": " << config.num_hidden_layers << " layers, ";
+  if (options.sizes_only) {
+    std::cout << "all weights are holes" << std::endl;
+  } else {
+    std::cout << "experts of " << options.expert_layers.size() << " of them hold bytes" << std::endl;
+  }
   return 0;
 }
 
@@ -92,13 +97,19 @@ Command synthesize_command(CLI::App& app) {
   command->add_option("--layers", arguments->layers, "these decoder layers of it; default all")
       ->delimiter(',')
       ->check(whole_number(0, 9999));
+  auto* expert_bytes =
+      command
+          ->add_option("--expert-bytes",
+                       arguments->expert_layers,
+                       "layers of the model whose experts hold bytes; default all. Those of the "
+                       "others are holes in sparse files, which read as zeros")
+          ->delimiter(',')
+          ->check(whole_number(0, 9999));
   command
-      ->add_option("--expert-bytes",
-                   arguments->expert_layers,
-                   "layers of the model whose experts hold bytes; default all. Those of the others "
-                   "are holes in sparse files, which read as zeros")
-      ->delimiter(',')
-      ->check(whole_number(0, 9999));
+      ->add_flag("--sizes-only",
+                 arguments->sizes_only,
+                 "all weights are holes: takes no room, for `braid plan` of runs on such a base")
+      ->excludes(expert_bytes);
   command->add_option("--layout", arguments->layout, "instruct (FP4 experts) or base (FP8)")
       ->check(CLI::IsMember({"instruct", "base"}));
   command->add_flag("--no-mtp", arguments->no_mtp, "leave the MTP block out");
@@ -115,7 +126,9 @@ Command synthesize_command(CLI::App& app) {
       ->check(real_number(1e-6, 1e6));
   command->footer(
       "Example, two full-width layers of Flash:\n  braid synthesize flash2 --model "
-      "configs/models/flash.yaml --layers 2,3 --no-mtp");
+      "configs/models/flash.yaml --layers 2,3 --no-mtp\n"
+      "All of it, to plan runs before it is here:\n  braid synthesize flash --model "
+      "configs/models/flash.yaml --sizes-only");
   return [arguments] { return run_synthesize(*arguments); };
 }
 

@@ -103,6 +103,9 @@ class Synthesizer {
 
   /// Whether the tensor becomes a hole in the file.
   bool is_hole(const std::string& name) const {
+    if (options_.sizes_only) {
+      return true;
+    }
     const auto parsed = parsed_name(name);
     return parsed && parsed->kind->is_expert() && parsed->layer >= 0 &&
            !options_.expert_layers.contains(parsed->layer);

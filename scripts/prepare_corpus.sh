@@ -7,10 +7,13 @@
 #   scripts/prepare_corpus.sh repeats FOLDER    lists of random words, each list repeated, 3.1 MB: what
 #                                               follows can be known from 48 to 80 bytes before only
 #   scripts/prepare_corpus.sh definitions FOLDER   conversations for fine-tuning: 150 000 questions for
-#                                               the meaning of a word, with WordNet's answers
+#                                               the meaning of a word, with WordNet's answers; and
+#                                               pairs of right and wrong answers; and the same dictionary
+#                                               as a text to pretrain on, 20 MB, with a tokenizer of
+#                                               1 024 ids made out of it
 #
-# FOLDER/NAME.txt holds the documents, parted by lines "%"; definitions.jsonl the conversations, with one
-# word in fifty apart in definitions.validation.jsonl. FOLDER/SOURCES says which packages, in which versions
+# FOLDER/NAME.txt holds the documents, parted by lines "%"; definitions.jsonl and definitions.pairs.jsonl the
+# conversations, with one word in fifty apart in *.validation.jsonl and not in definitions.txt. FOLDER/SOURCES says which packages, in which versions
 # and under which licences. Nothing is done when all are there. Equal packages give equal bytes.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 ((${#} == 2)) || {
@@ -52,7 +55,7 @@ esac
 text=$out/$name.txt
 if [[ $name == definitions ]]; then
   text=$out/$name.jsonl
-  if [[ -s $text && -s $out/$name.validation.jsonl && -s $out/SOURCES ]]; then
+  if [[ -s $text && -s $out/tokenizer.json && -s $out/SOURCES ]]; then  # $text comes last
     step "$text is there: $(wc -l <"$text") conversations"
     exit 0
   fi
@@ -115,9 +118,12 @@ inputs=()
   done
 } >"$work/SOURCES"
 if [[ $name == definitions ]]; then
-  documents=$(python3 scripts/definitions_text.py "$work/text" "$work/validation" "${inputs[@]}")
-  sync "$work/validation"
-  mv "$work/validation" "$out/$name.validation.jsonl"
+  mkdir "$work/made"
+  documents=$(python3 scripts/definitions_text.py "$work/made" "${inputs[@]}")
+  scripts/train_tokenizer.py "$work/made/tokenizer.json" 1024 "$work/made/$name.txt" >/dev/null
+  mv "$work/made/$name.jsonl" "$work/text"
+  sync "$work"/made/*
+  mv "$work"/made/* "$out"
   kind=conversations
 else
   documents=$(python3 scripts/corpus_text.py "$work/text" "${inputs[@]}")

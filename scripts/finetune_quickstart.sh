@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# From a fresh checkout to a tuned model that answers: sets up, builds the program, prepares a dictionary,
+# pretrains a tiny model on it as plain text, writes that in the released layout with FP4 experts, trains
+# LoRA adapters on conversations, and shows what changed: losses, an answer, the adapters in PEFT's layout,
+# base and adapters merged. Run again, it continues where it stopped. Environment variables: see
+# scripts/setup.sh.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "$0")/lib.sh"
+export LC_ALL=C
+
+base=runs/tiny-base quantized=runs/tiny-fp4 tuned=runs/tiny-lora
+adapter=runs/tiny-lora-peft merged=runs/tiny-lora-merged
+corpus=corpus/definitions
+questions=("Define the noun: methane" "Define the verb: backdate" "Define the adjective: waterproof")
+stages=()
+started=0
+finish_stage() {
+  stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
+  started=$SECONDS
+}
+
+train() {
+  local status=0
+  build/braid train "$@" || status=$?
+  if ((status > 128)); then step "Stopped by a signal; scripts/finetune_quickstart.sh continues from there"; fi
+  ((status == 0)) || exit "$status"
+}
+
+# A line of the evaluation: the loss on the held-out answers.
+loss_of() {
+  build/braid evaluate "$@" --data "$corpus/definitions.validation.jsonl" --seq-len 256 --batch-size 16 --json |
+    python3 -c 'import json, sys; result = json.load(sys.stdin); print("%.3f nats a token" % result["loss"])'
+}
+
+answers_of() {
+  printf '%s\n/reset\n' "${questions[@]}" |
+    build/braid chat "$@" --temperature 0 --max-tokens 80 2>/dev/null
+}
+
+scripts/setup.sh
+finish_stage "set-up"
+
+configure
+step "Building the program"
+ninja -C build -j "$(nproc)" braid
+finish_stage "build"
+
+scripts/prepare_corpus.sh definitions "$corpus"
+finish_stage "corpus"
+
+step "Pretraining on plain text (configs/finetune/tiny-base.yaml)"
+train configs/finetune/tiny-base.yaml
+[[ -d $quantized ]] || build/braid convert "$base" "$quantized" --to release --layout instruct
+finish_stage "pretraining"
+
+step "Tuning on conversations (configs/finetune/tiny-lora.yaml)"
+train configs/finetune/tiny-lora.yaml
+finish_stage "tuning"
+
+step "Adapters as PEFT reads them, and merged into their base"
+[[ -d $adapter ]] || build/braid convert "$tuned" "$adapter" --to peft
+[[ -d $merged ]] || build/braid merge "$quantized" "$adapter" "$merged" --layout bf16
+
+step "Definitions of words that neither saw (3 111 conversations)"
+printf '  base                %s\n' "$(loss_of "$quantized")"
+printf '  base and adapters   %s\n' "$(loss_of "$quantized" --adapter "$adapter")"
+printf '  merged, bfloat16    %s\n' "$(loss_of "$merged")"
+
+step "Answers"
+printf '  %s\n' "${questions[@]}"
+step "... of the base"
+answers_of "$quantized" | sed 's/^/  /'
+step "... with its adapters"
+answers_of "$quantized" --adapter "$adapter" | sed 's/^/  /'
+finish_stage "results"
+
+step "Time"
+printf '%s\n' "${stages[@]}" "$(printf '%5d s  in all' "$SECONDS")"
