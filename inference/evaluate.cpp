@@ -45,7 +45,7 @@ double add_batch(const Batch& batch,
 }  // namespace
 
 Evaluation evaluate(const Transformer& model,
-                    const TokenStore& store,
+                    const DocumentStore& store,
                     int64_t seq_len,
                     int64_t rows,
                     const ProcessGrid* grid) {

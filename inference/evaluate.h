@@ -2,7 +2,7 @@
 #include <optional>
 #include <vector>
 
-#include "data/token_store.h"
+#include "data/document_store.h"
 #include "inference/preferences.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
@@ -31,7 +31,7 @@ struct Evaluation {
 /// at once. A prediction sees its position and those before it in its context. With a `grid`, all
 /// its ranks call this, see visit_token_losses().
 Evaluation evaluate(const Transformer& model,
-                    const TokenStore& store,
+                    const DocumentStore& store,
                     int64_t seq_len,
                     int64_t rows,
                     const ProcessGrid* grid = nullptr);

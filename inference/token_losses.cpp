@@ -33,7 +33,7 @@ std::vector<double> joined(const std::vector<std::vector<double>>& all,
 }  // namespace
 
 void visit_token_losses(const Transformer& model,
-                        const TokenStore& store,
+                        const DocumentStore& store,
                         int64_t seq_len,
                         int64_t rows,
                         const ProcessGrid* grid,
@@ -71,7 +71,7 @@ void visit_token_losses(const Transformer& model,
 }
 
 std::vector<DocumentScore> document_scores(const Transformer& model,
-                                           const TokenStore& store,
+                                           const DocumentStore& store,
                                            int64_t seq_len,
                                            int64_t rows,
                                            const ProcessGrid* grid) {

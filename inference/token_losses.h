@@ -18,7 +18,7 @@ using TokenLossVisitor = std::function<void(const Batch& batch, const std::vecto
 /// batches and sequences as in training, and visit the same batches in the same order, bit for bit,
 /// on any number of data-parallel ranks. Throws Interrupted when a signal asks to stop.
 void visit_token_losses(const Transformer& model,
-                        const TokenStore& store,
+                        const DocumentStore& store,
                         int64_t seq_len,
                         int64_t rows,
                         const ProcessGrid* grid,
@@ -32,7 +32,7 @@ struct DocumentScore {
 
 /// Of every document of a store, see visit_token_losses(). End tokens are not counted.
 std::vector<DocumentScore> document_scores(const Transformer& model,
-                                           const TokenStore& store,
+                                           const DocumentStore& store,
                                            int64_t seq_len,
                                            int64_t rows,
                                            const ProcessGrid* grid);

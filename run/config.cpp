@@ -200,7 +200,7 @@ void RunConfig::validate_trained_parameters() const {
 }
 
 void RunConfig::validate_best() const {
-  const auto sets = data.validation.names();
+  const auto sets = data.validation_sets().names();
   if (!checkpoint.best_by.empty() && std::ranges::count(sets, checkpoint.best_by) == 0) {
     throw ConfigError("checkpoint.best_by",
                       text("is '",

@@ -126,7 +126,7 @@ double tokens_per_second(const StepResult& result, double seconds) {
   return static_cast<double>(result.losses.tokens) / seconds;
 }
 
-std::string packing_line(const TokenStore& store, const RunConfig& config) {
+std::string packing_line(const DocumentStore& store, const RunConfig& config) {
   const auto percent = [](double share) { return std::lround(100 * share); };
   const double trained = static_cast<double>(store.num_targets()) /
                          static_cast<double>(std::max<int64_t>(store.num_tokens(), 1));
@@ -175,14 +175,17 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
     console.line(text("data: ",
                       name,
                       ": ",
-                      store->num_documents(),
-                      " documents, ",
-                      store->num_tokens(),
-                      " tokens, weight ",
+                      store->is_endless() ? std::string("documents without end")
+                                          : text(store->num_documents(),
+                                                 " documents, ",
+                                                 store->num_tokens(),
+                                                 " tokens"),
+                      ", weight ",
                       weight,
-                      ", epochs so far ",
-                      state_.loader->progress().epochs[i]));
-    if (data.has_samples) {
+                      store->is_endless()
+                          ? std::string()
+                          : text(", epochs so far ", state_.loader->progress().epochs[i])));
+    if (data.has_samples && !store->is_endless()) {
       console.line(packing_line(*store, config_));
     }
   }

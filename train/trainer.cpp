@@ -49,7 +49,7 @@ PreparedData prepared_data(const RunConfig& config,
 // Pairs are learned from as pairs alone.
 void require_fitting_data(ObjectiveKind objective, const PreparedData& data) {
   const bool wants_pairs = objective == ObjectiveKind::kPreference;
-  const auto check = [&](const char* key, const std::string& name, const TokenStore& store) {
+  const auto check = [&](const char* key, const std::string& name, const DocumentStore& store) {
     const bool pairs = store.documents_per_sample() > 1;
     if (pairs != wants_pairs) {
       throw ConfigError(
