@@ -108,7 +108,8 @@ void DataSection::validate() const {
     }
     validate_task(*train[i].task, text("data.train[", i, "]"), "data.seq_len", seq_len);
   }
-  for (const ValidationSet& set : validation_sets().all()) {
+  const ValidationSets sets = validation_sets();
+  for (const ValidationSet& set : sets.all()) {
     if (!set.task) {
       continue;
     }

@@ -1,5 +1,6 @@
 #pragma once
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/document_store.h"
@@ -17,6 +18,18 @@ struct PositionBucket {
   double weight = 0;  ///< of these tokens in all: their number, unless targets have weights
 };
 
+/// How many answers of a synthetic task are right: all tokens of them the likeliest, each given what
+/// stands before it.
+struct AnswerAccuracy {
+  struct Group {
+    std::string name;  ///< "distance_64"
+    int64_t answers = 0, right = 0;
+    double accuracy() const { return static_cast<double>(right) / static_cast<double>(answers); }
+  };
+  Group all;                  ///< without a name
+  std::vector<Group> groups;  ///< those that have answers
+};
+
 struct Evaluation {
   /// Mean cross-entropy in nats per target, weighted where targets have weights; end tokens not
   /// counted.
@@ -25,6 +38,7 @@ struct Evaluation {
   int64_t tokens = 0;
   std::vector<PositionBucket> positions;  ///< [0, 16), [16, 64), [64, 256), ... up to seq_len
   std::optional<PreferenceEvaluation> preferences = {};  ///< of pairs; `loss` is then its loss
+  std::optional<AnswerAccuracy> answers = {};            ///< of a synthetic task
 };
 
 /// The model on every document of a store, whole up to seq_len tokens of context, `rows` sequences

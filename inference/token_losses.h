@@ -24,6 +24,19 @@ void visit_token_losses(const Transformer& model,
                         const ProcessGrid* grid,
                         const TokenLossVisitor& visit);
 
+/// Gets the same and, for each target, 1 where no id is likelier, else 0; [B, S] in rows.
+using TokenChoiceVisitor = std::function<void(const Batch& batch,
+                                              const std::vector<double>& nats,
+                                              const std::vector<double>& is_likeliest)>;
+
+/// The same; it also computes the logits of each target once more.
+void visit_token_choices(const Transformer& model,
+                         const DocumentStore& store,
+                         int64_t seq_len,
+                         int64_t rows,
+                         const ProcessGrid* grid,
+                         const TokenChoiceVisitor& visit);
+
 /// What the targets of one document weigh with a model.
 struct DocumentScore {
   double log_probability = 0;  ///< sum over its targets, in nats

@@ -144,6 +144,20 @@ std::string packing_line(const DocumentStore& store, const RunConfig& config) {
               " % full");
 }
 
+// "accuracy 0.52 (distance_64 0.97, distance_128 0.07)"
+std::string accuracy_text(const AnswerAccuracy& answers) {
+  const auto rounded = [](double accuracy) {
+    char digits[16];
+    std::snprintf(digits, sizeof digits, "%.3f", accuracy);
+    return std::string(digits);
+  };
+  std::string groups;
+  for (const auto& group : answers.groups) {
+    groups += (groups.empty() ? "" : ", ") + group.name + " " + rounded(group.accuracy());
+  }
+  return "accuracy " + rounded(answers.all.accuracy()) + " (" + groups + ")";
+}
+
 }  // namespace
 
 Reporter::Reporter(const RunConfig& config,
@@ -285,6 +299,9 @@ void Reporter::write_metrics(const StepResult& result, double seconds) {
   for (const auto& [what, bytes] : result.cost.sent_bytes) {
     values.emplace_back(what, static_cast<double>(bytes));
   }
+  if (result.routing_delay) {
+    values.emplace_back("routing_delay", static_cast<double>(*result.routing_delay));
+  }
   if (!result.not_finite.empty()) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(state_.skipped));
@@ -386,6 +403,13 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                    {"bits_per_byte", result.bits_per_byte},
                    {"tokens", static_cast<double>(result.tokens)}});
     of_kind = text("bits per byte ", result.bits_per_byte);
+  }
+  if (result.answers) {
+    values.emplace_back("accuracy", result.answers->all.accuracy());
+    for (const auto& group : result.answers->groups) {
+      values.emplace_back("accuracy." + group.name, group.accuracy());
+    }
+    of_kind = accuracy_text(*result.answers);
   }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
