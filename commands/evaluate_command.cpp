@@ -12,6 +12,7 @@
 #include "core/temporary_folder.h"
 #include "data/sample_documents.h"
 #include "data/task_documents.h"
+#include "data/token_store.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"

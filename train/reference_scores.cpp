@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "data/token_store.h"
 #include "train/resumer.h"
 
 namespace braid {

@@ -242,7 +242,7 @@ TEST_F(TaskDocumentsTest, TheLoaderMixesThemWithTextsAndContinuesAnywhere) {
     expect_bitwise_equal("targets", got.targets_BS, want.targets_BS);
     answers += want.num_targets;
   }
-  EXPECT_EQ(answers % 16, 0 + (answers % 16)) << "two rows of each four are of the task";
+  EXPECT_GT(answers, 6 * 2 * 16) << "two rows of each four are of the task, the others of text";
   EXPECT_EQ(whole.state(), stopped.state());
 }
 
@@ -261,7 +261,7 @@ class TaskConfigTest : public ::testing::Test {
 TEST_F(TaskConfigTest, ATaskStandsInPlaceOfAPath) {
   const auto section = read(
       "{train: [{task: recall, pairs: 4, distances: [32, 64], weight: 2}, {path: a.txt, weight: 1}], "
-      "validation: {far: {task: recall, distances: [200]}, text: b.txt}}");
+      "validation: {far: {task: recall, pairs: 4, distances: [200]}, text: b.txt}}");
   ASSERT_TRUE(section.train[0].task);
   EXPECT_EQ(section.train[0].weight, 2);
   const auto& options = std::get<RecallOptions>(section.train[0].task->variant());
@@ -282,11 +282,8 @@ TEST_F(TaskConfigTest, WithoutValidationEachTrainedTaskIsValidated) {
   EXPECT_TRUE(read("{train: [{task: arithmetic}], validation_fraction: 0}").validation_sets().empty());
 }
 
-TEST_F(TaskConfigTest, WrongTasksAreErrorsThatSayWhatIsRight) {
-  expect_mentions(error("{train: [{task: recal}]}"), {"data.train[0].task", "recall"});
-}
-
 TEST_F(TaskConfigTest, MistakesAreNamedWithTheirKey) {
+  expect_mentions(error("{train: [{task: recal}]}"), {"train[0].task", "got 'recal'", "copying"});
   expect_mentions(error("{train: [{task: recall, pears: 4}]}"), {"train[0]", "pears", "pairs"});
   expect_mentions(error("{train: [{tsak: recall}]}"), {"train[0]", "tsak", "task"});
   expect_mentions(error("{train: [{task: copying, pairs: 4}]}"), {"train[0]", "pairs"});
