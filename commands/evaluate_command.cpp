@@ -81,8 +81,7 @@ std::unique_ptr<DocumentStore> documents_of(const EvaluateArguments& arguments,
     return tokenized(arguments.texts.source(arguments.data), tokenizer);
   }
   const InterruptGuard guard;
-  return std::make_unique<TaskDocuments>(
-      task_of(arguments.task), TaskSide::kValidation, tokenizer);
+  return std::make_unique<TaskDocuments>(task_of(arguments.task), TaskSide::kValidation, tokenizer);
 }
 
 nlohmann::ordered_json report(const AnswerAccuracy& answers) {
@@ -153,12 +152,13 @@ Command evaluate_command(CLI::App& app) {
   add_model(*command, arguments->model);
   add_adapters_option(*command, arguments->adapters);
   add_tokenizer(*command, arguments->tokenizer);
-  auto* data = command->add_option(
-          "--data",
-          arguments->data,
-          "text and JSONL, or folders of them, as data.train takes them; or a run's token store, "
-          "data/validation.tokens")
-      ->check(not_empty());
+  auto* data = command
+                   ->add_option("--data",
+                                arguments->data,
+                                "text and JSONL, or folders of them, as data.train takes them; or "
+                                "a run's token store, "
+                                "data/validation.tokens")
+                   ->check(not_empty());
   add_task(*command, arguments->task)->excludes(data);
   add_text_options(*command, arguments->texts);
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")

@@ -200,8 +200,7 @@ int show_task(const RenderArguments& arguments) {
   if (arguments.json) {
     auto list = nlohmann::ordered_json::array();
     for (const auto& [begin, end, group] : answers) {
-      list.push_back(
-          {{"begin", begin}, {"end", end}, {"group", documents.answer_groups()[group]}});
+      list.push_back({{"begin", begin}, {"end", end}, {"group", documents.answer_groups()[group]}});
     }
     auto object = document_json(document, *tokenizer);
     object["answers"] = list;

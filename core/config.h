@@ -309,9 +309,8 @@ struct Describer {
         if constexpr (is_struct<Item>) {
           describe(Item{}, field_path + "[]");
         } else if constexpr (HasForms<Item>) {
-          Item::forms([&](const char* suffix, const auto& form) {
-            describe(form, field_path + suffix);
-          });
+          Item::forms(
+              [&](const char* suffix, const auto& form) { describe(form, field_path + suffix); });
         }
       }
     }

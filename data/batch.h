@@ -5,8 +5,8 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/ignored_target.h"
-#include "data/packing.h"
 #include "data/document_store.h"
+#include "data/packing.h"
 
 namespace braid {
 
@@ -39,8 +39,11 @@ Batch empty_batch(const DocumentStore& store, BatchShape shape);
 /// Fills row `b` of an empty batch and adds its targets to batch.num_targets: those that the store
 /// says are targets. A document's end token is never an input, and a target only if
 /// `count_end_targets`. Returns the bytes of text that the row's targets stand for.
-int64_t write_row(
-    const DocumentStore& store, const PackedRow& row, bool count_end_targets, int64_t b, Batch& batch);
+int64_t write_row(const DocumentStore& store,
+                  const PackedRow& row,
+                  bool count_end_targets,
+                  int64_t b,
+                  Batch& batch);
 
 /// The whole store in its own order in batches of `rows` (the last one may be smaller). Every
 /// target of the store is one exactly once; end tokens are not counted. Cut and packed as Loader

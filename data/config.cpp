@@ -114,8 +114,8 @@ void DataSection::validate() const {
       continue;
     }
     const bool is_written = !validation.empty();
-    const std::string path = is_written && !set.name.empty() ? "data.validation." + set.name
-                                                             : "data.validation";
+    const std::string path =
+        is_written && !set.name.empty() ? "data.validation." + set.name : "data.validation";
     validate_task(*set.task, path, "data.validation_seq_len", validation_seq_len);
     for (const DataSource& source : train) {
       if (source.task) {

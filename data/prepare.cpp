@@ -160,8 +160,7 @@ PreparedData prepare_data(const DataSection& config,
   for (const auto& set : sets) {
     if (set.task) {
       data.validation.push_back(
-          {set.name,
-           std::make_unique<TaskDocuments>(*set.task, TaskSide::kValidation, tokenizer)});
+          {set.name, std::make_unique<TaskDocuments>(*set.task, TaskSide::kValidation, tokenizer)});
     } else {
       data.validation.push_back(
           {set.name, std::make_unique<TokenStore>(files.validation[text_set++].store)});

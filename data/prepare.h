@@ -50,9 +50,9 @@ struct DataPaths {
 /// How the section reads a text, without its paths; `longest`: of a sample, in inputs.
 TextSource text_source_of(const DataSection& config, int64_t longest);
 
-/// Opens the token stores of a run's texts and its tasks, and builds the stores first where the text or the options changed;
-/// then also writes the validation texts. Throws ConfigError without text and where samples would
-/// be divided, and Error as build_token_stores() does.
+/// Opens the token stores of a run's texts and its tasks, and builds the stores first where the
+/// text or the options changed; then also writes the validation texts. Throws ConfigError without
+/// text and where samples would be divided, and Error as build_token_stores() does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
                           const DataPaths& paths);

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/document_store.h"
 #include "data/loader_state.h"
 #include "data/packing.h"
-#include "data/document_store.h"
 
 namespace braid {
 

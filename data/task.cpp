@@ -20,8 +20,8 @@ Draws draws(uint64_t key, Part part) {
 }
 
 uint64_t hash_of(const std::vector<int64_t>& numbers) {
-  return content_hash({reinterpret_cast<const char*>(numbers.data()),
-                       numbers.size() * sizeof(int64_t)});
+  return content_hash(
+      {reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(int64_t)});
 }
 
 std::vector<int64_t> part_of(const std::vector<int64_t>& ids, int64_t first, int64_t count) {
@@ -89,7 +89,8 @@ class Recall : public Task {
         copy_to(result.ids, begin, tokens);
         std::fill_n(taken.begin() + static_cast<std::ptrdiff_t>(begin), 2, true);
       }
-      result.answers.push_back({at + distance + 1, at + distance + 2, distance_groups_.of(distance)});
+      result.answers.push_back(
+          {at + distance + 1, at + distance + 2, distance_groups_.of(distance)});
     }
     std::ranges::sort(result.answers, {}, &Answer::begin);
     return result;
@@ -118,7 +119,8 @@ class Recall : public Task {
   // Distances take turns, beginning anywhere.
   std::vector<Placed> longest_first(Draws& layout) const {
     const auto& distances = options_.distances;
-    const auto first = static_cast<std::size_t>(layout.below(static_cast<int64_t>(distances.size())));
+    const auto first =
+        static_cast<std::size_t>(layout.below(static_cast<int64_t>(distances.size())));
     std::vector<Placed> order;
     for (std::size_t i = 0; i < static_cast<std::size_t>(options_.pairs); ++i) {
       order.push_back({distances[(first + i) % distances.size()], i});
@@ -165,8 +167,7 @@ class Copying : public Task {
     const int64_t apart = distance(key), size = apart + options_.sequence;
     auto layout = draws(key, Part::kLayout);
     layout.below(1);  // the number that distance() has used
-    TaskDocument result{drawn(layout, fillers_, size),
-                        {{apart, size, distance_groups_.of(apart)}}};
+    TaskDocument result{drawn(layout, fillers_, size), {{apart, size, distance_groups_.of(apart)}}};
     copy_to(result.ids, 0, sequence(key));
     copy_to(result.ids, apart - 1, {mark_});
     copy_to(result.ids, apart, sequence(key));
@@ -253,8 +254,8 @@ class Needle : public Task {
             " tokens, fewer than the ",
             options_.length,
             " of a document of task needle; name a longer text, or none");
-    digest_ = xxh3_128({reinterpret_cast<const char*>(text_.data()),
-                        text_.size() * sizeof(text_.front())});
+    digest_ = xxh3_128(
+        {reinterpret_cast<const char*>(text_.data()), text_.size() * sizeof(text_.front())});
   }
 
   std::vector<int64_t> haystack(Draws& layout) const {
@@ -282,12 +283,12 @@ class Needle : public Task {
 class Arithmetic : public Task {
  public:
   Arithmetic(const ArithmeticOptions& options, const Tokenizer& tokenizer) : options_(options) {
-    constexpr int64_t kOperations = 3;
-    const int64_t p = options.modulus;
-    const auto symbols = task_symbols(tokenizer, p + kOperations + 1, "arithmetic");
-    numbers_ = part_of(symbols, 0, p);
-    operations_ = part_of(symbols, p, kOperations);
-    equals_ = symbols.back();
+    for (const char* sign : {"+", "-", "*", "="}) {
+      signs_.push_back(tokenizer.encode(sign).front());
+    }
+    numbers_ = task_symbols(
+        tokenizer, options.modulus + static_cast<int64_t>(signs_.size()), "arithmetic");
+    std::erase_if(numbers_, [&](int64_t id) { return std::ranges::count(signs_, id) > 0; });
     for (const auto& [name, operation] : enum_names(ArithmeticOperation{})) {
       groups_.emplace_back(name);
     }
@@ -304,7 +305,7 @@ class Arithmetic : public Task {
     const auto operation = draws(key, Part::kLayout).one_of(options_.operations);
     const auto group = static_cast<std::size_t>(operation);
     const auto number = [&](int64_t value) { return numbers_[static_cast<std::size_t>(value)]; };
-    return {{number(a), operations_[group], number(b), equals_, number(result(operation, a, b))},
+    return {{number(a), signs_[group], number(b), signs_.back(), number(result(operation, a, b))},
             {{4, 5, group}}};
   }
 
@@ -332,8 +333,8 @@ class Arithmetic : public Task {
   }
 
   ArithmeticOptions options_;
-  std::vector<int64_t> numbers_, operations_;
-  int64_t equals_ = 0;
+  std::vector<int64_t> numbers_;  // the first `modulus` of them
+  std::vector<int64_t> signs_;    // of the operations in their order, and the equals sign
 };
 
 std::unique_ptr<Task> made(const RecallOptions& options, const Tokenizer& tokenizer) {

@@ -48,9 +48,7 @@ std::unique_ptr<Task> make_task(const TaskOptions& options, const Tokenizer& tok
 /// `count` ids that stand for text: first those that spell printable ASCII and are what the
 /// tokenizer makes of it, in the order of ids, then, where these are too few, others. Throws Error
 /// with `what` needs them where there are not that many.
-std::vector<int64_t> task_symbols(const Tokenizer& tokenizer,
-                                  int64_t count,
-                                  std::string_view what);
+std::vector<int64_t> task_symbols(const Tokenizer& tokenizer, int64_t count, std::string_view what);
 
 /// Random numbers one after another, a pure function of the key.
 class Draws {

@@ -143,10 +143,8 @@ std::string TaskOptions::described() const {
             return braid::text(task.sequence, " tokens at distances ", listed(task.distances));
           },
           [](const NeedleOptions& task) {
-            return braid::text("in ",
-                               task.length,
-                               " tokens",
-                               task.filler.empty() ? "" : " of " + task.filler);
+            return braid::text(
+                "in ", task.length, " tokens", task.filler.empty() ? "" : " of " + task.filler);
           },
           [](const ArithmeticOptions& task) {
             return braid::text(listed(task.operations), " modulo ", task.modulus);
@@ -156,14 +154,13 @@ std::string TaskOptions::described() const {
 }
 
 int64_t TaskOptions::longest() const {
-  return std::visit(
-      Overloaded{[](const RecallOptions& task) { return task.length; },
-                 [](const CopyingOptions& task) {
-                   return task.sequence + *std::ranges::max_element(task.distances);
-                 },
-                 [](const NeedleOptions& task) { return task.length; },
-                 [](const ArithmeticOptions&) { return kArithmeticTokens; }},
-      options_);
+  return std::visit(Overloaded{[](const RecallOptions& task) { return task.length; },
+                               [](const CopyingOptions& task) {
+                                 return task.sequence + *std::ranges::max_element(task.distances);
+                               },
+                               [](const NeedleOptions& task) { return task.length; },
+                               [](const ArithmeticOptions&) { return kArithmeticTokens; }},
+                    options_);
 }
 
 void TaskOptions::validate(const std::string& path) const {
@@ -171,8 +168,7 @@ void TaskOptions::validate(const std::string& path) const {
 }
 
 std::string TaskOptions::text() const {
-  return std::visit(
-      [](const auto& task) { return word(task); }, options_);
+  return std::visit([](const auto& task) { return word(task); }, options_);
 }
 
 bool is_task(const ConfigNode& node) {
@@ -185,8 +181,7 @@ WrittenTask read_task(const ConfigNode& node, const std::string& path, ConfigPla
     return {TaskOptions(static_cast<const Options&>(entry)), entry.weight};
   };
   TaskKind kind{};
-  config_detail::read_value(
-      *node.find("task"), join_path(path, "task"), {}, places, kind);
+  config_detail::read_value(*node.find("task"), join_path(path, "task"), {}, places, kind);
   switch (kind) {
     case TaskKind::kRecall:
       return read_as(TaskEntry<RecallOptions>());

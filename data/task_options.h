@@ -138,7 +138,7 @@ class TaskOptions {
 
   TaskOptions() = default;
   template <class Options>
-    requires requires { Options::kKind; }
+  requires requires { Options::kKind; }
   TaskOptions(Options options)  // NOLINT: the options of a task are one
       : options_(std::move(options)) {}
 

@@ -34,8 +34,8 @@ class ValidationSets {
 
   static constexpr const char* kConfigKind =
       "[text, ...] | {name: text, [text, ...] or {task: name, ...}, ...}";
-  /// Throws Error with the path and the place for a name that cannot be part of a file's name, for a
-  /// named set without a path, and for a task with a weight.
+  /// Throws Error with the path and the place for a name that cannot be part of a file's name, for
+  /// a named set without a path, and for a task with a weight.
   static ValidationSets from_config(const ConfigNode& node,
                                     const std::string& path,
                                     ConfigPlaces& places);

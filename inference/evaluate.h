@@ -18,8 +18,8 @@ struct PositionBucket {
   double weight = 0;  ///< of these tokens in all: their number, unless targets have weights
 };
 
-/// How many answers of a synthetic task are right: all tokens of them the likeliest, each given what
-/// stands before it.
+/// How many answers of a synthetic task are right: all tokens of them the likeliest, each given
+/// what stands before it.
 struct AnswerAccuracy {
   struct Group {
     std::string name;  ///< "distance_64"

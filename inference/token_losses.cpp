@@ -85,7 +85,8 @@ void visit_tokens(const Transformer& model,
       const auto values_BS =
           of_tokens(model, hidden, model.own_share(batch.targets_BS)).to(at::kDouble).contiguous();
       const double* values = values_BS.const_data_ptr<double>();
-      all.push_back(world.all_gather(std::vector(values, values + values_BS.numel()), "validation"));
+      all.push_back(
+          world.all_gather(std::vector(values, values + values_BS.numel()), "validation"));
     }
     for (std::size_t d = 0; d < size && first + d < batches.size(); ++d) {
       const auto& its_batch = batches[first + d];
@@ -122,14 +123,13 @@ void visit_token_choices(const Transformer& model,
                          int64_t rows,
                          const ProcessGrid* grid,
                          const TokenChoiceVisitor& visit) {
-  visit_tokens(
-      model,
-      store,
-      seq_len,
-      rows,
-      grid,
-      {nats_of, is_likeliest},
-      [&](const auto& batch, auto& values) { visit(batch, values[0], values[1]); });
+  visit_tokens(model,
+               store,
+               seq_len,
+               rows,
+               grid,
+               {nats_of, is_likeliest},
+               [&](const auto& batch, auto& values) { visit(batch, values[0], values[1]); });
 }
 
 std::vector<DocumentScore> document_scores(const Transformer& model,

@@ -25,9 +25,8 @@ void visit_token_losses(const Transformer& model,
                         const TokenLossVisitor& visit);
 
 /// Gets the same and, for each target, 1 where no id is likelier, else 0; [B, S] in rows.
-using TokenChoiceVisitor = std::function<void(const Batch& batch,
-                                              const std::vector<double>& nats,
-                                              const std::vector<double>& is_likeliest)>;
+using TokenChoiceVisitor = std::function<void(
+    const Batch& batch, const std::vector<double>& nats, const std::vector<double>& is_likeliest)>;
 
 /// The same; it also computes the logits of each target once more.
 void visit_token_choices(const Transformer& model,

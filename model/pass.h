@@ -25,8 +25,9 @@ struct Tokens {
 /// Rows that are one document each.
 Tokens whole_documents(const at::Tensor& ids_BS);
 
-/// Experts that were chosen before the pass, for anticipatory routing: int64 [T, K] of each layer by
-/// its index in Observations::layers, T this rank's tokens; undefined where a layer chooses itself.
+/// Experts that were chosen before the pass, for anticipatory routing: int64 [T, K] of each layer
+/// by its index in Observations::layers, T this rank's tokens; undefined where a layer chooses
+/// itself.
 using GivenExperts = std::vector<at::Tensor>;
 
 struct PassOptions {

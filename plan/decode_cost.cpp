@@ -46,7 +46,8 @@ double cache_bytes(const ModelConfig& config, int64_t context) {
 
 // The last token of a sequence is what the whole of it costs more than all but that token.
 DecodeCost decode_cost(const ModelConfig& config, int64_t context) {
-  const auto with = forward_products(config, context), without = forward_products(config, context - 1);
+  const auto with = forward_products(config, context),
+             without = forward_products(config, context - 1);
   auto cost = cost_of(sum_of(with) - sum_of(without),
                       with.attention_scores - without.attention_scores,
                       with.indexer_scores - without.indexer_scores,
@@ -73,8 +74,7 @@ DecodeCost v32_decode_cost(int64_t context) {
   const double products = kLayers * (projections + scores + indexer + indexer_scores) +
                           kDenseLayers * 3 * kHidden * kDense + (kLayers - kDenseLayers) * experts +
                           kHidden * kVocab;
-  auto cost =
-      cost_of(products, kLayers * scores, kLayers * indexer_scores, /*indexer_factor=*/1);
+  auto cost = cost_of(products, kLayers * scores, kLayers * indexer_scores, /*indexer_factor=*/1);
   cost.cache_bytes = kLayers * tokens * (kLatent + 2 * kRope + kIndexHead);
   return cost;
 }

@@ -153,11 +153,9 @@ void RunConfig::validate() const {
                            stability.spike_action == SpikeAction::kAnticipate;
   constexpr int64_t kMostExperts = 32767;  // whose numbers are kept in 16 bits
   if (anticipates && model.n_routed_experts > kMostExperts) {
-    throw ConfigError("model.n_routed_experts",
-                      text("is ",
-                           model.n_routed_experts,
-                           "; anticipatory routing knows at most ",
-                           kMostExperts));
+    throw ConfigError(
+        "model.n_routed_experts",
+        text("is ", model.n_routed_experts, "; anticipatory routing knows at most ", kMostExperts));
   }
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;

@@ -48,8 +48,8 @@ inline auto enum_names(ModelSource) {
                     EnumName{"from_base", ModelSource::kBase}};
 }
 
-/// When the experts of a batch are chosen: in its own step, or some steps earlier, with the parameters
-/// of that time (train/look_ahead.h).
+/// When the experts of a batch are chosen: in its own step, or some steps earlier, with the
+/// parameters of that time (train/look_ahead.h).
 enum class RoutingMode { kSync, kAnticipatory };
 inline auto enum_names(RoutingMode) {
   return std::array{EnumName{"sync", RoutingMode::kSync},

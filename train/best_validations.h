@@ -7,8 +7,8 @@
 
 namespace braid {
 
-/// The best validations of a run, those with the lowest losses, and for how many in a row none was better:
-/// what checkpoint.keep_best and train.stop_when_worse_for go by. A part of the state that
+/// The best validations of a run, those with the lowest losses, and for how many in a row none was
+/// better: what checkpoint.keep_best and train.stop_when_worse_for go by. A part of the state that
 /// checkpoints hold.
 struct BestValidations {
   struct One {
@@ -22,7 +22,7 @@ struct BestValidations {
     }
   };
 
-  std::string set;        ///< the name and digest of what is judged, and by what; others do not compare
+  std::string set;  ///< the name and digest of what is judged, and by what; others do not compare
   std::vector<One> best;  ///< the lowest loss first; of equal ones the earlier
   int64_t worse_for = 0;  ///< validations since the best one
 

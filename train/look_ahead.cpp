@@ -135,9 +135,8 @@ at::Tensor chosen_experts(const Transformer& model,
     of_layers.push_back(experts_TK.cpu().to(at::kShort).view({B, -1, experts_TK.size(1)}));
   }
   const int64_t K = model.config().num_experts_per_tok;
-  const auto whole = of_layers.empty()
-                         ? at::empty({B, batch.ids_BS.size(1), 0, K}, at::kShort)
-                         : whole_sequences(at::stack(of_layers, /*dim=*/2), grid);
+  const auto whole = of_layers.empty() ? at::empty({B, batch.ids_BS.size(1), 0, K}, at::kShort)
+                                       : whole_sequences(at::stack(of_layers, /*dim=*/2), grid);
   return whole.contiguous();
 }
 
@@ -148,8 +147,7 @@ std::shared_ptr<const GivenExperts> given_experts(const Transformer& model,
   int64_t index = 0;
   for (const auto layer : learned_layers(model)) {
     const auto experts_BSK = own_BSLK.select(/*dim=*/2, index++);
-    (*given)[layer] =
-        experts_BSK.to(at::kLong).flatten(0, 1).contiguous().to(model.device());
+    (*given)[layer] = experts_BSK.to(at::kLong).flatten(0, 1).contiguous().to(model.device());
   }
   return given;
 }
@@ -183,8 +181,7 @@ bool restore_look_ahead(LookAhead& ahead,
                         const Transformer& model,
                         const GridPlace& place,
                         BackgroundLoader& loader) {
-  const auto stored =
-      parse_config<StoredLookAhead>(yaml, folder.string() + ": look_ahead");
+  const auto stored = parse_config<StoredLookAhead>(yaml, folder.string() + ": look_ahead");
   const bool always = config.model.routing_mode == RoutingMode::kAnticipatory;
   ahead.remaining = always ? std::nullopt : std::optional(stored.remaining.value_or(0));
   ahead.steps.clear();
@@ -202,8 +199,7 @@ bool restore_look_ahead(LookAhead& ahead,
             " sequences, which ",
             place.data_size,
             " data-parallel ranks cannot share; continue on another number of ranks");
-    auto step =
-        next_samples(loader, place, config.train.micro_batch_size, sequences, seq_len);
+    auto step = next_samples(loader, place, config.train.micro_batch_size, sequences, seq_len);
     if (step.digest != digest) {
       loader.restore(ahead.steps.empty() ? step.before : ahead.steps.front().before);
       ahead.steps.clear();
@@ -211,19 +207,17 @@ bool restore_look_ahead(LookAhead& ahead,
     }
     const int64_t share = sequences / place.data_size, K = config.model.num_experts_per_tok;
     const auto own_BSLK = at::empty({share, seq_len, layers, K}, at::kShort);
-    require(read_piece(checkpoint,
-                       {piece_name(i),
-                        own_BSLK,
-                        {sequences, seq_len, layers, K},
-                        place.data * share}),
-            folder.string(),
-            ": holds no ",
-            piece_name(i),
-            " for ",
-            sequences,
-            " sequences of ",
-            seq_len,
-            " tokens; it is damaged");
+    require(
+        read_piece(checkpoint,
+                   {piece_name(i), own_BSLK, {sequences, seq_len, layers, K}, place.data * share}),
+        folder.string(),
+        ": holds no ",
+        piece_name(i),
+        " for ",
+        sequences,
+        " sequences of ",
+        seq_len,
+        " tokens; it is damaged");
     step.experts_BSLK = own_BSLK.split(config.train.micro_batch_size);
     ahead.steps.push_back(std::move(step));
   }

@@ -22,8 +22,8 @@ namespace braid {
 struct StepSamples {
   int64_t sequences = 0;  ///< over all micro-batches and ranks
   int64_t seq_len = 0;
-  LoaderState before;          ///< position in the data before them
-  std::string digest = {};     ///< of the ids of all of them
+  LoaderState before;               ///< position in the data before them
+  std::string digest = {};          ///< of the ids of all of them
   std::vector<Batch> batches = {};  ///< this rank's micro-batches
   /// Of each of them, with anticipatory routing: int16 [B, S, L, K], the experts of the L learned
   /// routers, whole sequences also where ranks divide them. Empty: not chosen yet.
@@ -65,9 +65,9 @@ at::Tensor chosen_experts(const Transformer& model,
 std::shared_ptr<const GivenExperts> given_experts(const Transformer& model,
                                                   const at::Tensor& experts_BSLK);
 
-/// What a checkpoint holds of it: the experts that were chosen (by parameters that are gone, so they
-/// cannot be chosen again) and how many steps they are of. The samples are fetched again, from the
-/// position in the data before the first of them.
+/// What a checkpoint holds of it: the experts that were chosen (by parameters that are gone, so
+/// they cannot be chosen again) and how many steps they are of. The samples are fetched again, from
+/// the position in the data before the first of them.
 std::vector<TensorPiece> look_ahead_pieces(const LookAhead& ahead, const GridPlace& place);
 std::string look_ahead_yaml(const LookAhead& ahead);
 /// Continues with the steps that the checkpoint in `folder` holds, fetched from `loader`, which

@@ -186,19 +186,17 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   for (std::size_t i = 0; i < data.training.size(); ++i) {
     const auto& [name, weight, store] = data.training[i];
-    console.line(text("data: ",
-                      name,
-                      ": ",
-                      store->is_endless() ? std::string("documents without end")
-                                          : text(store->num_documents(),
-                                                 " documents, ",
-                                                 store->num_tokens(),
-                                                 " tokens"),
-                      ", weight ",
-                      weight,
-                      store->is_endless()
-                          ? std::string()
-                          : text(", epochs so far ", state_.loader->progress().epochs[i])));
+    console.line(
+        text("data: ",
+             name,
+             ": ",
+             store->is_endless()
+                 ? std::string("documents without end")
+                 : text(store->num_documents(), " documents, ", store->num_tokens(), " tokens"),
+             ", weight ",
+             weight,
+             store->is_endless() ? std::string()
+                                 : text(", epochs so far ", state_.loader->progress().epochs[i])));
     if (data.has_samples && !store->is_endless()) {
       console.line(packing_line(*store, config_));
     }

@@ -95,8 +95,7 @@ InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFo
 }
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {
-  const auto found =
-      std::ranges::find(data.validation, best_by(config).set, &ValidationData::name);
+  const auto found = std::ranges::find(data.validation, best_by(config).set, &ValidationData::name);
   return found == data.validation.end() ? 0
                                         : static_cast<std::size_t>(found - data.validation.begin());
 }

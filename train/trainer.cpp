@@ -319,8 +319,7 @@ StepSamples Trainer::samples_of_regime(int64_t steps_ahead) {
 
 // As if all steps until then were applied.
 Regime Trainer::regime_ahead(int64_t steps) const {
-  return regime_at(
-      config_, state_.optimizer->local().steps().all + steps, state_.schedule_steps);
+  return regime_at(config_, state_.optimizer->local().steps().all + steps, state_.schedule_steps);
 }
 
 void Trainer::choose_experts(StepSamples& samples, int64_t steps_ahead) const {
@@ -527,9 +526,8 @@ std::string Trainer::why_finished() const {
               worse_for == 1 ? " validation was" : " validations in a row were",
               " no better than that after step ",
               best.front().step,
-              best_by(config_.checkpoint).accuracy
-                  ? text(" (accuracy ", 1 - best.front().loss)
-                  : text(" (loss ", best.front().loss),
+              best_by(config_.checkpoint).accuracy ? text(" (accuracy ", 1 - best.front().loss)
+                                                   : text(" (loss ", best.front().loss),
               "). Raise train.stop_when_worse_for to go on",
               config_.checkpoint.keep_best > 0 ? text("; the best is in ", resumer_.best_link())
                                                : std::string(),

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
-constexpr const char* kLookAhead = "look_ahead";  // YAML; there only where it is not empty
+constexpr const char* kLookAhead = "look_ahead";     // YAML; there only where it is not empty
 constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
 
 template <class T>

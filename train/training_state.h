@@ -52,8 +52,8 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                      const std::vector<TextDigest>& texts);
 
 /// Restores everything but the position in the data, what is fetched ahead and schedule_steps from
-/// the checkpoint in `folder`, which must hold all of the model that is not in the base. Throws Error naming what it
-/// lacks.
+/// the checkpoint in `folder`, which must hold all of the model that is not in the base. Throws
+/// Error naming what it lacks.
 void restore(TrainingState& state,
              const Checkpoint& checkpoint,
              const std::filesystem::path& folder,

@@ -6,12 +6,14 @@ namespace {
 
 using TaskCommands = testing::CliTest;
 
-constexpr const char* kRecall = "{task: recall, pairs: 2, distances: [8, 12], length: 32, documents: 10}";
+constexpr const char* kRecall =
+    "{task: recall, pairs: 2, distances: [8, 12], length: 32, documents: 10}";
 
 TEST_F(TaskCommands, RenderShowsADocumentAndItsAnswers) {
   const auto shown = braid({"render", "--task", kRecall, "--row", "3"});
   ASSERT_EQ(shown.status, 0) << shown.err;
-  testing::expect_mentions(shown.err, {"task recall (2 pairs at distances 8, 12), row 3", "2 answers"});
+  testing::expect_mentions(shown.err,
+                           {"task recall (2 pairs at distances 8, 12), row 3", "2 answers"});
   testing::expect_mentions(shown.out, {"[[", "]]"});
   const auto object =
       nlohmann::json::parse(braid({"render", "--task", kRecall, "--row", "3", "--json"}).out);

@@ -10,7 +10,8 @@ namespace braid {
 namespace {
 
 ModelConfig released(const std::string& name) {
-  return load_config<RunConfig>(text(BRAID_TEST_DATA, "/../../configs/models/", name, ".yaml")).value.model;
+  return load_config<RunConfig>(text(BRAID_TEST_DATA, "/../../configs/models/", name, ".yaml"))
+      .value.model;
 }
 
 constexpr int64_t kMillion = 1 << 20;

@@ -161,7 +161,8 @@ TEST_F(AnticipatoryRouting, ASpikeTurnsItOnForAWhileAndARunContinuesInBetween) {
   // Steps 4 and 5 spike; the run goes back to step 4, whose checkpoint knows the first of the two.
   auto run = prepared("run");
   const auto output = train(run, 2).output;
-  expect_mentions(output, {"spikes above its running mean", "anticipatory routing, delay 2, for 4 steps"});
+  expect_mentions(output,
+                  {"spikes above its running mean", "anticipatory routing, delay 2, for 4 steps"});
   // From here on the losses are what is expected.
   const auto settle = [](RunConfig settled) {
     settled.stability.spike_action = SpikeAction::kOff;

@@ -1,7 +1,9 @@
-// Runs on synthetic tasks: accuracy in the metrics, the best checkpoint by it, and stopping anywhere.
+// Runs on synthetic tasks: accuracy in the metrics, the best checkpoint by it, and stopping
+// anywhere.
 #include <cmath>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "checkpoint/history.h"
 #include "data/byte_tokenizer.h"
@@ -133,7 +135,8 @@ TEST_F(TaskRun, TheBestCheckpointGoesByAccuracy) {
   run.train.validate_every_steps = 1;
   run.optimizer.learning_rate = 0.5;
   run.schedule.warmup_steps = 12;
-  run.checkpoint = {.every_steps = 0, .keep_last = 1, .keep_best = 1, .best_by = "arithmetic.accuracy"};
+  run.checkpoint = {
+      .every_steps = 0, .keep_last = 1, .keep_best = 1, .best_by = "arithmetic.accuracy"};
   train(run);
   int64_t best = 0;
   double highest = -1;
@@ -149,7 +152,8 @@ TEST_F(TaskRun, TheBestCheckpointGoesByAccuracy) {
 
 TEST_F(TaskRun, AccuracyIsAskedOfTasksAlone) {
   auto run = config("run");
-  run.data.validation = ValidationSets(std::vector<ValidationSet>{{"prose", {corpus_.string()}, {}}});
+  run.data.validation =
+      ValidationSets(std::vector<ValidationSet>{{"prose", {corpus_.string()}, {}}});
   run.checkpoint.best_by = "prose.accuracy";
   expect_mentions(error_of([&] { run.validate(); }), {"checkpoint.best_by", "prose is no task"});
   run.checkpoint.best_by = "prse.accuracy";
