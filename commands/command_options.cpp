@@ -242,6 +242,30 @@ void add_text_options(CLI::App& command, TextOptions& options) {
       ->allow_extra_args(false);
 }
 
+void require_one_of(CLI::App& command, const std::vector<std::string>& options) {
+  command.parse_complete_callback([&command, options] {
+    const bool any = std::ranges::any_of(
+        options, [&](const std::string& name) { return command.count(name) > 0; });
+    if (!any) {
+      throw CLI::RequiredError(joined(options, " or "));
+    }
+  });
+}
+
+CLI::Option* add_task(CLI::App& command, std::string& task) {
+  return command
+      .add_option("--task",
+                  task,
+                  "a synthetic task as data.train takes one, such as '{task: recall, distances: "
+                  "[64, 200]}', or its name alone (docs/data.md, Synthetic tasks)")
+      ->check(not_empty());
+}
+
+TaskOptions task_of(const std::string& task) {
+  const bool is_name = task.find_first_of(":{") == std::string::npos;
+  return parse_task(is_name ? "{task: " + task + "}" : task, "--task").options;
+}
+
 void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed) {
   command.add_option("--temperature", sampling.temperature, "0 = always the most probable token")
       ->check(real_number(1e-6, 100, /*or_zero=*/true))

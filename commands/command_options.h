@@ -52,6 +52,14 @@ struct TextOptions {
 };
 void add_text_options(CLI::App& command, TextOptions& options);
 
+/// Makes a command line without any of these options a wrong one.
+void require_one_of(CLI::App& command, const std::vector<std::string>& options);
+
+/// --task, a synthetic task as data.train takes one.
+CLI::Option* add_task(CLI::App& command, std::string& task);
+/// The task that --task names. Throws Error that begins with the option.
+TaskOptions task_of(const std::string& task);
+
 /// Each as a line "note: ..." on standard error.
 void print_notes(const std::vector<std::string>& notes);
 

@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "core/temporary_folder.h"
 #include "data/sample_documents.h"
+#include "data/task_documents.h"
+#include "data/token_store.h"
 #include "data/token_store_build.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
@@ -22,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvaluateArguments {
-  std::string model, tokenizer;
+  std::string model, tokenizer, task;
   std::vector<std::string> data;
   TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
@@ -73,6 +75,26 @@ std::unique_ptr<TokenStore> tokenized(const TextSource& source, const Tokenizer&
   return std::make_unique<TokenStore>(file);
 }
 
+std::unique_ptr<DocumentStore> documents_of(const EvaluateArguments& arguments,
+                                            const Tokenizer& tokenizer) {
+  if (arguments.task.empty()) {
+    return tokenized(arguments.texts.source(arguments.data), tokenizer);
+  }
+  const InterruptGuard guard;
+  return std::make_unique<TaskDocuments>(task_of(arguments.task), TaskSide::kValidation, tokenizer);
+}
+
+nlohmann::ordered_json report(const AnswerAccuracy& answers) {
+  auto groups = nlohmann::ordered_json::array();
+  for (const auto& group : answers.groups) {
+    groups.push_back(
+        {{"group", group.name}, {"answers", group.answers}, {"accuracy", group.accuracy()}});
+  }
+  return {{"answers", answers.all.answers},
+          {"accuracy", answers.all.accuracy()},
+          {"accuracy_by_group", groups}};
+}
+
 nlohmann::ordered_json report(const Evaluation& evaluation) {
   auto positions = nlohmann::ordered_json::array();
   for (const auto& [begin, end, loss, tokens, weight] : evaluation.positions) {
@@ -84,11 +106,15 @@ nlohmann::ordered_json report(const Evaluation& evaluation) {
                            {"perplexity", std::exp(loss)}});
     }
   }
-  return {{"tokens", evaluation.tokens},
-          {"loss", evaluation.loss},
-          {"perplexity", std::exp(evaluation.loss)},
-          {"bits_per_byte", evaluation.bits_per_byte},
-          {"positions", positions}};
+  nlohmann::ordered_json object = {{"tokens", evaluation.tokens},
+                                   {"loss", evaluation.loss},
+                                   {"perplexity", std::exp(evaluation.loss)},
+                                   {"bits_per_byte", evaluation.bits_per_byte}};
+  if (evaluation.answers) {
+    object.update(report(*evaluation.answers));
+  }
+  object["positions"] = positions;
+  return object;
 }
 
 int run_evaluate(const EvaluateArguments& arguments) {
@@ -101,7 +127,7 @@ int run_evaluate(const EvaluateArguments& arguments) {
           arguments.seq_len,
           " exceeds the model's max_position_embeddings ",
           longest);
-  const auto store = tokenized(arguments.texts.source(arguments.data), *tokenizer);
+  const auto store = documents_of(arguments, *tokenizer);
   const auto evaluation = evaluate(*opened.model, *store, arguments.seq_len, arguments.batch_size);
   require(std::isfinite(evaluation.loss),
           opened.source,
@@ -126,14 +152,14 @@ Command evaluate_command(CLI::App& app) {
   add_model(*command, arguments->model);
   add_adapters_option(*command, arguments->adapters);
   add_tokenizer(*command, arguments->tokenizer);
-  command
-      ->add_option(
-          "--data",
-          arguments->data,
-          "text and JSONL, or folders of them, as data.train takes them; or a run's token store, "
-          "data/validation.tokens")
-      ->required()
-      ->check(not_empty());
+  auto* data = command
+                   ->add_option("--data",
+                                arguments->data,
+                                "text and JSONL, or folders of them, as data.train takes them; or "
+                                "a run's token store, "
+                                "data/validation.tokens")
+                   ->check(not_empty());
+  add_task(*command, arguments->task)->excludes(data);
   add_text_options(*command, arguments->texts);
   command->add_option("--seq-len", arguments->seq_len, "longest context a token is judged with")
       ->check(whole_number(2, int64_t{1} << 30))
@@ -145,8 +171,10 @@ Command evaluate_command(CLI::App& app) {
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
       "Example:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "
-      "'%' --seq-len 512\n\n"
+      "'%' --seq-len 512\n"
+      "  braid evaluate runs/recall --task '{task: recall, distances: [32, 200]}'\n\n"
       "A position counts the tokens of its context before it; perplexity = exp(loss).");
+  require_one_of(*command, {"--data", "--task"});
   return [arguments] { return run_evaluate(*arguments); };
 }
 

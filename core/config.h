@@ -16,7 +16,8 @@
 // scalar stands for, `static constexpr const char* kScalarKey = "path";`: then `a.txt` is read as
 // `{path: a.txt}`, and written so when every other key has its default. A class with a spelling of
 // its own has `static T from_config(node, path, places)`, `ConfigNode to_config() const` and
-// `static constexpr const char* kConfigKind`, which --help-config prints.
+// `static constexpr const char* kConfigKind`, which --help-config prints; `kHasForms` and forms()
+// make that print the keys of several mappings that a list's item may be.
 
 #include <map>
 #include <optional>
@@ -82,6 +83,12 @@ template <class T>
 inline constexpr bool is_struct =
     std::is_class_v<T> && !std::is_same_v<T, std::string> && !IsVector<T>::value &&
     !IsOptional<T>::value && !HasOwnSpelling<T>;
+/// An item of a list with a spelling of its own that may be one of several mappings: `forms(use)`
+/// calls use(suffix of the path, defaults) with each.
+template <class T>
+concept HasForms = requires {
+  T::kHasForms;
+};
 template <class T>
 concept HasScalarKey = requires {
   T::kScalarKey;
@@ -298,8 +305,12 @@ struct Describer {
                         kind_of<T>(all_rules),
                         help});
       if constexpr (IsVector<T>::value) {
-        if constexpr (is_struct<typename T::value_type>) {
-          describe(typename T::value_type{}, field_path + "[]");
+        using Item = typename T::value_type;
+        if constexpr (is_struct<Item>) {
+          describe(Item{}, field_path + "[]");
+        } else if constexpr (HasForms<Item>) {
+          Item::forms(
+              [&](const char* suffix, const auto& form) { describe(form, field_path + suffix); });
         }
       }
     }

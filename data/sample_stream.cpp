@@ -27,7 +27,7 @@ int64_t shuffled(uint64_t key, int64_t index, int64_t size) {
 
 }  // namespace
 
-SampleStream::SampleStream(const TokenStore& store, StreamOptions options)
+SampleStream::SampleStream(const DocumentStore& store, StreamOptions options)
     : store_(&store), options_(options) {
   require(options_.pack_window >= 1,
           "[loader] pack_window must be at least 1 document, got ",
@@ -134,7 +134,7 @@ bool SampleStream::restore(const StreamState& state) {
   state_.epoch = same_order ? state.epoch : state.epoch + 1;
   state_.document = same_order ? state.document : 0;
   require(state_.document < store_->num_documents(),
-          store_->path().string(),
+          store_->name(),
           ": cannot continue at document ",
           state_.document,
           " of ",
@@ -150,7 +150,7 @@ bool SampleStream::restore(const StreamState& state) {
     }
     plan(seq_len);
     require(0 < rows && rows <= static_cast<int64_t>(rows_.size()),
-            store_->path().string(),
+            store_->name(),
             ": cannot continue after row ",
             rows,
             " of the ",

@@ -1,8 +1,9 @@
 #pragma once
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "data/token_store.h"
+#include "data/document_store.h"
 #include "inference/preferences.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
@@ -17,6 +18,18 @@ struct PositionBucket {
   double weight = 0;  ///< of these tokens in all: their number, unless targets have weights
 };
 
+/// How many answers of a synthetic task are right: all tokens of them the likeliest, each given
+/// what stands before it.
+struct AnswerAccuracy {
+  struct Group {
+    std::string name;  ///< "distance_64"
+    int64_t answers = 0, right = 0;
+    double accuracy() const { return static_cast<double>(right) / static_cast<double>(answers); }
+  };
+  Group all;                  ///< without a name
+  std::vector<Group> groups;  ///< those that have answers
+};
+
 struct Evaluation {
   /// Mean cross-entropy in nats per target, weighted where targets have weights; end tokens not
   /// counted.
@@ -25,13 +38,14 @@ struct Evaluation {
   int64_t tokens = 0;
   std::vector<PositionBucket> positions;  ///< [0, 16), [16, 64), [64, 256), ... up to seq_len
   std::optional<PreferenceEvaluation> preferences = {};  ///< of pairs; `loss` is then its loss
+  std::optional<AnswerAccuracy> answers = {};            ///< of a synthetic task
 };
 
 /// The model on every document of a store, whole up to seq_len tokens of context, `rows` sequences
 /// at once. A prediction sees its position and those before it in its context. With a `grid`, all
 /// its ranks call this, see visit_token_losses().
 Evaluation evaluate(const Transformer& model,
-                    const TokenStore& store,
+                    const DocumentStore& store,
                     int64_t seq_len,
                     int64_t rows,
                     const ProcessGrid* grid = nullptr);

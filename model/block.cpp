@@ -34,7 +34,7 @@ at::Tensor Block::attend(const at::Tensor& X_BSMD, const Pass& pass) const {
 
 at::Tensor Block::apply_experts(const at::Tensor& X_BSMD, const Pass& pass) const {
   const auto input = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
-  const auto output = ffn_.forward(input.h_TD, pass.ids_BS);
+  const auto output = ffn_.forward(input.h_TD, pass.ids_BS, pass.given_experts(index_));
   if (pass.observations != nullptr) {
     report(output.routing, pass);
   }
@@ -52,7 +52,11 @@ void Block::report(const Routing& routing, const Pass& pass) const {
   auto& layer = pass.observations->of_layer(index_);
   const auto& geometry = *pass.geometry;
   layer.load_E = expert_load(routing, geometry.documents);
-  if (pass.options.balance_loss && ffn_.router().bias().defined()) {
+  const bool is_learned = ffn_.router().bias().defined();
+  if (pass.options.keep_experts && is_learned) {
+    layer.experts_TK = routing.experts_TK;
+  }
+  if (pass.options.balance_loss && is_learned) {
     const ProfileScope scope("router");
     layer.balance_sum = balance_loss_sum(routing, geometry.documents, geometry.ranks);
   }

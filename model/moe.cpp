@@ -57,10 +57,13 @@ at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
                            wave);
 }
 
-Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const {
+Moe::Output Moe::forward(const at::Tensor& x_BSD,
+                         const at::Tensor& ids_BS,
+                         const at::Tensor& given_TK) const {
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
-  auto chosen = profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten()); });
+  auto chosen =
+      profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten(), given_TK); });
   auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen); });
   if (shared_w1_.defined()) {
     const ProfileScope scope("shared expert");

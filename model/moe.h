@@ -20,8 +20,10 @@ class Moe {
     at::Tensor y_BSD;
     Routing routing;
   };
-  /// x_BSD the normed input, ids_BS its tokens.
-  Output forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const;
+  /// x_BSD the normed input, ids_BS its tokens; `given_TK` as in Router::forward().
+  Output forward(const at::Tensor& x_BSD,
+                 const at::Tensor& ids_BS,
+                 const at::Tensor& given_TK = {}) const;
 
   const Router& router() const { return router_; }
 

@@ -65,6 +65,14 @@ ConfigNode TrainedParameters::to_config() const {
   return ConfigNode::sequence(std::move(nodes));
 }
 
+BestBy best_by(const CheckpointSection& config) {
+  constexpr std::string_view kAccuracy = ".accuracy";  // names of sets have no dot
+  const std::string_view name = config.best_by;
+  return name.ends_with(kAccuracy)
+             ? BestBy{std::string(name.substr(0, name.size() - kAccuracy.size())), true}
+             : BestBy{config.best_by, false};
+}
+
 bool RunConfig::may_train(const std::string& name) const {
   switch (train.parameters.kind) {
     case TrainedParameters::Kind::kFull:
@@ -144,6 +152,14 @@ void RunConfig::validate() const {
   validate_best();
   validate_samples();
   validate_trained_parameters();
+  const bool anticipates = model.routing_mode == RoutingMode::kAnticipatory ||
+                           stability.spike_action == SpikeAction::kAnticipate;
+  constexpr int64_t kMostExperts = 32767;  // whose numbers are kept in 16 bits
+  if (anticipates && model.n_routed_experts > kMostExperts) {
+    throw ConfigError(
+        "model.n_routed_experts",
+        text("is ", model.n_routed_experts, "; anticipatory routing knows at most ", kMostExperts));
+  }
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;
   bool has_indexer = false;
@@ -220,14 +236,27 @@ void RunConfig::validate_samples() const {
 }
 
 void RunConfig::validate_best() const {
-  const auto sets = data.validation.names();
-  if (!checkpoint.best_by.empty() && std::ranges::count(sets, checkpoint.best_by) == 0) {
+  const auto validation = data.validation_sets();
+  const auto sets = validation.names();
+  const auto [judged, by_accuracy] = best_by(checkpoint);
+  if (!checkpoint.best_by.empty() && std::ranges::count(sets, judged) == 0) {
     throw ConfigError("checkpoint.best_by",
                       text("is '",
                            checkpoint.best_by,
                            "'; expected ",
                            sets.empty() ? "no value, as the sets of data.validation have no names"
                                         : "one of data.validation's names: " + joined(sets)));
+  }
+  for (const auto& set : validation.all()) {
+    if (by_accuracy && set.name == judged && !set.task) {
+      throw ConfigError("checkpoint.best_by",
+                        text("is '",
+                             checkpoint.best_by,
+                             "', but ",
+                             judged,
+                             " is no task, so it has a loss and no accuracy; expected ",
+                             judged));
+    }
   }
   const bool validates = !data.validation.empty() || data.validation_fraction > 0;
   for (const auto& [key, value] :

@@ -48,9 +48,19 @@ inline auto enum_names(ModelSource) {
                     EnumName{"from_base", ModelSource::kBase}};
 }
 
+/// When the experts of a batch are chosen: in its own step, or some steps earlier, with the
+/// parameters of that time (train/look_ahead.h).
+enum class RoutingMode { kSync, kAnticipatory };
+inline auto enum_names(RoutingMode) {
+  return std::array{EnumName{"sync", RoutingMode::kSync},
+                    EnumName{"anticipatory", RoutingMode::kAnticipatory}};
+}
+
 /// The architecture, and how it goes together with that of the base (formats/base_model.h).
 struct ModelSection : ModelConfig {
   static constexpr const char* kScalarKey = "source";
+  RoutingMode routing_mode = RoutingMode::kSync;
+  int64_t routing_delay = 4;
   ModelSource source = ModelSource::kKeys;
   std::vector<std::string> overridden;
 
@@ -62,6 +72,15 @@ struct ModelSection : ModelConfig {
   template <class Visitor>
   static void fields(Visitor& v) {
     ModelConfig::fields(v);
+    v("routing_mode",
+      &ModelSection::routing_mode,
+      "in training: sync = experts are chosen by the weights of the step; anticipatory = by those "
+      "of routing_delay steps earlier, for one more forward pass a step. stability.spike_action "
+      "anticipate turns it on for a while");
+    v("routing_delay",
+      &ModelSection::routing_delay,
+      "steps between choosing the experts of a batch and learning from it",
+      between(0, 256));
     v("source",
       &ModelSection::source,
       "model: from_base = the whole section from the base (run.init_from); keys = as written, and "
@@ -216,13 +235,13 @@ struct CheckpointSection {
       at_least(0));
     v("keep_best",
       &C::keep_best,
-      "... and that many with the lowest validation losses, which are saved for it; the best is "
+      "... and that many with the best validations, which are saved for it; the best is "
       "checkpoints/best",
       at_least(0));
     v("best_by",
       &C::best_by,
       "the set of data.validation whose loss keep_best and train.stop_when_worse_for go by; empty "
-      "= the first");
+      "= the first. NAME.accuracy: the accuracy of that task instead, the highest being the best");
     v("in_background",
       &C::in_background,
       "write a copy of the weights and states while training goes on; takes memory for it");
@@ -252,6 +271,12 @@ struct SamplesSection {
       between(0, 100));
   }
 };
+/// What checkpoint.best_by names.
+struct BestBy {
+  std::string set;  ///< empty = the first
+  bool accuracy = false;
+};
+BestBy best_by(const CheckpointSection& config);
 
 struct LoggingSection {
   int64_t every_steps = 10;

@@ -11,6 +11,7 @@
 #include "core/config_edit.h"
 #include "core/error.h"
 #include "core/folder_lock.h"
+#include "run/config.h"
 #include "run/memory.h"
 #include "run/metrics.h"
 #include "run/run_folder.h"
@@ -115,7 +116,9 @@ ListedRun listed(const fs::path& folder) {
     run.state = "unreadable";
     return run;
   }
-  MetricsSummary summary(scalar_at(run.config, "checkpoint.best_by"));
+  CheckpointSection checkpoint;
+  checkpoint.best_by = scalar_at(run.config, "checkpoint.best_by");
+  MetricsSummary summary(best_by(checkpoint).set);
   try {
     if (fs::exists(paths.metrics())) {
       read_metrics(paths.metrics(),

@@ -126,7 +126,7 @@ double tokens_per_second(const StepResult& result, double seconds) {
   return static_cast<double>(result.losses.tokens) / seconds;
 }
 
-std::string packing_line(const TokenStore& store, const RunConfig& config) {
+std::string packing_line(const DocumentStore& store, const RunConfig& config) {
   const auto percent = [](double share) { return std::lround(100 * share); };
   const double trained = static_cast<double>(store.num_targets()) /
                          static_cast<double>(std::max<int64_t>(store.num_tokens(), 1));
@@ -142,6 +142,20 @@ std::string packing_line(const TokenStore& store, const RunConfig& config) {
               " are ",
               percent(stream.filled_share(config.data.seq_len)),
               " % full");
+}
+
+// "accuracy 0.52 (distance_64 0.97, distance_128 0.07)"
+std::string accuracy_text(const AnswerAccuracy& answers) {
+  const auto rounded = [](double accuracy) {
+    char digits[16];
+    std::snprintf(digits, sizeof digits, "%.3f", accuracy);
+    return std::string(digits);
+  };
+  std::string groups;
+  for (const auto& group : answers.groups) {
+    groups += (groups.empty() ? "" : ", ") + group.name + " " + rounded(group.accuracy());
+  }
+  return "accuracy " + rounded(answers.all.accuracy()) + " (" + groups + ")";
 }
 
 }  // namespace
@@ -172,17 +186,18 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   for (std::size_t i = 0; i < data.training.size(); ++i) {
     const auto& [name, weight, store] = data.training[i];
-    console.line(text("data: ",
-                      name,
-                      ": ",
-                      store->num_documents(),
-                      " documents, ",
-                      store->num_tokens(),
-                      " tokens, weight ",
-                      weight,
-                      ", epochs so far ",
-                      state_.loader->progress().epochs[i]));
-    if (data.has_samples) {
+    console.line(
+        text("data: ",
+             name,
+             ": ",
+             store->is_endless()
+                 ? std::string("documents without end")
+                 : text(store->num_documents(), " documents, ", store->num_tokens(), " tokens"),
+             ", weight ",
+             weight,
+             store->is_endless() ? std::string()
+                                 : text(", epochs so far ", state_.loader->progress().epochs[i])));
+    if (data.has_samples && !store->is_endless()) {
       console.line(packing_line(*store, config_));
     }
   }
@@ -281,6 +296,9 @@ void Reporter::write_metrics(const StepResult& result, double seconds) {
   }
   for (const auto& [what, bytes] : result.cost.sent_bytes) {
     values.emplace_back(what, static_cast<double>(bytes));
+  }
+  if (result.routing_delay) {
+    values.emplace_back("routing_delay", static_cast<double>(*result.routing_delay));
   }
   if (!result.not_finite.empty()) {
     values.emplace_back("skipped", result.not_finite);
@@ -383,6 +401,13 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                    {"bits_per_byte", result.bits_per_byte},
                    {"tokens", static_cast<double>(result.tokens)}});
     of_kind = text("bits per byte ", result.bits_per_byte);
+  }
+  if (result.answers) {
+    values.emplace_back("accuracy", result.answers->all.accuracy());
+    for (const auto& group : result.answers->groups) {
+      values.emplace_back("accuracy." + group.name, group.accuracy());
+    }
+    of_kind = accuracy_text(*result.answers);
   }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",

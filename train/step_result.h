@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ struct StepResult {
   /// Which losses and gradients are not finite, for messages. Unless empty, the step was skipped.
   std::string not_finite;
   StepCost cost;
+  /// Steps since the experts were chosen, while routing is anticipatory.
+  std::optional<int64_t> routing_delay = {};
 };
 
 GradientNorms gradient_norms(ShardedOptimizer& optimizer);

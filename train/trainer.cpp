@@ -49,7 +49,7 @@ PreparedData prepared_data(const RunConfig& config,
 // Pairs are learned from as pairs alone.
 void require_fitting_data(ObjectiveKind objective, const PreparedData& data) {
   const bool wants_pairs = objective == ObjectiveKind::kPreference;
-  const auto check = [&](const char* key, const std::string& name, const TokenStore& store) {
+  const auto check = [&](const char* key, const std::string& name, const DocumentStore& store) {
     const bool pairs = store.documents_per_sample() > 1;
     if (pairs != wants_pairs) {
       throw ConfigError(
@@ -106,7 +106,8 @@ Trainer::Trainer(const RunConfig& config,
              .loader = {},
              .spikes = SpikeDetector(config_.stability),
              .schedule_steps = config_.train.max_steps,
-             .validations = {}},
+             .validations = {},
+             .ahead = {}},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
@@ -136,6 +137,9 @@ Trainer::Trainer(const RunConfig& config,
   objective_ = make_objective(std::move(reference.training));
   samples_ =
       std::make_unique<TextSamples>(config_.logging.samples, state_.model->config(), *tokenizer_);
+  if (config_.model.routing_mode == RoutingMode::kAnticipatory) {
+    state_.ahead.enter(std::nullopt);
+  }
 
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
@@ -218,11 +222,17 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
-  result.regime = regime_at(config_, optimizer.local().steps().all, state_.schedule_steps);
+  result.regime = regime_ahead(0);
   learn_only(result.regime.trained);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
-  const auto batches = next_batches(result.regime);
+  const auto samples = next_step_samples();
+  const auto& batches = samples.batches;
+  result.regime.sequences = samples.sequences;
+  result.regime.seq_len = samples.seq_len;
+  if (state_.ahead.is_on()) {
+    result.routing_delay = config_.model.routing_delay;
+  }
   const auto counts = counts_of(batches);
 
   // 3. Forward and backward pass of each micro-batch. Gradients add up; those that are complete
@@ -233,7 +243,11 @@ StepResult Trainer::train_step() {
   std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
-    result.regime.options.dropout_key = dropout_key(micro_batches.size());
+    result.regime.options.dropout_key = dropout_key(state_.step, micro_batches.size());
+    if (result.routing_delay) {
+      result.regime.options.given_experts =
+          given_experts(*state_.model, samples.experts_BSLK[micro_batches.size()]);
+    }
     auto loss = objective_->loss(batch, counts, result.regime);
     loss.backward();
     micro_batches.push_back(loss.read());
@@ -258,7 +272,11 @@ StepResult Trainer::train_step() {
       update_routing_biases(result.losses.load_E);
     }
   }
+  result.regime.options.given_experts = nullptr;
   state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
+  if (state_.ahead.finish_step()) {
+    leave_anticipatory_routing();
+  }
 
   result.cost = meter.finish({batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)});
   return result;
@@ -271,35 +289,66 @@ void Trainer::learn_only(TrainedParts parts) {
   }
 }
 
-// Each rank goes through the whole step's samples and keeps its own: consecutive ones, so that
-// micro-batches are the same on any number of ranks as long as their size divides the share. Ranks
-// of a context group have the same ones; the model gives each its tokens of them.
-std::vector<Batch> Trainer::next_batches(const Regime& regime) {
-  const ProfileScope scope("loader", ProfileKind::kStep);
-  const auto& place = grid_.place;
-  const int64_t share = regime.sequences / place.data_size;
-  std::vector<Batch> batches;
-  for (int64_t d = 0; d < place.data_size; ++d) {
-    for (int64_t row = 0; row < share; row += config_.train.micro_batch_size) {
-      auto batch = state_.loader->next(
-          {std::min(config_.train.micro_batch_size, share - row), regime.seq_len});
-      if (d == place.data) {
-        batches.push_back(std::move(batch));
-      }
+// With anticipatory routing the samples come through a queue, in which they wait until the experts
+// that were chosen for them are model.routing_delay steps old. At first, and after a rollback, all
+// that wait are chosen for at once.
+StepSamples Trainer::next_step_samples() {
+  auto& [remaining, steps] = state_.ahead;
+  if (!state_.ahead.is_on()) {
+    return samples_of_regime(0);
+  }
+  while (static_cast<int64_t>(steps.size()) <= config_.model.routing_delay) {
+    steps.push_back(samples_of_regime(static_cast<int64_t>(steps.size())));
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].experts_BSLK.empty()) {
+      choose_experts(steps[i], static_cast<int64_t>(i));
     }
   }
-  return batches;
+  auto next = std::move(steps.front());
+  steps.pop_front();
+  return next;
+}
+
+StepSamples Trainer::samples_of_regime(int64_t steps_ahead) {
+  const auto regime = regime_ahead(steps_ahead);
+  return next_samples(*state_.loader,
+                      grid_.place,
+                      config_.train.micro_batch_size,
+                      regime.sequences,
+                      regime.seq_len);
+}
+
+// As if all steps until then were applied.
+Regime Trainer::regime_ahead(int64_t steps) const {
+  return regime_at(config_, state_.optimizer->local().steps().all + steps, state_.schedule_steps);
+}
+
+void Trainer::choose_experts(StepSamples& samples, int64_t steps_ahead) const {
+  auto options = regime_ahead(steps_ahead).options;
+  for (std::size_t i = 0; i < samples.batches.size(); ++i) {
+    options.dropout_key = dropout_key(state_.step + steps_ahead, i);
+    samples.experts_BSLK.push_back(
+        chosen_experts(*state_.model, samples.batches[i], options, grid_));
+  }
+}
+
+// The steps that wait are fetched again when it is their turn.
+void Trainer::leave_anticipatory_routing() {
+  state_.loader->restore(state_.data_position());
+  state_.ahead.steps.clear();
+  folder_.console().line(text("step ", state_.step, ": anticipatory routing ends"));
 }
 
 // Another one for each micro-batch of each rank.
-std::optional<uint64_t> Trainer::dropout_key(std::size_t micro_batch) const {
+std::optional<uint64_t> Trainer::dropout_key(int64_t step, std::size_t micro_batch) const {
   if (!config_.lora() || config_.adapter.dropout == 0) {
     return std::nullopt;
   }
   const auto seed = static_cast<uint64_t>(config_.run.seed);
   return random_key(seed,
                     text("adapter dropout, step ",
-                         state_.step,
+                         step,
                          ", rank ",
                          grid_.place.rank,
                          ", micro-batch ",
@@ -376,8 +425,26 @@ void Trainer::require_finite_end() {
 }
 
 bool Trainer::rolled_back_after_spike(const StepResult& result) {
-  return config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&
-         state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
+  const auto action = config_.stability.spike_action;
+  const bool rolled_back = action != SpikeAction::kOff && result.not_finite.empty() &&
+                           state_.spikes.spiked(result.losses.loss()) &&
+                           resumer_.try_rollback(result.losses.loss());
+  if (!rolled_back) {
+    return false;
+  }
+  // What waits was chosen for by parameters that are gone.
+  state_.ahead.enter(state_.ahead.remaining);
+  if (action == SpikeAction::kAnticipate && state_.ahead.remaining) {
+    state_.ahead.enter(config_.stability.anticipatory_steps);
+    folder_.console().line(text("step ",
+                                state_.step,
+                                ": anticipatory routing, delay ",
+                                config_.model.routing_delay,
+                                ", for ",
+                                config_.stability.anticipatory_steps,
+                                " steps"));
+  }
+  return true;
 }
 
 // Returns whether this is one of the best so far, whose checkpoints are kept. One that a signal
@@ -414,8 +481,11 @@ bool Trainer::validate() {
   if (results.empty()) {
     return false;
   }
-  const double loss = results[judged_set(config_.checkpoint, data_)].loss;
-  return std::isfinite(loss) &&
+  const auto& judged = results[judged_set(config_.checkpoint, data_)];
+  const double loss = best_by(config_.checkpoint).accuracy
+                          ? 1 - judged.answers.value().all.accuracy()
+                          : judged.loss;
+  return std::isfinite(judged.loss) &&
          state_.validations.add(state_.step, loss, config_.checkpoint.keep_best);
 }
 
@@ -468,8 +538,8 @@ std::string Trainer::why_finished() const {
               worse_for == 1 ? " validation was" : " validations in a row were",
               " no better than that after step ",
               best.front().step,
-              " (loss ",
-              best.front().loss,
+              best_by(config_.checkpoint).accuracy ? text(" (accuracy ", 1 - best.front().loss)
+                                                   : text(" (loss ", best.front().loss),
               "). Raise train.stop_when_worse_for to go on",
               config_.checkpoint.keep_best > 0 ? text("; the best is in ", resumer_.best_link())
                                                : std::string(),

@@ -47,8 +47,12 @@ class Trainer {
  private:
   std::unique_ptr<Objective> make_objective(std::vector<DocumentScore> reference) const;
   StepResult train_step();
-  std::vector<Batch> next_batches(const Regime& regime);
-  std::optional<uint64_t> dropout_key(std::size_t micro_batch) const;
+  StepSamples next_step_samples();
+  StepSamples samples_of_regime(int64_t steps_ahead);
+  Regime regime_ahead(int64_t steps) const;
+  void choose_experts(StepSamples& samples, int64_t steps_ahead) const;
+  void leave_anticipatory_routing();
+  std::optional<uint64_t> dropout_key(int64_t step, std::size_t micro_batch) const;
   LossCounts counts_of(const std::vector<Batch>& batches) const;
   void learn_only(TrainedParts parts);
   void clear_gradients();

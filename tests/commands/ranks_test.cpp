@@ -149,6 +149,34 @@ TEST_F(Ranks, DampedExpertsAndAbsentGradientsAreTheSameOnEveryGrid) {
   }
 }
 
+// What waits was chosen by other ranks, which had other tokens.
+TEST_F(Ranks, AnticipatoryRoutingIsTheSameOnEveryGridAndContinuesOnAnother) {
+  const auto with = [](const Strings& more) {
+    Strings settings = {"model.routing_mode=anticipatory",
+                        "model.routing_delay=3",
+                        "train.max_steps=12",
+                        "train.validate_every_steps=6"};
+    settings.insert(settings.end(), more.begin(), more.end());
+    return settings;
+  };
+  train_on(0, "whole", with({}));
+  const std::vector<Grid> grids = {
+      {2, {}, 0}, {2, {"parallel.context=2"}, 1e-9}, {2, {"parallel.expert=2"}, 1e-9}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    const auto& [ranks, settings, tolerance] = grids[i];
+    train_on(ranks, text("grid-", i), with(settings));
+    expect_same_numbers(text("grid-", i), "whole", tolerance);
+    const auto name = text("journey-", i);
+    auto first = command(name, with(settings));
+    first.insert(first.end(), {"--stop-at-step", "7"});
+    ASSERT_EQ(braid(first, {.ranks = ranks}).status, 0);
+    const auto second = braid(command(name, with({})), {.ranks = i == 0 ? 4 : 0});
+    ASSERT_EQ(second.status, 0) << second.err;
+    EXPECT_EQ(second.out.find("chosen anew"), std::string::npos) << second.out;
+    expect_same_numbers(name, "whole", tolerance);
+  }
+}
+
 TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   train_on(0, "whole");
   struct Stage {

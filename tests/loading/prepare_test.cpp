@@ -62,7 +62,8 @@ TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
   ASSERT_EQ(data.validation.size(), 2u);
   EXPECT_EQ(data.validation[0].name, "prose");
   EXPECT_EQ(data.validation[0].store->num_documents(), 2);
-  EXPECT_EQ(data.validation[1].store->path(), folder_ / "run/data/validation-code.tokens");
+  EXPECT_EQ(data.validation[1].store->name(),
+            (folder_ / "run/data/validation-code.tokens").string());
   EXPECT_EQ(data.validation[1].store->num_documents(), 4);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "run/validation-prose.jsonl"));
   EXPECT_EQ(data.training[0].store->num_documents(), 3);

@@ -182,7 +182,7 @@ TEST_F(PreparedSamples, TheValidationTextReadsBackToTheSameDocuments) {
   const auto data = prepared();
   EXPECT_TRUE(data.has_samples);
   EXPECT_EQ(data.formats.size(), 1u);
-  const TokenStore& store = *data.validation.at(0).store;
+  const DocumentStore& store = *data.validation.at(0).store;
   EXPECT_EQ(store.num_documents() + data.training.at(0).store->num_documents(), 60);
   const auto documents = open_documents({.paths = {folder_ / "run/validation.jsonl"}}, tokenizer_);
   int64_t i = 0;
