@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "model/observer.h"
 #include "model/router.h"
 #include "parallel/expert_exchange.h"
 
@@ -21,12 +22,12 @@ class Moe {
     Routing routing;
   };
   /// x_BSD the normed input, ids_BS its tokens.
-  Output forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const;
+  Output forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS, LayerObserver shown = {}) const;
 
   const Router& router() const { return router_; }
 
  private:
-  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing) const;
+  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const;
 
   double limit_;
   int64_t num_experts_;

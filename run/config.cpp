@@ -6,6 +6,7 @@
 #include "core/parameter_names.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
+#include "run/metric_keys.h"
 
 namespace braid {
 namespace {
@@ -140,6 +141,7 @@ void RunConfig::validate() const {
     }
   }
   validate_best();
+  validate_alarms(*this);
   validate_trained_parameters();
   const bool indexer_learns =
       loss.indexer_mode != IndexerMode::kOff || schedule.indexer_warmup_steps > 0;

@@ -18,6 +18,7 @@
 #include "optim/config.h"
 #include "parallel/config.h"
 #include "parallel/grid.h"
+#include "run/monitor_config.h"
 #include "run/spike.h"
 
 namespace braid {
@@ -235,6 +236,8 @@ struct CheckpointSection {
 
 struct LoggingSection {
   int64_t every_steps = 10;
+  MonitorSection monitors;
+  bool tensorboard = false;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -242,6 +245,10 @@ struct LoggingSection {
       &LoggingSection::every_steps,
       "steps between lines where the output is no terminal",
       at_least(1));
+    v("monitors", &LoggingSection::monitors, "what is measured of the run's health");
+    v("tensorboard",
+      &LoggingSection::tensorboard,
+      "write what metrics.jsonl has, expert loads and the configuration for TensorBoard too");
   }
 };
 

@@ -1,8 +1,10 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "core/config.h"
+#include "run/alarms.h"
 
 namespace braid {
 
@@ -21,6 +23,7 @@ struct StabilitySection {
   int64_t spike_patience = 3;
   int64_t spike_memory_steps = 100;
   int64_t max_rollbacks = 3;
+  std::vector<AlarmRule> alarms = default_alarms();
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -46,6 +49,7 @@ struct StabilitySection {
       &S::max_rollbacks,
       "rollbacks of a run before it stops with an error",
       at_least(0));
+    v("alarms", &S::alarms, "on numbers of metrics.jsonl");
   }
 };
 

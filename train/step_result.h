@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "run/regime.h"
@@ -37,6 +38,8 @@ struct StepResult {
   /// Which losses and gradients are not finite, for messages. Unless empty, the step was skipped.
   std::string not_finite;
   StepCost cost;
+  /// What monitors gave, by key of metrics.jsonl.
+  std::vector<std::pair<std::string, double>> monitored = {};
 };
 
 GradientNorms gradient_norms(ShardedOptimizer& optimizer);

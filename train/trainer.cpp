@@ -106,7 +106,8 @@ Trainer::Trainer(const RunConfig& config,
              .loader = {},
              .spikes = SpikeDetector(config_.stability),
              .schedule_steps = config_.train.max_steps,
-             .validations = {}},
+             .validations = {},
+             .alarms = Alarms(config_.stability.alarms)},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
@@ -134,12 +135,16 @@ Trainer::Trainer(const RunConfig& config,
                             .pack_window = config_.data.pack_window};
   state_.loader = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
   objective_ = make_objective(std::move(reference.training));
+  monitors_ = std::make_unique<Monitors>(config_, grid_, state_);
+  if (config_.logging.tensorboard) {
+    folder_.use_tensorboard();
+  }
 
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
       [&] {
         folder_.open_metrics(state_.step, /*validated=*/!state_.owes_validation);
-        folder_.write_config(config_);
+        folder_.write_config(config_, state_.step);
       },
       "metrics.jsonl");
   reporter_.describe_run(data_, threads, resumed);
@@ -173,11 +178,12 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
       resumer_.save_again();
     }
   }
-  while (!finished() && !stops()) {
+  bool alarmed = false;
+  while (!alarmed && !finished() && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
-    reporter_.end_step(result);
+    alarmed = alarm_stops(reporter_.end_step(result));
     require_some_finite_step(result);
     if (rolled_back_after_spike(result)) {
       continue;
@@ -199,8 +205,8 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  if (!finished()) {
-    return TrainingEnd::kInterrupted;
+  if (alarmed || !finished()) {
+    return alarmed ? TrainingEnd::kAlarm : TrainingEnd::kInterrupted;
   }
   require_finite_end();
   if (has_nothing_to_do || stopped_improving()) {
@@ -216,6 +222,7 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
+  monitors_->begin_step(state_.step + 1);
   result.regime = regime_at(config_, optimizer.local().steps().all, state_.schedule_steps);
   learn_only(result.regime.trained);
 
@@ -232,6 +239,7 @@ StepResult Trainer::train_step() {
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
     result.regime.options.dropout_key = dropout_key(micro_batches.size());
+    result.regime.options.observer = micro_batches.empty() ? monitors_->observer() : nullptr;
     auto loss = objective_->loss(batch, counts, result.regime);
     loss.backward();
     micro_batches.push_back(loss.read());
@@ -249,13 +257,16 @@ StepResult Trainer::train_step() {
     if (!result.regime.warms_up_indexer()) {
       optimizer.local().received(result.losses.load_E);
     }
+    monitors_->before_update(result.regime.trained, result.regime.learning_rate);
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
+    monitors_->after_update(result.losses.load_E);
     require_finite_update(optimizer.first_not_finite());
     if (!result.regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);
     }
   }
+  result.monitored = monitors_->end_step(result.losses);
   state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
 
   result.cost = meter.finish({batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)});
@@ -376,6 +387,18 @@ void Trainer::require_finite_end() {
 bool Trainer::rolled_back_after_spike(const StepResult& result) {
   return config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&
          state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
+}
+
+// Rank 0 has the record that people see; the others follow it.
+bool Trainer::alarm_stops(const std::vector<Metrics::Value>& record) {
+  const auto heard = state_.alarms.hear(state_.step, record);
+  for (const auto& line : heard.lines) {
+    folder_.console().line(line);
+  }
+  const bool may_stop = std::ranges::any_of(config_.stability.alarms, [](const AlarmRule& rule) {
+    return rule.action == AlarmAction::kStop;
+  });
+  return may_stop && any_rank(grid_.place.rank == 0 && heard.stops, "whether an alarm stops");
 }
 
 // Returns whether this is one of the best so far, whose checkpoints are kept. One that a signal

@@ -13,9 +13,11 @@
 #include "formats/open_model.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
+#include "run/alarms.h"
 #include "run/config.h"
 #include "run/spike.h"
 #include "train/best_validations.h"
+#include "train/idle_experts.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -33,6 +35,8 @@ struct TrainingState {
   bool owes_validation = false;  ///< a signal stopped the one after `step`
   int64_t schedule_steps = 0;    ///< that the schedule spans (optim/schedule.h)
   BestValidations validations;
+  std::optional<IdleExperts> idle_experts = {};  ///< where they are monitored
+  Alarms alarms = {};
 
   void count_step(int64_t targets, bool was_skipped);
 };
