@@ -14,8 +14,7 @@
 // double, bool, std::string, enums with an enum_names(E) beside them, structs with fields(),
 // std::vector of these, and std::optional of the scalar ones. A struct may name the key that a bare
 // scalar stands for, `static constexpr const char* kScalarKey = "path";`: then `a.txt` is read as
-// `{path: a.txt}`, and written so when every other key has its default; with `static constexpr bool
-// kListToo = true;` a bare list stands for that key as well. A class with a spelling of
+// `{path: a.txt}`, and written so when every other key has its default. A class with a spelling of
 // its own has `static T from_config(node, path, places)`, `ConfigNode to_config() const` and
 // `static constexpr const char* kConfigKind`, which --help-config prints.
 
@@ -90,15 +89,6 @@ concept HasScalarKey = requires {
 
 inline std::string join_path(const std::string& path, const std::string& key) {
   return path.empty() ? key : path + "." + key;
-}
-
-template <class T>
-bool stands_for_key(const ConfigNode& node) {
-  constexpr bool takes_list = requires {
-    T::kListToo;
-  };
-  return node.kind == ConfigNode::Kind::kScalar ||
-         (takes_list && node.kind == ConfigNode::Kind::kSequence);
 }
 
 template <class... Rules>
@@ -197,7 +187,7 @@ void read_value(const ConfigNode& node,
     }
   } else {
     if constexpr (HasScalarKey<T>) {
-      if (stands_for_key<T>(node)) {
+      if (node.kind == ConfigNode::Kind::kScalar) {
         read_value(from_scalar(node, T::kScalarKey), path, rules, places, into);
         return;
       }

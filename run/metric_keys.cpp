@@ -143,7 +143,7 @@ void validate_alarms(const RunConfig& config) {
     bool is_there = false;
     for (const auto& [key, monitor] : keys) {
       if (rule.is_about(key)) {
-        const bool is_on = !monitor || config.logging.monitors.which.contains(*monitor);
+        const bool is_on = !monitor || config.logging.monitors.contains(*monitor);
         is_there |= is_on;
         off = is_on ? off : monitor;
       }

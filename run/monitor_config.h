@@ -51,32 +51,4 @@ class MonitorSet {
   uint32_t bits_ = 0;
 };
 
-struct MonitorSection {
-  static constexpr const char* kScalarKey = "which";
-  static constexpr bool kListToo = true;
-  MonitorSet which = MonitorSet::all();
-  int64_t every_steps = 100;
-  int64_t tokens = 256;
-  int64_t dead_after_steps = 100;
-
-  bool measures(int64_t step) const { return !which.empty() && step % every_steps == 0; }
-
-  template <class Visitor>
-  static void fields(Visitor& v) {
-    using M = MonitorSection;
-    v("which",
-      &M::which,
-      "of updates, weights, attention, experts, swiglu, residual, mtp; the others cost nothing");
-    v("every_steps", &M::every_steps, "steps between measurements, but of mtp", at_least(1));
-    v("tokens",
-      &M::tokens,
-      "that attention, swiglu and residual look at: as many of one micro-batch of each rank",
-      at_least(1));
-    v("dead_after_steps",
-      &M::dead_after_steps,
-      "steps without a token after which an expert counts as dead",
-      at_least(1));
-  }
-};
-
 }  // namespace braid

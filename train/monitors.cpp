@@ -30,10 +30,10 @@ std::string layer_key(std::size_t layer, const ModelConfig& config) {
 }
 
 Monitors::Monitors(const RunConfig& config, const ProcessGrid& grid, TrainingState& state)
-    : config_(config.logging.monitors), grid_(grid), state_(state) {
-  const auto& which = config_.which;
+    : config_(config.logging), grid_(grid), state_(state) {
+  const auto& which = config_.monitors;
   if (PassMonitor::is_needed(which)) {
-    pass_.emplace(config.model, which, config_.tokens);
+    pass_.emplace(config.model, which, config_.monitor_tokens);
   }
   if (which.contains(Monitor::kUpdates) || which.contains(Monitor::kWeights)) {
     updates_.emplace(*state_.optimizer, grid.place, config.optimizer.muon);
@@ -55,9 +55,9 @@ Observer* Monitors::observer() {
 }
 
 void Monitors::before_update(TrainedParts parts, double learning_rate) {
-  has_update_ = measures_ && config_.which.contains(Monitor::kUpdates);
+  has_update_ = measures_ && config_.monitors.contains(Monitor::kUpdates);
   if (has_update_) {
-    updates_->before_step(step_ / config_.every_steps, parts, learning_rate);
+    updates_->before_step(step_ / config_.monitor_every_steps, parts, learning_rate);
   }
 }
 
@@ -78,16 +78,16 @@ std::vector<std::pair<std::string, double>> Monitors::end_step(const Losses& los
     if (pass_) {
       pass_->finish(tally_);
     }
-    if (config_.which.contains(Monitor::kWeights)) {
+    if (config_.monitors.contains(Monitor::kWeights)) {
       updates_->add_weights(tally_);
     }
     tally_.merge(*grid_.world, "monitors");
-    if (config_.which.contains(Monitor::kExperts)) {
+    if (config_.monitors.contains(Monitor::kExperts)) {
       add_expert_loads(losses.load_E, tally_);  // sums over ranks already
     }
     values = tally_.values();
   }
-  if (config_.which.contains(Monitor::kMtp)) {
+  if (config_.monitors.contains(Monitor::kMtp)) {
     const auto& terms = losses.terms;
     const auto mtp = std::ranges::find(terms, kMtpLossName, &LossTerm::name);
     if (mtp != terms.end() && losses.loss() > 0) {

@@ -36,7 +36,7 @@ class Monitors {
  private:
   void add_expert_loads(const std::vector<at::Tensor>& load_E, Tally& tally) const;
 
-  MonitorSection config_;
+  LoggingSection config_;
   const ProcessGrid& grid_;
   TrainingState& state_;
   std::optional<PassMonitor> pass_;

@@ -296,9 +296,9 @@ std::vector<Metrics::Value> Reporter::record_of(const StepResult& result, double
 
 // For TensorBoard's histograms: tokens of each expert over their mean.
 void Reporter::write_expert_loads(const StepResult& result) {
-  const auto& monitors = config_.logging.monitors;
-  if (!config_.logging.tensorboard || !monitors.which.contains(Monitor::kExperts) ||
-      !monitors.measures(state_.step)) {
+  const auto& logging = config_.logging;
+  if (!logging.tensorboard || !logging.monitors.contains(Monitor::kExperts) ||
+      !logging.measures(state_.step)) {
     return;
   }
   for (std::size_t i = 0; i < result.losses.load_E.size(); ++i) {

@@ -29,7 +29,7 @@ run: {{name: {name}}}
 data: {{train: [text.txt], validation: {{web: judged.txt, books: judged.txt}}, document_separator: "%", seq_len: 64, validation_seq_len: 64}}
 train: {{max_steps: {steps}, global_batch_size: 4, micro_batch_size: 2, threads: 1, validate_every_steps: 7}}
 checkpoint: {{every_steps: 2}}
-logging: {{tensorboard: {tensorboard}, monitors: {{every_steps: 5}}}}
+logging: {{tensorboard: {tensorboard}, monitor_every_steps: 5}}
 """
 
 

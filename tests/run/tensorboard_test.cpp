@@ -80,7 +80,8 @@ TEST_F(EventFileTest, WhatIsHalfWrittenOrDamagedComesFromTheMetrics) {
   }
   write("metrics.jsonl", lines);
   const auto whole = read_file(events_);
-  for (const std::size_t cut : {whole.size() - 1, whole.size() - 20, std::size_t{40}, std::size_t{0}}) {
+  for (const std::size_t cut :
+       {whole.size() - 1, whole.size() - 20, std::size_t{40}, std::size_t{0}}) {
     SCOPED_TRACE(cut);
     write("tensorboard/events.out.tfevents.braid", whole.substr(0, cut));
     EventFile(events_, metrics_, 4);

@@ -22,7 +22,9 @@ class MonitorsTest : public TinyRun {
   /// Everything in every step.
   RunConfig measured(const std::string& name) const {
     auto run = config(name);
-    run.logging.monitors = {.every_steps = 1, .tokens = 20, .dead_after_steps = 2};
+    run.logging.monitor_every_steps = 1;
+    run.logging.monitor_tokens = 20;
+    run.logging.dead_after_steps = 2;
     return run;
   }
 };
@@ -54,7 +56,7 @@ TEST_F(MonitorsTest, ChangeNoBitOfTheRun) {
   for (const bool recompute : {false, true}) {
     SCOPED_TRACE(recompute);
     auto with = measured(text("with-", recompute)), without = config(text("without-", recompute));
-    without.logging.monitors.which = {};
+    without.logging.monitors = {};
     for (auto* run : {&with, &without}) {
       run->loss.indexer_mode = IndexerMode::kSparse;
       run->model.qat_experts = QuantFormat::kFp4;
@@ -118,10 +120,10 @@ TEST_F(MonitorsTest, GiveTheKeysThatAlarmsKnow) {
 
 TEST_F(MonitorsTest, ThatAreOffGiveNothing) {
   auto run = measured("run");
-  run.logging.monitors.which = MonitorSet::of({Monitor::kWeights});
+  run.logging.monitors = MonitorSet::of({Monitor::kWeights});
   run.stability.alarms = {};
   run.train.max_steps = 2;
-  run.logging.monitors.every_steps = 2;
+  run.logging.monitor_every_steps = 2;
   train(run);
   for (const auto& [key, monitor] : metric_keys(run)) {
     if (monitor) {
@@ -228,9 +230,12 @@ TEST(PassMonitorTest, DividesAttentionAmongSinkWindowAndEntries) {
     const int64_t count = c10::multiply_integers(sizes);
     return (at::arange(count, at::kDouble) * 0.7).sin().view(sizes);
   };
-  const AttentionTeacher inputs{
-      numbers({2, 4, N, H}), numbers({2, 4, H}), numbers({2, C, H}), numbers({N}), geometry.window,
-      0.5};
+  const AttentionTeacher inputs{numbers({2, 4, N, H}),
+                                numbers({2, 4, H}),
+                                numbers({2, C, H}),
+                                numbers({N}),
+                                geometry.window,
+                                0.5};
   const auto none_BS = at::zeros({2, 4}, at::kLong);
   const SeenEntries seen{{none_BS, at::full({2, 4}, C, at::kLong)},
                          at::tensor({-1, -1, 0, 1}, at::kLong).view({1, 4, 1}).repeat({2, 1, 1})};
@@ -363,7 +368,8 @@ TEST_F(AlarmTest, StopsTheRunWithItsStateSaved) {
       {.metric = "learning_rate", .above = 0.0015, .reports = 2, .action = AlarmAction::kStop}};
   const auto stopped = train(run);
   EXPECT_EQ(stopped.end, TrainingEnd::kAlarm);
-  expect_mentions(stopped.output, {"alarm: learning_rate is 0.002 in step 3", "2 reports in a row"});
+  expect_mentions(stopped.output,
+                  {"alarm: learning_rate is 0.002 in step 3", "2 reports in a row"});
   EXPECT_EQ(newest_checkpoint(run).filename(), "step-00000003");
   EXPECT_EQ(train(run).end, TrainingEnd::kAlarm);  // and again two steps later
   EXPECT_EQ(newest_checkpoint(run).filename(), "step-00000005");
