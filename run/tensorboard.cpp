@@ -71,10 +71,10 @@ class Message {
   const std::string& bytes() const { return bytes_; }
 
  private:
-  void key(uint32_t field, uint32_t wire_type) { raw_varint(field << 3 | wire_type); }
+  void key(uint32_t field, uint32_t wire_type) { raw_varint((field << 3) | wire_type); }
   void raw_varint(uint64_t value) {
     for (; value >= 0x80; value >>= 7) {
-      bytes_ += static_cast<char>(value & 0x7f | 0x80);
+      bytes_ += static_cast<char>((value & 0x7f) | 0x80);
     }
     bytes_ += static_cast<char>(value);
   }
@@ -85,8 +85,8 @@ class Message {
 // The fields of a message, or nothing where it is none.
 struct Field {
   uint32_t number = 0;
-  uint64_t value = 0;      // of a varint
-  std::string_view bytes;  // of all others
+  uint64_t value = 0;           // of a varint
+  std::string_view bytes = {};  // of all others
 };
 std::optional<std::vector<Field>> fields_of(std::string_view message) {
   std::vector<Field> fields;
@@ -293,19 +293,19 @@ struct Clock {
 uint32_t crc32c(std::string_view bytes) {
   static const auto table = [] {
     constexpr uint32_t kPolynomial = 0x82f63b78;  // reversed
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < table.size(); ++i) {
+    std::array<uint32_t, 256> values{};
+    for (uint32_t i = 0; i < values.size(); ++i) {
       uint32_t value = i;
       for (int bit = 0; bit < 8; ++bit) {
-        value = value >> 1 ^ (value & 1 ? kPolynomial : 0);
+        value = (value >> 1) ^ ((value & 1) != 0 ? kPolynomial : 0);
       }
-      table[i] = value;
+      values[i] = value;
     }
-    return table;
+    return values;
   }();
   uint32_t crc = ~0u;
   for (const char byte : bytes) {
-    crc = crc >> 8 ^ table[(crc ^ static_cast<uint8_t>(byte)) & 0xff];
+    crc = (crc >> 8) ^ table[(crc ^ static_cast<uint8_t>(byte)) & 0xff];
   }
   return ~crc;
 }
@@ -444,19 +444,6 @@ void EventFile::write_changed_text(int64_t step,
   if (last == last_text_.end() || last->second != crc32c(text_tensor(markdown).bytes())) {
     write_text(step, tag, markdown);
   }
-}
-
-void export_events(const std::filesystem::path& metrics, const std::filesystem::path& path) {
-  std::string all = record_with(first_event());
-  Clock clock(metrics);
-  read_metrics(metrics, [&](const nlohmann::ordered_json& record) {
-    clock.now += record.value("step_seconds", 0.0);
-    if (const auto event = scalar_event(clock.now, record); !event.empty()) {
-      all += record_with(event);
-    }
-  });
-  std::filesystem::create_directories(path.parent_path());
-  write_file_atomically(path, all);
 }
 
 }  // namespace braid

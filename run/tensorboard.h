@@ -51,7 +51,4 @@ class EventFile {
 /// The tag of a number, see EventFile::write().
 std::string scalar_tag(const std::string& key, const std::string& split, const std::string& set);
 
-/// All of a metrics.jsonl as an event file, for runs that were not made with one.
-void export_events(const std::filesystem::path& metrics, const std::filesystem::path& path);
-
 }  // namespace braid

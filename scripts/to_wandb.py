@@ -9,8 +9,7 @@ was rolled back from become the key rollback/from_step. The configuration become
 are not finite are left out.
 
 Nothing is sent anywhere: the run is written into DIR/wandb (default: RUN), and `wandb sync` with the folder that is
-printed uploads it. Its id follows from the folder's place, so that a later upload of the same run continues the one
-that is there (`wandb sync --append`).
+printed uploads it. Its id follows from the folder's place: a run is one run there, however often it is uploaded.
 
 Needs the package wandb. Where this Python has none, it is installed into an environment of its own, in
 $BRAID_PREFIX (default: ~/.cache/braid).

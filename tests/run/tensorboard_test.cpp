@@ -102,9 +102,6 @@ TEST_F(EventFileTest, BeginsWithWhatTheRunHasDoneWithoutOne) {
   EventFile(events_, metrics_, 1);
   EXPECT_EQ(ends().size(), 3u);
   EXPECT_EQ(count("validation/web/loss"), 1u);
-  const auto exported = folder_ / "other/events.out.tfevents.braid";
-  export_events(metrics_, exported);
-  EXPECT_EQ(read_file(exported).size(), read_file(events_).size());
 }
 
 TEST_F(EventFileTest, ATextIsWrittenAgainWhenItChanged) {
