@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/config.h"
-#include "run/alarms.h"
+#include "run/alarm_config.h"
 
 namespace braid {
 

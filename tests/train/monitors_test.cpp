@@ -183,7 +183,8 @@ TEST_F(MonitorsTest, UpdatesOfMuonAreOrthogonalMatricesOfTheConfiguredSize) {
 TEST(UpdateMonitorTest, MeasuresWhatAStepSubtractsBesideTheDecay) {
   ProcessGrid grid(alone(), {});
   const auto value = at::linspace(-1, 1, 6 * 10, at::kDouble).view({6, 10}).contiguous();
-  auto gradient = at::eye(6, 10, at::kDouble) + 0.1 * value.flip({1});
+  value.set_requires_grad(true);
+  const auto gradient = at::eye(6, 10, at::kDouble) + 0.1 * value.detach().flip({1});
   std::vector<GroupedParameter> parameters = {{.parameter = {"layers.0.attn.wq_a.weight", value},
                                                .optimizer = OptimizerKind::kMuon,
                                                .learning_rate_scale = 2,
@@ -193,7 +194,6 @@ TEST(UpdateMonitorTest, MeasuresWhatAStepSubtractsBesideTheDecay) {
   UpdateMonitor monitor(optimizer, grid.place, config.muon);
   optimizer.begin_step(TrainedParts::all());
   optimizer.begin_micro_batch(true);
-  value.set_requires_grad(true);
   (value * gradient).sum().backward();
   optimizer.reduce();
   optimizer.squared_norms();
