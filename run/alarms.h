@@ -34,7 +34,8 @@ struct AlarmState {
 
 class Alarms {
  public:
-  explicit Alarms(std::vector<AlarmRule> rules = {}) : rules_(std::move(rules)) {}
+  Alarms() = default;
+  explicit Alarms(std::vector<AlarmRule> rules) : rules_(std::move(rules)) {}
 
   struct Heard {
     std::vector<std::string> lines;  ///< what to tell people

@@ -7,6 +7,7 @@
 
 #include "parallel/grid.h"
 #include "run/config.h"
+#include "train/losses.h"
 #include "train/pass_monitor.h"
 #include "train/training_state.h"
 #include "train/update_monitor.h"

@@ -59,7 +59,7 @@ TEST_F(MonitorsTest, ChangeNoBitOfTheRun) {
     without.logging.monitors = {};
     for (auto* run : {&with, &without}) {
       run->loss.indexer_mode = IndexerMode::kSparse;
-      run->model.qat_experts = QuantFormat::kFp4;
+      run->model.qat_experts = QuantFormat::kFp8;
       if (recompute) {
         run->train.recompute_sublayers = 1;
       }
@@ -360,10 +360,18 @@ TEST(IdleExpertsTest, CountStepsSinceTheLastToken) {
   EXPECT_EQ(idle.dead(0, 3), 1);
 }
 
-class AlarmTest : public TinyRun {};
+class AlarmTest : public TinyRun {
+ protected:
+  /// Its learning rate is 0.001 in the first step and 0.002 in all others.
+  RunConfig warmed_up(const std::string& name) const {
+    auto run = config(name);
+    run.schedule.kind = ScheduleKind::kConstant;
+    return run;
+  }
+};
 
 TEST_F(AlarmTest, StopsTheRunWithItsStateSaved) {
-  auto run = config("run");
+  auto run = warmed_up("run");
   run.stability.alarms = {
       {.metric = "learning_rate", .above = 0.0015, .reports = 2, .action = AlarmAction::kStop}};
   const auto stopped = train(run);
@@ -375,14 +383,14 @@ TEST_F(AlarmTest, StopsTheRunWithItsStateSaved) {
   EXPECT_EQ(newest_checkpoint(run).filename(), "step-00000005");
   run.stability.alarms = {};
   EXPECT_EQ(train(run).end, TrainingEnd::kFinished);
-  auto whole = config("whole");
+  auto whole = warmed_up("whole");
   whole.stability.alarms = {};
   train(whole);
   expect_same_run(run, whole);
 }
 
 TEST_F(AlarmTest, WarnsOnceWhileItLasts) {
-  auto run = config("run");
+  auto run = warmed_up("run");
   run.stability.alarms = {{.metric = "learning_rate", .above = 0.0015}};
   const auto first = train(run, 4), second = train(run);
   EXPECT_EQ(first.end, TrainingEnd::kInterrupted);
