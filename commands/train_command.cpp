@@ -23,6 +23,8 @@
 namespace braid {
 namespace {
 
+constexpr int kStatusOfAlarm = 3;
+
 ResumeFrom resume_from(const std::string& argument) {
   if (argument == "auto" || argument == "none") {
     return {argument == "auto" ? ResumeFrom::Kind::kAuto : ResumeFrom::Kind::kNone, {}};
@@ -132,7 +134,8 @@ Command train_command(CLI::App& app) {
       "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
       "Ctrl-C saves and exits with status 130 (other signals: 128 + their number); the same "
       "command\n"
-      "continues. Under mpirun send SIGUSR1 to mpirun, or start it through scripts/mpirun.sh, "
+      "continues. An alarm that stops the run (stability.alarms) saves and exits with status 3.\n"
+      "Under mpirun send SIGUSR1 to mpirun, or start it through scripts/mpirun.sh, "
       "which "
       "does.");
   command->callback([config, help] {
@@ -172,8 +175,9 @@ Command train_command(CLI::App& app) {
       const auto stops = [&] {
         return arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step;
       };
-      if (trainer.run(stops) == TrainingEnd::kFinished) {
-        return 0;
+      const auto end = trainer.run(stops);
+      if (end != TrainingEnd::kInterrupted) {
+        return end == TrainingEnd::kFinished ? 0 : kStatusOfAlarm;
       }
       if (reports) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "model/observer.h"
 #include "model/router.h"
 #include "parallel/expert_exchange.h"
 
@@ -23,12 +24,13 @@ class Moe {
   /// x_BSD the normed input, ids_BS its tokens; `given_TK` as in Router::forward().
   Output forward(const at::Tensor& x_BSD,
                  const at::Tensor& ids_BS,
-                 const at::Tensor& given_TK = {}) const;
+                 const at::Tensor& given_TK = {},
+                 LayerObserver shown = {}) const;
 
   const Router& router() const { return router_; }
 
  private:
-  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing) const;
+  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const;
 
   double limit_;
   int64_t num_experts_;

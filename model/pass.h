@@ -13,6 +13,7 @@ namespace braid {
 
 struct DecodeState;
 struct Geometry;
+class Observer;
 
 /// The tokens of one pass: whole sequences, also where several ranks share them, and on the host,
 /// whichever device the model is on. All int64 [B, S].
@@ -44,6 +45,7 @@ struct PassOptions {
   /// Of what adapters leave out of their inputs (model/lora.h), in this pass and whatever belongs
   /// to it: its MTP block, and what is computed again; none: nothing is left out.
   std::optional<uint64_t> dropout_key = {};
+  Observer* observer = nullptr;  ///< is shown inner values of the layers (model/observer.h)
 };
 
 /// What one layer reports. Sums over the pass's tokens, padding not counted; undefined where the

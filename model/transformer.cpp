@@ -6,6 +6,7 @@
 #include "core/sizes.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
+#include "model/observer.h"
 #include "model/recompute.h"
 
 namespace braid {
@@ -89,6 +90,9 @@ Hidden Transformer::forward(const Tokens& tokens,
                   options,
                   observations,
                   state};
+  if (options.observer != nullptr) {
+    options.observer->begin(*pass.geometry);
+  }
   auto X_BSMD = profiled("embedding", [&] { return streams_of(embedded(pass.ids_BS)); });
   if (options.recompute_sublayers > 0) {
     X_BSMD = recomputed_blocks(blocks_, X_BSMD, pass);

@@ -7,6 +7,7 @@
 #include "core/parameter_names.h"
 #include "data/tokenizer.h"
 #include "model/transformer.h"
+#include "run/metric_keys.h"
 #include "run/validated.h"
 
 namespace braid {
@@ -151,6 +152,7 @@ void RunConfig::validate() const {
   }
   validate_best();
   validate_samples();
+  validate_alarms(*this);
   validate_trained_parameters();
   const bool anticipates = model.routing_mode == RoutingMode::kAnticipatory ||
                            stability.spike_action == SpikeAction::kAnticipate;

@@ -18,6 +18,7 @@
 #include "optim/config.h"
 #include "parallel/config.h"
 #include "parallel/grid.h"
+#include "run/monitor_config.h"
 #include "run/spike.h"
 
 namespace braid {
@@ -281,17 +282,44 @@ BestBy best_by(const CheckpointSection& config);
 struct LoggingSection {
   int64_t every_steps = 10;
   SamplesSection samples = {};
+  MonitorSet monitors = MonitorSet::all();
+  int64_t monitor_every_steps = 100;
+  int64_t monitor_tokens = 256;
+  int64_t dead_after_steps = 100;
+  bool tensorboard = false;
+
+  bool measures(int64_t step) const { return !monitors.empty() && step % monitor_every_steps == 0; }
 
   template <class Visitor>
   static void fields(Visitor& v) {
+    using L = LoggingSection;
     v("every_steps",
-      &LoggingSection::every_steps,
+      &L::every_steps,
       "steps between lines where the output is no terminal",
       at_least(1));
     v("samples",
-      &LoggingSection::samples,
+      &L::samples,
       "texts that the model writes at validations, in metrics.jsonl and on the page of `braid "
       "report`");
+    v("monitors",
+      &L::monitors,
+      "of updates, weights, attention, experts, swiglu, residual, mtp, what is measured of the "
+      "run's health (docs/monitors.md); the others cost nothing");
+    v("monitor_every_steps",
+      &L::monitor_every_steps,
+      "steps between measurements of all but mtp, which is in every step",
+      at_least(1));
+    v("monitor_tokens",
+      &L::monitor_tokens,
+      "tokens of one micro-batch of each rank that attention, swiglu and residual look at",
+      at_least(1));
+    v("dead_after_steps",
+      &L::dead_after_steps,
+      "steps without a token after which an expert counts as dead",
+      at_least(1));
+    v("tensorboard",
+      &L::tensorboard,
+      "write what metrics.jsonl has, expert loads and the configuration for TensorBoard too");
   }
 };
 

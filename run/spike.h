@@ -1,8 +1,10 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "core/config.h"
+#include "run/alarm_config.h"
 
 namespace braid {
 
@@ -23,6 +25,7 @@ struct StabilitySection {
   int64_t spike_memory_steps = 100;
   int64_t max_rollbacks = 3;
   int64_t anticipatory_steps = 200;
+  std::vector<AlarmRule> alarms = default_alarms();
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -54,6 +57,7 @@ struct StabilitySection {
       &S::anticipatory_steps,
       "steps that anticipatory routing stays on after a spike",
       at_least(1));
+    v("alarms", &S::alarms, "on numbers of metrics.jsonl");
   }
 };
 

@@ -16,6 +16,7 @@
 #include "run/adapter_table.h"
 #include "run/memory.h"
 #include "run/start_notes.h"
+#include "train/monitors.h"
 
 namespace braid {
 namespace {
@@ -248,7 +249,7 @@ void Reporter::begin_step() {
   step_start_ = std::chrono::steady_clock::now();
 }
 
-void Reporter::end_step(const StepResult& result) {
+std::vector<Metrics::Value> Reporter::end_step(const StepResult& result) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - step_start_;
   const double seconds = elapsed.count();
   if (profile_) {
@@ -258,7 +259,9 @@ void Reporter::end_step(const StepResult& result) {
         forward_backward_flops(config_.model, state_.optimizer->parameters(), regime) *
             static_cast<double>(regime.sequences * regime.seq_len));
   }
-  write_metrics(result, seconds);
+  const auto record = record_of(result, seconds);
+  folder_.write_metrics(state_.step, "", record);
+  write_expert_loads(result);
   show_progress(result, seconds);
   report_memory(result);
   report_absent_gradients(result);
@@ -266,9 +269,10 @@ void Reporter::end_step(const StepResult& result) {
     folder_.console().line(
         text("step ", state_.step, " was skipped: not finite: ", result.not_finite));
   }
+  return record;
 }
 
-void Reporter::write_metrics(const StepResult& result, double seconds) {
+std::vector<Metrics::Value> Reporter::record_of(const StepResult& result, double seconds) const {
   const auto& losses = result.losses;
   std::vector<Metrics::Value> values = {{"tokens", static_cast<double>(state_.tokens)},
                                         {std::string(losses.terms.front().name), losses.loss()},
@@ -304,7 +308,24 @@ void Reporter::write_metrics(const StepResult& result, double seconds) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(state_.skipped));
   }
-  folder_.write_metrics(state_.step, "", values);
+  values.insert(values.end(), result.monitored.begin(), result.monitored.end());
+  return values;
+}
+
+// For TensorBoard's histograms: tokens of each expert over their mean.
+void Reporter::write_expert_loads(const StepResult& result) {
+  const auto& logging = config_.logging;
+  if (!logging.tensorboard || !logging.monitors.contains(Monitor::kExperts) ||
+      !logging.measures(state_.step)) {
+    return;
+  }
+  for (std::size_t i = 0; i < result.losses.load_E.size(); ++i) {
+    const auto load_E = (result.losses.load_E[i] / result.losses.load_E[i].mean()).contiguous();
+    const auto* loads = load_E.const_data_ptr<double>();
+    folder_.write_histogram(state_.step,
+                            "expert_load/" + layer_key(i, state_.model->config()),
+                            {loads, loads + load_E.numel()});
+  }
 }
 
 void Reporter::show_progress(const StepResult& result, double seconds) {

@@ -28,7 +28,9 @@ class Reporter {
   void describe_run(const PreparedData& data, const Threads& threads, bool resumed);
 
   void begin_step();
-  void end_step(const StepResult& result);
+  /// Returns the step's record in metrics.jsonl. Of what is not the same on every rank, such as
+  /// times, rank 0's is written.
+  std::vector<Metrics::Value> end_step(const StepResult& result);
   /// `set`: the name of the texts, empty where they have none.
   void validation(const std::string& set, const Evaluation& result);
 
@@ -39,7 +41,8 @@ class Reporter {
   void report_profile();
 
  private:
-  void write_metrics(const StepResult& result, double seconds);
+  std::vector<Metrics::Value> record_of(const StepResult& result, double seconds) const;
+  void write_expert_loads(const StepResult& result);
   void show_progress(const StepResult& result, double seconds);
   void report_memory(const StepResult& result);
   void report_absent_gradients(const StepResult& result);

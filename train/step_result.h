@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "run/regime.h"
@@ -40,6 +41,8 @@ struct StepResult {
   StepCost cost;
   /// Steps since the experts were chosen, while routing is anticipatory.
   std::optional<int64_t> routing_delay = {};
+  /// What monitors gave, by key of metrics.jsonl.
+  std::vector<std::pair<std::string, double>> monitored = {};
 };
 
 GradientNorms gradient_norms(ShardedOptimizer& optimizer);

@@ -107,7 +107,8 @@ Trainer::Trainer(const RunConfig& config,
              .spikes = SpikeDetector(config_.stability),
              .schedule_steps = config_.train.max_steps,
              .validations = {},
-             .ahead = {}},
+             .ahead = {},
+             .alarms = Alarms(config_.stability.alarms)},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
@@ -137,6 +138,10 @@ Trainer::Trainer(const RunConfig& config,
   objective_ = make_objective(std::move(reference.training));
   samples_ =
       std::make_unique<TextSamples>(config_.logging.samples, state_.model->config(), *tokenizer_);
+  monitors_ = std::make_unique<Monitors>(config_, grid_, state_);
+  if (config_.logging.tensorboard) {
+    folder_.use_tensorboard();
+  }
   if (config_.model.routing_mode == RoutingMode::kAnticipatory) {
     state_.ahead.enter(std::nullopt);
   }
@@ -145,7 +150,7 @@ Trainer::Trainer(const RunConfig& config,
   grid_.world->first_alone(
       [&] {
         folder_.open_metrics(state_.step, /*validated=*/!state_.owes_validation);
-        folder_.write_config(config_);
+        folder_.write_config(config_, state_.step);
       },
       "metrics.jsonl");
   reporter_.describe_run(data_, threads, resumed);
@@ -179,11 +184,12 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
       resumer_.save_again();
     }
   }
-  while (!finished() && !stops()) {
+  bool alarmed = false;
+  while (!alarmed && !finished() && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
-    reporter_.end_step(result);
+    alarmed = alarm_stops(reporter_.end_step(result));
     require_some_finite_step(result);
     if (rolled_back_after_spike(result)) {
       continue;
@@ -205,8 +211,8 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  if (!finished()) {
-    return TrainingEnd::kInterrupted;
+  if (alarmed || !finished()) {
+    return alarmed ? TrainingEnd::kAlarm : TrainingEnd::kInterrupted;
   }
   require_finite_end();
   if (has_nothing_to_do || stopped_improving()) {
@@ -222,6 +228,7 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
+  monitors_->begin_step(state_.step + 1);
   result.regime = regime_ahead(0);
   learn_only(result.regime.trained);
 
@@ -244,6 +251,7 @@ StepResult Trainer::train_step() {
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
     result.regime.options.dropout_key = dropout_key(state_.step, micro_batches.size());
+    result.regime.options.observer = micro_batches.empty() ? monitors_->observer() : nullptr;
     if (result.routing_delay) {
       result.regime.options.given_experts =
           given_experts(*state_.model, samples.experts_BSLK[micro_batches.size()]);
@@ -265,14 +273,17 @@ StepResult Trainer::train_step() {
     if (!result.regime.warms_up_indexer()) {
       optimizer.local().received(result.losses.load_E);
     }
+    monitors_->before_update(result.regime.trained, result.regime.learning_rate);
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
+    monitors_->after_update(result.losses.load_E);
     require_finite_update(optimizer.first_not_finite());
     if (!result.regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);
     }
   }
   result.regime.options.given_experts = nullptr;
+  result.monitored = monitors_->end_step(result.losses);
   state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
   if (state_.ahead.finish_step()) {
     leave_anticipatory_routing();
@@ -445,6 +456,18 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
                                 " steps"));
   }
   return true;
+}
+
+// Rank 0 has the record that people see; the others follow it.
+bool Trainer::alarm_stops(const std::vector<Metrics::Value>& record) {
+  const auto heard = state_.alarms.hear(state_.step, record);
+  for (const auto& line : heard.lines) {
+    folder_.console().line(line);
+  }
+  const bool may_stop = std::ranges::any_of(config_.stability.alarms, [](const AlarmRule& rule) {
+    return rule.action == AlarmAction::kStop;
+  });
+  return may_stop && any_rank(grid_.place.rank == 0 && heard.stops, "whether an alarm stops");
 }
 
 // Returns whether this is one of the best so far, whose checkpoints are kept. One that a signal

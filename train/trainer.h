@@ -10,6 +10,7 @@
 #include "parallel/grid.h"
 #include "run/config.h"
 #include "run/run_folder.h"
+#include "train/monitors.h"
 #include "train/objective.h"
 #include "train/reporter.h"
 #include "train/resumer.h"
@@ -20,7 +21,11 @@
 namespace braid {
 
 /// How a training run ended.
-enum class TrainingEnd { kFinished, kInterrupted };
+enum class TrainingEnd {
+  kFinished,
+  kInterrupted,
+  kAlarm,  ///< an alarm of action `stop` (stability.alarms)
+};
 
 /// One training run, or one rank's part in it: everything it holds can be rebuilt from the run's
 /// folder, so that a run that stops at any step continues with the same bits, on any grid of ranks.
@@ -34,8 +39,8 @@ class Trainer {
 
   /// Trains up to config.train.max_steps, or as far as train.stop_when_worse_for lets it, or until
   /// `interrupted` returns true or a signal asks to stop (core/interruption.h), on any rank,
-  /// between two steps or in a validation; saves in any case. Throws Error, with the command that
-  /// goes on, as soon as weights are not finite.
+  /// between two steps or in a validation, or an alarm stops it; saves in any case. Throws Error,
+  /// with the command that goes on, as soon as weights are not finite.
   TrainingEnd run(const std::function<bool()>& interrupted);
 
   /// From here on run() measures where its steps' time goes. At its end it prints that and writes
@@ -62,6 +67,7 @@ class Trainer {
   void require_some_finite_step(const StepResult& result);
   void require_finite_end();
   bool rolled_back_after_spike(const StepResult& result);
+  bool alarm_stops(const std::vector<Metrics::Value>& record);
   bool validate();
   Evaluation evaluation_of(std::size_t set) const;
   std::vector<WrittenText> written_samples() const;
@@ -81,6 +87,7 @@ class Trainer {
   std::unique_ptr<TextSamples> samples_;
   Resumer resumer_;
   Reporter reporter_;
+  std::unique_ptr<Monitors> monitors_;
 };
 
 }  // namespace braid

@@ -16,6 +16,8 @@ namespace {
 
 constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
 constexpr const char* kLookAhead = "look_ahead";     // YAML; there only where it is not empty
+constexpr const char* kAlarms = "alarms";                   // YAML; there only where some are on
+const std::string kMonitors = "monitors/";
 constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
 
 template <class T>
@@ -98,6 +100,11 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
     for (const auto& [name, value] : state.optimizer->local().shared_state()) {
       result.push_back(whole({"optimizer/" + name, value}));
     }
+    if (state.idle_experts) {
+      for (const auto& [name, value] : state.idle_experts->state()) {
+        result.push_back(whole({kMonitors + name, value}));
+      }
+    }
   }
   std::ranges::move(look_ahead_pieces(state.ahead, place), std::back_inserter(result));
   return result;
@@ -134,6 +141,9 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
   if (state.ahead.is_on()) {
     attributes[kLookAhead] = look_ahead_yaml(state.ahead);
   }
+  if (const auto& alarms = state.alarms.state(); !alarms.counts.empty()) {
+    attributes[kAlarms] = dump_config(alarms);
+  }
   if (state.owes_validation) {
     attributes[kOwesValidation] = int64_t{1};
   }
@@ -167,6 +177,19 @@ void restore(TrainingState& state,
     state.validations = parse_config<BestValidations>(
         state_value<std::string>(checkpoint.state, kValidations, folder),
         folder.string() + ": " + kValidations);
+  }
+  auto alarms = checkpoint.state.find(kAlarms);
+  state.alarms.restore(
+      alarms == checkpoint.state.end()
+          ? AlarmState{}
+          : parse_config<AlarmState>(state_value<std::string>(checkpoint.state, kAlarms, folder),
+                                     folder.string() + ": " + kAlarms));
+  if (state.idle_experts) {
+    for (const auto& [name, value] : state.idle_experts->state()) {
+      if (!read_piece(checkpoint, whole({kMonitors + name, value}))) {
+        at::Tensor(value).zero_();  // a run may begin to monitor them when it continues
+      }
+    }
   }
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {

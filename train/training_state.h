@@ -13,10 +13,12 @@
 #include "formats/open_model.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
+#include "run/alarms.h"
 #include "run/config.h"
 #include "run/spike.h"
 #include "train/best_validations.h"
 #include "train/look_ahead.h"
+#include "train/idle_experts.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -35,6 +37,8 @@ struct TrainingState {
   int64_t schedule_steps = 0;    ///< that the schedule spans (optim/schedule.h)
   BestValidations validations;
   LookAhead ahead;  ///< of anticipatory routing
+  std::optional<IdleExperts> idle_experts = {};  ///< where they are monitored
+  Alarms alarms = {};
 
   /// Where the next step's samples begin.
   LoaderState data_position() const {

@@ -95,6 +95,41 @@ TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
   }
 }
 
+// Every token is looked at. Of experts on several ranks each shows what its own tokens give to its
+// own ones, so that not all of what SwiGLU clamps is seen.
+TEST_F(Ranks, MonitorsSeeTheSameOnEveryGrid) {
+  const Strings monitors = {"train.max_steps=6",
+                            "train.micro_batch_size=8",
+                            "logging.monitor_every_steps=2",
+                            "logging.monitor_tokens=100000",
+                            "logging.dead_after_steps=2"};
+  const std::string without_swiglu =
+      "logging.monitors=[updates, weights, attention, experts, residual, mtp]";
+  train_on(0, "whole", monitors);
+  const std::vector<std::pair<int, Strings>> grids = {
+      {2, {}},
+      {2, {"parallel.context=2"}},
+      {2, {"parallel.expert=2", without_swiglu}},
+      {4, {"parallel.context=2", "parallel.expert=2", "optimizer.zero_group=2", without_swiglu}}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    auto settings = monitors;
+    settings.insert(settings.end(), grids[i].second.begin(), grids[i].second.end());
+    const auto name = text("grid-", i);
+    train_on(grids[i].first, name, settings);
+    EXPECT_TRUE(testing::metrics_of_step(config(name), 4).contains("orthogonality_error"));
+    expect_same_numbers(name, "whole", 1e-9);
+  }
+}
+
+TEST_F(Ranks, AnAlarmStopsAllOfThem) {
+  const auto outcome = braid(
+      command("run", {"stability.alarms=[{metric: learning_rate, above: 0.0015, action: stop}]"}),
+      {.ranks = 2});
+  EXPECT_EQ(outcome.status, 3) << outcome.err << outcome.out;
+  testing::expect_mentions(outcome.out, {"alarm: learning_rate is 0.002 in step 2", "saved"});
+  EXPECT_EQ(testing::newest_checkpoint(config("run")).filename(), "step-00000002");
+}
+
 // Dense attention, the indexers alone, then everything; what is not kept is exchanged again.
 TEST_F(Ranks, GenerateTheSamplesOfOneRank) {
   const auto samples = [this](const std::string& name, int ranks, Strings settings) {
