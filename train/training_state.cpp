@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
-constexpr const char* kLookAhead = "look_ahead";     // YAML; there only where it is not empty
-constexpr const char* kAlarms = "alarms";                   // YAML; there only where some are on
+constexpr const char* kLookAhead = "look_ahead";  // YAML; there only where it is not empty
+constexpr const char* kAlarms = "alarms";         // YAML; there only where some are on
 const std::string kMonitors = "monitors/";
 constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
 

@@ -17,8 +17,8 @@
 #include "run/config.h"
 #include "run/spike.h"
 #include "train/best_validations.h"
-#include "train/look_ahead.h"
 #include "train/idle_experts.h"
+#include "train/look_ahead.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -36,7 +36,7 @@ struct TrainingState {
   bool owes_validation = false;  ///< a signal stopped the one after `step`
   int64_t schedule_steps = 0;    ///< that the schedule spans (optim/schedule.h)
   BestValidations validations;
-  LookAhead ahead;  ///< of anticipatory routing
+  LookAhead ahead;                               ///< of anticipatory routing
   std::optional<IdleExperts> idle_experts = {};  ///< where they are monitored
   Alarms alarms = {};
 
