@@ -3,6 +3,7 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/counted_epochs.h"
 #include "commands/planned_speed.h"
 #include "core/error.h"
 #include "formats/base_sizes.h"
@@ -34,14 +35,14 @@ Command plan_command(CLI::App& app) {
       ->check(real_number(1, 1e30));
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
-      "Allocates no weights and reads no data. Times assume half of the peak, which is typical of\n"
+      "Allocates no weights, and reads data only to count the steps of train.epochs. Times assume half of the peak, which is typical of\n"
       "models that are not tiny; each rank is taken to have a machine like this one of its own.\n\n"
       "Example:\n"
       "  braid plan configs/quickstart.yaml\n"
       "  braid plan configs/models/flash.yaml --ranks 512 --set train.global_batch_size=1024 \\\n"
       "    --set data.seq_len=4096 --set parallel.expert=64");
   return [arguments] {
-    const auto config = arguments->run.load();
+    const auto config = with_counted_epochs(arguments->run.load());
     const auto plan = plan_training(config, arguments->ranks, bytes_of_codes(config.run.init_from));
     const auto speed = arguments->flops_per_second > 0
                            ? PlannedSpeed{.peak_flops = arguments->flops_per_second,

@@ -1,6 +1,7 @@
 #include "run/config.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "core/glob.h"
 #include "core/parameter_names.h"
@@ -39,8 +40,15 @@ TrainedParameters TrainedParameters::from_config(const ConfigNode& node,
                                                  const std::string& path,
                                                  ConfigPlaces& places) {
   if (node.kind == ConfigNode::Kind::kScalar) {
-    const auto choice = read_choice(node, path, {"full", "lora"});
-    return {.kind = choice == 0 ? Kind::kFull : Kind::kLora};
+    const bool is_lora = node.scalar == "lora";
+    if (!is_lora && node.scalar != "full") {
+      fail_at(path,
+              node,
+              text("expected full, lora, or a list of patterns of release names, such as "
+                   "[layers.*.attn.wq_b.weight]; got ",
+                   described(node)));
+    }
+    return {.kind = is_lora ? Kind::kLora : Kind::kFull};
   }
   require_list(node, path);
   TrainedParameters result{.kind = Kind::kPatterns};
@@ -139,6 +147,7 @@ void RunConfig::validate() const {
                              model.max_position_embeddings));
     }
   }
+  validate_length();
   validate_best();
   validate_trained_parameters();
   const bool indexer_learns =
@@ -196,6 +205,33 @@ void RunConfig::validate_trained_parameters() const {
                              "layers.*.ffn.experts.*.w1.weight. Near: ",
                              nearest_parameters(patterns[i], names)));
     }
+  }
+}
+
+void RunConfig::validate_length() const {
+  const auto& [max_steps, epochs] = std::tie(train.max_steps, train.epochs);
+  if (!epochs) {
+    if (max_steps.is_by_epochs()) {
+      throw ConfigError("train.max_steps", "is by epochs, but train.epochs is off; give a number");
+    }
+    return;
+  }
+  if (!max_steps.is_by_epochs()) {
+    throw ConfigError("train.epochs",
+                      text("is ",
+                           real_text(*epochs),
+                           ", and train.max_steps is ",
+                           max_steps.steps(),
+                           ": both say how long the run is; leave one of them out (where another "
+                           "file has it: train.max_steps: by epochs, or train.epochs: off)"));
+  }
+  if (data.train.size() > 1 && data.train.front().weight) {
+    throw ConfigError("train.epochs",
+                      text("is ",
+                           real_text(*epochs),
+                           ", but the sources of data.train have weights, and come to their ends "
+                           "at different times; leave the weights out, so that they are one "
+                           "source, or give train.max_steps"));
   }
 }
 
@@ -280,6 +316,10 @@ RunConfig load_run_config(const std::string& path,
     for (const auto& overlay : overlays) {
       loaded.value.run.name += text('-', std::filesystem::path(overlay).stem().string());
     }
+  }
+  auto& train = loaded.value.train;
+  if (train.epochs && loaded.where("train.max_steps") == "default") {
+    train.max_steps = StepCount::by_epochs();
   }
   try {
     if (complete) {
