@@ -35,7 +35,8 @@ Command plan_command(CLI::App& app) {
       ->check(real_number(1, 1e30));
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
-      "Allocates no weights, and reads data only to count the steps of train.epochs. Times assume half of the peak, which is typical of\n"
+      "Allocates no weights, and reads data only to count the steps of train.epochs. Times assume "
+      "half of the peak, which is typical of\n"
       "models that are not tiny; each rank is taken to have a machine like this one of its own.\n\n"
       "Example:\n"
       "  braid plan configs/quickstart.yaml\n"

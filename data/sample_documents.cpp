@@ -119,6 +119,9 @@ std::string SampleDocuments::take(std::string_view row) {
     auto documents = parser_.parse(row);
     if (fits(documents)) {
       documents_ = std::move(documents);
+      for (const Document& document : documents_) {
+        masked_messages_ += document.masked_messages;
+      }
     }
     ++samples_;
     return {};
@@ -191,6 +194,13 @@ std::vector<std::string> SampleDocuments::notes() const {
                          longest_place_,
                          ", has ",
                          most_inputs_));
+  }
+  if (masked_messages_ > 0) {
+    notes.push_back(text(name_,
+                         ": ",
+                         masked_messages_,
+                         " messages before the last trained answer of their conversation are not "
+                         "trained (data.mask_history)"));
   }
   return notes;
 }

@@ -67,7 +67,7 @@ class SampleDocuments : public DocumentSource {
   JsonRows rows_;
   std::vector<Document> documents_;  // of the last row
   std::size_t given_ = 0;
-  int64_t samples_ = 0, too_long_samples_ = 0, most_inputs_ = 0;
+  int64_t samples_ = 0, too_long_samples_ = 0, most_inputs_ = 0, masked_messages_ = 0;
   std::string longest_place_;
 };
 
