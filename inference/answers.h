@@ -17,8 +17,8 @@ struct AnswerPrompt {
   int64_t document = 0;      ///< of the store
   std::vector<int64_t> ids;  ///< with the begin token and the header of the answer
   ChatMode mode = ChatMode::kChat;
-  std::string prompt;     ///< the ids without the begin token, special tokens spelled out
-  std::string reference;  ///< the answer, without its end token
+  std::string prompt = {};     ///< the ids without the begin token, special tokens spelled out
+  std::string reference = {};  ///< the answer, without its end token
 };
 
 struct AnswerPrompts {

@@ -1,7 +1,6 @@
 #include "run/config.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "core/glob.h"
 #include "core/parameter_names.h"
@@ -209,7 +208,8 @@ void RunConfig::validate_trained_parameters() const {
 }
 
 void RunConfig::validate_length() const {
-  const auto& [max_steps, epochs] = std::tie(train.max_steps, train.epochs);
+  const auto& max_steps = train.max_steps;
+  const auto& epochs = train.epochs;
   if (!epochs) {
     if (max_steps.is_by_epochs()) {
       throw ConfigError("train.max_steps", "is by epochs, but train.epochs is off; give a number");

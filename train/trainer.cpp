@@ -120,7 +120,7 @@ Trainer::Trainer(const RunConfig& config,
     folder_.console().line(text("train.epochs ",
                                 real_text(*config_.train.epochs),
                                 ": ",
-                                config_.train.max_steps,
+                                config_.train.max_steps.steps(),
                                 " steps"));
   }
   state_.schedule_steps = config_.train.max_steps;
@@ -452,7 +452,7 @@ std::string Trainer::why_finished() const {
     return text("The run is finished: step ",
                 state_.step,
                 " of ",
-                config_.train.max_steps,
+                config_.train.max_steps.steps(),
                 ". Raise train.",
                 config_.train.epochs ? "epochs" : "max_steps",
                 " to go on, or choose another run.name.");
@@ -461,7 +461,7 @@ std::string Trainer::why_finished() const {
   return text("The run ended after step ",
               state_.step,
               " of ",
-              config_.train.max_steps,
+              config_.train.max_steps.steps(),
               ": ",
               worse_for,
               worse_for == 1 ? " validation was" : " validations in a row were",

@@ -162,5 +162,25 @@ TEST_F(Finetune, EvaluateComparesAdaptersWithTheirBaseAndShowsWhatBothAnswer) {
                {"--max-tokens", "max_position_embeddings"});
 }
 
+TEST_F(Finetune, APlanHasTheStepsThatTheRunMakesOfItsEpochs) {
+  const Strings epochs = {
+      "run.yaml", "--set", "train.epochs=1.5", "--set", "train.max_steps=by epochs"};
+  Strings plan = {"plan", "--json", "--flops-per-second", "1e9"}, run = {"train"};
+  plan.insert(plan.end(), epochs.begin(), epochs.end());
+  run.insert(run.end(), epochs.begin(), epochs.end());
+  const auto planned = braid(plan);
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const auto trained = braid(run);
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto steps = nlohmann::json::parse(planned.out).at("run").at("steps").get<int64_t>();
+  testing::expect_mentions(trained.out, {text("train.epochs 1.5: ", steps, " steps")});
+  const auto runs = braid({"runs", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(runs.out).at("runs")[0].at("max_steps"), steps);
+  EXPECT_EQ(nlohmann::json::parse(runs.out).at("runs")[0].at("state"), "finished");
+  run[1] = "runs/run/config.yaml";
+  run.resize(2);
+  testing::expect_mentions(braid(run).out, {"The run is finished", "Raise train.epochs"});
+}
+
 }  // namespace
 }  // namespace braid
