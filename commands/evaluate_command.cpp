@@ -114,6 +114,7 @@ class Judge {
 
   EvaluationReport report() const {
     return {.model = {},
+            .adapters = joined(arguments_.adapters.folders),
             .prompts = prompts_,
             .seq_len = arguments_.seq_len,
             .documents = store_->num_documents(),
@@ -196,7 +197,7 @@ EvaluationReport reported(const EvaluateArguments& arguments) {
   report.model = judge.judge(*opened, opened->source);
   if (against == kBase) {
     const WithoutAdapters base(*opened->model);
-    report.base = judge.judge(*opened, opened->source + " without its adapters");
+    report.base = judge.judge(*opened, opened->source + " without adapters");
   } else if (against != kNone) {
     opened.reset();  // two models need not fit the memory
     report.base = judge.judge_other(against);

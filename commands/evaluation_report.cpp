@@ -130,8 +130,8 @@ std::vector<Compared> compared_answers(const EvaluationReport& report) {
 
 ordered_json head_of(const EvaluationReport& report) {
   ordered_json object = {{"model", report.model.name}};
-  if (report.base) {
-    object["base"] = report.base->name;
+  if (!report.adapters.empty()) {
+    object["adapters"] = report.adapters;
   }
   object.update({{"seq_len", report.seq_len},
                  {"documents", report.documents},
@@ -183,7 +183,6 @@ std::string samples_text(const EvaluationReport& report) {
 
 ordered_json json_of(const EvaluationReport& report) {
   auto object = head_of(report);
-  object.erase("base");
   object.update(figures_of(report.model, report.prompts));
   if (report.base) {
     object["base"] = {{"model", report.base->name}};
@@ -220,6 +219,7 @@ std::string text_of(const EvaluationReport& report) {
     object.update(figures_of(report.model, report.prompts));
     return samples_text(report) + readable(object);
   }
+  object["base"] = report.base->name;
   object["tokens"] = report.model.evaluation.tokens;
   auto losses = ordered_json::array(), answers = ordered_json::array();
   for (const auto& row : compared_losses(report.base->evaluation, report.model.evaluation)) {

@@ -20,6 +20,7 @@ struct JudgedModel {
 
 struct EvaluationReport {
   JudgedModel model;
+  std::string adapters = {};             ///< that were added to it, "a, b"; empty = none
   std::optional<JudgedModel> base = {};  ///< what it is compared with
   std::vector<AnswerPrompt> prompts = {};
   int64_t seq_len = 0, documents = 0, text_bytes = 0;

@@ -61,7 +61,7 @@ class SampleDocuments : public DocumentSource {
   SampleParser parser_;
   TooLong too_long_;
   int64_t longest_;
-  std::string longest_key_;
+  const char* longest_key_;
   std::unique_ptr<TextStream> stream_;
   std::string name_;
   JsonRows rows_;

@@ -14,6 +14,7 @@ StepCount StepCount::from_config(const ConfigNode& node,
     return read_integer(node, path, at_least(1));
   }
   auto number = node;
+  number.quoted = false;
   number.scalar.resize(node.scalar.size() - kByEpochs.size());
   if (number.scalar.empty()) {
     return by_epochs();
