@@ -192,6 +192,9 @@ EvaluationReport reported(const EvaluateArguments& arguments) {
           opened->source,
           ": has no adapters that --against base could leave out; name the model to compare with "
           "(--against MODEL)");
+  if (against != kBase && against != kNone) {
+    architecture_of(against);  // whether there is one, before the first is judged
+  }
   const Judge judge(arguments, *opened);
   auto report = judge.report();
   report.model = judge.judge(*opened, opened->source);
