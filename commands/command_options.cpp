@@ -16,6 +16,16 @@
 namespace braid {
 namespace {
 
+/// What --set may name in commands that take no run's configuration.
+struct DataAlone {
+  DataSection data;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("data", &DataAlone::data, "how texts and samples are read");
+  }
+};
+
 // All of the text as a number; the texts of LibTorch's and CLI11's readers differ from it in what
 // they pass over in silence.
 template <class Number>
@@ -165,17 +175,21 @@ std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::st
   } catch (const ConfigError& error) {
     fail(opened.source, ": ", error.message());
   }
+  require_vocabulary(opened, *tokenizer);
+  return tokenizer;
+}
+
+void require_vocabulary(const OpenedModel& opened, const Tokenizer& tokenizer) {
   const int64_t ids = opened.model->config().vocab_size;
-  require(tokenizer->vocab_size() <= ids,
+  require(tokenizer.vocab_size() <= ids,
           opened.source,
           ": its vocabulary has ",
           ids,
           " ids, the tokenizer '",
-          tokenizer->name(),
+          tokenizer.name(),
           "' has ",
-          tokenizer->vocab_size(),
+          tokenizer.vocab_size(),
           "; choose the one that it was trained with (--tokenizer)");
-  return tokenizer;
 }
 
 std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
@@ -187,21 +201,13 @@ std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
 }
 
 DataSection TextOptions::section() const {
-  constexpr std::string_view kSection = "data.";
-  DataSection section;
-  std::string yaml;
-  for (const std::string& pair : overrides) {
-    const auto equals = pair.find('=');
-    require(pair.starts_with(kSection) && equals != std::string::npos,
+  for (const std::string& assignment : overrides) {
+    require(assignment.starts_with("data.") && assignment.find('=') != std::string::npos,
             "--set ",
-            pair,
+            assignment,
             ": expected data.KEY=VALUE, such as data.format=messages");
-    yaml += pair.substr(kSection.size(), equals - kSection.size()) + ": " +
-            pair.substr(equals + 1) + "\n";
   }
-  if (!yaml.empty()) {
-    section = parse_config<DataSection>(yaml, "--set");
-  }
+  auto section = config_of_overrides<DataAlone>(overrides).data;
   if (!document_separator.empty()) {
     section.document_separator = document_separator;
   }

@@ -31,6 +31,8 @@ void add_tokenizer(CLI::App& command, std::string& name);
 /// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or
 /// one with more ids than the model has.
 std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named);
+/// Throws Error for a tokenizer with more ids than the model has.
+void require_vocabulary(const OpenedModel& opened, const Tokenizer& tokenizer);
 
 /// The tokenizer of this name (formats/model_tokenizer.h). Throws Error that begins with the
 /// option.

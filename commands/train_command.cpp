@@ -6,6 +6,7 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/counted_epochs.h"
 #include "commands/interrupt.h"
 #include "commands/planned_speed.h"
 #include "commands/room_check.h"
@@ -152,10 +153,10 @@ Command train_command(CLI::App& app) {
     const auto run_config = arguments->run.load(arguments->resume);
     if (arguments->dry_run) {
       const auto launched = launched_as();
-      const auto plan =
-          plan_training(run_config, launched.size, bytes_of_codes(run_config.run.init_from));
       if (launched.rank == 0) {
-        print_plan(plan, measured_speed(run_config));
+        const auto counted = with_counted_epochs(run_config);
+        print_plan(plan_training(counted, launched.size, bytes_of_codes(counted.run.init_from)),
+                   measured_speed(counted));
       }
       return 0;
     }

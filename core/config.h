@@ -143,21 +143,26 @@ struct Reader {
 
   template <class Owner, class T, class... Rules>
   void operator()(const char* key, T Owner::*member, const char*, const Rules&... rules) {
-    if (const auto* node = mapping.find(key)) {
-      read_value(*node, join_path(path, key), rules_of(rules...), places, object.*member);
+    const auto all_rules = rules_of(rules...);
+    const auto* node = find_key(mapping, path, key, all_rules);
+    if (node != nullptr) {
+      read_value(*node, join_path(path, key), all_rules, places, object.*member);
     }
-    if (rules_of(rules...).is_required && lacks_value(mapping.find(key), object.*member)) {
+    if (all_rules.is_required && lacks_value(node, object.*member)) {
       fail_required(path, key, mapping);
     }
   }
 };
 
 struct KeyCollector {
-  std::vector<std::string> keys;
+  std::vector<std::string> keys, former_keys;
 
   template <class Owner, class T, class... Rules>
-  void operator()(const char* key, T Owner::*, const char*, const Rules&...) {
+  void operator()(const char* key, T Owner::*, const char*, const Rules&... rules) {
     keys.emplace_back(key);
+    if (const char* former = rules_of(rules...).former_name) {
+      former_keys.emplace_back(former);
+    }
   }
 };
 
@@ -201,7 +206,7 @@ void read_value(const ConfigNode& node,
     }
     KeyCollector known;
     T::fields(known);
-    require_known_keys(node, path, known.keys);
+    require_known_keys(node, path, known.keys, known.former_keys);
     Reader<T> reader{node, path, places, into};
     T::fields(reader);
   }
@@ -344,6 +349,15 @@ Root parse_config(const std::string& yaml, const std::string& source) {
   ConfigPlaces places;
   Root value;
   config_detail::read_value(parse_yaml(yaml, source), "", {}, places, value);
+  return value;
+}
+
+/// The same from overrides alone ("a.b=value").
+template <class Root>
+Root config_of_overrides(const std::vector<std::string>& overrides) {
+  ConfigPlaces places;
+  Root value;
+  config_detail::read_value(read_overrides(overrides), "", {}, places, value);
   return value;
 }
 

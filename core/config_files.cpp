@@ -120,4 +120,12 @@ ConfigNode read_config_tree(const std::string& path,
   return tree;
 }
 
+ConfigNode read_overrides(const std::vector<std::string>& overrides) {
+  auto tree = ConfigNode::mapping({});
+  for (const auto& assignment : overrides) {
+    merge(tree, override_tree(assignment));
+  }
+  return tree;
+}
+
 }  // namespace braid

@@ -45,7 +45,7 @@ Batch empty_batch(const DocumentStore& store, BatchShape shape) {
           .positions_BS = filled(0),
           .weights_BS = {},
           .num_targets = 0,
-          .contexts = std::vector<std::vector<int64_t>>(static_cast<std::size_t>(shape.rows))};
+          .contexts = std::vector<PackedRow>(static_cast<std::size_t>(shape.rows))};
 }
 
 int64_t write_row(const DocumentStore& store,
@@ -63,11 +63,10 @@ int64_t write_row(const DocumentStore& store,
   }
   float* weights =
       batch.weights_BS.defined() ? batch.weights_BS.mutable_data_ptr<float>() + b * S : nullptr;
-  auto& documents_of_row = batch.contexts[static_cast<std::size_t>(b)];
+  batch.contexts[static_cast<std::size_t>(b)] = row;
   int64_t s = 0, bytes = 0;
   for (std::size_t context = 0; context < row.size(); ++context) {
     const Chunk& chunk = row[context];
-    documents_of_row.push_back(chunk.document);
     // Input 0 is the begin token, then the document's tokens; each one's target is the next token,
     // of the last one the end token.
     const int64_t num_tokens = store.num_tokens(chunk.document), end = chunk.begin + chunk.length;

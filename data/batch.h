@@ -29,8 +29,8 @@ struct Batch {
   /// undefined while every target has weight 1.
   at::Tensor weights_BS = {};
   int64_t num_targets = 0;  ///< counted targets in the whole batch
-  /// The document of each context of each row; the loader counts over all its stores in order.
-  std::vector<std::vector<int64_t>> contexts = {};
+  /// The contexts of each row; the loader counts documents over all its stores in order.
+  std::vector<PackedRow> contexts = {};
 };
 
 /// All padding.

@@ -106,7 +106,8 @@ struct DataSection : SampleRules {
     v("text_key", &D::text_key, "JSONL: the key that holds a line's document");
     v("on_bad_sample",
       &D::on_bad_sample,
-      "JSONL: a line without a document or sample ends everything, or is skipped and counted");
+      "JSONL: a line without a document or sample ends everything, or is skipped and counted",
+      formerly("on_bad_line"));
     SampleRules::fields(v);
     v("seq_len", &D::seq_len, "tokens per packed sequence", at_least(2));
     v("validation_seq_len",

@@ -25,6 +25,8 @@ struct Document {
   std::vector<TargetSpan> targets = {};
   /// content_hash() of what the document was made from.
   uint64_t content_hash = 0;
+  /// Messages of a conversation that are not trained because of data.mask_history.
+  int64_t masked_messages = 0;
   /// Belongs to the document before it and stays behind it: the rejected answer of a pair.
   bool with_previous = false;
 };

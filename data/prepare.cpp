@@ -30,6 +30,7 @@ Corpus corpus_of(const DataSection& config) {
   for (const auto& set : config.validation.all()) {
     if (!set.task) {
       corpus.validation.push_back(text_source_of(config, config.validation_seq_len));
+      corpus.validation.back().longest_key = "data.validation_seq_len";
       corpus.validation.back().paths.assign(set.paths.begin(), set.paths.end());
     }
   }

@@ -112,10 +112,15 @@ void SampleStream::keep_remaining() {
 }
 
 void SampleStream::next(Batch& batch, int64_t b) {
+  const PackedRow& row = take(batch.ids_BS.size(1));
+  state_.bytes += write_row(*store_, row, true, b, batch);
+}
+
+const PackedRow& SampleStream::take(int64_t seq_len) {
   if (seq_len_ != 0 && row_ == static_cast<int64_t>(rows_.size())) {
     next_window();
   }
-  if (const int64_t seq_len = batch.ids_BS.size(1); seq_len != seq_len_) {
+  if (seq_len != seq_len_) {
     if (row_ > 0) {
       keep_remaining();
     }
@@ -125,7 +130,7 @@ void SampleStream::next(Batch& batch, int64_t b) {
     state_.taken.push_back({seq_len_, 0});
   }
   ++state_.taken.back().rows;
-  state_.bytes += write_row(*store_, rows_[static_cast<std::size_t>(row_++)], true, b, batch);
+  return rows_[static_cast<std::size_t>(row_++)];
 }
 
 bool SampleStream::restore(const StreamState& state) {

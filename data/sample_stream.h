@@ -31,6 +31,8 @@ class SampleStream {
 
   /// Writes the next sample into row `b` of an empty batch.
   void next(Batch& batch, int64_t b);
+  /// Goes past the next sample of this length without reading it; its bytes are not counted.
+  void skip(int64_t seq_len) { take(seq_len); }
 
   const DocumentStore& store() const { return *store_; }
   const StreamState& state() const { return state_; }
@@ -45,6 +47,7 @@ class SampleStream {
   double filled_share(int64_t seq_len) const;
 
  private:
+  const PackedRow& take(int64_t seq_len);
   int64_t window_end() const;
   void begin_window();
   void next_window();

@@ -146,8 +146,8 @@ std::vector<DocumentScore> document_scores(const Transformer& model,
       if (targets[i] == kIgnoredTarget) {
         continue;
       }
-      const auto& documents = batch.contexts[i / static_cast<std::size_t>(S)];
-      const int64_t document = documents[static_cast<std::size_t>(contexts[i])];
+      const auto& row = batch.contexts[i / static_cast<std::size_t>(S)];
+      const int64_t document = row[static_cast<std::size_t>(contexts[i])].document;
       auto& score = scores[static_cast<std::size_t>(document)];
       score.log_probability -= nats[i];
       ++score.targets;

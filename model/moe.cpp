@@ -26,6 +26,7 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   experts_.w2 = scope.expert_linear(w2, {E, D, F});
   experts_.w3 = scope.expert_linear(w3, {E, F, D});
   experts_.adapters = scope.expert_adapters({w1, w2, w3}, E, F, D);
+  adapters_use_ = scope.lora_use();
   if (config.n_shared_experts > 0) {
     shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
     shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
@@ -34,7 +35,10 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
 }
 
 at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const {
-  const auto experts = experts_.rounded_to(qat_);
+  auto experts = experts_.rounded_to(qat_);
+  if (adapters_use_->off) {
+    experts.adapters = {};
+  }
   if (shown.observer != nullptr) {
     const int64_t first_expert = ranks_.rank() * (num_experts_ / ranks_.size());
     shown.observer->routed_experts(shown.layer, x_TD, routing.experts_TK, experts, first_expert);

@@ -38,6 +38,7 @@ class Moe {
   ExpertRanks ranks_;
   Router router_;
   ExpertLinears experts_;
+  std::shared_ptr<const LoraUse> adapters_use_;
   Linear shared_w1_, shared_w2_, shared_w3_;  // undefined without a shared expert
 };
 

@@ -60,7 +60,9 @@ Transformer::Transformer(const ModelConfig& config,
 
 at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
   const auto x_BSD = at::embedding(embed_VD_, ids_BS);
-  return (embed_adapter_ ? x_BSD + embed_adapter_->look_up(ids_BS) : x_BSD).to(compute_);
+  return (embed_adapter_ && embed_adapter_->is_on() ? x_BSD + embed_adapter_->look_up(ids_BS)
+                                                    : x_BSD)
+      .to(compute_);
 }
 
 at::Tensor Transformer::streams_of(const at::Tensor& x_BSD) const {
@@ -84,7 +86,7 @@ Hidden Transformer::forward(const Tokens& tokens,
                             const PassOptions& options,
                             Observations* observations,
                             DecodeState* state) const {
-  parameters_.lora_dropout().key = options.dropout_key;
+  parameters_.lora_use()->key = options.dropout_key;
   const Pass pass{on_device(own_share(tokens.ids_BS)),
                   geometry_of(tokens, state),
                   options,
@@ -161,6 +163,15 @@ std::vector<at::Tensor> Transformer::routing_biases() const {
     biases.push_back(mtp_->block().ffn().router().bias());
   }
   return biases;
+}
+
+WithoutAdapters::WithoutAdapters(const Transformer& model)
+    : use_(model.parameters().lora_use()), before_(use_->off) {
+  use_->off = true;
+}
+
+WithoutAdapters::~WithoutAdapters() {
+  use_->off = before_;
 }
 
 }  // namespace braid

@@ -156,7 +156,7 @@ std::vector<StagePlan> stages_of(const RunConfig& config,
   const auto starts = regime_starts(config);
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const auto regime = regime_at(config, starts[i]);
-    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps;
+    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps.steps();
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, groups, regime);

@@ -42,8 +42,15 @@ TrainedParameters TrainedParameters::from_config(const ConfigNode& node,
                                                  const std::string& path,
                                                  ConfigPlaces& places) {
   if (node.kind == ConfigNode::Kind::kScalar) {
-    const auto choice = read_choice(node, path, {"full", "lora"});
-    return {.kind = choice == 0 ? Kind::kFull : Kind::kLora};
+    const bool is_lora = node.scalar == "lora";
+    if (!is_lora && node.scalar != "full") {
+      fail_at(path,
+              node,
+              text("expected full, lora, or a list of patterns of release names, such as "
+                   "[layers.*.attn.wq_b.weight]; got ",
+                   described(node)));
+    }
+    return {.kind = is_lora ? Kind::kLora : Kind::kFull};
   }
   require_list(node, path);
   TrainedParameters result{.kind = Kind::kPatterns};
@@ -150,6 +157,7 @@ void RunConfig::validate() const {
                              model.max_position_embeddings));
     }
   }
+  validate_length();
   validate_best();
   validate_samples();
   validate_alarms(*this);
@@ -234,6 +242,34 @@ void RunConfig::validate_samples() const {
                            "(parallel.context is ",
                            parallel.context,
                            "); expected 0"));
+  }
+}
+
+void RunConfig::validate_length() const {
+  const auto& max_steps = train.max_steps;
+  const auto& epochs = train.epochs;
+  if (!epochs) {
+    if (max_steps.is_by_epochs()) {
+      throw ConfigError("train.max_steps", "is by epochs, but train.epochs is off; give a number");
+    }
+    return;
+  }
+  if (!max_steps.is_by_epochs()) {
+    throw ConfigError("train.epochs",
+                      text("is ",
+                           real_text(*epochs),
+                           ", and train.max_steps is ",
+                           max_steps.steps(),
+                           ": both say how long the run is; leave one of them out (where another "
+                           "file has it: train.max_steps: by epochs, or train.epochs: off)"));
+  }
+  if (data.train.size() > 1 && data.train.front().weight) {
+    throw ConfigError("train.epochs",
+                      text("is ",
+                           real_text(*epochs),
+                           ", but the sources of data.train have weights, and come to their ends "
+                           "at different times; leave the weights out, so that they are one "
+                           "source, or give train.max_steps"));
   }
 }
 
@@ -323,6 +359,10 @@ GridPlace RunConfig::place_of(int64_t rank, int64_t ranks) const {
 
 RunConfig validated(LoadedConfig<RunConfig> loaded,
                     const std::function<void(LoadedConfig<RunConfig>&)>& complete) {
+  auto& train = loaded.value.train;
+  if (train.epochs && loaded.where("train.max_steps") == "default") {
+    train.max_steps = StepCount::by_epochs();
+  }
   try {
     if (complete) {
       complete(loaded);

@@ -20,6 +20,7 @@
 #include "parallel/grid.h"
 #include "run/monitor_config.h"
 #include "run/spike.h"
+#include "run/step_count.h"
 
 namespace braid {
 
@@ -116,7 +117,8 @@ struct TrainedParameters {
 
 struct TrainSection {
   TrainedParameters parameters;
-  int64_t max_steps = 1000;
+  StepCount max_steps;
+  std::optional<double> epochs = {};
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
@@ -132,7 +134,14 @@ struct TrainSection {
       &T::parameters,
       "full = all that optimizer.groups do not freeze; lora = the adapters of the section adapter "
       "alone, on frozen weights of run.init_from; or release names (* = any characters, ? = one)");
-    v("max_steps", &T::max_steps, "optimizer steps of the whole run", at_least(1));
+    v("max_steps",
+      &T::max_steps,
+      "optimizer steps of the whole run; by epochs = as many as train.epochs asks for");
+    v("epochs",
+      &T::epochs,
+      "the length of the run as passes through the data, in place of max_steps",
+      more_than(0),
+      absent_as("off"));
     v("global_batch_size", &T::global_batch_size, "sequences per optimizer step", at_least(1));
     v("micro_batch_size",
       &T::micro_batch_size,
@@ -373,6 +382,7 @@ struct RunConfig {
   GridPlace place_of(int64_t rank, int64_t ranks) const;
 
  private:
+  void validate_length() const;
   void validate_best() const;
   void validate_samples() const;
   void validate_trained_parameters() const;

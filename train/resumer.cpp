@@ -194,8 +194,8 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
 // How many steps the schedule spans from here on, and what that makes of the learning rate.
 void Resumer::continue_schedule(const RunConfig& before, const Checkpoint& checkpoint) {
   const auto stored = checkpoint.state.find("schedule_steps");  // earlier versions had none
-  const int64_t spanned =
-      stored == checkpoint.state.end() ? before.train.max_steps : std::get<int64_t>(stored->second);
+  const int64_t spanned = stored == checkpoint.state.end() ? before.train.max_steps.steps()
+                                                           : std::get<int64_t>(stored->second);
   const int64_t max_steps = config_.train.max_steps, max_steps_before = before.train.max_steps;
   state_.schedule_steps = spanned_steps(config_.schedule, spanned, max_steps_before, max_steps);
   const int64_t applied = state_.optimizer->local().steps().all;

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
+#include "run/epoch_steps.h"
 #include "run/grouped_parameters.h"
 #include "run/memory.h"
 #include "run/threads.h"
@@ -116,6 +117,15 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
+  count_epochs(data_, config_);
+  if (config_.train.epochs) {
+    folder_.console().line(text("train.epochs ",
+                                real_text(*config_.train.epochs),
+                                ": ",
+                                config_.train.max_steps.steps(),
+                                " steps"));
+  }
+  state_.schedule_steps = config_.train.max_steps;
   require_whole_samples(config_, data_);
   require_fitting_data(config_.loss.objective, data_);
   ReferenceScores reference;
@@ -132,9 +142,8 @@ Trainer::Trainer(const RunConfig& config,
       "the initial model");
   state_.optimizer = std::make_unique<ShardedOptimizer>(
       config_.optimizer, config_.parallel, parameter_groups(*state_.model, config_), grid_);
-  const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
-                            .pack_window = config_.data.pack_window};
-  state_.loader = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
+  state_.loader =
+      std::make_unique<BackgroundLoader>(Loader(data_.sources(), stream_options(config_)));
   objective_ = make_objective(std::move(reference.training));
   samples_ =
       std::make_unique<TextSamples>(config_.logging.samples, state_.model->config(), *tokenizer_);
@@ -548,14 +557,16 @@ std::string Trainer::why_finished() const {
     return text("The run is finished: step ",
                 state_.step,
                 " of ",
-                config_.train.max_steps,
-                ". Raise train.max_steps to go on, or choose another run.name.");
+                config_.train.max_steps.steps(),
+                ". Raise train.",
+                config_.train.epochs ? "epochs" : "max_steps",
+                " to go on, or choose another run.name.");
   }
   const auto& [set, best, worse_for] = state_.validations;
   return text("The run ended after step ",
               state_.step,
               " of ",
-              config_.train.max_steps,
+              config_.train.max_steps.steps(),
               ": ",
               worse_for,
               worse_for == 1 ? " validation was" : " validations in a row were",

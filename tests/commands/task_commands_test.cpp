@@ -33,11 +33,11 @@ TEST_F(TaskCommands, EvaluateGivesAccuracyByGroup) {
   const auto outcome = braid(as_json);
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto got = nlohmann::json::parse(outcome.out);
-  EXPECT_EQ(got.at("answers"), 20);
+  EXPECT_EQ(got.at("problems"), 20);
   EXPECT_TRUE(got.contains("accuracy"));
   ASSERT_EQ(got.at("accuracy_by_group").size(), 2u);
   EXPECT_EQ(got.at("accuracy_by_group")[0].at("group"), "distance_8");
-  EXPECT_EQ(got.at("accuracy_by_group")[0].at("answers"), 10);
+  EXPECT_EQ(got.at("accuracy_by_group")[0].at("problems"), 10);
   testing::expect_mentions(braid(command).out, {"accuracy", "distance_12"});
 
   auto short_rows = command;

@@ -72,6 +72,10 @@ TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
 TEST_F(PrepareTest, AConfigurationOfAnEarlierRunIsRead) {
   const auto read = parse_config<DataSection>("on_bad_line: skip", "config.yaml");
   EXPECT_EQ(read.on_bad_sample, OnBadLine::kSkip);
+  expect_mentions(error_of([] {
+                    parse_config<DataSection>("on_bad_line: skip\non_bad_sample: error", "a.yaml");
+                  }),
+                  {"on_bad_line (a.yaml:1)", "former name of on_bad_sample", "a.yaml:2"});
 }
 
 TEST_F(PrepareTest, ValidationIsAListOrAMappingOfNames) {
