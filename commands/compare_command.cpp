@@ -87,9 +87,8 @@ Command compare_command(CLI::App& app) {
   auto* command = app.add_subcommand(
       "compare", "Compares runs: means over seeds, differences with intervals, a verdict");
   command
-      ->add_option("RUN",
-                   a.runs,
-                   "runs, folders that hold runs, sweeps, or arms of some: NAME=RUN,RUN,...")
+      ->add_option(
+          "RUN", a.runs, "runs, folders that hold runs, sweeps, or arms of some: NAME=RUN,RUN,...")
       ->required()
       ->check(not_empty());
   command
@@ -105,8 +104,7 @@ Command compare_command(CLI::App& app) {
   auto* higher = command->add_flag("--higher-is-better", a.higher);
   command->add_flag("--lower-is-better", a.lower, "otherwise the metric's name decides")
       ->excludes(higher);
-  command
-      ->add_option("--at-step", a.at_step, "judge at this step; unfinished runs count, too")
+  command->add_option("--at-step", a.at_step, "judge at this step; unfinished runs count, too")
       ->check(whole_number(1, 1'000'000'000'000'000));
   command->add_option("--target-loss",
                       a.target,

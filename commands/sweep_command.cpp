@@ -78,9 +78,10 @@ Command sweep_command(CLI::App& app) {
       std::cout << describe_config<SweepConfig>();
       return 0;
     }
-    require(!MpiWorld::was_launched(),
-            "braid sweep starts the ranks of its runs itself: give their number as the key `ranks`, "
-            "and the command without mpirun");
+    require(
+        !MpiWorld::was_launched(),
+        "braid sweep starts the ranks of its runs itself: give their number as the key `ranks`, "
+        "and the command without mpirun");
     const auto config = load_sweep_config(arguments->file, arguments->overrides);
     Sweep sweep(config,
                 arguments->dry_run ? speed_for_estimates(config) : PlannedSpeed{1, "not needed"});

@@ -145,15 +145,15 @@ std::optional<Spent> spent_until(const RunCurves& run,
 ComparedRun compared(RunCurves curves, const Judge& judge) {
   ComparedRun run{.curves = std::move(curves)};
   run.not_counted = why_not_counted(run.curves, judge);
-  const int64_t last = judge.at_step ? std::min(*judge.at_step, run.curves.last_step())
-                                     : run.curves.last_step();
+  const int64_t last =
+      judge.at_step ? std::min(*judge.at_step, run.curves.last_step()) : run.curves.last_step();
   run.spent = spent_at(run.curves, last);
   const auto curve = judged_curve(run.curves, judge);
   if (!curve.values.empty()) {
     run.value = judged_value(curve, judge);
   }
   if (run.not_counted.empty()) {
-    run.not_counted = !run.value                 ? "has no " + judge.key + " to judge by"
+    run.not_counted = !run.value                  ? "has no " + judge.key + " to judge by"
                       : std::isfinite(*run.value) ? ""
                                                   : "its " + judge.key + " is not finite";
   }
@@ -243,8 +243,9 @@ std::string reason_of(const Arm& arm, const Arm& base, std::size_t tests) {
                                 : std::string(", without pairs (Welch)"),
               "; p = ",
               number(difference.p),
-              tests > 1 ? text(", ", number(arm.adjusted_p), " for ", tests, " arms together (Holm)")
-                        : std::string());
+              tests > 1
+                  ? text(", ", number(arm.adjusted_p), " for ", tests, " arms together (Holm)")
+                  : std::string());
 }
 
 void judge_arms(Comparison& comparison) {
@@ -266,9 +267,9 @@ void judge_arms(Comparison& comparison) {
   for (std::size_t i = 0; i < tested.size(); ++i) {
     auto& arm = arms[tested[i]];
     arm.adjusted_p = adjusted[i];
-    arm.verdict = arm.adjusted_p >= kSignificance ? Verdict::kNoDifference
+    arm.verdict = arm.adjusted_p >= kSignificance                       ? Verdict::kNoDifference
                   : comparison.judge.is_better(arm.difference->mean, 0) ? Verdict::kBetter
-                                                                         : Verdict::kWorse;
+                                                                        : Verdict::kWorse;
   }
   for (auto& arm : arms) {
     arm.reason = &arm == &base ? "" : reason_of(arm, base, tested.size());
@@ -349,7 +350,8 @@ void find_target(Comparison& comparison) {
   if (judge.target_from_base) {
     judge.target.reset();
     for (const auto& run : comparison.arms[comparison.base].runs) {
-      if (run.not_counted.empty() && (!judge.target || judge.is_better(*judge.target, *run.value))) {
+      if (run.not_counted.empty() &&
+          (!judge.target || judge.is_better(*judge.target, *run.value))) {
         judge.target = run.value;
       }
     }

@@ -44,7 +44,8 @@ struct ComparedRun {
   std::string not_counted = {};      ///< why it is in no mean; empty = it is
   std::optional<double> value = {};  ///< of the judge
   Spent spent = {};                  ///< until its last step
-  std::optional<Spent> target = {};  ///< until the judge's target; nothing = not reached, or none asked
+  std::optional<Spent> target =
+      {};  ///< until the judge's target; nothing = not reached, or none asked
 };
 
 /// The same three over the runs of an arm.
@@ -65,9 +66,10 @@ struct Arm {
 
   Summary value = {};  ///< of the judge, over the runs that count
   SpentSummary spent = {};
-  SpentSummary target = {};                   ///< of the runs that reached it
-  std::optional<Difference> difference = {};  ///< to the base arm's value; nothing for that arm itself
-  double adjusted_p = 1;                 ///< the difference's, for all arms together
+  SpentSummary target = {};  ///< of the runs that reached it
+  std::optional<Difference> difference =
+      {};                 ///< to the base arm's value; nothing for that arm itself
+  double adjusted_p = 1;  ///< the difference's, for all arms together
   Verdict verdict = Verdict::kNotJudged;
   std::string reason = {};  ///< of the verdict, in a sentence
 
@@ -94,9 +96,9 @@ struct ArmRuns {
 /// is computed.
 bool changes_no_result(const std::string& key);
 
-/// Groups runs by their configurations: runs of an arm differ in keys alone that change no result. With `by`, runs of an arm agree in these
-/// keys, and what else differs becomes a note. Arms are named by their values, in the order of
-/// their first run.
+/// Groups runs by their configurations: runs of an arm differ in keys alone that change no result.
+/// With `by`, runs of an arm agree in these keys, and what else differs becomes a note. Arms are
+/// named by their values, in the order of their first run.
 std::vector<ArmRuns> arms_of(std::vector<RunCurves> runs,
                              const std::vector<std::string>& by,
                              std::vector<std::string>& notes);

@@ -35,7 +35,7 @@ std::string seconds(double value) {
 }
 
 std::string mean_and_sd(const Summary& summary) {
-  return summary.n == 0  ? "-"
+  return summary.n == 0   ? "-"
          : summary.n == 1 ? decimals(summary.mean)
                           : decimals(summary.mean) + " ± " + decimals(summary.sd);
 }
@@ -49,8 +49,8 @@ std::string cell(std::string text) {
 }
 
 std::size_t characters(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) >> 6) != 2; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) >> 6) != 2; }));
 }
 
 /// A table in Markdown whose columns are aligned as text, too. Titles that begin with '>' have
@@ -107,7 +107,7 @@ std::string judged_by(const Judge& judge) {
                         : text("the training ", judge.key, " of the last tenth");
   return text(what,
               judge.of_validation && !judge.set.empty() ? " on " + judge.set : "",
-              judge.at_step         ? text(" until step ", *judge.at_step)
+              judge.at_step                        ? text(" until step ", *judge.at_step)
               : judge.of_validation && !judge.best ? " at the end"
                                                    : "",
               judge.higher_is_better ? "; higher is better" : "; lower is better");
@@ -182,7 +182,8 @@ std::string explanation(const Comparison& comparison) {
   for (const auto& arm : comparison.arms) {
     for (const auto& run : arm.runs) {
       if (!run.not_counted.empty()) {
-        notes += text("\n- ", run.curves.name, " (", arm.name, ") is not counted: ", run.not_counted);
+        notes +=
+            text("\n- ", run.curves.name, " (", arm.name, ") is not counted: ", run.not_counted);
       } else if (!run.curves.problem.empty()) {
         notes += text("\n- ", run.curves.name, " (", arm.name, "): ", run.curves.problem);
       }
@@ -350,7 +351,9 @@ std::string comparison_csv(const Comparison& comparison) {
 std::string comparison_runs_csv(const Comparison& comparison) {
   const Arm* arm = nullptr;
   const auto target = [](double Spent::*what) {
-    return [what](const ComparedRun& run) { return run.target ? csv_number((*run.target).*what) : ""; };
+    return [what](const ComparedRun& run) {
+      return run.target ? csv_number((*run.target).*what) : "";
+    };
   };
   const std::vector<CsvColumn<ComparedRun>> columns = {
       {"arm", [&arm](const ComparedRun&) { return arm->name; }},

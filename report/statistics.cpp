@@ -128,7 +128,8 @@ Difference paired_difference(const std::vector<double>& ours, const std::vector<
 Difference welch_difference(const std::vector<double>& ours, const std::vector<double>& theirs) {
   require(!ours.empty() && !theirs.empty(), "[welch_difference] a sample is empty");
   const auto a = summary_of(ours), b = summary_of(theirs);
-  Difference result{.paired = false, .n = std::min(a.n, b.n), .mean = a.mean - b.mean, .sd = kNotANumber};
+  Difference result{
+      .paired = false, .n = std::min(a.n, b.n), .mean = a.mean - b.mean, .sd = kNotANumber};
   if (result.n > 1) {
     const auto na = static_cast<double>(a.n), nb = static_cast<double>(b.n);
     const double va = a.sd * a.sd / na, vb = b.sd * b.sd / nb;

@@ -29,10 +29,10 @@ struct Difference {
   bool paired = false;
   int64_t n = 0;  ///< pairs; without pairs, the numbers of the smaller sample
   double mean = 0;
-  double sd = 0;                      ///< of the pairs' differences; NaN without pairs
-  double degrees = 0;                 ///< of freedom of Student's t; Welch's without pairs
-  std::optional<Interval> t = {};          ///< Student's; nothing where a sample has a single number
-  double p = 1;                       ///< two-sided, of no difference; 1 without an interval
+  double sd = 0;                   ///< of the pairs' differences; NaN without pairs
+  double degrees = 0;              ///< of freedom of Student's t; Welch's without pairs
+  std::optional<Interval> t = {};  ///< Student's; nothing where a sample has a single number
+  double p = 1;                    ///< two-sided, of no difference; 1 without an interval
   std::optional<Interval> bootstrap = {};  ///< of kBootstrapFrom pairs or more
 };
 

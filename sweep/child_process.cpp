@@ -15,12 +15,8 @@ namespace braid {
 namespace {
 
 // Between fork and exec: system calls only. The error number of a failure goes through `report`.
-[[noreturn]] void become(char* const* arguments,
-                         int input,
-                         int output,
-                         int report,
-                         pid_t parent,
-                         int stop_signal) {
+[[noreturn]] void become(
+    char* const* arguments, int input, int output, int report, pid_t parent, int stop_signal) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, stop_signal);
   if (::getppid() != parent) {  // it ended before that was said

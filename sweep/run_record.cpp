@@ -97,9 +97,7 @@ const TextDigest& InputDigests::base(const std::string& path) {
   return known(path, [&path] {
     const auto checkpoint = checkpoint_in(path);
     return TextDigest{
-        path,
-        checkpoint ? xxh3_128_of_file(*checkpoint / kManifestFile) : fingerprint_of(path),
-        0};
+        path, checkpoint ? xxh3_128_of_file(*checkpoint / kManifestFile) : fingerprint_of(path), 0};
   });
 }
 

@@ -70,9 +70,9 @@ std::string error_in(const fs::path& output, std::uintmax_t from, int status) {
 Judge judge_of(const JudgeSection& section) {
   return {.set = section.validation,
           .key = section.metric,
-          .higher_is_better = section.better == BetterWhen::kHigher ||
-                              (section.better == BetterWhen::kByName &&
-                               higher_is_better(section.metric)),
+          .higher_is_better =
+              section.better == BetterWhen::kHigher ||
+              (section.better == BetterWhen::kByName && higher_is_better(section.metric)),
           .best = section.at == JudgedAt::kBest,
           .target = section.target.value,
           .target_from_base = section.target.from_base};
@@ -263,15 +263,15 @@ void Sweep::choose(std::size_t arm) {
   }
   if (choice.value) {
     const bool first = *choice.value == 0, last = *choice.value + 1 == compared.arms.size();
-    choice.note = text(tune.key,
-                       " = ",
-                       compared.arms[*choice.value].name,
-                       ", the best of ",
-                       joined(values),
-                       " over ",
-                       plural(tune.seeds, "seed"),
-                       first || last ? ", at the edge of these values: one beyond may be better"
-                                     : "");
+    choice.note =
+        text(tune.key,
+             " = ",
+             compared.arms[*choice.value].name,
+             ", the best of ",
+             joined(values),
+             " over ",
+             plural(tune.seeds, "seed"),
+             first || last ? ", at the edge of these values: one beyond may be better" : "");
   } else {
     choice.note = text("no value of ", tune.key, " can be taken: ", joined(values));
   }
@@ -285,9 +285,8 @@ void Sweep::choose_all() {
 }
 
 bool Sweep::is_done() const {
-  return std::ranges::none_of(jobs_, [this](const Job& job) {
-    return job.state == State::kRunning || is_ready(job);
-  });
+  return std::ranges::none_of(
+      jobs_, [this](const Job& job) { return job.state == State::kRunning || is_ready(job); });
 }
 
 void Sweep::stop_all() {
@@ -391,9 +390,8 @@ std::string Sweep::counts() const {
 // As fast as up to now in this process.
 std::string Sweep::time_left() const {
   const double left = flops_left(), done = flops_before_ - left;
-  return done > 0 && left > 0
-             ? ", " + duration_text(seconds_since(began_) * left / done) + " left"
-             : "";
+  return done > 0 && left > 0 ? ", " + duration_text(seconds_since(began_) * left / done) + " left"
+                              : "";
 }
 
 void Sweep::show_status() {
@@ -448,9 +446,9 @@ int64_t Sweep::at_once() const {
   double memory = 0;
   for (const auto& job : jobs_) {
     const auto& cost = job.run.cost;
-    const bool fits = cores + cost.cores <= budget_.cores &&
-                      (budget_.memory_bytes == 0 ||
-                       memory + cost.memory_bytes <= budget_.memory_bytes);
+    const bool fits =
+        cores + cost.cores <= budget_.cores &&
+        (budget_.memory_bytes == 0 || memory + cost.memory_bytes <= budget_.memory_bytes);
     if (is_ready(job) && (count == 0 || (count < budget_.at_once && fits))) {
       ++count;
       cores += cost.cores;

@@ -85,18 +85,15 @@ ConfigNode nested(const ConfigNode& node, const std::string& path) {
 
 }  // namespace
 
-ConfigFile ConfigFile::from_config(const ConfigNode& node,
-                                   const std::string& path,
-                                   ConfigPlaces&) {
+ConfigFile ConfigFile::from_config(const ConfigNode& node, const std::string& path, ConfigPlaces&) {
   const fs::path name = read_text(node, path);
   const auto file = (file_of(node.place).parent_path() / name).lexically_normal();
   std::error_code unreadable;
   if (name.empty() || !fs::is_regular_file(file, unreadable)) {
-    fail_at(path,
-            node,
-            text("no such file: ",
-                 file.string(),
-                 " (paths are relative to the file that names them)"));
+    fail_at(
+        path,
+        node,
+        text("no such file: ", file.string(), " (paths are relative to the file that names them)"));
   }
   return {file.string()};
 }
@@ -280,9 +277,7 @@ ConfigNode SeedList::to_config() const {
   return ConfigNode::sequence(std::move(items));
 }
 
-MemorySize MemorySize::from_config(const ConfigNode& node,
-                                   const std::string& path,
-                                   ConfigPlaces&) {
+MemorySize MemorySize::from_config(const ConfigNode& node, const std::string& path, ConfigPlaces&) {
   const auto words = read_text(node, path);
   if (words == "auto") {
     return {};
@@ -318,7 +313,8 @@ TargetValue TargetValue::from_config(const ConfigNode& node,
 }
 
 ConfigNode TargetValue::to_config() const {
-  return value ? ConfigNode::plain(real_text(*value)) : ConfigNode::text(from_base ? "base" : "none");
+  return value ? ConfigNode::plain(real_text(*value))
+               : ConfigNode::text(from_base ? "base" : "none");
 }
 
 void SweepConfig::validate() const {

@@ -198,7 +198,9 @@ struct SweepConfig {
       "compared");
     v("judge", &S::judge, "what runs are compared by");
     v("title", &S::title, "of the table; empty = the file's name");
-    v("output", &S::output, "folder of the runs and the table; empty = sweeps/ and the file's name");
+    v("output",
+      &S::output,
+      "folder of the runs and the table; empty = sweeps/ and the file's name");
     v("cores",
       &S::cores,
       "that runs may use together; auto = those the process may use",

@@ -37,8 +37,7 @@ std::string choice_name(const std::string& key,
                         std::size_t i) {
   constexpr std::size_t kLongest = 24;
   const auto& value = values[i];
-  const bool is_short =
-      value.kind == ConfigNode::Kind::kScalar && value.scalar.size() <= kLongest;
+  const bool is_short = value.kind == ConfigNode::Kind::kScalar && value.scalar.size() <= kLongest;
   return text('-',
               in_a_name(key.substr(key.rfind('.') + 1)),
               '-',
@@ -102,11 +101,11 @@ RunConfig config_of_run(const SweepConfig& sweep,
 
 RunCost cost_of(const RunConfig& config, int64_t ranks, const PlannedSpeed& speed) {
   const auto plan = plan_training(config, ranks, bytes_of_codes(config.run.init_from));
-  RunCost cost{.seconds = planned_time(plan, speed).run,
-               .memory_bytes =
-                   static_cast<double>(ranks) * (plan.memory.total_bytes() + kProcessBytes),
-               .cores = ranks * config.train.threads,
-               .steps = config.train.max_steps};
+  RunCost cost{
+      .seconds = planned_time(plan, speed).run,
+      .memory_bytes = static_cast<double>(ranks) * (plan.memory.total_bytes() + kProcessBytes),
+      .cores = ranks * config.train.threads,
+      .steps = config.train.max_steps};
   for (const auto& stage : plan.stages) {
     cost.flops += stage.flops();
     cost.tokens += stage.tokens();

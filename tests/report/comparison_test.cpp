@@ -77,10 +77,8 @@ TEST(Comparison, VerdictsGoByThePairedDifferences) {
 TEST(Comparison, HigherIsBetterForAccuracies) {
   EXPECT_TRUE(higher_is_better("reward_accuracy"));
   EXPECT_FALSE(higher_is_better("bits_per_byte"));
-  const auto comparison = compare({arm("base", {0.5, 0.6}), arm("higher", {0.7, 0.8})},
-                                  {.higher_is_better = true},
-                                  "",
-                                  "");
+  const auto comparison = compare(
+      {arm("base", {0.5, 0.6}), arm("higher", {0.7, 0.8})}, {.higher_is_better = true}, "", "");
   EXPECT_EQ(comparison.arms[1].verdict, Verdict::kBetter);
 }
 
@@ -142,8 +140,7 @@ TEST(Comparison, AtAStepUnfinishedRunsCount) {
 
 TEST(Comparison, TheTargetsCostIsInterpolated) {
   // 5, 4, 3, 2 after 100, ..., 400 tokens.
-  const auto comparison =
-      compare({arm("base", {2}), arm("never", {3})}, {.target = 2.25}, "", "");
+  const auto comparison = compare({arm("base", {2}), arm("never", {3})}, {.target = 2.25}, "", "");
   EXPECT_NEAR(comparison.arms[0].target.tokens.mean, 375, 1e-9);
   EXPECT_NEAR(comparison.arms[0].target.flops.mean, 3.75e6, 1e-3);
   EXPECT_EQ(comparison.arms[1].target.tokens.n, 0);
@@ -191,9 +188,8 @@ TEST(Comparison, RunsThatDifferInTheirSeedAloneAreAnArm) {
     const auto number = std::to_string(seed);
     return simulated_run(seed,
                          2,
-                         "run: {name: a" + number + ", seed: " + number +
-                             "}\nmodel: {residual: " + residual +
-                             "}\nlogging: {every_steps: " + number + "}");
+                         "run: {name: a" + number + ", seed: " + number + "}\nmodel: {residual: " +
+                             residual + "}\nlogging: {every_steps: " + number + "}");
   };
   std::vector<std::string> notes;
   const auto arms =
@@ -256,8 +252,8 @@ TEST(Comparison, CsvQuotesAndLeavesOutWhatIsNotThere) {
 }
 
 TEST(Comparison, JsonHasEveryNumber) {
-  const auto json = nlohmann::json::parse(comparison_json(
-      compare({arm("base", {2.0, 2.4}), arm("other", {1.9, 2.31})}, {}, "", "t")));
+  const auto json = nlohmann::json::parse(
+      comparison_json(compare({arm("base", {2.0, 2.4}), arm("other", {1.9, 2.31})}, {}, "", "t")));
   EXPECT_EQ(json["base"], "base");
   EXPECT_EQ(json["arms"][1]["difference"]["n"], 2);
   EXPECT_EQ(json["arms"][1]["runs"][0]["value"], 1.9);

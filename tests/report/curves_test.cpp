@@ -76,9 +76,7 @@ TEST_F(Curves, ThePositionOfAStepIsThatOfTheLastRecordBefore) {
 
 // With batches twice as large from step 3 on, each step computes more.
 TEST_F(Curves, OperationsFollowTheStagesOfTheRun) {
-  const auto line = [](int step) {
-    return text("{\"step\":", step, ",\"tokens\":", step, "}\n");
-  };
+  const auto line = [](int step) { return text("{\"step\":", step, ",\"tokens\":", step, "}\n"); };
   write_run(line(1) + line(2) + line(3) + line(4),
             "schedule: {global_batch_size: [{until_step: 2, value: 8}]}\n");
   const auto run = read_run(folder_);

@@ -83,9 +83,8 @@ TEST(Statistics, QuantilesInvertTheirDistribution) {
 TEST(Statistics, IncompleteBetaHasItsClosedForms) {
   EXPECT_NEAR(incomplete_beta(2, 3, 0.5), 11.0 / 16, 1e-14);
   EXPECT_NEAR(incomplete_beta(1, 1, 0.3), 0.3, 1e-14);
-  EXPECT_NEAR(incomplete_beta(0.5, 0.5, 0.3),
-              2 / std::numbers::pi * std::asin(std::sqrt(0.3)),
-              1e-14);
+  EXPECT_NEAR(
+      incomplete_beta(0.5, 0.5, 0.3), 2 / std::numbers::pi * std::asin(std::sqrt(0.3)), 1e-14);
   EXPECT_EQ(incomplete_beta(2, 3, 0), 0);
   EXPECT_EQ(incomplete_beta(2, 3, 1), 1);
 }

@@ -143,8 +143,7 @@ TEST_F(SweepTest, OnlyWhatChangedRunsAgain) {
 
 TEST_F(SweepTest, AFailedRunIsInTheTableAndStopsNoOther) {
   write("blank.txt", "\n\n");
-  write("sweep.yaml",
-        contents("sweep.yaml") + "grid: {data.train: [[corpus.txt], [blank.txt]]}\n");
+  write("sweep.yaml", contents("sweep.yaml") + "grid: {data.train: [[corpus.txt], [blank.txt]]}\n");
   const auto outcome = sweep();
   EXPECT_EQ(outcome.status, 1);
   expect_mentions(outcome.err, {"braid: 4 runs failed"});
@@ -159,8 +158,8 @@ TEST_F(SweepTest, ArmsAreTunedBeforeTheyAreCompared) {
   const auto outcome = sweep();
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   const auto table = contents("sweeps/sweep/comparison.md");
-  expect_mentions(table,
-                  {"optimizer.muon.momentum = 0.", "the best of 0.5 (", "over 1 seed", "at the edge"});
+  expect_mentions(
+      table, {"optimizer.muon.momentum = 0.", "the best of 0.5 (", "over 1 seed", "at the edge"});
   // Two values for the first seed of each arm, and one of them for the second.
   int64_t runs = 0;
   for (const auto& run : fs::directory_iterator(folder_ / "sweeps/sweep/runs")) {
