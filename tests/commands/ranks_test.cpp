@@ -238,6 +238,21 @@ TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   }
 }
 
+// Some of their weights are scalars, of which an index has the value itself.
+TEST_F(Ranks, HyperConnectionsAreSavedByTwoRanksAndContinueOnOne) {
+  const Strings settings = {"model.residual=hc",
+                            "train.max_steps=6",
+                            "train.validate_every_steps=3",
+                            "checkpoint.every_steps=3"};
+  train_on(0, "alone", settings);
+  auto until_three = command("moved", settings);
+  until_three.insert(until_three.end(), {"--stop-at-step", "3"});
+  const auto outcome = braid(until_three, {.ranks = 2});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  train_on(0, "moved", settings);
+  expect_same_numbers("moved", "alone", 0);
+}
+
 // Experts and the embedding stay in the base, whichever rank would hold and write them.
 TEST_F(Ranks, FrozenWeightsStayInTheirBaseOnEveryGrid) {
   train_on(0, "base");

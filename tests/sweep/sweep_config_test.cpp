@@ -32,7 +32,7 @@ class SweepConfigTest : public ::testing::Test {
 
   std::vector<SweepRun> runs(const std::string& yaml) const {
     const auto config = loaded(yaml);
-    return sweep_runs(config, sweep_arms(config), {.peak_flops = 1e9});
+    return sweep_runs(config, sweep_arms(config), {1e9, ""});
   }
 
   std::vector<std::string> names(const std::string& yaml) const {
@@ -129,8 +129,7 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
   const auto config = load_sweep_config((folder_ / "more/long.yaml").string(), {"seeds=2"});
   EXPECT_EQ(config.seeds.seeds, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(config.output, "sweeps/long");
-  EXPECT_EQ(sweep_runs(config, sweep_arms(config), {.peak_flops = 1e9})[0].config.train.max_steps,
-            9);
+  EXPECT_EQ(sweep_runs(config, sweep_arms(config), {1e9, ""})[0].config.train.max_steps, 9);
 }
 
 TEST_F(SweepConfigTest, SizesHaveUnits) {
