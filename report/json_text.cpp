@@ -37,6 +37,7 @@ std::string json_number(double value, int digits) {
   std::array<char, 40> buffer{};
   // A whole number is shorter than its exponent form: 1234570 than 1.23457e+06.
   const bool is_whole = value == std::floor(value) && std::abs(value) < 1e9;
+  value += 0.0;  // no "-0"
   if (is_whole) {
     std::snprintf(buffer.data(), buffer.size(), "%.0f", value);
   } else {

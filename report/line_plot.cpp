@@ -74,7 +74,7 @@ Line thinned(const Line& line, std::size_t most) {
 
 LinePlot thinned(LinePlot plot) {
   const std::size_t most =
-      std::clamp<std::size_t>(3000 / std::max<std::size_t>(1, plot.series.size()), 160, 480);
+      std::clamp<std::size_t>(1600 / std::max<std::size_t>(1, plot.series.size()), 80, 400);
   for (auto& series : plot.series) {
     for (std::size_t i = 0; i < series.lines.size(); ++i) {
       series.lines[i] = thinned(series.lines[i], i == 0 ? most : most / 2);
@@ -310,13 +310,39 @@ void draw_legend(Markup& html, const LinePlot& plot) {
   html.close().line();
 }
 
-std::string json_of(const Line& line) {
-  std::vector<std::string> x;
-  for (const auto& values : line.x) {
-    x.push_back(json_numbers(values));
+// Places in kStretched units along the whole run's axis, each less the one before it: the digits of
+// long curves are most of a page.
+std::string steps_between_places(const std::vector<double>& x, const Axis& axis) {
+  std::vector<std::string> steps;
+  int before = 0;
+  for (const double value : x) {
+    if (!std::isfinite(value)) {
+      steps.emplace_back("null");
+      continue;
+    }
+    const int place = stretched(axis.place(value));
+    steps.push_back(std::to_string(place - before));
+    before = place;
   }
-  std::vector<std::pair<std::string_view, std::string>> members = {{"x", json_list(x)},
-                                                                   {"y", json_numbers(line.y, 5)}};
+  return json_list(steps);
+}
+
+// Axes along which points lie as along an earlier one, as those of tokens and steps mostly do, have
+// that one's number instead.
+std::string json_of_places(const Line& line, const PlotViews& views) {
+  std::vector<std::string> places, axes;
+  for (std::size_t axis = 0; axis < line.x.size(); ++axis) {
+    places.push_back(steps_between_places(line.x[axis], views.x[axis][0]));
+    const auto same = std::find(places.begin(), places.end(), places.back()) - places.begin();
+    const bool is_first = static_cast<std::size_t>(same) == axis;
+    axes.push_back(is_first ? places.back() : std::to_string(same));
+  }
+  return json_list(axes);
+}
+
+std::string json_of(const Line& line, const PlotViews& views) {
+  std::vector<std::pair<std::string_view, std::string>> members = {
+      {"x", json_of_places(line, views)}, {"y", json_numbers(line.y, 5)}};
   if (!line.low.empty()) {
     members.emplace_back("low", json_numbers(line.low, 5));
     members.emplace_back("high", json_numbers(line.high, 5));
@@ -329,7 +355,7 @@ std::string data_of(const LinePlot& plot, const PlotViews& views) {
   for (const auto& one : plot.series) {
     std::vector<std::string> lines;
     for (const auto& line : one.lines) {
-      lines.push_back(json_of(line));
+      lines.push_back(json_of(line, views));
     }
     series.push_back(json_object({{"name", json_string(one.name)},
                                   {"raw", json_bool(one.has_raw_behind)},

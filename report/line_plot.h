@@ -56,8 +56,8 @@ struct LinePlot {
 bool has_points(const LinePlot& plot);
 
 /// The figure: title, legend, drawing, and the numbers for the script. `smoothing`: which of
-/// kSmoothing is drawn. Of each line kept_points() keeps at most 480 points, 3,000 in all lines of
-/// a plot, though 160 of each, and of a smoothed line half as many.
+/// kSmoothing is drawn. Of each line kept_points() keeps at most 400 points, and 1,600
+/// in all lines of a plot, though 80 of each; of a smoothed line half as many.
 std::string figure_of(const LinePlot& plot, std::size_t smoothing);
 
 }  // namespace braid

@@ -23,7 +23,7 @@
     return value > 0 ? Math.log(value / axis.low) / Math.log(axis.high / axis.low) : null;
   };
 
-  const numberText = (value, counts) => {
+  const numberText = (value, counts, digits = 5) => {
     if (!isNumber(value)) return "-";
     const size = Math.abs(value);
     if (counts) {
@@ -35,7 +35,7 @@
     if (size !== 0 && (size >= 1e6 || 1e-4 > size)) {
       return value.toExponential(3).replace(/\.?0*e\+?/, "e");
     }
-    return String(Number(value.toPrecision(5)));
+    return String(Number(value.toPrecision(digits)));
   };
 
   // ---- what all plots of the page show
@@ -65,6 +65,21 @@
 
   // ---- a plot of lines
 
+  // Numbers along each x axis out of the steps between places that the page has, see
+  // steps_between_places() in report/line_plot.cpp.
+  const readPlaces = (line, axes) => {
+    const given = line.x;
+    line.x = given.map((steps, axis) => {
+      const whole = axes[axis].views[0];
+      let place = 0;
+      return (Array.isArray(steps) ? steps : given[steps]).map((step) => {
+        if (step === null) return null;
+        place += step;
+        return whole.low + (whole.high - whole.low) * place / units;
+      });
+    });
+  };
+
   const pathOf = (points) => {
     let path = "", length = 0;
     const end = () => { path += length === 1 ? "h0" : ""; length = 0; };
@@ -81,6 +96,7 @@
     constructor(figure, data) {
       this.figure = figure;
       this.data = data;
+      data.series.forEach((series) => series.lines.forEach((line) => readPlaces(line, data.x)));
       this.svg = figure.querySelector(".area > svg");
       this.area = figure.querySelector(".area");
       this.log = figure.id in choices.log ? choices.log[figure.id] : data.logY;
@@ -286,7 +302,7 @@
       const at = placeOn(this.shown.x, nearest.x);
       this.cursor.setAttribute("x1", percent(at));
       this.cursor.setAttribute("x2", percent(at));
-      showTip(this.tip, numberText(nearest.x, axis.counts) + " " + axis.name, rows, (i) => {
+      showTip(this.tip, numberText(nearest.x, axis.counts, 4) + " " + axis.name, rows, (i) => {
         const swatch = this.figure.querySelector(".legend button[data-series='" + i + "'] svg");
         return swatch ? swatch.cloneNode(true) : null;
       });

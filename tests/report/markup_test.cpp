@@ -50,8 +50,8 @@ TEST(JsonText, EndsNoScriptElement) {
 }
 
 TEST(JsonText, NumbersAreShortAndNullWhereTheyAreNone) {
-  EXPECT_EQ(json_numbers({1234570, 0.123456789, -2, std::stod("nan"), std::stod("inf")}),
-            "[1234570,0.123457,-2,null,null]");
+  EXPECT_EQ(json_numbers({1234570, 0.123456789, -2, -0.0, std::stod("nan"), std::stod("inf")}),
+            "[1234570,0.123457,-2,0,null,null]");
   EXPECT_EQ(json_numbers({}), "[]");
 }
 
