@@ -158,12 +158,10 @@ void UpdateMonitor::add_orthogonality(Tally& tally) const {
   auto O = subtracted(kept).view({rows, columns}) / scale;
   O = rows > columns ? O.transpose(0, 1) : O;
   const auto values = at::linalg_eigvalsh(at::matmul(O, O.transpose(0, 1))).clamp_min(0).sqrt();
-  const auto settled = values.masked_select(values > 0.5);
   tally.add("orthogonality_rank",
-            static_cast<double>(settled.numel()),
+            (values > 0.5).sum().item<double>(),
             static_cast<double>(values.numel()));
-  const auto& told = settled.numel() > 0 ? settled : values;
-  tally.raise("orthogonality_error", (told - 1).abs().max().item<double>());
+  tally.raise("orthogonality_error", std::abs(values.max().item<double>() - 1));
 }
 
 void UpdateMonitor::add_weights(Tally& tally) const {

@@ -19,9 +19,9 @@ namespace braid {
 ///                            each part on each rank, others each time.
 ///   orthogonality_error      of one of Muon's matrices on any rank, drawn anew each time: with O
 ///                            what the step subtracts over rate * update_rms * sqrt(max(r, c)), the
-///                            largest |s - 1| of O's singular values s > 1/2
-///   orthogonality_rank       the share of such values. Directions that a momentum of lower rank
-///                            lacks are zero in O.
+///                            distance of O's largest singular value from 1. (Smaller ones may be
+///                            anything: a direction that the momentum hardly has is not lifted.)
+///   orthogonality_rank       the share of singular values above 1/2
 ///   weight_rms.<part>        of all trained weights
 class UpdateMonitor {
  public:

@@ -159,24 +159,20 @@ TEST_F(MonitorsTest, TheFirstUpdateOfAdamWHasTheSizeOfTheRate) {
 }
 
 TEST_F(MonitorsTest, UpdatesOfMuonAreOrthogonalMatricesOfTheConfiguredSize) {
-  for (const int64_t steps : {8, 0}) {
-    auto run = measured(text("steps-", steps));
-    run.train.dtype = ComputeType::kFloat64;
-    run.train.max_steps = 3;
-    run.optimizer.muon.newton_schulz_steps = 8;
-    run.optimizer.muon.newton_schulz_final_steps = 2 + steps;
-    run.optimizer.muon.update_rms = 0.25;
-    train(run);
-    for (const int64_t step : {1, 2, 3}) {
-      const auto record = metrics_of_step(run, step);
-      const double error = record.at("orthogonality_error"), rank = record.at("orthogonality_rank");
-      EXPECT_LT(error, 0.01) << step;
-      EXPECT_GT(rank, 0.1) << step;
-      EXPECT_LE(rank, 1) << step;
-      const double rms = record.at("update_rms.muon.shared_experts");
-      EXPECT_LT(rms, 0.25 * 1.01) << step;
-      EXPECT_GT(rms, 0.25 * 0.5) << step;
-    }
+  auto run = measured("run");
+  run.train.dtype = ComputeType::kFloat64;
+  run.train.max_steps = 3;
+  run.optimizer.muon.update_rms = 0.25;
+  train(run);
+  for (const int64_t step : {1, 2, 3}) {
+    const auto record = metrics_of_step(run, step);
+    const double rank = record.at("orthogonality_rank");
+    EXPECT_LT(record.at("orthogonality_error").get<double>(), 0.01) << step;
+    EXPECT_GT(rank, 0.1) << step;
+    EXPECT_LE(rank, 1) << step;
+    const double rms = record.at("update_rms.muon.shared_experts");
+    EXPECT_LT(rms, 0.25 * 1.01) << step;
+    EXPECT_GT(rms, 0.25 * 0.5) << step;
   }
 }
 
