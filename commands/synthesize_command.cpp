@@ -77,7 +77,8 @@ int run_synthesize(const SynthesizeArguments& arguments) {
   if (options.sizes_only) {
     std::cout << "all weights are holes" << std::endl;
   } else {
-    std::cout << "experts of " << options.expert_layers.size() << " of them hold bytes" << std::endl;
+    std::cout << "experts of " << options.expert_layers.size() << " of them hold bytes"
+              << std::endl;
   }
   return 0;
 }
