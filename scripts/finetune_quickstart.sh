@@ -11,7 +11,7 @@ export LC_ALL=C
 base=runs/tiny-base quantized=runs/tiny-fp4 tuned=runs/tiny-lora
 adapter=runs/tiny-lora-peft merged=runs/tiny-lora-merged
 corpus=corpus/definitions
-questions=("Define the noun: methane" "Define the verb: backdate" "Define the adjective: waterproof")
+questions=("Define the noun: bookseller" "Define the verb: slobber" "Define the adjective: beery")
 stages=()
 started=0
 finish_stage() {
@@ -24,12 +24,6 @@ train() {
   build/braid train "$@" || status=$?
   if ((status > 128)); then step "Stopped by a signal; scripts/finetune_quickstart.sh continues from there"; fi
   ((status == 0)) || exit "$status"
-}
-
-# A line of the evaluation: the loss on the held-out answers.
-loss_of() {
-  build/braid evaluate "$@" --data "$corpus/definitions.validation.jsonl" --seq-len 256 --batch-size 16 --json |
-    python3 -c 'import json, sys; result = json.load(sys.stdin); print("%.3f nats a token" % result["loss"])'
 }
 
 answers_of() {
@@ -61,10 +55,15 @@ step "Adapters as PEFT reads them, and merged into their base"
 [[ -d $adapter ]] || build/braid convert "$tuned" "$adapter" --to peft
 [[ -d $merged ]] || build/braid merge "$quantized" "$adapter" "$merged" --layout bf16
 
-step "Definitions of words that neither saw (3 111 conversations)"
-printf '  base                %s\n' "$(loss_of "$quantized")"
-printf '  base and adapters   %s\n' "$(loss_of "$quantized" --adapter "$adapter")"
-printf '  merged, bfloat16    %s\n' "$(loss_of "$merged")"
+step "Words that were kept away from both: losses, and the share of answers with the right head word"
+build/braid evaluate "$quantized" --adapter "$adapter" --data "$corpus/definitions.validation.jsonl" \
+  --seq-len 256 --batch-size 16 --samples 300 --max-tokens 16 --json |
+  python3 -c 'import json, sys
+tuned = json.load(sys.stdin)
+for name, model in (("base", tuned["base"]), ("base and adapters", tuned)):
+    answers = model["answers"]
+    print("  %-18s loss %.3f   %3d of %d head words" % (
+        name, model["loss"], answers["same_first_word"], answers["references_with_a_word"]))'
 
 step "Answers"
 printf '  %s\n' "${questions[@]}"

@@ -1,5 +1,8 @@
 // The recipes of configs/finetune/, each on a base and a text of a test's size.
+#include <fstream>
+#include <regex>
 #include <set>
+#include <sstream>
 
 #include "checkpoint/history.h"
 #include "checkpoint/store.h"
@@ -11,16 +14,21 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
+const std::string kConfigs = std::string(BRAID_TEST_DATA) + "/../../configs/";
+
 class Finetune : public testing::CliTest {
  protected:
   Strings recipe(const std::string& name,
                  const std::string& run,
                  const std::string& parameters) const {
-    Strings words = {"train", std::string(BRAID_TEST_DATA) + "/../../configs/finetune/" + name};
+    Strings words = {"train", kConfigs + "finetune/" + name};
     for (const auto& setting : Strings{"run.name=" + run,
                                        "run.init_from=base.checkpoint",
                                        "train.parameters=" + parameters,
+                                       "tokenizer.file=bytes",
                                        "data.train=[corpus.txt]",
+                                       "data.validation=[]",
+                                       "data.document_separator=%",
                                        "data.seq_len=32",
                                        "train.global_batch_size=2",
                                        "train.micro_batch_size=2",
@@ -180,6 +188,74 @@ TEST_F(Finetune, APlanHasTheStepsThatTheRunMakesOfItsEpochs) {
   run[1] = "runs/run/config.yaml";
   run.resize(2);
   testing::expect_mentions(braid(run).out, {"The run is finished", "Raise train.epochs"});
+}
+
+TEST_F(Finetune, AModelThatLearnedACallMakesItInChatAndAnswersWithItsResult) {
+  const std::string tools = R"([{"type": "function", "function": {"name": "add"}}])";
+  write("tools.json", tools);
+  write("calls.jsonl",
+        R"({"messages": [{"role": "user", "content": "2 and 1"}, {"role": "assistant", )"
+        R"("content": "", "tool_calls": [{"type": "function", "id": "1", "function": )"
+        R"({"name": "add", "arguments": "{\"a\": 2, \"b\": 1}"}}]}, {"role": "tool", )"
+        R"("tool_call_id": "1", "content": "3"}, {"role": "assistant", "content": "It is 3."}], )"
+        R"("tools": )" +
+            tools + "}\n");
+  write("calls.yaml", "base: " + kConfigs + R"(models/tiny.yaml
+run: {name: calls}
+model: {sliding_window: 32}
+data: {train: [calls.jsonl], validation_fraction: 0, seq_len: 1200, validation_seq_len: 1200}
+train: {max_steps: 120, global_batch_size: 1, micro_batch_size: 1, validate_every_steps: 0}
+optimizer: {learning_rate: 2e-2, weight_decay: 0}
+schedule: {kind: linear, warmup_steps: 10}
+)");
+  const auto trained = braid({"train", "calls.yaml"});
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto chat = braid({"chat", "runs/calls", "--tools", "tools.json", "--temperature", "0"},
+                          {.input = "2 and 1\n/result 3\n"});
+  EXPECT_EQ(chat.status, 0) << chat.err;
+  EXPECT_NE(chat.out.find("call add {\"a\": 2, \"b\": 1}"), std::string::npos) << chat.out;
+  EXPECT_NE(chat.out.find("It is 3."), std::string::npos) << chat.out;
+}
+
+// On how many ranks a recipe is to be run, by the command in its first lines.
+std::string ranks_of(const std::filesystem::path& recipe) {
+  std::ifstream file(recipe);
+  std::stringstream content;
+  content << file.rdbuf();
+  std::smatch found;
+  const auto said = content.str();
+  return std::regex_search(said, found, std::regex("-n ([0-9]+) ")) ? found[1].str() : "1";
+}
+
+TEST_F(Finetune, EveryRecipePlansOnABaseOfItsSize) {
+  write("tiny.yaml", "base: " + kConfigs + "finetune/tiny-base.yaml\ntokenizer: bytes\n");
+  const auto make = [&](Strings words) {
+    words.insert(words.begin(), "synthesize");
+    const auto made = braid(words);
+    ASSERT_EQ(made.status, 0) << made.err;
+  };
+  make({"tiny", "--model", "tiny.yaml", "--sizes-only"});
+  make({"flash", "--model", kConfigs + "models/flash.yaml", "--sizes-only", "--layers", "0,2,3"});
+  int recipes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kConfigs + "finetune")) {
+    const auto name = entry.path().filename().string();
+    Strings words = {"plan",
+                     entry.path(),
+                     "--ranks",
+                     ranks_of(entry.path()),
+                     "--flops-per-second",
+                     "1e12",
+                     "--set",
+                     "tokenizer.file=bytes"};
+    if (name != "tiny-base.yaml") {
+      words.insert(words.end(),
+                   {"--set", text("run.init_from=", name.starts_with("flash") ? "flash" : "tiny")});
+    }
+    const auto planned = braid(words);
+    EXPECT_EQ(planned.status, 0) << name << ": " << planned.err;
+    ++recipes;
+  }
+  EXPECT_GE(recipes, 7);
 }
 
 }  // namespace
