@@ -11,6 +11,7 @@
 #include "core/parameter_names.h"
 #include "core/profile.h"
 #include "core/random.h"
+#include "optim/clip.h"
 
 namespace braid {
 namespace {
