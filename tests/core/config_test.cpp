@@ -174,8 +174,7 @@ TEST_F(Config, UnknownKeyNamesPathLineAndNearestKey) {
 TEST_F(Config, AKeyIsReadUnderTheNameThatItHadWhereItHadOne) {
   EXPECT_EQ(load("model: {eps: 0.5}").value.model.epsilon, 0.5);
   EXPECT_EQ(load("model: {eps: 0.5}", {"model.eps=0.25"}).value.model.epsilon, 0.25);
-  EXPECT_EQ(load_error("model: {eps: 2}"),
-            "model.epsilon (x.yaml:1): must be in [0, 1], got 2");
+  EXPECT_EQ(load_error("model: {eps: 2}"), "model.epsilon (x.yaml:1): must be in [0, 1], got 2");
   EXPECT_EQ(load_error("model:\n  eps: 0.5\n", {"model.epsilon=1"}),
             "model.eps (x.yaml:2): is the former name of epsilon, which is there as well (--set); "
             "keep one of them");
