@@ -15,7 +15,7 @@ namespace braid {
 struct SynthesizeOptions {
   ReleaseLayout layout = ReleaseLayout::kInstruct;
   std::set<int64_t> expert_layers;  ///< whose experts hold bytes; those of the others are holes
-  bool sizes_only = false;  ///< every tensor is a hole, for `braid plan` alone
+  bool sizes_only = false;          ///< every tensor is a hole, for `braid plan` alone
   /// Blocks of a DSpark drafter (mtp.*), as DeepSeek-V4-Flash-0731 has three; the model then has no
   /// MTP block.
   int64_t drafter_blocks = 0;
