@@ -1,5 +1,6 @@
 #include "checkpoint/shard_description.h"
 
+#include <bit>
 #include <sstream>
 
 #include <ATen/ATen.h>
@@ -15,7 +16,12 @@ std::string to_text(const ShardDescription& shard) {
     for (const int64_t size : piece.shape) {
       lines << ' ' << size;
     }
-    lines << ' ' << (piece.value.dim() > 0 ? piece.value.size(0) : 0) << '\n';
+    // A scalar's value itself, since indexes hold it: virtual datasets have a first dimension.
+    if (piece.value.dim() > 0) {
+      lines << ' ' << piece.value.size(0) << '\n';
+    } else {
+      lines << ' ' << std::bit_cast<uint64_t>(piece.value.item<double>()) << '\n';
+    }
   }
   return lines.str();
 }
@@ -32,13 +38,15 @@ ShardDescription shard_description_of(const std::string& text) {
     for (int64_t& size : piece.shape) {
       lines >> size;
     }
-    auto sizes = piece.shape;
-    int64_t rows = 0;
-    lines >> rows;
-    if (!sizes.empty()) {
-      sizes[0] = rows;
+    const auto dtype = static_cast<at::ScalarType>(type);
+    uint64_t rows_or_bits = 0;
+    lines >> rows_or_bits;
+    if (auto sizes = piece.shape; sizes.empty()) {
+      piece.value = at::scalar_tensor(std::bit_cast<double>(rows_or_bits), dtype);
+    } else {
+      sizes[0] = static_cast<int64_t>(rows_or_bits);
+      piece.value = at::empty(sizes, at::device(at::kMeta).dtype(dtype));
     }
-    piece.value = at::empty(sizes, at::device(at::kMeta).dtype(static_cast<at::ScalarType>(type)));
     shard.pieces.push_back(piece);
   }
   return shard;

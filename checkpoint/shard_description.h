@@ -11,8 +11,8 @@ namespace braid {
 
 struct ShardDescription {
   FileRecord file;
-  std::vector<TensorPiece>
-      pieces;  ///< once read back from text, their values are on the meta device
+  /// Once read back from text, their values are on the meta device; those of scalars are there.
+  std::vector<TensorPiece> pieces;
 };
 
 std::string to_text(const ShardDescription& shard);

@@ -16,6 +16,16 @@
 namespace braid {
 namespace {
 
+/// What --set may name in commands that take no run's configuration.
+struct DataAlone {
+  DataSection data;
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    v("data", &DataAlone::data, "how texts and samples are read");
+  }
+};
+
 // All of the text as a number; the texts of LibTorch's and CLI11's readers differ from it in what
 // they pass over in silence.
 template <class Number>
@@ -165,17 +175,21 @@ std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::st
   } catch (const ConfigError& error) {
     fail(opened.source, ": ", error.message());
   }
+  require_vocabulary(opened, *tokenizer);
+  return tokenizer;
+}
+
+void require_vocabulary(const OpenedModel& opened, const Tokenizer& tokenizer) {
   const int64_t ids = opened.model->config().vocab_size;
-  require(tokenizer->vocab_size() <= ids,
+  require(tokenizer.vocab_size() <= ids,
           opened.source,
           ": its vocabulary has ",
           ids,
           " ids, the tokenizer '",
-          tokenizer->name(),
+          tokenizer.name(),
           "' has ",
-          tokenizer->vocab_size(),
+          tokenizer.vocab_size(),
           "; choose the one that it was trained with (--tokenizer)");
-  return tokenizer;
 }
 
 std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
@@ -187,21 +201,13 @@ std::unique_ptr<Tokenizer> tokenizer_called(const std::string& name) {
 }
 
 DataSection TextOptions::section() const {
-  constexpr std::string_view kSection = "data.";
-  DataSection section;
-  std::string yaml;
-  for (const std::string& pair : overrides) {
-    const auto equals = pair.find('=');
-    require(pair.starts_with(kSection) && equals != std::string::npos,
+  for (const std::string& assignment : overrides) {
+    require(assignment.starts_with("data.") && assignment.find('=') != std::string::npos,
             "--set ",
-            pair,
+            assignment,
             ": expected data.KEY=VALUE, such as data.format=messages");
-    yaml += pair.substr(kSection.size(), equals - kSection.size()) + ": " +
-            pair.substr(equals + 1) + "\n";
   }
-  if (!yaml.empty()) {
-    section = parse_config<DataSection>(yaml, "--set");
-  }
+  auto section = config_of_overrides<DataAlone>(overrides).data;
   if (!document_separator.empty()) {
     section.document_separator = document_separator;
   }
@@ -240,6 +246,30 @@ void add_text_options(CLI::App& command, TextOptions& options) {
                   "another key of the section data, such as data.format=messages; repeatable "
                   "(`braid train --help-config` lists them)")
       ->allow_extra_args(false);
+}
+
+void require_one_of(CLI::App& command, const std::vector<std::string>& options) {
+  command.parse_complete_callback([&command, options] {
+    const bool any = std::ranges::any_of(
+        options, [&](const std::string& name) { return command.count(name) > 0; });
+    if (!any) {
+      throw CLI::RequiredError(joined(options, " or "));
+    }
+  });
+}
+
+CLI::Option* add_task(CLI::App& command, std::string& task) {
+  return command
+      .add_option("--task",
+                  task,
+                  "a synthetic task as data.train takes one, such as '{task: recall, distances: "
+                  "[64, 200]}', or its name alone (docs/data.md, Synthetic tasks)")
+      ->check(not_empty());
+}
+
+TaskOptions task_of(const std::string& task) {
+  const bool is_name = task.find_first_of(":{") == std::string::npos;
+  return parse_task(is_name ? "{task: " + task + "}" : task, "--task").options;
 }
 
 void add_sampling(CLI::App& command, Sampling& sampling, uint64_t& seed) {

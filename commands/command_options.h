@@ -31,6 +31,8 @@ void add_tokenizer(CLI::App& command, std::string& name);
 /// The tokenizer that --tokenizer names, or the MODEL's own. Throws Error where there is none, or
 /// one with more ids than the model has.
 std::unique_ptr<Tokenizer> tokenizer_of(const OpenedModel& opened, const std::string& named);
+/// Throws Error for a tokenizer with more ids than the model has.
+void require_vocabulary(const OpenedModel& opened, const Tokenizer& tokenizer);
 
 /// The tokenizer of this name (formats/model_tokenizer.h). Throws Error that begins with the
 /// option.
@@ -51,6 +53,14 @@ struct TextOptions {
   TextSource source(const std::vector<std::string>& paths) const;
 };
 void add_text_options(CLI::App& command, TextOptions& options);
+
+/// Makes a command line without any of these options a wrong one.
+void require_one_of(CLI::App& command, const std::vector<std::string>& options);
+
+/// --task, a synthetic task as data.train takes one.
+CLI::Option* add_task(CLI::App& command, std::string& task);
+/// The task that --task names. Throws Error that begins with the option.
+TaskOptions task_of(const std::string& task);
 
 /// Each as a line "note: ..." on standard error.
 void print_notes(const std::vector<std::string>& notes);

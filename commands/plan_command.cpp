@@ -3,9 +3,11 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/counted_epochs.h"
 #include "commands/planned_speed.h"
 #include "core/error.h"
 #include "formats/base_sizes.h"
+#include "plan/decode_cost.h"
 #include "plan/plan.h"
 #include "run/table.h"
 
@@ -16,7 +18,7 @@ Command plan_command(CLI::App& app) {
     RunConfigOptions run;
     int64_t ranks = 1;
     double flops_per_second = 0;
-    bool json = false;
+    bool decode = false, json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   auto* command = app.add_subcommand(
@@ -32,16 +34,28 @@ Command plan_command(CLI::App& app) {
                    "operations that one rank could do at its peak, for the estimate of time; "
                    "without it this machine's matrix products are measured")
       ->check(real_number(1, 1e30));
+  command->add_flag("--decode",
+                    arguments->decode,
+                    "instead: operations and KV cache of one generated token by context, beside a "
+                    "model of DeepSeek-V3.2's shape");
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
-      "Allocates no weights and reads no data. Times assume half of the peak, which is typical of\n"
+      "Allocates no weights, and reads data only to count the steps of train.epochs. Times assume "
+      "half of the peak, which is typical of\n"
       "models that are not tiny; each rank is taken to have a machine like this one of its own.\n\n"
       "Example:\n"
       "  braid plan configs/quickstart.yaml\n"
+      "  braid plan configs/models/pro.yaml --decode\n"
       "  braid plan configs/models/flash.yaml --ranks 512 --set train.global_batch_size=1024 \\\n"
       "    --set data.seq_len=4096 --set parallel.expert=64");
   return [arguments] {
-    const auto config = arguments->run.load();
+    auto config = arguments->run.load();
+    if (arguments->decode) {
+      const auto costs = decode_costs(config.model);
+      std::cout << (arguments->json ? json_text(costs) + "\n" : readable(costs)) << std::flush;
+      return 0;
+    }
+    config = with_counted_epochs(std::move(config));
     const auto plan = plan_training(config, arguments->ranks, bytes_of_codes(config.run.init_from));
     const auto speed = arguments->flops_per_second > 0
                            ? PlannedSpeed{.peak_flops = arguments->flops_per_second,

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "data/prepare.h"
 #include "data/sample_survey.h"
+#include "data/task_documents.h"
 #include "formats/model_tokenizer.h"
 #include "run/table.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 struct RenderArguments {
   std::vector<std::string> files;
-  std::string config, tokenizer;
+  std::string config, tokenizer, task;
   TextOptions texts;
   int64_t row = 1;
   bool ids = false, check = false, json = false;
@@ -188,6 +189,32 @@ int show_row(const RenderArguments& arguments, const RenderedData& data) {
   return 0;
 }
 
+// The documents of both sides count from 1.
+int show_task(const RenderArguments& arguments) {
+  const auto tokenizer = data_of(arguments).tokenizer;
+  const TaskOptions options = task_of(arguments.task);
+  const TaskDocuments documents(options, TaskSide::kTraining, *tokenizer);
+  const int64_t number = arguments.row - 1;
+  const auto document = whole(documents.document(number), *tokenizer);
+  const auto answers = documents.answers(number);
+  if (arguments.json) {
+    auto list = nlohmann::ordered_json::array();
+    for (const auto& [begin, end, group] : answers) {
+      list.push_back({{"begin", begin}, {"end", end}, {"group", documents.answer_groups()[group]}});
+    }
+    auto object = document_json(document, *tokenizer);
+    object["answers"] = list;
+    std::cout << json_text({{"task", documents.name()}, {"documents", {object}}}) << "\n";
+    return 0;
+  }
+  std::cerr << documents.name() << ", row " << arguments.row << ": " << document.ids.size()
+            << " tokens, " << answers.size() << (answers.size() == 1 ? " answer" : " answers")
+            << std::endl;
+  std::cout << (arguments.ids ? id_table(document, *tokenizer)
+                              : rendered(document, *tokenizer, StretchMarks(isatty(1) != 0)));
+  return 0;
+}
+
 int check_all(const RenderArguments& arguments, const RenderedData& data) {
   const auto formats = formats_of(data.source);
   print_notes(formats.lines);
@@ -228,9 +255,12 @@ Command render_command(CLI::App& app) {
   auto arguments = std::make_shared<RenderArguments>();
   auto* command = app.add_subcommand(
       "render", "What a model sees of fine-tuning data, and what it is trained on");
-  command->add_option("FILE", arguments->files, "JSONL or a JSON array; --check also takes folders")
-      ->required()
-      ->check(not_empty());
+  auto* files =
+      command
+          ->add_option(
+              "FILE", arguments->files, "JSONL or a JSON array; --check also takes folders")
+          ->check(not_empty());
+  add_task(*command, arguments->task)->excludes(files);
   command->add_option("--config",
                       arguments->config,
                       "a run's configuration: its sections data and tokenizer count");
@@ -248,11 +278,17 @@ Command render_command(CLI::App& app) {
   command->footer(
       "Examples:\n  braid render chat.jsonl --row 3\n"
       "  braid render chat.jsonl --check --config run.yaml\n"
-      "  braid render chat.jsonl --tokenizer DeepSeek-V4-Flash --set data.thinking=on\n\n"
+      "  braid render chat.jsonl --tokenizer DeepSeek-V4-Flash --set data.thinking=on\n"
+      "  braid render --task '{task: recall, distances: [32, 200]}' --row 7\n\n"
       "Trained tokens are green on a terminal and within [[ ]] elsewhere, with xW behind them "
       "where "
       "they\nweigh W and not 1.");
+  require_one_of(*command, {"FILE", "--task"});
   return [arguments] {
+    if (!arguments->task.empty()) {
+      require(!arguments->check, "--check reads files; a task has none: leave --check out");
+      return show_task(*arguments);
+    }
     const auto data = data_of(*arguments);
     return arguments->check ? check_all(*arguments, data) : show_row(*arguments, data);
   };

@@ -6,6 +6,7 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/counted_epochs.h"
 #include "commands/interrupt.h"
 #include "commands/planned_speed.h"
 #include "commands/room_check.h"
@@ -22,6 +23,8 @@
 
 namespace braid {
 namespace {
+
+constexpr int kStatusOfAlarm = 3;
 
 ResumeFrom resume_from(const std::string& argument) {
   if (argument == "auto" || argument == "none") {
@@ -132,7 +135,8 @@ Command train_command(CLI::App& app) {
       "  mpirun -n 4 braid train configs/quickstart.yaml --set parallel.expert=2\n\n"
       "Ctrl-C saves and exits with status 130 (other signals: 128 + their number); the same "
       "command\n"
-      "continues. Under mpirun send SIGUSR1 to mpirun, or start it through scripts/mpirun.sh, "
+      "continues. An alarm that stops the run (stability.alarms) saves and exits with status 3.\n"
+      "Under mpirun send SIGUSR1 to mpirun, or start it through scripts/mpirun.sh, "
       "which "
       "does.");
   command->callback([config, help] {
@@ -149,10 +153,10 @@ Command train_command(CLI::App& app) {
     const auto run_config = arguments->run.load(arguments->resume);
     if (arguments->dry_run) {
       const auto launched = launched_as();
-      const auto plan =
-          plan_training(run_config, launched.size, bytes_of_codes(run_config.run.init_from));
       if (launched.rank == 0) {
-        print_plan(plan, measured_speed(run_config));
+        const auto counted = with_counted_epochs(run_config);
+        print_plan(plan_training(counted, launched.size, bytes_of_codes(counted.run.init_from)),
+                   measured_speed(counted));
       }
       return 0;
     }
@@ -172,8 +176,9 @@ Command train_command(CLI::App& app) {
       const auto stops = [&] {
         return arguments->stop_at_step > 0 && trainer.step() >= arguments->stop_at_step;
       };
-      if (trainer.run(stops) == TrainingEnd::kFinished) {
-        return 0;
+      const auto end = trainer.run(stops);
+      if (end != TrainingEnd::kInterrupted) {
+        return end == TrainingEnd::kFinished ? 0 : kStatusOfAlarm;
       }
       if (reports) {
         std::cout << "Stopped after step " << trainer.step() << "; the same command continues."

@@ -16,7 +16,8 @@
 // scalar stands for, `static constexpr const char* kScalarKey = "path";`: then `a.txt` is read as
 // `{path: a.txt}`, and written so when every other key has its default. A class with a spelling of
 // its own has `static T from_config(node, path, places)`, `ConfigNode to_config() const` and
-// `static constexpr const char* kConfigKind`, which --help-config prints.
+// `static constexpr const char* kConfigKind`, which --help-config prints; `kHasForms` and forms()
+// make that print the keys of several mappings that a list's item may be.
 
 #include <map>
 #include <optional>
@@ -82,6 +83,12 @@ template <class T>
 inline constexpr bool is_struct =
     std::is_class_v<T> && !std::is_same_v<T, std::string> && !IsVector<T>::value &&
     !IsOptional<T>::value && !HasOwnSpelling<T>;
+/// An item of a list with a spelling of its own that may be one of several mappings: `forms(use)`
+/// calls use(suffix of the path, defaults) with each.
+template <class T>
+concept HasForms = requires {
+  T::kHasForms;
+};
 template <class T>
 concept HasScalarKey = requires {
   T::kScalarKey;
@@ -136,21 +143,26 @@ struct Reader {
 
   template <class Owner, class T, class... Rules>
   void operator()(const char* key, T Owner::*member, const char*, const Rules&... rules) {
-    if (const auto* node = mapping.find(key)) {
-      read_value(*node, join_path(path, key), rules_of(rules...), places, object.*member);
+    const auto all_rules = rules_of(rules...);
+    const auto* node = find_key(mapping, path, key, all_rules);
+    if (node != nullptr) {
+      read_value(*node, join_path(path, key), all_rules, places, object.*member);
     }
-    if (rules_of(rules...).is_required && lacks_value(mapping.find(key), object.*member)) {
+    if (all_rules.is_required && lacks_value(node, object.*member)) {
       fail_required(path, key, mapping);
     }
   }
 };
 
 struct KeyCollector {
-  std::vector<std::string> keys;
+  std::vector<std::string> keys, former_keys;
 
   template <class Owner, class T, class... Rules>
-  void operator()(const char* key, T Owner::*, const char*, const Rules&...) {
+  void operator()(const char* key, T Owner::*, const char*, const Rules&... rules) {
     keys.emplace_back(key);
+    if (const char* former = rules_of(rules...).former_name) {
+      former_keys.emplace_back(former);
+    }
   }
 };
 
@@ -194,7 +206,7 @@ void read_value(const ConfigNode& node,
     }
     KeyCollector known;
     T::fields(known);
-    require_known_keys(node, path, known.keys);
+    require_known_keys(node, path, known.keys, known.former_keys);
     Reader<T> reader{node, path, places, into};
     T::fields(reader);
   }
@@ -298,8 +310,12 @@ struct Describer {
                         kind_of<T>(all_rules),
                         help});
       if constexpr (IsVector<T>::value) {
-        if constexpr (is_struct<typename T::value_type>) {
-          describe(typename T::value_type{}, field_path + "[]");
+        using Item = typename T::value_type;
+        if constexpr (is_struct<Item>) {
+          describe(Item{}, field_path + "[]");
+        } else if constexpr (HasForms<Item>) {
+          Item::forms(
+              [&](const char* suffix, const auto& form) { describe(form, field_path + suffix); });
         }
       }
     }
@@ -333,6 +349,15 @@ Root parse_config(const std::string& yaml, const std::string& source) {
   ConfigPlaces places;
   Root value;
   config_detail::read_value(parse_yaml(yaml, source), "", {}, places, value);
+  return value;
+}
+
+/// The same from overrides alone ("a.b=value").
+template <class Root>
+Root config_of_overrides(const std::vector<std::string>& overrides) {
+  ConfigPlaces places;
+  Root value;
+  config_detail::read_value(read_overrides(overrides), "", {}, places, value);
   return value;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/config_edit.h"
 #include "core/config_tree.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -11,24 +12,6 @@ namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Mappings merge key by key; anything else replaces what was there.
-void merge(ConfigNode& into, ConfigNode from) {
-  if (into.kind != ConfigNode::Kind::kMapping || from.kind != ConfigNode::Kind::kMapping) {
-    into = std::move(from);
-    return;
-  }
-  into.place = from.place;
-  for (auto& [key, value] : from.entries) {
-    const auto same_key = [&key = key](const auto& entry) { return entry.key == key; };
-    const auto found = std::find_if(into.entries.begin(), into.entries.end(), same_key);
-    if (found == into.entries.end()) {
-      into.entries.push_back({key, std::move(value)});
-    } else {
-      merge(found->value, std::move(value));
-    }
-  }
-}
 
 // `open` holds the files being read, outermost first, to notice a cycle.
 ConfigNode read_tree(const fs::path& path, std::vector<fs::path>& open) {
@@ -71,7 +54,7 @@ ConfigNode read_tree(const fs::path& path, std::vector<fs::path>& open) {
           " is being read already; files cannot inherit in a circle");
   auto merged = read_tree(base_path, open);
   open.pop_back();
-  merge(merged, std::move(tree));
+  merge_config(merged, std::move(tree));
   return merged;
 }
 
@@ -105,20 +88,12 @@ ConfigNode override_tree(const std::string& assignment) {
           assignment,
           ": expected the form --set a.b=c, e.g. --set run.seed=1");
   auto tree = override_value(assignment.substr(equals + 1), "--set " + assignment);
-  std::string path = assignment.substr(0, equals);
-  while (true) {
-    const auto dot = path.rfind('.');
-    const auto key = dot == std::string::npos ? path : path.substr(dot + 1);
-    require(!key.empty(),
-            "--set ",
-            assignment,
-            ": expected the form --set a.b=c, with a key's path before the '='");
-    tree = ConfigNode::mapping({{key, std::move(tree)}});
-    if (dot == std::string::npos) {
-      break;
-    }
-    path.resize(dot);
-  }
+  const auto path = assignment.substr(0, equals);
+  require(is_key_path(path),
+          "--set ",
+          assignment,
+          ": expected the form --set a.b=c, with a key's path before the '='");
+  tree = tree_with(path, std::move(tree));
   set_places(tree, "--set");
   return tree;
 }
@@ -137,8 +112,16 @@ ConfigNode read_config_tree(const std::string& path,
             ": no such file; the value of a key is given by --set ",
             overlay,
             ", with one --set for each key");
-    merge(tree, read_tree(overlay, open));
+    merge_config(tree, read_tree(overlay, open));
   }
+  for (const auto& assignment : overrides) {
+    merge_config(tree, override_tree(assignment));
+  }
+  return tree;
+}
+
+ConfigNode read_overrides(const std::vector<std::string>& overrides) {
+  auto tree = ConfigNode::mapping({});
   for (const auto& assignment : overrides) {
     merge(tree, override_tree(assignment));
   }

@@ -13,19 +13,6 @@
 namespace braid {
 namespace {
 
-// Keys that had another name: the files of earlier runs are read on.
-constexpr std::pair<std::string_view, std::string_view> kFormerNames[] = {
-    {"on_bad_line", "on_bad_sample"}};
-
-std::string present_name(const std::string& key) {
-  for (const auto& [former, present] : kFormerNames) {
-    if (key == former) {
-      return std::string(present);
-    }
-  }
-  return key;
-}
-
 std::string position(const std::string& source, const YAML::Mark& mark) {
   return text(source, ":", mark.line + 1, ":", mark.column + 1);
 }
@@ -158,7 +145,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (key.kind != ConfigNode::Kind::kScalar) {
       fail(position(source_, mark), ": a key must be a word, not ", described(key));
     }
-    if (const auto* first = parent.find(present_name(key.scalar))) {
+    if (const auto* first = parent.find(key.scalar)) {
       fail(position(source_, mark),
            ": duplicate key '",
            key.scalar,
@@ -168,7 +155,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     ConfigNode value;
     value.place = key.place;
-    parent.entries.push_back({present_name(key.scalar), std::move(value)});
+    parent.entries.push_back({key.scalar, std::move(value)});
   }
 
   std::string_view yaml_;

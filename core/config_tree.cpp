@@ -147,30 +147,4 @@ std::string yaml_text(const ConfigNode& node) {
   return result;
 }
 
-std::vector<std::string> differences(const ConfigNode& before, const ConfigNode& now) {
-  using Kind = ConfigNode::Kind;
-  if (before.kind != Kind::kMapping || now.kind != Kind::kMapping) {
-    const auto was = inline_yaml_text(before), is = inline_yaml_text(now);
-    return was == is ? std::vector<std::string>{}
-                     : std::vector<std::string>{" was " + was + ", is " + is};
-  }
-  std::vector<std::string> result;
-  const ConfigNode nothing;
-  const auto add = [&result](const std::string& key, const ConfigNode& was, const ConfigNode& is) {
-    for (const auto& difference : differences(was, is)) {
-      result.push_back(key + (difference.front() == ' ' ? "" : ".") + difference);
-    }
-  };
-  for (const auto& [key, is] : now.entries) {
-    const auto* was = before.find(key);
-    add(key, was != nullptr ? *was : nothing, is);
-  }
-  for (const auto& [key, was] : before.entries) {
-    if (now.find(key) == nullptr) {
-      add(key, was, nothing);
-    }
-  }
-  return result;
-}
-
 }  // namespace braid

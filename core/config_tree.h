@@ -48,6 +48,9 @@ ConfigNode read_config_tree(const std::string& path,
                             const std::vector<std::string>& overrides,
                             const std::vector<std::string>& overlays = {});
 
+/// The tree of overrides alone; an empty mapping where there are none.
+ConfigNode read_overrides(const std::vector<std::string>& overrides);
+
 /// The node on one line, in YAML's flow style.
 std::string inline_yaml_text(const ConfigNode& node);
 

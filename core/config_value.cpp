@@ -257,14 +257,16 @@ void require_list(const ConfigNode& node, const std::string& path) {
 
 void require_known_keys(const ConfigNode& node,
                         const std::string& path,
-                        const std::vector<std::string>& keys) {
+                        const std::vector<std::string>& keys,
+                        const std::vector<std::string>& former_keys) {
   if (node.kind != ConfigNode::Kind::kMapping) {
     fail_at(path,
             node,
             text("expected a mapping with keys from ", joined(keys), "; got ", described(node)));
   }
   for (const auto& [key, value] : node.entries) {
-    if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+    if (std::find(keys.begin(), keys.end(), key) != keys.end() ||
+        std::find(former_keys.begin(), former_keys.end(), key) != former_keys.end()) {
       continue;
     }
     const auto nearest =
@@ -278,6 +280,24 @@ void require_known_keys(const ConfigNode& node,
             is_near ? "unknown key; did you mean '" + *nearest + "'?"
                     : "unknown key; known here: " + joined(keys));
   }
+}
+
+const ConfigNode* find_key(const ConfigNode& mapping,
+                           const std::string& path,
+                           const std::string& key,
+                           const FieldRules& rules) {
+  const auto* node = mapping.find(key);
+  const auto* former = rules.former_name == nullptr ? nullptr : mapping.find(rules.former_name);
+  if (node != nullptr && former != nullptr) {
+    fail_at((path.empty() ? "" : path + ".") + rules.former_name,
+            *former,
+            text("is the former name of ",
+                 key,
+                 ", which is there as well (",
+                 node->place,
+                 "); keep one of them"));
+  }
+  return node != nullptr ? node : former;
 }
 
 std::string real_text(double value) {

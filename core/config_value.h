@@ -44,15 +44,25 @@ inline AbsentAs absent_as(const char* word) {
   return {word};
 }
 
+/// The name that the key had in files of earlier versions, which are read on.
+struct Formerly {
+  const char* name;
+};
+inline Formerly formerly(const char* name) {
+  return {name};
+}
+
 /// What a field declares beside its name and help.
 struct FieldRules {
   Bounds bounds;
   const char* absent = "none";
+  const char* former_name = nullptr;
   bool is_required = false;
 
   void add(const Bounds& rule) { bounds = rule; }
   void add(const AbsentAs& rule) { absent = rule.word; }
   void add(const Required&) { is_required = true; }
+  void add(const Formerly& rule) { former_name = rule.name; }
 };
 
 /// " >= 1", " > 0", " in [0, 1]", or "" without limits.
@@ -80,11 +90,20 @@ std::size_t read_choice(const ConfigNode& node,
                         const std::string& path,
                         const std::vector<std::string>& names);
 
-/// Throws unless the node is a list / a mapping all of whose keys are in `keys`.
+/// Throws unless the node is a list / a mapping all of whose keys are in `keys`, or in
+/// `former_keys`.
 void require_list(const ConfigNode& node, const std::string& path);
 void require_known_keys(const ConfigNode& node,
                         const std::string& path,
-                        const std::vector<std::string>& keys);
+                        const std::vector<std::string>& keys,
+                        const std::vector<std::string>& former_keys);
+
+/// The value of a key in a mapping, also under the name that it had; null where it is absent.
+/// Throws where both names are there.
+const ConfigNode* find_key(const ConfigNode& mapping,
+                           const std::string& path,
+                           const std::string& key,
+                           const FieldRules& rules);
 
 /// Decimal text that read_real turns into the same double; the shortest such.
 std::string real_text(double value);

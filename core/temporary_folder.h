@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -21,5 +22,8 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// A new folder "braid-NAME-..." in TMPDIR, or in /tmp. Throws Error where none can be made.
+TemporaryFolder made_temporary_folder(const std::string& name);
 
 }  // namespace braid

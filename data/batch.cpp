@@ -32,7 +32,7 @@ at::Tensor ones_at_targets(const at::Tensor& targets_BS) {
 
 }  // namespace
 
-Batch empty_batch(const TokenStore& store, BatchShape shape) {
+Batch empty_batch(const DocumentStore& store, BatchShape shape) {
   const auto filled = [&](int64_t value) {
     const at::Tensor tensor = at::empty({shape.rows, shape.seq_len}, at::kLong);
     // Not at::full: batches are made in short-lived threads, which must not each start a team.
@@ -45,10 +45,10 @@ Batch empty_batch(const TokenStore& store, BatchShape shape) {
           .positions_BS = filled(0),
           .weights_BS = {},
           .num_targets = 0,
-          .contexts = std::vector<std::vector<int64_t>>(static_cast<std::size_t>(shape.rows))};
+          .contexts = std::vector<PackedRow>(static_cast<std::size_t>(shape.rows))};
 }
 
-int64_t write_row(const TokenStore& store,
+int64_t write_row(const DocumentStore& store,
                   const PackedRow& row,
                   bool count_end_targets,
                   int64_t b,
@@ -63,11 +63,10 @@ int64_t write_row(const TokenStore& store,
   }
   float* weights =
       batch.weights_BS.defined() ? batch.weights_BS.mutable_data_ptr<float>() + b * S : nullptr;
-  auto& documents_of_row = batch.contexts[static_cast<std::size_t>(b)];
+  batch.contexts[static_cast<std::size_t>(b)] = row;
   int64_t s = 0, bytes = 0;
   for (std::size_t context = 0; context < row.size(); ++context) {
     const Chunk& chunk = row[context];
-    documents_of_row.push_back(chunk.document);
     // Input 0 is the begin token, then the document's tokens; each one's target is the next token,
     // of the last one the end token.
     const int64_t num_tokens = store.num_tokens(chunk.document), end = chunk.begin + chunk.length;
@@ -100,7 +99,7 @@ int64_t write_row(const TokenStore& store,
 
 namespace {
 
-std::vector<PackedRow> packed_store(const TokenStore& store, int64_t seq_len) {
+std::vector<PackedRow> packed_store(const DocumentStore& store, int64_t seq_len) {
   std::vector<Chunk> documents, chunks;
   for (int64_t document = 0; document < store.num_documents(); ++document) {
     documents.push_back({document, 0, store.num_inputs(document)});
@@ -126,7 +125,7 @@ int64_t needed_length(const std::vector<PackedRow>& rows, int64_t seq_len, int64
 
 }  // namespace
 
-std::vector<Batch> evaluation_batches(const TokenStore& store,
+std::vector<Batch> evaluation_batches(const DocumentStore& store,
                                       int64_t seq_len,
                                       int64_t rows,
                                       int64_t shares) {

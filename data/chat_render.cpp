@@ -156,6 +156,8 @@ class ChatWriter {
     set_weights();
   }
 
+  int64_t masked_messages() const { return masked_messages_; }
+
   std::vector<ChatSegment> write() {
     const bool has_context = !turns_.empty() && !turns_[0].rendered;
     if (options_.begin_token && !has_context) {
@@ -205,8 +207,12 @@ class ChatWriter {
       }
     }
     for (std::size_t i = 0; training.last_answer_only && i < turns_.size(); ++i) {
+      if (turns_[i].parts.empty() && i != last_trained) {
+        masked_messages_ += weights_[i] > 0 ? 1 : 0;
+      }
       weights_[i] = i == last_trained ? weights_[i] : 0;
       for (auto& part : turns_[i].parts) {
+        masked_messages_ += weight_of(part.role, part.weight) > 0 ? 1 : 0;
         part.weight = 0;
       }
     }
@@ -421,6 +427,7 @@ class ChatWriter {
   float weight_ = 0;                          // of what is being written
   std::vector<float> weights_, end_weights_;  // by turn
   std::size_t last_question_ = 0;
+  int64_t masked_messages_ = 0;
   std::vector<ChatSegment> segments_;
 };
 
@@ -437,7 +444,9 @@ RenderedChat::RenderedChat(const std::vector<ChatMessage>& messages,
     append_turn(turns, message, /*rendered=*/true);
   }
   sort_results(turns);
-  segments_ = ChatWriter(std::move(turns), options).write();
+  ChatWriter writer(std::move(turns), options);
+  segments_ = writer.write();
+  masked_messages_ = writer.masked_messages();
 }
 
 std::string RenderedChat::text() const {

@@ -30,6 +30,8 @@ class RenderedChat {
                const std::vector<ChatMessage>& context = {});
 
   const std::vector<ChatSegment>& segments() const { return segments_; }
+  /// Messages that are not trained because of ChatTraining::last_answer_only alone.
+  int64_t masked_messages() const { return masked_messages_; }
 
   /// The whole text.
   std::string text() const;
@@ -44,6 +46,7 @@ class RenderedChat {
 
  private:
   std::vector<ChatSegment> segments_;
+  int64_t masked_messages_ = 0;
 };
 
 }  // namespace braid

@@ -3,6 +3,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "data/tokenizer.h"
+
 namespace braid {
 
 std::vector<TargetSpan> target_spans(const std::vector<float>& weights) {
@@ -27,6 +29,14 @@ int64_t num_inputs(const Document& document) {
 
 uint64_t content_hash(std::string_view content) {
   return XXH3_64bits(content.data(), content.size());
+}
+
+Document text_document(std::string_view text, const Tokenizer& tokenizer) {
+  Document document;
+  document.ids = tokenizer.encode(text);
+  document.targets = {{0, static_cast<int64_t>(document.ids.size()) + 1}};
+  document.content_hash = content_hash(text);
+  return document;
 }
 
 bool is_validation_document(uint64_t content_hash, double fraction) {

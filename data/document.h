@@ -6,6 +6,8 @@
 
 namespace braid {
 
+class Tokenizer;
+
 /// Tokens begin..end-1 of a document; the end token has the index after its last id.
 struct TargetSpan {
   int64_t begin = 0, end = 0;
@@ -23,6 +25,8 @@ struct Document {
   std::vector<TargetSpan> targets = {};
   /// content_hash() of what the document was made from.
   uint64_t content_hash = 0;
+  /// Messages of a conversation that are not trained because of data.mask_history.
+  int64_t masked_messages = 0;
   /// Belongs to the document before it and stays behind it: the rejected answer of a pair.
   bool with_previous = false;
 };
@@ -49,6 +53,9 @@ class DocumentSource {
 };
 
 uint64_t content_hash(std::string_view content);
+
+/// A text as a document: every token is a target, and the end token too.
+Document text_document(std::string_view text, const Tokenizer& tokenizer);
 
 /// Whether a document belongs to validation, a function of its content alone: the same content is
 /// always on the same side, wherever and however often it occurs. `fraction` in [0, 1] of all

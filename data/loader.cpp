@@ -38,8 +38,8 @@ Batch Loader::next(BatchShape shape) {
   for (int64_t b = 0; b < shape.rows; ++b) {
     const std::size_t source = next_source(shares_, turns_);
     streams_[source].next(batch, b);
-    for (int64_t& document : batch.contexts[static_cast<std::size_t>(b)]) {
-      document += first_documents_[source];
+    for (Chunk& context : batch.contexts[static_cast<std::size_t>(b)]) {
+      context.document += first_documents_[source];
     }
     ++turns_[source];
     ++samples_;

@@ -10,7 +10,7 @@
 namespace braid {
 
 struct LoaderSource {
-  const TokenStore& store;
+  const DocumentStore& store;
   double weight = 1;  ///< share of the samples, relative to the other sources' weights
 };
 

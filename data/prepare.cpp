@@ -6,16 +6,21 @@
 
 #include "core/error.h"
 #include "data/sample_documents.h"
+#include "data/task_documents.h"
+#include "data/token_store.h"
 
 namespace braid {
 namespace {
 
 namespace fs = std::filesystem;
 
-// One source of all paths, or with weights one for each.
+// Of the texts one source of all paths, or with weights one for each.
 Corpus corpus_of(const DataSection& config) {
   Corpus corpus;
   for (const DataSource& entry : config.train) {
+    if (entry.task) {
+      continue;
+    }
     if (corpus.training.empty() || entry.weight) {
       corpus.training.push_back(text_source_of(config, config.seq_len));
     }
@@ -23,10 +28,14 @@ Corpus corpus_of(const DataSection& config) {
     corpus.training.back().of_paths.push_back({entry.format, entry.max_samples.value_or(0)});
   }
   for (const auto& set : config.validation.all()) {
-    corpus.validation.push_back(text_source_of(config, config.validation_seq_len));
-    corpus.validation.back().paths.assign(set.paths.begin(), set.paths.end());
+    if (!set.task) {
+      corpus.validation.push_back(text_source_of(config, config.validation_seq_len));
+      corpus.validation.back().longest_key = "data.validation_seq_len";
+      corpus.validation.back().paths.assign(set.paths.begin(), set.paths.end());
+    }
   }
-  corpus.validation_fraction = config.validation.empty() ? config.validation_fraction : 0;
+  const bool holds_back = config.validation.empty() && !corpus.training.empty();
+  corpus.validation_fraction = holds_back ? config.validation_fraction : 0;
   return corpus;
 }
 
@@ -62,6 +71,29 @@ fs::path named(const fs::path& path, const std::string& name) {
   return path.parent_path() / (path.stem().string() + suffix + path.extension().string());
 }
 
+// In the order of data.train, by which a checkpoint knows them.
+void add_training(const DataSection& config,
+                  const Corpus& corpus,
+                  const CorpusFiles& files,
+                  const Tokenizer& tokenizer,
+                  PreparedData& data) {
+  std::size_t text_source = 0;
+  for (const DataSource& entry : config.train) {
+    if (entry.task) {
+      data.has_samples = true;
+      data.training.push_back(
+          {entry.task->described(),
+           entry.weight.value_or(1),
+           std::make_unique<TaskDocuments>(*entry.task, TaskSide::kTraining, tokenizer)});
+    } else if (text_source < files.training.size()) {  // without weights, one of all texts
+      data.training.push_back({name_of(corpus.training[text_source]),
+                               entry.weight.value_or(1),
+                               std::make_unique<TokenStore>(files.training[text_source])});
+      ++text_source;
+    }
+  }
+}
+
 struct TextDigests {
   std::vector<TextDigest> texts;
 
@@ -95,7 +127,7 @@ PreparedData prepare_data(const DataSection& config,
                           const DataPaths& paths) {
   if (config.train.empty()) {
     throw ConfigError("data.train",
-                      "names no text; expected files, or folders of *.txt and *.jsonl");
+                      "names no text; expected files, folders of *.txt and *.jsonl, or tasks");
   }
   const fs::path& folder = paths.token_stores;
   fs::create_directories(folder);
@@ -105,28 +137,35 @@ PreparedData prepare_data(const DataSection& config,
     files.training.push_back(
         folder / (corpus.training.size() == 1 ? "train.tokens" : text("train-", i, ".tokens")));
   }
-  auto sets = config.validation.all();
-  if (sets.empty() && corpus.validation_fraction > 0) {
-    sets.emplace_back();
+  // Texts that are held back have no name.
+  auto sets = config.validation_sets().all();
+  if (corpus.validation_fraction > 0) {
+    sets.insert(sets.begin(), ValidationSet());
   }
   for (const auto& set : sets) {
-    files.validation.push_back(
-        {named(folder / "validation.tokens", set.name), named(paths.validation_text, set.name)});
+    if (!set.task) {
+      files.validation.push_back(
+          {named(folder / "validation.tokens", set.name), named(paths.validation_text, set.name)});
+    }
   }
   PreparedData data;
   look_at_formats(corpus, config, data);
-  auto build = build_token_stores(corpus, tokenizer, files);
-  data.texts = std::move(build.training);
-  std::ranges::move(build.notes, std::back_inserter(data.notes));
-  data.validation_not_utf8 = build.validation_not_utf8;
-  for (std::size_t i = 0; i < corpus.training.size(); ++i) {
-    data.training.push_back({name_of(corpus.training[i]),
-                             config.train[i].weight.value_or(1),
-                             std::make_unique<TokenStore>(files.training[i])});
+  if (!files.training.empty() || !files.validation.empty()) {
+    auto build = build_token_stores(corpus, tokenizer, files);
+    data.texts = std::move(build.training);
+    std::ranges::move(build.notes, std::back_inserter(data.notes));
+    data.validation_not_utf8 = build.validation_not_utf8;
   }
-  for (std::size_t i = 0; i < sets.size(); ++i) {
-    data.validation.push_back(
-        {sets[i].name, std::make_unique<TokenStore>(files.validation[i].store)});
+  add_training(config, corpus, files, tokenizer, data);
+  std::size_t text_set = 0;
+  for (const auto& set : sets) {
+    if (set.task) {
+      data.validation.push_back(
+          {set.name, std::make_unique<TaskDocuments>(*set.task, TaskSide::kValidation, tokenizer)});
+    } else {
+      data.validation.push_back(
+          {set.name, std::make_unique<TokenStore>(files.validation[text_set++].store)});
+    }
   }
   return data;
 }

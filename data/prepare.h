@@ -5,23 +5,23 @@
 #include <vector>
 
 #include "data/config.h"
+#include "data/document_store.h"
 #include "data/loader.h"
-#include "data/token_store.h"
 #include "data/token_store_build.h"
 
 namespace braid {
 
 /// Documents that are shuffled together.
 struct TrainingData {
-  std::string name;  ///< its paths
+  std::string name;  ///< its paths, or the task
   double weight = 1;
-  std::unique_ptr<TokenStore> store;
+  std::unique_ptr<DocumentStore> store;
 };
 
 /// Documents to validate on.
 struct ValidationData {
   std::string name;  ///< as data.validation has it; empty where it has none
-  std::unique_ptr<TokenStore> store;
+  std::unique_ptr<DocumentStore> store;
 };
 
 /// The tokenized texts of a run.
@@ -50,9 +50,9 @@ struct DataPaths {
 /// How the section reads a text, without its paths; `longest`: of a sample, in inputs.
 TextSource text_source_of(const DataSection& config, int64_t longest);
 
-/// Opens the token stores of a run, and builds them first where the text or the options changed;
-/// then also writes the validation texts. Throws ConfigError without text and where samples would
-/// be divided, and Error as build_token_stores() does.
+/// Opens the token stores of a run's texts and its tasks, and builds the stores first where the
+/// text or the options changed; then also writes the validation texts. Throws ConfigError without
+/// text and where samples would be divided, and Error as build_token_stores() does.
 PreparedData prepare_data(const DataSection& config,
                           const Tokenizer& tokenizer,
                           const DataPaths& paths);

@@ -101,6 +101,7 @@ SampleDocuments::SampleDocuments(const std::filesystem::path& file,
     : parser_(format, source.samples, tokenizer, source.text_key),
       too_long_(source.samples.too_long),
       longest_(source.longest),
+      longest_key_(source.longest_key),
       stream_(open_rows(file)),
       name_(file.string()),
       rows_(*stream_,
@@ -118,6 +119,9 @@ std::string SampleDocuments::take(std::string_view row) {
     auto documents = parser_.parse(row);
     if (fits(documents)) {
       documents_ = std::move(documents);
+      for (const Document& document : documents_) {
+        masked_messages_ += document.masked_messages;
+      }
     }
     ++samples_;
     return {};
@@ -146,8 +150,9 @@ bool SampleDocuments::fits(std::vector<Document>& documents) {
           inputs,
           " tokens, more than the ",
           longest_,
-          " of a sequence (data.seq_len); make sequences longer, or set data.too_long to drop or "
-          "cut");
+          " of a sequence (",
+          longest_key_,
+          "); make sequences longer, or set data.too_long to drop or cut");
   if (too_long_ == TooLong::kDrop) {
     return false;
   }
@@ -183,10 +188,19 @@ std::vector<std::string> SampleDocuments::notes() const {
                          samples_,
                          " samples, which have more than ",
                          longest_,
-                         " tokens (data.seq_len; data.too_long); the longest, ",
+                         " tokens (",
+                         longest_key_,
+                         "; data.too_long); the longest, ",
                          longest_place_,
                          ", has ",
                          most_inputs_));
+  }
+  if (masked_messages_ > 0) {
+    notes.push_back(text(name_,
+                         ": ",
+                         masked_messages_,
+                         " messages before the last trained answer of their conversation are not "
+                         "trained (data.mask_history)"));
   }
   return notes;
 }

@@ -61,12 +61,13 @@ class SampleDocuments : public DocumentSource {
   SampleParser parser_;
   TooLong too_long_;
   int64_t longest_;
+  const char* longest_key_;
   std::unique_ptr<TextStream> stream_;
   std::string name_;
   JsonRows rows_;
   std::vector<Document> documents_;  // of the last row
   std::size_t given_ = 0;
-  int64_t samples_ = 0, too_long_samples_ = 0, most_inputs_ = 0;
+  int64_t samples_ = 0, too_long_samples_ = 0, most_inputs_ = 0, masked_messages_ = 0;
   std::string longest_place_;
 };
 

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "data/chat_render.h"
 #include "data/json_line.h"
-#include "data/text_documents.h"
 #include "data/v4_tokens.h"
 
 namespace braid {
@@ -204,7 +203,9 @@ Document SampleParser::conversation(const std::vector<ChatMessage>& messages, fl
                      : ChatMode::kChat;
   Document document;
   try {
-    auto rendered = RenderedChat(messages, options).encode(tokenizer_);
+    const RenderedChat chat(messages, options);
+    auto rendered = chat.encode(tokenizer_);
+    document.masked_messages = rules_.mask_history ? chat.masked_messages() : 0;
     document.ids = std::move(rendered.ids);
     document.targets = std::move(rendered.trained);
   } catch (const Error& error) {

@@ -11,7 +11,7 @@
 namespace braid {
 
 /// Makes documents of samples, one JSON object each:
-///   text         as text_document() (text_documents.h)
+///   text         as text_document()
 ///   messages, sharegpt, alpaca, prompt
 ///                the conversation as DeepSeek-V4 reads it (chat_render.h); targets are what the
 ///                rules train, weighted by the sample's weight times the message's

@@ -27,7 +27,7 @@ int64_t shuffled(uint64_t key, int64_t index, int64_t size) {
 
 }  // namespace
 
-SampleStream::SampleStream(const TokenStore& store, StreamOptions options)
+SampleStream::SampleStream(const DocumentStore& store, StreamOptions options)
     : store_(&store), options_(options) {
   require(options_.pack_window >= 1,
           "[loader] pack_window must be at least 1 document, got ",
@@ -112,10 +112,15 @@ void SampleStream::keep_remaining() {
 }
 
 void SampleStream::next(Batch& batch, int64_t b) {
+  const PackedRow& row = take(batch.ids_BS.size(1));
+  state_.bytes += write_row(*store_, row, true, b, batch);
+}
+
+const PackedRow& SampleStream::take(int64_t seq_len) {
   if (seq_len_ != 0 && row_ == static_cast<int64_t>(rows_.size())) {
     next_window();
   }
-  if (const int64_t seq_len = batch.ids_BS.size(1); seq_len != seq_len_) {
+  if (seq_len != seq_len_) {
     if (row_ > 0) {
       keep_remaining();
     }
@@ -125,7 +130,7 @@ void SampleStream::next(Batch& batch, int64_t b) {
     state_.taken.push_back({seq_len_, 0});
   }
   ++state_.taken.back().rows;
-  state_.bytes += write_row(*store_, rows_[static_cast<std::size_t>(row_++)], true, b, batch);
+  return rows_[static_cast<std::size_t>(row_++)];
 }
 
 bool SampleStream::restore(const StreamState& state) {
@@ -134,7 +139,7 @@ bool SampleStream::restore(const StreamState& state) {
   state_.epoch = same_order ? state.epoch : state.epoch + 1;
   state_.document = same_order ? state.document : 0;
   require(state_.document < store_->num_documents(),
-          store_->path().string(),
+          store_->name(),
           ": cannot continue at document ",
           state_.document,
           " of ",
@@ -150,7 +155,7 @@ bool SampleStream::restore(const StreamState& state) {
     }
     plan(seq_len);
     require(0 < rows && rows <= static_cast<int64_t>(rows_.size()),
-            store_->path().string(),
+            store_->name(),
             ": cannot continue after row ",
             rows,
             " of the ",

@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/document_store.h"
 #include "data/loader_state.h"
 #include "data/packing.h"
-#include "data/token_store.h"
 
 namespace braid {
 
@@ -20,19 +20,21 @@ struct StreamOptions {
 /// A document is the begin token, its tokens and the end token, which is never an input. One that
 /// has more inputs than a row is cut into contexts of its own, the last target of each being the
 /// first token of the next: in every epoch each target of the store is one exactly once. Pairs
-/// (TokenStore::documents_per_sample) are not cut; each is in one row, one behind the other.
+/// (DocumentStore::documents_per_sample) are not cut; each is in one row, one behind the other.
 /// Documents are taken in windows of `pack_window`, never across epochs. When the row length
 /// changes inside a window, the rest of its documents is cut and packed again. So the stream is a
 /// pure function of the store, the options and the row lengths asked for.
 class SampleStream {
  public:
   /// `store` must outlive the stream.
-  SampleStream(const TokenStore& store, StreamOptions options);
+  SampleStream(const DocumentStore& store, StreamOptions options);
 
   /// Writes the next sample into row `b` of an empty batch.
   void next(Batch& batch, int64_t b);
+  /// Goes past the next sample of this length without reading it; its bytes are not counted.
+  void skip(int64_t seq_len) { take(seq_len); }
 
-  const TokenStore& store() const { return *store_; }
+  const DocumentStore& store() const { return *store_; }
   const StreamState& state() const { return state_; }
   /// Continues where `state` was taken, and plans that window again: about a microsecond a
   /// document. A state of another order (the text, the seed or the window changed) starts the next
@@ -45,6 +47,7 @@ class SampleStream {
   double filled_share(int64_t seq_len) const;
 
  private:
+  const PackedRow& take(int64_t seq_len);
   int64_t window_end() const;
   void begin_window();
   void next_window();
@@ -52,7 +55,7 @@ class SampleStream {
   void keep_remaining();
   int64_t remaining_inputs() const;
 
-  const TokenStore* store_;
+  const DocumentStore* store_;
   StreamOptions options_;
   StreamState state_;
   int64_t inputs_ = 0;            // of the window

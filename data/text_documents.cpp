@@ -119,14 +119,6 @@ std::unique_ptr<DocumentSource> open_path(const TextSource& source,
 
 }  // namespace
 
-Document text_document(std::string_view text, const Tokenizer& tokenizer) {
-  Document document;
-  document.ids = tokenizer.encode(text);
-  document.targets = {{0, static_cast<int64_t>(document.ids.size()) + 1}};
-  document.content_hash = content_hash(text);
-  return document;
-}
-
 bool TextDocuments::next(Document& document) {
   if (given_ == ahead_.size()) {
     read_ahead();

@@ -1,7 +1,6 @@
 #pragma once
 #include <cstddef>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "data/document.h"
@@ -9,9 +8,6 @@
 #include "data/tokenizer.h"
 
 namespace braid {
-
-/// A text as a document: every token is a target, and the end token too.
-Document text_document(std::string_view text, const Tokenizer& tokenizer);
 
 /// The texts of a source as documents. A megabyte of them, or one that is longer, is read at a time
 /// and encoded on all threads.

@@ -29,6 +29,8 @@ struct TextSource {
   SampleRules samples = {};
   /// Inputs that a sample may have, 0 = any number; what happens to others is samples.too_long.
   int64_t longest = 0;
+  /// The key that says so, for messages; a literal.
+  const char* longest_key = "data.seq_len";
   /// What holds for one of the paths alone: an entry for each, or none at all.
   struct OfPath {
     std::optional<SampleFormat> format = {};

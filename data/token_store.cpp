@@ -351,7 +351,7 @@ std::vector<uint8_t> TokenStore::targets(int64_t document, int64_t begin, int64_
 std::vector<float> TokenStore::target_weights(int64_t document, int64_t begin, int64_t end) const {
   const auto size = static_cast<std::size_t>(end - begin);
   if (!has_weights() || size == 0) {
-    return std::vector<float>(size, 1);
+    return DocumentStore::target_weights(document, begin, end);
   }
   const uint64_t first = extent(document).begin + static_cast<uint64_t>(document + begin);
   auto weights = numbers_at<float>(file_, weights_ + first * sizeof(float), size);
@@ -359,24 +359,6 @@ std::vector<float> TokenStore::target_weights(int64_t document, int64_t begin, i
     fail_changed();
   }
   return weights;
-}
-
-int64_t TokenStore::num_inputs(int64_t document) const {
-  const int64_t size = num_tokens(document);
-  return size + (targets(document, size, size + 1).front() != 0 ? 1 : 0);
-}
-
-Document TokenStore::document(int64_t document) const {
-  Document result;
-  result.ids = tokens(document);
-  const auto size = static_cast<int64_t>(result.ids.size()) + 1;
-  const auto is_target = targets(document, 0, size);
-  auto weights = target_weights(document, 0, size);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = is_target[i] == 0 ? 0 : weights[i];
-  }
-  result.targets = target_spans(weights);
-  return result;
 }
 
 bool TokenStore::matches(const Tokenizer& tokenizer) const {

@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "core/file.h"
-#include "data/document.h"
+#include "data/document_store.h"
 #include "data/tokenizer.h"
 
 namespace braid {
 
 /// A file of documents as token ids, with the tokens that are targets. It needs no tokenizer: what
-/// the loader and bits per byte ask of one is in the file. Documents do not hold the begin and end
-/// tokens around them; those are the loader's business.
+/// the loader and bits per byte ask of one is in the file.
 ///
 /// Documents are read from the file when they are asked for, by any thread. A file that was cut
 /// short or altered since it was opened is an Error with its path; one that was replaced or removed
@@ -29,7 +28,7 @@ namespace braid {
 ///   target weights: float32, one for each of those bits; nothing where all targets weigh 1
 ///   bytes of text of each id, vocab_size numbers of 2 bytes
 ///   the trailer
-class TokenStore {
+class TokenStore : public DocumentStore {
  public:
   /// From `version` on, every version of the format ends in the same way.
   struct Trailer {
@@ -58,24 +57,21 @@ class TokenStore {
 
   const std::filesystem::path& path() const { return file_.path(); }
   const Trailer& trailer() const { return trailer_; }
-  int64_t num_documents() const { return static_cast<int64_t>(trailer_.num_documents); }
-  int64_t num_tokens() const { return static_cast<int64_t>(trailer_.num_tokens); }
-  /// Tokens that are targets; end tokens are not counted.
-  int64_t num_targets() const { return static_cast<int64_t>(trailer_.num_targets); }
-  /// What bits per byte divides by: the bytes of text that the targets stand for.
-  int64_t text_bytes() const { return static_cast<int64_t>(trailer_.text_bytes); }
+  std::string name() const final { return path().string(); }
+  std::string sources_digest() const final;
   std::string tokenizer_name() const;
-  std::string sources_digest() const;
-  int64_t begin_id() const { return static_cast<int64_t>(trailer_.begin_id); }
-  int64_t end_id() const { return static_cast<int64_t>(trailer_.end_id); }
-  int64_t pad_id() const { return static_cast<int64_t>(trailer_.pad_id); }
-  /// Bytes of text the id stands for. Not checked.
-  int64_t byte_length(int64_t id) const { return byte_lengths_[static_cast<std::size_t>(id)]; }
-  /// Whether some target weighs another than 1.
-  bool has_weights() const { return trailer_.has_weights == 1; }
-  /// How many documents make one sample that stays together: 2 in a store of preferences, whose
-  /// documents 2 i and 2 i + 1 are the chosen and the rejected answer to one prompt; else 1.
-  int64_t documents_per_sample() const { return trailer_.holds_pairs == 1 ? 2 : 1; }
+  int64_t num_documents() const final { return static_cast<int64_t>(trailer_.num_documents); }
+  int64_t num_tokens() const final { return static_cast<int64_t>(trailer_.num_tokens); }
+  int64_t num_targets() const final { return static_cast<int64_t>(trailer_.num_targets); }
+  int64_t text_bytes() const final { return static_cast<int64_t>(trailer_.text_bytes); }
+  int64_t begin_id() const final { return static_cast<int64_t>(trailer_.begin_id); }
+  int64_t end_id() const final { return static_cast<int64_t>(trailer_.end_id); }
+  int64_t pad_id() const final { return static_cast<int64_t>(trailer_.pad_id); }
+  int64_t byte_length(int64_t id) const final {
+    return byte_lengths_[static_cast<std::size_t>(id)];
+  }
+  bool has_weights() const final { return trailer_.has_weights == 1; }
+  int64_t documents_per_sample() const final { return trailer_.holds_pairs == 1 ? 2 : 1; }
   /// Whether every token and every end token is a target of weight 1, as of plain text.
   bool is_plain() const { return !has_bits_ && !has_weights() && documents_per_sample() == 1; }
   /// Whether the ids are those of `tokenizer`.
@@ -83,22 +79,11 @@ class TokenStore {
   /// Throws Error with both names unless they are.
   void require_match(const Tokenizer& tokenizer) const;
 
-  /// The document is not checked in any of these.
-  int64_t num_tokens(int64_t document) const;
-  /// Ids of its tokens begin..end-1; end is at most num_tokens(document).
-  std::vector<int64_t> tokens(int64_t document, int64_t begin, int64_t end) const;
-  std::vector<int64_t> tokens(int64_t document) const {
-    return tokens(document, 0, num_tokens(document));
-  }
-  /// Whether its tokens begin..end-1 are targets, 1 or 0 each; num_tokens(document) is the index of
-  /// the end token, which makes end at most one more.
-  std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const;
-  /// Inputs that a row needs for it (document.h).
-  int64_t num_inputs(int64_t document) const;
-  /// All of it, without its hash.
-  Document document(int64_t document) const;
-  /// What the loss of each of them is multiplied by, where it is a target.
-  std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const;
+  using DocumentStore::tokens;
+  int64_t num_tokens(int64_t document) const final;
+  std::vector<int64_t> tokens(int64_t document, int64_t begin, int64_t end) const final;
+  std::vector<uint8_t> targets(int64_t document, int64_t begin, int64_t end) const final;
+  std::vector<float> target_weights(int64_t document, int64_t begin, int64_t end) const final;
 
  private:
   struct Extent {

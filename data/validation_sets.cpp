@@ -28,7 +28,7 @@ std::vector<std::string> read_paths(const ConfigNode& node,
 
 ValidationSets::ValidationSets(std::vector<std::string> paths) {
   if (!paths.empty()) {
-    sets_.push_back({"", std::move(paths)});
+    sets_.push_back({"", std::move(paths), {}});
   }
 }
 
@@ -48,6 +48,9 @@ ValidationSets ValidationSets::from_config(const ConfigNode& node,
   if (node.kind != ConfigNode::Kind::kMapping) {
     return read_paths(node, path, places);
   }
+  if (is_task(node)) {
+    fail_at(path, node, "is a task; give the set a name: {recall: {task: recall, ...}}");
+  }
   std::vector<ValidationSet> sets;
   for (const auto& [name, value] : node.entries) {
     if (!is_usable(name)) {
@@ -60,13 +63,23 @@ ValidationSets ValidationSets::from_config(const ConfigNode& node,
                    " letters, digits, '-' and '_', the first a letter or digit"));
     }
     const auto where = config_detail::join_path(path, name);
+    if (is_task(value)) {
+      auto [task, weight] = read_task(value, where, places);
+      if (weight) {
+        fail_at(config_detail::join_path(where, "weight"),
+                value,
+                "is of a source in data.train; sets are judged apart, each as a whole");
+      }
+      sets.push_back({name, {}, std::move(task)});
+      continue;
+    }
     const bool single = value.kind == ConfigNode::Kind::kScalar;
     auto paths = single ? std::vector{read_text(value, where)} : read_paths(value, where, places);
     if (paths.empty()) {
       fail_at(where, value, "names no text; expected a path or a list of paths");
     }
     places.add(where, value.place);
-    sets.push_back({name, std::move(paths)});
+    sets.push_back({name, std::move(paths), {}});
   }
   return ValidationSets(std::move(sets));
 }
@@ -81,8 +94,8 @@ ConfigNode ValidationSets::to_config() const {
     return list_of(sets_.empty() ? std::vector<std::string>() : sets_.front().paths);
   }
   std::vector<ConfigNode::Entry> entries;
-  for (const auto& [name, paths] : sets_) {
-    entries.push_back({name, list_of(paths)});
+  for (const auto& [name, paths, task] : sets_) {
+    entries.push_back({name, task ? braid::to_config(WrittenTask{*task, {}}) : list_of(paths)});
   }
   return ConfigNode::mapping(std::move(entries));
 }

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "formats/open_model.h"
 #include "run/run_folder.h"
+#include "run/validated.h"
 
 namespace braid {
 namespace {
@@ -268,6 +269,14 @@ void complete_from_base(Loaded& loaded) {
 }
 
 }  // namespace
+
+RunConfig validated_on_base(LoadedConfig<RunConfig> loaded) {
+  return validated(std::move(loaded), [](Loaded& complete) {
+    if (!complete.value.run.init_from.empty()) {
+      complete_from_base(complete);
+    }
+  });
+}
 
 RunConfig load_run_config_on_base(const std::string& path,
                                   const std::vector<std::string>& overrides,

@@ -24,6 +24,9 @@ RunConfig load_run_config_on_base(const std::string& path,
                                   const std::vector<std::string>& overlays = {},
                                   const std::string& resume = "auto");
 
+/// The same of a configuration that has been read, for a run that begins.
+RunConfig validated_on_base(LoadedConfig<RunConfig> loaded);
+
 /// Keys of the section `model` that do not change what given weights compute: initial values,
 /// limits, and what only training does. Every other key is the computation.
 inline constexpr const char* kFreeModelKeys[] = {

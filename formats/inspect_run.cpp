@@ -115,7 +115,7 @@ ordered_json run_facts(const fs::path& path) {
     facts["metrics_problem"] = error.what();
   }
   facts["step"] = metrics.last_step.is_null() ? ordered_json(0) : metrics.last_step.at("step");
-  facts["max_steps"] = config.train.max_steps;
+  facts["max_steps"] = config.train.max_steps.steps();
   facts.update(summary(config));
   if (!metrics.last_step.is_null()) {
     facts["last_step"] = metrics.last_step;

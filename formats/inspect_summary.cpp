@@ -73,7 +73,7 @@ nlohmann::ordered_json summary(const RunConfig& config) {
   nlohmann::ordered_json result = {{"model", summary(config.model)},
                                    {"training",
                                     {{"dtype", name_of(config.train.dtype)},
-                                     {"max_steps", config.train.max_steps},
+                                     {"max_steps", config.train.max_steps.steps()},
                                      {"global_batch_size", config.train.global_batch_size},
                                      {"seq_len", config.data.seq_len},
                                      {"learning_rate", config.optimizer.learning_rate},

@@ -195,10 +195,21 @@ fs::path without_link(const fs::path& path) {
   return none || target.is_absolute() ? path : path.parent_path() / target;
 }
 
-// Whether there is a model with a drafter, as far as it can still be read.
-bool has_drafter_at(const std::string& path) {
+// Whether there is a model with a drafter, as far as it still says so; its weights are not read.
+bool has_drafter_at(const fs::path& path) {
   try {
-    return !path.empty() && !read_model(path).drafter.empty();
+    if (fs::exists(path / "config.json")) {
+      return model_json_at(path / "config.json").has_drafter;
+    }
+    const auto checkpoint = fs::exists(path / kManifestFile)
+                                ? std::optional(without_link(path))
+                                : newest_complete_checkpoint(RunPaths{path}.checkpoints());
+    if (!checkpoint) {
+      return false;
+    }
+    const auto state = checkpoint_state(*checkpoint);
+    const auto base = state.find(kBaseModel);
+    return base != state.end() && has_drafter_at(std::get<std::string>(base->second));
   } catch (const Error&) {
     return false;
   }
@@ -221,7 +232,7 @@ StoredModel read_checkpoint(const fs::path& folder) {
   }
   if (const auto base = base_of(checkpoint.state, folder)) {
     stored = read_model(base->folder);
-  } else if (has_drafter_at(config.run.init_from)) {
+  } else if (!config.run.init_from.empty() && has_drafter_at(config.run.init_from)) {
     stored.notes.push_back(text(folder.string(),
                                 ": is of a run that started from ",
                                 config.run.init_from,

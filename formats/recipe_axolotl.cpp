@@ -206,6 +206,11 @@ void translate_packing(Translation& to, const RecipeKey& key, const ConfigNode* 
   }
 }
 
+void translate_axolotl_epochs(Translation& to, const RecipeKey& key, const ConfigNode* node) {
+  const auto one = ConfigNode::plain("1");
+  translate_epochs(to, key, node == nullptr ? &one : node);
+}
+
 void translate_axolotl_batch(Translation& to, const RecipeKey&, const ConfigNode* node) {
   translate_batch(to, node, "gradient_accumulation_steps");
 }
@@ -253,7 +258,7 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"relora_steps", kOff, kNoKey, "Braid has no ReLoRA"},
 
     {"max_steps", kTranslated, "train.max_steps", "where it is more than 0", nullptr, translate_steps},
-    {"num_epochs", kTranslated, "train.max_steps", "is left, unless max_steps decides", nullptr, translate_epochs},
+    {"num_epochs", kTranslated, "train.epochs", "unless max_steps decides; 1 where it is left out", nullptr, translate_axolotl_epochs},
     {"micro_batch_size", kTranslated, "train.micro_batch_size, train.global_batch_size", "global = micro x accumulation x --processes", nullptr, translate_axolotl_batch},
     {"gradient_accumulation_steps", kTranslated, "train.global_batch_size", "with micro_batch_size"},
     {"bf16", kTranslated, "train.dtype", "true, auto and full = bfloat16", nullptr, translate_bfloat16},

@@ -288,7 +288,7 @@ constexpr RecipeKey kFactoryKeys[] = {
     {"freeze_trainable_modules", kOff, kNoKey, "see train.parameters: [pattern, ...]"},
 
     {"max_steps", kTranslated, "train.max_steps", "where it is more than 0", nullptr, translate_steps},
-    {"num_train_epochs", kTranslated, "train.max_steps", "is left, unless max_steps decides", nullptr, translate_factory_epochs},
+    {"num_train_epochs", kTranslated, "train.epochs", "unless max_steps decides; 3 where it is left out", nullptr, translate_factory_epochs},
     {"per_device_train_batch_size", kTranslated, "train.micro_batch_size, train.global_batch_size", "global = micro x accumulation x --processes", nullptr, translate_factory_batch},
     {"gradient_accumulation_steps", kTranslated, "train.global_batch_size", "with per_device_train_batch_size"},
     {"bf16", kTranslated, "train.dtype", "true = bfloat16", nullptr, translate_bfloat16},

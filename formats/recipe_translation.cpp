@@ -242,13 +242,21 @@ void translate_epochs(Translation& to, const RecipeKey& key, const ConfigNode* n
   if (to.steps() || node == nullptr) {
     return;  // which decide
   }
-  to.leave(key.key,
-           node,
-           text(node->scalar,
-                " epochs: Braid counts steps. Set train.max_steps to the rows of the data "
-                "(their number is said when the run starts) x ",
-                node->scalar,
-                " / train.global_batch_size"));
+  const auto* data = to.tree().find("data");
+  const auto* sources = data == nullptr ? nullptr : data->find("train");
+  const bool has_weights =
+      sources != nullptr && std::ranges::any_of(sources->items, [](const ConfigNode& source) {
+        return source.find("weight") != nullptr;
+      });
+  if (has_weights) {
+    to.leave(key.key,
+             node,
+             text(node->scalar,
+                  " epochs: sources with weights (data.train) come to their ends at different "
+                  "times; set train.max_steps"));
+    return;
+  }
+  to.set_number(key.ours, read_real(unquoted(*node), key.key, {}));
 }
 
 void translate_optimizer(Translation& to, const RecipeKey& key, const ConfigNode* node) {

@@ -108,6 +108,20 @@ at::Tensor first_logits_BV(const Transformer& model,
   return logits.index_select(0, rows_B);
 }
 
+// The i-th id of each continuation.
+std::vector<int64_t> drawn_ids(const at::Tensor& logits_BV,
+                               const Batch& batch,
+                               int64_t i,
+                               const GenerateOptions& options) {
+  std::vector<int64_t> ids;
+  for (std::size_t row = 0; row < batch.size(); ++row) {
+    const auto logits_V = logits_BV.select(0, static_cast<int64_t>(row));
+    const double u = random_uniform(key_of(options.seed, batch[row]), static_cast<uint64_t>(i));
+    ids.push_back(drawn_id(sampling_probabilities(logits_V, options.sampling), u));
+  }
+  return ids;
+}
+
 void generate_batch(const Transformer& model,
                     const Prompts& prompts,
                     Batch batch,
@@ -117,13 +131,13 @@ void generate_batch(const Transformer& model,
   DecodeState state;
   auto logits_BV = first_logits_BV(model, prompts, batch, state);
   for (int64_t i = 0;; ++i) {
+    auto drawn = drawn_ids(logits_BV, batch, i, options);
+    visitor.agree(drawn);
     Batch unfinished;
     std::vector<int64_t> rows, ids;
     for (std::size_t row = 0; row < batch.size(); ++row) {
       const auto& continuation = batch[row];
-      const auto logits_V = logits_BV.select(0, static_cast<int64_t>(row));
-      const double u = random_uniform(key_of(options.seed, continuation), static_cast<uint64_t>(i));
-      const int64_t id = drawn_id(sampling_probabilities(logits_V, options.sampling), u);
+      const int64_t id = drawn[row];
       if (id == end_id) {
         visitor.end(continuation, GenerationEnd::kEndToken);
       } else if (!visitor.token(continuation, id)) {

@@ -31,6 +31,10 @@ struct GenerationVisitor {
   std::function<bool(const Continuation&, int64_t id)> token;
   std::function<void(const Continuation&, GenerationEnd)> end = [](const Continuation&,
                                                                    GenerationEnd) {};
+  /// Sees the ids drawn for a batch before anything else does, and may change them. Ranks that
+  /// share a model generate the same texts at once: what one of them draws must hold for all, whose
+  /// logits may differ in their last bits.
+  std::function<void(std::vector<int64_t>& ids)> agree = [](std::vector<int64_t>&) {};
 };
 
 /// Continues every prompt num_samples times, token by token with the decode state. Prompts of equal

@@ -30,14 +30,42 @@ std::vector<double> joined(const std::vector<std::vector<double>>& all,
   return nats;
 }
 
-}  // namespace
+at::Tensor nats_of(const Transformer& model, const Hidden& hidden, const at::Tensor& targets_BS) {
+  return model.cross_entropy_each(hidden.final_BSD, targets_BS);
+}
 
-void visit_token_losses(const Transformer& model,
-                        const TokenStore& store,
-                        int64_t seq_len,
-                        int64_t rows,
-                        const ProcessGrid* grid,
-                        const TokenLossVisitor& visit) {
+// Of targets alone, whose logits exist for some at a time.
+at::Tensor is_likeliest(const Transformer& model,
+                        const Hidden& hidden,
+                        const at::Tensor& targets_BS) {
+  constexpr int64_t kTargets = 256;
+  const auto targets_T = targets_BS.flatten(), hidden_TD = hidden.final_BSD.flatten(0, 1);
+  const auto counted = (targets_T != kIgnoredTarget).nonzero().flatten();
+  auto result_T = at::zeros(targets_T.sizes(), at::kDouble);
+  for (const auto& some : counted.split(kTargets)) {
+    const auto logits = model.logits(hidden_TD.index_select(0, some.to(model.device())));
+    result_T.index_copy_(
+        0, some, (logits.argmax(-1).cpu() == targets_T.index_select(0, some)).to(at::kDouble));
+  }
+  return result_T.view(targets_BS.sizes());
+}
+
+/// What is known of each target: [B, S], of this rank's tokens.
+using OfTokens = at::Tensor (*)(const Transformer& model,
+                                const Hidden& hidden,
+                                const at::Tensor& targets_BS);
+
+// Each of `wanted` for the batch's whole sequences, one after the other.
+using TokenVisitor =
+    std::function<void(const Batch& batch, const std::vector<std::vector<double>>& values)>;
+
+void visit_tokens(const Transformer& model,
+                  const DocumentStore& store,
+                  int64_t seq_len,
+                  int64_t rows,
+                  const ProcessGrid* grid,
+                  const std::vector<OfTokens>& wanted,
+                  const TokenVisitor& visit) {
   const at::NoGradGuard no_grad;
   const Work work("tokens evaluated", store.num_targets());
   const auto own = alone();
@@ -52,16 +80,22 @@ void visit_token_losses(const Transformer& model,
     const auto& batch =
         batches[std::min(first + static_cast<std::size_t>(place.data), batches.size() - 1)];
     const auto hidden = model.forward(tokens_of(batch));
-    const auto nats_BS =
-        model.cross_entropy_each(hidden.final_BSD, model.own_share(batch.targets_BS))
-            .to(at::kDouble)
-            .contiguous();
-    const double* nats = nats_BS.const_data_ptr<double>();
-    const auto all = world.all_gather(std::vector(nats, nats + nats_BS.numel()), "validation");
+    std::vector<std::vector<std::vector<double>>> all;  // of each wanted, of each rank
+    for (const auto of_tokens : wanted) {
+      const auto values_BS =
+          of_tokens(model, hidden, model.own_share(batch.targets_BS)).to(at::kDouble).contiguous();
+      const double* values = values_BS.const_data_ptr<double>();
+      all.push_back(
+          world.all_gather(std::vector(values, values + values_BS.numel()), "validation"));
+    }
     for (std::size_t d = 0; d < size && first + d < batches.size(); ++d) {
       const auto& its_batch = batches[first + d];
       const auto its_rows = static_cast<std::size_t>(its_batch.ids_BS.size(0));
-      visit(its_batch, joined(all, d * shares, shares, its_rows));
+      std::vector<std::vector<double>> its_values;
+      for (const auto& of_ranks : all) {
+        its_values.push_back(joined(of_ranks, d * shares, shares, its_rows));
+      }
+      visit(its_batch, its_values);
       Work::did(its_batch.num_targets);
     }
     if (first + size < batches.size() && world.agree_on_interruption("whether to stop")) {
@@ -70,8 +104,36 @@ void visit_token_losses(const Transformer& model,
   }
 }
 
+}  // namespace
+
+void visit_token_losses(const Transformer& model,
+                        const DocumentStore& store,
+                        int64_t seq_len,
+                        int64_t rows,
+                        const ProcessGrid* grid,
+                        const TokenLossVisitor& visit) {
+  visit_tokens(model, store, seq_len, rows, grid, {nats_of}, [&](const auto& batch, auto& values) {
+    visit(batch, values[0]);
+  });
+}
+
+void visit_token_choices(const Transformer& model,
+                         const DocumentStore& store,
+                         int64_t seq_len,
+                         int64_t rows,
+                         const ProcessGrid* grid,
+                         const TokenChoiceVisitor& visit) {
+  visit_tokens(model,
+               store,
+               seq_len,
+               rows,
+               grid,
+               {nats_of, is_likeliest},
+               [&](const auto& batch, auto& values) { visit(batch, values[0], values[1]); });
+}
+
 std::vector<DocumentScore> document_scores(const Transformer& model,
-                                           const TokenStore& store,
+                                           const DocumentStore& store,
                                            int64_t seq_len,
                                            int64_t rows,
                                            const ProcessGrid* grid) {
@@ -84,8 +146,8 @@ std::vector<DocumentScore> document_scores(const Transformer& model,
       if (targets[i] == kIgnoredTarget) {
         continue;
       }
-      const auto& documents = batch.contexts[i / static_cast<std::size_t>(S)];
-      const int64_t document = documents[static_cast<std::size_t>(contexts[i])];
+      const auto& row = batch.contexts[i / static_cast<std::size_t>(S)];
+      const int64_t document = row[static_cast<std::size_t>(contexts[i])].document;
       auto& score = scores[static_cast<std::size_t>(document)];
       score.log_probability -= nats[i];
       ++score.targets;

@@ -85,6 +85,11 @@ void require_matrix(const at::Tensor& w) {
 
 }  // namespace
 
+CodeArrays<const uint8_t> code_arrays(const Codes& codes) {
+  require_format(codes);
+  return arrays_of<const uint8_t>(codes);
+}
+
 int64_t rows_of(const Codes& codes) {
   return codes.values.size(0);
 }

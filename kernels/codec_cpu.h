@@ -2,6 +2,8 @@
 // The CPU driver of codec.h. T, the type of the arithmetic, is float or double.
 #include <cstdint>
 
+#include "kernels/codec.h"
+
 namespace braid {
 
 enum class CodeFormat { kFp8, kFp4 };
@@ -15,6 +17,9 @@ struct CodeArrays {
   Byte* values;
   Byte* scales;
 };
+
+/// Of codes in one of the formats; throws Error for anything else. `codes` must outlive it.
+CodeArrays<const uint8_t> code_arrays(const Codes& codes);
 
 /// A block of such a matrix.
 struct CodeBlock {

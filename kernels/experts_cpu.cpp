@@ -10,6 +10,7 @@
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
+#include "kernels/weight_cpu.h"
 
 namespace braid {
 namespace {
@@ -24,37 +25,26 @@ void for_each_visited(const std::vector<int64_t>& first_E, const F& f) {
   }
 }
 
-// While one expert's matrix is decoded, the disk reads the next one's.
-void prefetch_after(int64_t e,
-                    const std::vector<Weight>& weights,
-                    const std::vector<int64_t>& first_E) {
-  for (auto next = static_cast<std::size_t>(e) + 1; next < weights.size(); ++next) {
-    if (first_E[next + 1] > first_E[next]) {
-      weights[next].prefetch();
-      return;
-    }
-  }
-}
-
 // Of each w: out[rows of e] = a[rows of e] w[e]^T for every expert e.
 std::vector<at::Tensor> grouped_products(const at::Tensor& a,
                                          const std::vector<const ExpertWeights*>& weights,
                                          const std::vector<int64_t>& first_E) {
   std::vector<at::Tensor> results;
   std::vector<MatrixProduct> products;
+  std::vector<QuantizedMatrixProduct> quantized;
   for (const auto* w : weights) {
     const auto& out = results.emplace_back(at::empty({a.size(0), w->sizes()[1]}, a.options()));
     for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
-      auto slice = out.narrow(0, first, rows);
+      const auto slice = out.narrow(0, first, rows);
       if (w->quantized()) {
-        prefetch_after(e, w->each(), first_E);
-        multiply_by_rows(a.narrow(0, first, rows), w->each()[e], 0, slice);
+        quantized.push_back({a.narrow(0, first, rows), w->each()[e], slice});
       } else {
         products.push_back({a.narrow(0, first, rows), w->stack().select(0, e).t(), slice});
       }
     });
   }
   multiply_each(products);
+  multiply_quantized_cpu(quantized);
   return results;
 }
 
@@ -65,20 +55,17 @@ void grouped_product_back(const at::Tensor& a,
                           at::Tensor& out,
                           bool accumulate = false) {
   std::vector<MatrixProduct> products;
+  std::vector<QuantizedMatrixProduct> quantized;
   for_each_visited(first_E, [&](int64_t e, int64_t first, int64_t rows) {
-    auto slice = out.narrow(0, first, rows);
-    if (!w.quantized()) {
-      products.push_back({a.narrow(0, first, rows), w.stack().select(0, e), slice});
-      return;
-    }
-    prefetch_after(e, w.each(), first_E);
-    auto product = accumulate ? at::empty_like(slice) : slice;
-    multiply_by_columns(a.narrow(0, first, rows), w.each()[e], 0, product);
-    if (accumulate) {
-      slice.add_(product);
+    const auto left = a.narrow(0, first, rows), slice = out.narrow(0, first, rows);
+    if (w.quantized()) {
+      quantized.push_back({left, w.each()[e], slice, 0, /*by_columns=*/true});
+    } else {
+      products.push_back({left, w.stack().select(0, e), slice});
     }
   });
   multiply_each(products, accumulate);
+  multiply_quantized_cpu(quantized, accumulate);
 }
 
 // scale a[rows of e] w[e]^T.

@@ -237,11 +237,11 @@ class Products {
 }  // namespace
 
 void multiply_floats_cpu(const std::vector<GemmProduct>& products, bool accumulate) {
-  Products(BRAID_CPU(gemm_of_floats)(), accumulate).run(products);
+  Products(gemm_of_floats(), accumulate).run(products);
 }
 
 void multiply_bf16_cpu(const std::vector<GemmProduct>& products, bool accumulate) {
-  Products(BRAID_CPU(gemm_of_bf16)(), accumulate).run(products);
+  Products(gemm_of_bf16(), accumulate).run(products);
 }
 
 }  // namespace braid

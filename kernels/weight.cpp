@@ -118,7 +118,7 @@ void multiply_by_rows(const at::Tensor& x_TI,
   if (kernel_of(x_TI) == Kernel::kPlain) {
     multiply_by_rows_reference(x_TI, weight, first_row, out_TO);
   } else {
-    multiply_by_rows_cpu(x_TI, weight, first_row, out_TO);
+    multiply_quantized_cpu({{x_TI, weight, out_TO, first_row}});
   }
 }
 
@@ -129,7 +129,7 @@ void multiply_by_columns(const at::Tensor& dy_TO,
   if (kernel_of(dy_TO) == Kernel::kPlain) {
     multiply_by_columns_reference(dy_TO, weight, first_row, out_TI);
   } else {
-    multiply_by_columns_cpu(dy_TO, weight, first_row, out_TI);
+    multiply_quantized_cpu({{dy_TO, weight, out_TI, first_row, /*by_columns=*/true}});
   }
 }
 

@@ -46,7 +46,8 @@ Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerC
 Attention::Output Attention::forward(const at::Tensor& h_BSD,
                                      const Geometry& geometry,
                                      const PassOptions& options,
-                                     AttentionState* state) const {
+                                     AttentionState* state,
+                                     LayerObserver shown) const {
   const ProfileScope scope("attention projections");
   const bool full = layer_.attention == AttentionKind::kFull;
   const auto& rotation =
@@ -61,8 +62,11 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
     return attention(q_BSNH, kv_BUH, compressed.keys_BCH, sink_, seen_raw, compressed.seen, scale);
   });
   Output result{output(o_BSNH, rotation), {}, {}};
-  report_indexer_loss(
-      compressed, {q_BSNH, kv_BUH, compressed.keys_BCH, sink_, seen_raw, scale}, options, result);
+  const AttentionTeacher inputs{q_BSNH, kv_BUH, compressed.keys_BCH, sink_, seen_raw, scale};
+  report_indexer_loss(compressed, inputs, options, result);
+  if (shown.observer != nullptr) {
+    shown.observer->attention(shown.layer, inputs, compressed.seen);
+  }
   return result;
 }
 

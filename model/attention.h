@@ -6,6 +6,7 @@
 
 #include "model/compressor.h"
 #include "model/indexer.h"
+#include "model/observer.h"
 #include "model/pass.h"
 
 namespace braid {
@@ -39,7 +40,8 @@ class Attention {
   Output forward(const at::Tensor& h_BSD,
                  const Geometry& geometry,
                  const PassOptions& options,
-                 AttentionState* state = nullptr) const;
+                 AttentionState* state = nullptr,
+                 LayerObserver shown = {}) const;
 
  private:
   struct Projections {

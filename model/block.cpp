@@ -19,10 +19,23 @@ Block::Block(const Scope& scope,
       attn_(scope.inner("attn"), config, layer),
       ffn_(scope.inner("ffn"), config, layer.routing, ranks.experts) {}
 
+EnteredStreams Block::enter(const Residual& residual,
+                            const at::Tensor& X_BSMD,
+                            const at::Tensor& norm_D,
+                            const Pass& pass) const {
+  const ProfileScope scope("residual in");
+  auto entered = residual.enter(X_BSMD, norm_D);
+  if (pass.options.observer != nullptr && entered.mix_TMM.defined()) {
+    pass.options.observer->residual(index_, entered.mix_TMM);
+  }
+  return entered;
+}
+
 at::Tensor Block::attend(const at::Tensor& X_BSMD, const Pass& pass) const {
-  const auto input = profiled("residual in", [&] { return hc_attn_->enter(X_BSMD, attn_norm_); });
+  const auto input = enter(*hc_attn_, X_BSMD, attn_norm_, pass);
   auto* state = pass.state != nullptr ? &pass.state->layers.at(index_) : nullptr;
-  const auto attended = attn_.forward(input.h_TD, *pass.geometry, pass.options, state);
+  const auto attended = attn_.forward(
+      input.h_TD, *pass.geometry, pass.options, state, {pass.options.observer, index_});
   if (pass.observations != nullptr) {
     auto& layer = pass.observations->of_layer(index_);
     layer.indexer_kl_sum = attended.indexer_kl_sum;
@@ -33,8 +46,9 @@ at::Tensor Block::attend(const at::Tensor& X_BSMD, const Pass& pass) const {
 }
 
 at::Tensor Block::apply_experts(const at::Tensor& X_BSMD, const Pass& pass) const {
-  const auto input = profiled("residual in", [&] { return hc_ffn_->enter(X_BSMD, ffn_norm_); });
-  const auto output = ffn_.forward(input.h_TD, pass.ids_BS);
+  const auto input = enter(*hc_ffn_, X_BSMD, ffn_norm_, pass);
+  const auto output = ffn_.forward(
+      input.h_TD, pass.ids_BS, pass.given_experts(index_), {pass.options.observer, index_});
   if (pass.observations != nullptr) {
     report(output.routing, pass);
   }
@@ -52,7 +66,11 @@ void Block::report(const Routing& routing, const Pass& pass) const {
   auto& layer = pass.observations->of_layer(index_);
   const auto& geometry = *pass.geometry;
   layer.load_E = expert_load(routing, geometry.documents);
-  if (pass.options.balance_loss && ffn_.router().bias().defined()) {
+  const bool is_learned = ffn_.router().bias().defined();
+  if (pass.options.keep_experts && is_learned) {
+    layer.experts_TK = routing.experts_TK;
+  }
+  if (pass.options.balance_loss && is_learned) {
     const ProfileScope scope("router");
     layer.balance_sum = balance_loss_sum(routing, geometry.documents, geometry.ranks);
   }

@@ -32,6 +32,11 @@ class Block {
   const Moe& ffn() const { return ffn_; }
 
  private:
+  /// The sublayer's input; shows an observer the mixing of streams.
+  EnteredStreams enter(const Residual& residual,
+                       const at::Tensor& X_BSMD,
+                       const at::Tensor& norm_D,
+                       const Pass& pass) const;
   void report(const Routing& routing, const Pass& pass) const;
 
   int64_t index_;

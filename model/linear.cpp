@@ -26,17 +26,17 @@ at::Tensor Adapter::applied(const at::Tensor& y, const at::Tensor& x) const {
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   const auto y = project(x, weight_);
-  return adapter_ ? adapter_->applied(y, x) : y;
+  return adapter() != nullptr ? adapter_->applied(y, x) : y;
 }
 
 at::Tensor Linear::forward_grouped(const at::Tensor& x_TGI) const {
   const auto y_TGO = grouped_project(x_TGI, weight_);
-  return adapter_ ? y_TGO + adapter_->forward_grouped(x_TGI) : y_TGO;
+  return adapter() != nullptr ? y_TGO + adapter_->forward_grouped(x_TGI) : y_TGO;
 }
 
 at::Tensor Linear::values() const {
   require(!weight_.quantized(), "[linear] the values of a matrix of codes are not there whole");
-  return adapter_ ? weight_.values + adapter_->delta() : weight_.values;
+  return adapter() != nullptr ? weight_.values + adapter_->delta() : weight_.values;
 }
 
 std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Linear>& matrices) {
@@ -46,7 +46,7 @@ std::vector<at::Tensor> forward_each(const at::Tensor& x, const std::vector<Line
   }
   auto results = project_each(x, weights);
   for (std::size_t i = 0; i < matrices.size(); ++i) {
-    if (const auto& adapter = matrices[i].adapter()) {
+    if (const auto* adapter = matrices[i].adapter()) {
       results[i] = adapter->applied(results[i], x);
     }
   }

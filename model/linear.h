@@ -20,6 +20,8 @@ namespace braid {
 class Adapter {
  public:
   virtual ~Adapter() = default;
+  /// Whether it takes part in the pass under way.
+  virtual bool is_on() const { return true; }
   /// Added to Linear::forward(x): x [..., in] -> [..., out], of x's type.
   virtual at::Tensor forward(const at::Tensor& x) const = 0;
   /// What Linear::forward(x) becomes: y is that of the matrix alone.
@@ -38,7 +40,10 @@ class Linear {
 
   bool defined() const { return weight_.defined(); }
   const Weight& weight() const { return weight_; }
-  const std::shared_ptr<const Adapter>& adapter() const { return adapter_; }
+  /// The adapter that takes part; null where there is none.
+  const Adapter* adapter() const {
+    return adapter_ && adapter_->is_on() ? adapter_.get() : nullptr;
+  }
   void set_adapter(std::shared_ptr<const Adapter> adapter) { adapter_ = std::move(adapter); }
 
   /// x [..., in] -> [..., out], of x's type; see project().

@@ -263,13 +263,13 @@ Lora::Lora(std::string name,
            at::Tensor a_rI,
            at::Tensor b_Or,
            double scale,
-           std::shared_ptr<const LoraDropout> dropout,
+           std::shared_ptr<const LoraUse> use,
            std::optional<LoraMagnitude> magnitude)
     : name_(std::move(name)),
       a_rI_(std::move(a_rI)),
       b_Or_(std::move(b_Or)),
       scale_(scale),
-      dropout_(std::move(dropout)),
+      use_(std::move(use)),
       magnitude_(std::move(magnitude)) {}
 
 at::Tensor Lora::forward(const at::Tensor& x) const {
@@ -311,12 +311,12 @@ at::Tensor Lora::look_up(const at::Tensor& ids) const {
 }
 
 at::Tensor Lora::dropped(const at::Tensor& x) const {
-  if (!dropout_->key || dropout_->share == 0) {
+  if (!use_->key || use_->dropout == 0) {
     return x;
   }
-  const uint64_t key = random_key(*dropout_->key, name_);
-  const auto limit = static_cast<uint64_t>(dropout_->share * 0x1p32);
-  const auto kept = static_cast<float>(1 / (1 - dropout_->share));
+  const uint64_t key = random_key(*use_->key, name_);
+  const auto limit = static_cast<uint64_t>(use_->dropout * 0x1p32);
+  const auto kept = static_cast<float>(1 / (1 - use_->dropout));
   auto factors = at::empty(x.sizes(), at::kFloat);
   auto* factor = factors.data_ptr<float>();
   const int64_t count = x.numel();

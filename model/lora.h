@@ -122,10 +122,12 @@ at::Tensor row_squares(const Weight& matrix, at::ScalarType type);
 /// alpha / rank, or alpha / sqrt(rank).
 double lora_scale(double alpha, int64_t rank, bool rslora);
 
-/// What the adapters of a model leave out of their inputs in the pass under way. Which elements is
-/// a pure function of (key, adapter, element), so that a pass that runs again leaves out the same.
-struct LoraDropout {
-  double share = 0;
+/// What the adapters of a model do in the pass under way.
+struct LoraUse {
+  bool off = false;  ///< they add nothing: the pass is that of the base
+  /// The share of their inputs that is left out. Which elements is a pure function of (key,
+  /// adapter, element), so that a pass that runs again leaves out the same.
+  double dropout = 0;
   std::optional<uint64_t> key = {};  ///< none: nothing is left out
 };
 
@@ -140,14 +142,15 @@ struct LoraMagnitude {
 /// scale B A beside a matrix [O, I].
 class Lora : public Adapter {
  public:
-  /// a_rI, b_Or wide masters; `dropout` is the model's, `name` the matrix's.
+  /// a_rI, b_Or wide masters; `use` is the model's, `name` the matrix's.
   Lora(std::string name,
        at::Tensor a_rI,
        at::Tensor b_Or,
        double scale,
-       std::shared_ptr<const LoraDropout> dropout,
+       std::shared_ptr<const LoraUse> use,
        std::optional<LoraMagnitude> magnitude = {});
 
+  bool is_on() const override { return !use_->off; }
   at::Tensor forward(const at::Tensor& x) const override;
   at::Tensor applied(const at::Tensor& y, const at::Tensor& x) const override;
   at::Tensor forward_grouped(const at::Tensor& x_TGI) const override;
@@ -163,7 +166,7 @@ class Lora : public Adapter {
   std::string name_;
   at::Tensor a_rI_, b_Or_;
   double scale_;
-  std::shared_ptr<const LoraDropout> dropout_;
+  std::shared_ptr<const LoraUse> use_;
   std::optional<LoraMagnitude> magnitude_;
   mutable at::Tensor base_squares_O_;  // of W's rows, which are frozen; made when first needed
 };

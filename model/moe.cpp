@@ -26,6 +26,7 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   experts_.w2 = scope.expert_linear(w2, {E, D, F});
   experts_.w3 = scope.expert_linear(w3, {E, F, D});
   experts_.adapters = scope.expert_adapters({w1, w2, w3}, E, F, D);
+  adapters_use_ = scope.lora_use();
   if (config.n_shared_experts > 0) {
     shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
     shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
@@ -33,8 +34,15 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   }
 }
 
-at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
-  const auto experts = experts_.rounded_to(qat_);
+at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const {
+  auto experts = experts_.rounded_to(qat_);
+  if (adapters_use_->off) {
+    experts.adapters = {};
+  }
+  if (shown.observer != nullptr) {
+    const int64_t first_expert = ranks_.rank() * (num_experts_ / ranks_.size());
+    shown.observer->routed_experts(shown.layer, x_TD, routing.experts_TK, experts, first_expert);
+  }
   if (ranks_.size() == 1) {
     return forward_experts(x_TD, routing.experts_TK, routing.weights_TK, experts, limit_);
   }
@@ -57,14 +65,21 @@ at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing) const {
                            wave);
 }
 
-Moe::Output Moe::forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const {
+Moe::Output Moe::forward(const at::Tensor& x_BSD,
+                         const at::Tensor& ids_BS,
+                         const at::Tensor& given_TK,
+                         LayerObserver shown) const {
   const auto [B, S, D] = sizes<3>(x_BSD);
   const auto x_TD = x_BSD.reshape({B * S, D});
-  auto chosen = profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten()); });
-  auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen); });
+  auto chosen =
+      profiled("router", [&] { return router_.forward(x_TD, ids_BS.flatten(), given_TK); });
+  auto y_TD = profiled("experts", [&] { return routed(x_TD, chosen, shown); });
   if (shared_w1_.defined()) {
     const ProfileScope scope("shared expert");
     const auto gate_up = forward_each(x_TD, {shared_w1_, shared_w3_});
+    if (shown.observer != nullptr) {
+      shown.observer->shared_expert(shown.layer, gate_up[0], gate_up[1]);
+    }
     const auto hidden_TF = clamped_swiglu(gate_up[0], gate_up[1], limit_);
     y_TD = y_TD + widened(shared_w2_.forward(hidden_TF));
   }

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include "model/observer.h"
 #include "model/router.h"
 #include "parallel/expert_exchange.h"
 
@@ -20,13 +21,16 @@ class Moe {
     at::Tensor y_BSD;
     Routing routing;
   };
-  /// x_BSD the normed input, ids_BS its tokens.
-  Output forward(const at::Tensor& x_BSD, const at::Tensor& ids_BS) const;
+  /// x_BSD the normed input, ids_BS its tokens; `given_TK` as in Router::forward().
+  Output forward(const at::Tensor& x_BSD,
+                 const at::Tensor& ids_BS,
+                 const at::Tensor& given_TK = {},
+                 LayerObserver shown = {}) const;
 
   const Router& router() const { return router_; }
 
  private:
-  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing) const;
+  at::Tensor routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const;
 
   double limit_;
   int64_t num_experts_;
@@ -34,6 +38,7 @@ class Moe {
   ExpertRanks ranks_;
   Router router_;
   ExpertLinears experts_;
+  std::shared_ptr<const LoraUse> adapters_use_;
   Linear shared_w1_, shared_w2_, shared_w3_;  // undefined without a shared expert
 };
 

@@ -187,11 +187,11 @@ std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
       magnitude = LoraMagnitude{norms_O, weight};
     }
     return std::make_shared<const Lora>(
-        name, a_rI, b_Or, matrix->scale, lora_dropout_, std::move(magnitude));
+        name, a_rI, b_Or, matrix->scale, lora_use_, std::move(magnitude));
   }
   const auto a_rI = constant(matrix->a_name, {matrix->rank, shape[1]}, 0);
   const auto b_Or = drawn(matrix->b_name, {shape[0], matrix->rank}, random_normal);
-  return std::make_shared<const Lora>(name, a_rI, b_Or, matrix->scale, lora_dropout_);
+  return std::make_shared<const Lora>(name, a_rI, b_Or, matrix->scale, lora_use_);
 }
 
 ExpertAdapters Parameters::expert_adapters(const ExpertNames& names,

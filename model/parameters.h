@@ -82,8 +82,8 @@ class Parameters {
         source_(source),
         device_(device),
         lora_(std::move(lora)),
-        lora_dropout_(std::make_shared<LoraDropout>()) {
-    lora_dropout_->share = lora_ ? lora_->dropout : 0;
+        lora_use_(std::make_shared<LoraUse>()) {
+    lora_use_->dropout = lora_ ? lora_->dropout : 0;
   }
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
@@ -109,8 +109,8 @@ class Parameters {
                                       const Weight& weight = {});
   /// The same of the experts' matrices w1 [F, D], w2 [D, F] and w3 of these names ("*").
   ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D);
-  /// The dropout of all adapters.
-  LoraDropout& lora_dropout() const { return *lora_dropout_; }
+  /// Of all adapters.
+  const std::shared_ptr<LoraUse>& lora_use() const { return lora_use_; }
   const std::optional<LoraConfig>& lora() const { return lora_; }
 
   at::Device device() const { return device_; }
@@ -155,7 +155,7 @@ class Parameters {
   const WeightSource* source_;
   at::Device device_;
   std::optional<LoraConfig> lora_;
-  std::shared_ptr<LoraDropout> lora_dropout_;
+  std::shared_ptr<LoraUse> lora_use_;
   std::vector<Parameter> parameters_;
 };
 
@@ -185,6 +185,7 @@ class Scope {
   ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D) const {
     return parameters_.expert_adapters({path(names.w1), path(names.w2), path(names.w3)}, E, F, D);
   }
+  std::shared_ptr<const LoraUse> lora_use() const { return parameters_.lora_use(); }
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);
   }

@@ -13,6 +13,7 @@ namespace braid {
 
 struct DecodeState;
 struct Geometry;
+class Observer;
 
 /// The tokens of one pass: whole sequences, also where several ranks share them, and on the host,
 /// whichever device the model is on. All int64 [B, S].
@@ -25,6 +26,11 @@ struct Tokens {
 /// Rows that are one document each.
 Tokens whole_documents(const at::Tensor& ids_BS);
 
+/// Experts that were chosen before the pass, for anticipatory routing: int64 [T, K] of each layer
+/// by its index in Observations::layers, T this rank's tokens; undefined where a layer chooses
+/// itself.
+using GivenExperts = std::vector<at::Tensor>;
+
 struct PassOptions {
   bool dense_attention = false;  ///< CSA layers attend to all visible entries, not to the indexer's
   bool balance_loss = false;     ///< of the learned routers
@@ -33,15 +39,20 @@ struct PassOptions {
   /// instead of being kept; 0 = all are kept.
   int64_t recompute_sublayers = 0;
   bool keep_streams = false;  ///< see Observations::streams_BSMD
+  bool keep_experts = false;  ///< see LayerObservation::experts_TK
+  /// Learned routers take these experts; weights come from the scores all the same.
+  std::shared_ptr<const GivenExperts> given_experts = {};
   /// Of what adapters leave out of their inputs (model/lora.h), in this pass and whatever belongs
   /// to it: its MTP block, and what is computed again; none: nothing is left out.
   std::optional<uint64_t> dropout_key = {};
+  Observer* observer = nullptr;  ///< is shown inner values of the layers (model/observer.h)
 };
 
 /// What one layer reports. Sums over the pass's tokens, padding not counted; undefined where the
 /// layer has no such part or the options did not ask.
 struct LayerObservation {
   at::Tensor load_E;              ///< tokens per expert, float64
+  at::Tensor experts_TK;          ///< int64, of a learned router, padding included; keep_experts
   at::Tensor balance_sum;         ///< [] with gradient: see balance_loss_sum()
   at::Tensor indexer_kl_sum;      ///< [] with gradient: see indexer_kl()
   at::Tensor indexer_recall_sum;  ///< [2]: see indexer_kl(); dense attention only
@@ -63,6 +74,13 @@ struct Pass {
   PassOptions options;
   Observations* observations = nullptr;  ///< null: nobody asks
   DecodeState* state = nullptr;          ///< of a generation, else null
+
+  /// See GivenExperts; undefined where this layer's router chooses.
+  at::Tensor given_experts(int64_t layer) const {
+    return options.given_experts == nullptr
+               ? at::Tensor()
+               : options.given_experts->at(static_cast<std::size_t>(layer));
+  }
 };
 
 }  // namespace braid

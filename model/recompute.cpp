@@ -82,6 +82,7 @@ class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> 
     Observations again;  // the same reports, of which only the losses' gradients are of use
     auto pass = segment.pass;
     pass.observations = pass.observations != nullptr ? &again : nullptr;
+    pass.options.observer = nullptr;
     const auto outputs = results_of(segment.run, X, pass);
     variable_list roots, root_gradients;
     for (std::size_t i = 0; i < outputs.size(); ++i) {

@@ -23,12 +23,14 @@ Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
   }
 }
 
-Routing Router::forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const {
+Routing Router::forward(const at::Tensor& x_TD,
+                        const at::Tensor& ids_T,
+                        const at::Tensor& given_TK) const {
   const bool by_hash = tid2eid_VK_.defined();
   return route(gate_.forward(widened(x_TD)),
                {.picks = picks_,
                 .bias_E = bias_E_,
-                .given_TK = by_hash ? tid2eid_VK_.index_select(0, ids_T) : at::Tensor()},
+                .given_TK = by_hash ? tid2eid_VK_.index_select(0, ids_T) : given_TK},
                scaling_);
 }
 

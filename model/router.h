@@ -16,8 +16,11 @@ class Router {
  public:
   Router(const Scope& scope, const ModelConfig& config, RoutingKind kind);
 
-  /// x_TD the normed input, ids_T the tokens at the same places.
-  Routing forward(const at::Tensor& x_TD, const at::Tensor& ids_T) const;
+  /// x_TD the normed input, ids_T the tokens at the same places. Where `given_TK` is defined, a
+  /// learned router takes those experts.
+  Routing forward(const at::Tensor& x_TD,
+                  const at::Tensor& ids_T,
+                  const at::Tensor& given_TK = {}) const;
 
   /// Undefined for a hash layer.
   const at::Tensor& bias() const { return bias_E_; }

@@ -6,6 +6,7 @@
 #include "core/sizes.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/precision.h"
+#include "model/observer.h"
 #include "model/recompute.h"
 
 namespace braid {
@@ -59,7 +60,9 @@ Transformer::Transformer(const ModelConfig& config,
 
 at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
   const auto x_BSD = at::embedding(embed_VD_, ids_BS);
-  return (embed_adapter_ ? x_BSD + embed_adapter_->look_up(ids_BS) : x_BSD).to(compute_);
+  return (embed_adapter_ && embed_adapter_->is_on() ? x_BSD + embed_adapter_->look_up(ids_BS)
+                                                    : x_BSD)
+      .to(compute_);
 }
 
 at::Tensor Transformer::streams_of(const at::Tensor& x_BSD) const {
@@ -83,12 +86,15 @@ Hidden Transformer::forward(const Tokens& tokens,
                             const PassOptions& options,
                             Observations* observations,
                             DecodeState* state) const {
-  parameters_.lora_dropout().key = options.dropout_key;
+  parameters_.lora_use()->key = options.dropout_key;
   const Pass pass{on_device(own_share(tokens.ids_BS)),
                   geometry_of(tokens, state),
                   options,
                   observations,
                   state};
+  if (options.observer != nullptr) {
+    options.observer->begin(*pass.geometry);
+  }
   auto X_BSMD = profiled("embedding", [&] { return streams_of(embedded(pass.ids_BS)); });
   if (options.recompute_sublayers > 0) {
     X_BSMD = recomputed_blocks(blocks_, X_BSMD, pass);
@@ -157,6 +163,15 @@ std::vector<at::Tensor> Transformer::routing_biases() const {
     biases.push_back(mtp_->block().ffn().router().bias());
   }
   return biases;
+}
+
+WithoutAdapters::WithoutAdapters(const Transformer& model)
+    : use_(model.parameters().lora_use()), before_(use_->off) {
+  use_->off = true;
+}
+
+WithoutAdapters::~WithoutAdapters() {
+  use_->off = before_;
 }
 
 }  // namespace braid

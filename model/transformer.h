@@ -96,4 +96,17 @@ class Transformer {
   std::optional<Mtp> mtp_;
 };
 
+/// While it lives, a model's passes are those of the model without its adapters, bit for bit.
+class WithoutAdapters {
+ public:
+  explicit WithoutAdapters(const Transformer& model);
+  ~WithoutAdapters();
+  WithoutAdapters(const WithoutAdapters&) = delete;
+  WithoutAdapters& operator=(const WithoutAdapters&) = delete;
+
+ private:
+  std::shared_ptr<LoraUse> use_;
+  bool before_;
+};
+
 }  // namespace braid

@@ -150,13 +150,13 @@ bool same_kind(const Regime& a, const Regime& b) {
          a.sequences == b.sequences && a.seq_len == b.seq_len;
 }
 
-std::vector<StagePlan> planned_stages(const RunConfig& config,
-                                      const std::vector<GroupedParameter>& groups) {
+std::vector<StagePlan> stages_of(const RunConfig& config,
+                                 const std::vector<GroupedParameter>& groups) {
   std::vector<StagePlan> stages;
   const auto starts = regime_starts(config);
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const auto regime = regime_at(config, starts[i]);
-    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps;
+    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : config.train.max_steps.steps();
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, groups, regime);
@@ -188,6 +188,10 @@ PartPlan Plan::total() const {
   return sum;
 }
 
+std::vector<StagePlan> planned_stages(const RunConfig& config) {
+  return stages_of(config, parameter_groups(model_without_values(config), config));
+}
+
 double forward_backward_flops(const ModelConfig& config,
                               const std::vector<GroupedParameter>& groups,
                               const Regime& regime) {
@@ -203,7 +207,7 @@ Plan plan_training(const RunConfig& config, int64_t ranks, const CodeBytes& code
   const auto model = model_without_values(config);
   const auto groups = parameter_groups(model, config);
   Plan plan;
-  plan.stages = planned_stages(config, groups);
+  plan.stages = stages_of(config, groups);
   plan.parts = planned_parts(model, groups, plan.stages.back().regime);
   const auto& last = plan.stages.back();
   const auto of_rank = groups_of_rank(groups, grid);

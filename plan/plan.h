@@ -48,6 +48,9 @@ struct Plan {
   PartPlan total() const;
 };
 
+/// The stages of a run, in order.
+std::vector<StagePlan> planned_stages(const RunConfig& config);
+
 /// Operations of the forward and backward pass per token, as plan/flops.h counts. A frozen matrix
 /// has one product in the backward pass instead of two. `groups` may be one rank's.
 double forward_backward_flops(const ModelConfig& config,

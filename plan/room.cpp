@@ -116,8 +116,9 @@ int64_t checkpoints_at_once(const RunConfig& config) {
           : static_cast<double>(checkpoint.every_steps) /
                 static_cast<double>(std::gcd(checkpoint.every_steps, checkpoint.keep_every_steps)) *
                 static_cast<double>(checkpoint.keep_every_steps);
-  const auto for_good =
-      both > 0 ? static_cast<int64_t>(static_cast<double>(steps) / both) : int64_t{0};
+  const auto for_good = both > 0 && config.train.max_steps.is_known()
+                            ? static_cast<int64_t>(static_cast<double>(steps) / both)
+                            : int64_t{0};
   return best + std::min(saved, checkpoint.keep_last) +
          std::min(std::max<int64_t>(0, saved - checkpoint.keep_last), for_good + 1);
 }

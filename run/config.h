@@ -18,7 +18,9 @@
 #include "optim/config.h"
 #include "parallel/config.h"
 #include "parallel/grid.h"
+#include "run/monitor_config.h"
 #include "run/spike.h"
+#include "run/step_count.h"
 
 namespace braid {
 
@@ -48,9 +50,19 @@ inline auto enum_names(ModelSource) {
                     EnumName{"from_base", ModelSource::kBase}};
 }
 
+/// When the experts of a batch are chosen: in its own step, or some steps earlier, with the
+/// parameters of that time (train/look_ahead.h).
+enum class RoutingMode { kSync, kAnticipatory };
+inline auto enum_names(RoutingMode) {
+  return std::array{EnumName{"sync", RoutingMode::kSync},
+                    EnumName{"anticipatory", RoutingMode::kAnticipatory}};
+}
+
 /// The architecture, and how it goes together with that of the base (formats/base_model.h).
 struct ModelSection : ModelConfig {
   static constexpr const char* kScalarKey = "source";
+  RoutingMode routing_mode = RoutingMode::kSync;
+  int64_t routing_delay = 4;
   ModelSource source = ModelSource::kKeys;
   std::vector<std::string> overridden;
 
@@ -62,6 +74,15 @@ struct ModelSection : ModelConfig {
   template <class Visitor>
   static void fields(Visitor& v) {
     ModelConfig::fields(v);
+    v("routing_mode",
+      &ModelSection::routing_mode,
+      "in training: sync = experts are chosen by the weights of the step; anticipatory = by those "
+      "of routing_delay steps earlier, for one more forward pass a step. stability.spike_action "
+      "anticipate turns it on for a while");
+    v("routing_delay",
+      &ModelSection::routing_delay,
+      "steps between choosing the experts of a batch and learning from it",
+      between(0, 256));
     v("source",
       &ModelSection::source,
       "model: from_base = the whole section from the base (run.init_from); keys = as written, and "
@@ -96,7 +117,8 @@ struct TrainedParameters {
 
 struct TrainSection {
   TrainedParameters parameters;
-  int64_t max_steps = 1000;
+  StepCount max_steps;
+  std::optional<double> epochs = {};
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
@@ -112,7 +134,14 @@ struct TrainSection {
       &T::parameters,
       "full = all that optimizer.groups do not freeze; lora = the adapters of the section adapter "
       "alone, on frozen weights of run.init_from; or release names (* = any characters, ? = one)");
-    v("max_steps", &T::max_steps, "optimizer steps of the whole run", at_least(1));
+    v("max_steps",
+      &T::max_steps,
+      "optimizer steps of the whole run; by epochs = as many as train.epochs asks for");
+    v("epochs",
+      &T::epochs,
+      "the length of the run as passes through the data, in place of max_steps",
+      more_than(0),
+      absent_as("off"));
     v("global_batch_size", &T::global_batch_size, "sequences per optimizer step", at_least(1));
     v("micro_batch_size",
       &T::micro_batch_size,
@@ -216,13 +245,13 @@ struct CheckpointSection {
       at_least(0));
     v("keep_best",
       &C::keep_best,
-      "... and that many with the lowest validation losses, which are saved for it; the best is "
+      "... and that many with the best validations, which are saved for it; the best is "
       "checkpoints/best",
       at_least(0));
     v("best_by",
       &C::best_by,
       "the set of data.validation whose loss keep_best and train.stop_when_worse_for go by; empty "
-      "= the first");
+      "= the first. NAME.accuracy: the accuracy of that task instead, the highest being the best");
     v("in_background",
       &C::in_background,
       "write a copy of the weights and states while training goes on; takes memory for it");
@@ -233,15 +262,73 @@ struct CheckpointSection {
   }
 };
 
-struct LoggingSection {
-  int64_t every_steps = 10;
+/// Texts that the model writes while it is trained, for people to read (train/text_samples.h).
+struct SamplesSection {
+  int64_t count = 0;
+  std::vector<std::string> prompts = {};
+  int64_t max_tokens = 100;
+  double temperature = 0.8;
 
   template <class Visitor>
   static void fields(Visitor& v) {
+    using S = SamplesSection;
+    v("count", &S::count, "texts of each prompt at each validation; 0 = none", between(0, 1000));
+    v("prompts", &S::prompts, "what they begin with; none = the beginning of a document");
+    v("max_tokens", &S::max_tokens, "new tokens of a text, at most", at_least(1));
+    v("temperature",
+      &S::temperature,
+      "logits are divided by it; 0 = always the most probable token",
+      between(0, 100));
+  }
+};
+/// What checkpoint.best_by names.
+struct BestBy {
+  std::string set;  ///< empty = the first
+  bool accuracy = false;
+};
+BestBy best_by(const CheckpointSection& config);
+
+struct LoggingSection {
+  int64_t every_steps = 10;
+  SamplesSection samples = {};
+  MonitorSet monitors = MonitorSet::all();
+  int64_t monitor_every_steps = 100;
+  int64_t monitor_tokens = 256;
+  int64_t dead_after_steps = 100;
+  bool tensorboard = false;
+
+  bool measures(int64_t step) const { return !monitors.empty() && step % monitor_every_steps == 0; }
+
+  template <class Visitor>
+  static void fields(Visitor& v) {
+    using L = LoggingSection;
     v("every_steps",
-      &LoggingSection::every_steps,
+      &L::every_steps,
       "steps between lines where the output is no terminal",
       at_least(1));
+    v("samples",
+      &L::samples,
+      "texts that the model writes at validations, in metrics.jsonl and on the page of `braid "
+      "report`");
+    v("monitors",
+      &L::monitors,
+      "of updates, weights, attention, experts, swiglu, residual, mtp, what is measured of the "
+      "run's health (docs/monitors.md); the others cost nothing");
+    v("monitor_every_steps",
+      &L::monitor_every_steps,
+      "steps between measurements of all but mtp, which is in every step",
+      at_least(1));
+    v("monitor_tokens",
+      &L::monitor_tokens,
+      "tokens of one micro-batch of each rank that attention, swiglu and residual look at",
+      at_least(1));
+    v("dead_after_steps",
+      &L::dead_after_steps,
+      "steps without a token after which an expert counts as dead",
+      at_least(1));
+    v("tensorboard",
+      &L::tensorboard,
+      "write what metrics.jsonl has, expert loads and the configuration for TensorBoard too");
   }
 };
 
@@ -295,7 +382,9 @@ struct RunConfig {
   GridPlace place_of(int64_t rank, int64_t ranks) const;
 
  private:
+  void validate_length() const;
   void validate_best() const;
+  void validate_samples() const;
   void validate_trained_parameters() const;
 };
 

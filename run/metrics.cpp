@@ -29,7 +29,7 @@ nlohmann::ordered_json json_number(double value) {
 struct Line {
   int64_t number = 0, step = 0;
   int64_t order = 0;
-  bool is_validation = false;
+  bool is_of_validation = false;
   std::string text;
 };
 std::optional<Line> record_of(std::string text, int64_t number, const std::string& where) {
@@ -41,10 +41,11 @@ std::optional<Line> record_of(std::string text, int64_t number, const std::strin
       return std::nullopt;
     }
     const auto at = step.get<int64_t>();
+    const auto split = record.value("split", "");
     return Line{.number = number,
                 .step = at,
                 .order = 2 * at + (is_training_step(record) ? 0 : 1),
-                .is_validation = record.value("split", "") == "validation",
+                .is_of_validation = split == "validation" || split == "sample",
                 .text = std::move(text)};
   } catch (const std::exception&) {  // such as a split that is no text
     return std::nullopt;
@@ -99,7 +100,7 @@ Kept lines_up_to(const std::filesystem::path& path, int64_t step, bool validated
     if (!sound[i]) {
       kept.damaged.push_back(records[i].number);
     } else if (records[i].step < step ||
-               (records[i].step == step && (validated || !records[i].is_validation))) {
+               (records[i].step == step && (validated || !records[i].is_of_validation))) {
       kept.lines += records[i].text + "\n";
     }
   }

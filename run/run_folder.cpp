@@ -36,7 +36,8 @@ void move_earlier_run_aside(const RunPaths& run) {
     aside = text(run.folder.string(), ".before-", i);
   }
   fs::create_directory(aside);
-  for (const auto& path : {run.checkpoints(), run.metrics(), run.config(), run.log()}) {
+  for (const auto& path :
+       {run.checkpoints(), run.metrics(), run.tensorboard(), run.config(), run.log()}) {
     if (fs::exists(path)) {
       fs::rename(path, aside / path.filename());
     }
@@ -92,6 +93,10 @@ void RunFolder::open_metrics(int64_t step, bool validated) {
                           " left out, the first in line ",
                           damaged.front()));
     }
+    if (has_events_) {
+      events_ = nullptr;  // closed before it is replaced
+      events_ = std::make_unique<EventFile>(paths_.events(), paths_.metrics(), step, validated);
+    }
   }
 }
 
@@ -101,11 +106,33 @@ void RunFolder::write_metrics(int64_t step,
   if (writes_) {
     metrics_->write(step, split, values);
   }
+  if (events_) {
+    events_->write(step, split, values);
+  }
 }
 
-void RunFolder::write_config(const RunConfig& config) const {
-  if (writes_) {
-    write_file_atomically(paths_.config(), dump_config(config));
+void RunFolder::write_histogram(int64_t step,
+                                const std::string& tag,
+                                const std::vector<double>& values) {
+  if (events_) {
+    events_->write_histogram(step, tag, values);
+  }
+}
+
+void RunFolder::write_text(int64_t step, const std::string& tag, const std::string& markdown) {
+  if (events_) {
+    events_->write_text(step, tag, markdown);
+  }
+}
+
+void RunFolder::write_config(const RunConfig& config, int64_t step) {
+  if (!writes_) {
+    return;
+  }
+  const auto yaml = dump_config(config);
+  write_file_atomically(paths_.config(), yaml);
+  if (events_) {
+    events_->write_changed_text(step, kConfigFile, "```yaml\n" + yaml + "```\n");
   }
 }
 

@@ -3,7 +3,9 @@
 //   .braid            says that Braid made the folder (core/own_folder.h)
 //   config.yaml       the configuration, every key
 //   metrics.jsonl     run/metrics.h
+//   tensorboard/      the same as an event file, with logging.tensorboard (run/tensorboard.h)
 //   log.txt           what the run printed
+//   report.html       the page of `braid report` (report/run_page.h)
 //   profile.json      where its steps' time went (train --profile)
 //   validation.jsonl  the text held back from training (data/prepare.h)
 //   data/             token stores (data/prepare.h), scores of preferences by the first model
@@ -20,6 +22,7 @@
 #include "run/config.h"
 #include "run/console.h"
 #include "run/metrics.h"
+#include "run/tensorboard.h"
 
 namespace braid {
 
@@ -32,7 +35,10 @@ struct RunPaths {
 
   std::filesystem::path config() const { return folder / kConfigFile; }
   std::filesystem::path metrics() const { return folder / "metrics.jsonl"; }
+  std::filesystem::path tensorboard() const { return folder / "tensorboard"; }
+  std::filesystem::path events() const { return tensorboard() / "events.out.tfevents.braid"; }
   std::filesystem::path log() const { return folder / "log.txt"; }
+  std::filesystem::path report() const { return folder / "report.html"; }
   std::filesystem::path profile() const { return folder / "profile.json"; }
   std::filesystem::path checkpoints() const { return folder / "checkpoints"; }
   std::filesystem::path validation_text() const { return folder / "validation.jsonl"; }
@@ -55,13 +61,19 @@ class RunFolder {
   const RunPaths& paths() const { return paths_; }
   Console& console() { return *console_; }
 
-  /// Opens metrics.jsonl for a run that continues after `step`, see Metrics.
+  /// From now on there is an event file for TensorBoard beside metrics.jsonl.
+  void use_tensorboard() { has_events_ = true; }
+  /// Opens metrics.jsonl, and the event file, for a run that continues after `step`, see Metrics.
   void open_metrics(int64_t step, bool validated = true);
-  /// See Metrics::write(); needs open_metrics().
+  /// See Metrics::write(); needs open_metrics(), as the next two do.
   void write_metrics(int64_t step,
                      const std::string& split,
                      const std::vector<Metrics::Value>& values);
-  void write_config(const RunConfig& config) const;
+  /// For TensorBoard alone, see EventFile.
+  void write_histogram(int64_t step, const std::string& tag, const std::vector<double>& values);
+  void write_text(int64_t step, const std::string& tag, const std::string& markdown);
+  /// `step`: after which the run has this configuration.
+  void write_config(const RunConfig& config, int64_t step);
   void write_profile(const std::string& json) const;
 
  private:
@@ -72,6 +84,8 @@ class RunFolder {
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Console> console_;
   std::unique_ptr<Metrics> metrics_;
+  bool has_events_ = false;
+  std::unique_ptr<EventFile> events_;
 };
 
 }  // namespace braid

@@ -8,8 +8,10 @@
 #include <map>
 
 #include "checkpoint/history.h"
+#include "core/config_edit.h"
 #include "core/error.h"
 #include "core/folder_lock.h"
+#include "run/config.h"
 #include "run/memory.h"
 #include "run/metrics.h"
 #include "run/run_folder.h"
@@ -20,14 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-bool is_run(const fs::path& folder) {
-  const RunPaths run{folder};
-  std::error_code unreadable;
-  return fs::is_regular_file(run.config(), unreadable) &&
-         (fs::exists(run.metrics(), unreadable) || fs::exists(run.log(), unreadable) ||
-          fs::exists(run.checkpoints(), unreadable));
-}
 
 // Files may vanish meanwhile: a run that trains removes its old checkpoints.
 int64_t bytes_below(const fs::path& folder) {
@@ -43,19 +37,6 @@ int64_t bytes_below(const fs::path& folder) {
     entry.increment(vanished);
   }
   return bytes;
-}
-
-// The scalar at "a.b"; null where there is none.
-const ConfigNode* at_path(const ConfigNode& node, const std::string& path) {
-  const auto dot = path.find('.');
-  const auto* child = node.find(path.substr(0, dot));
-  return child == nullptr || dot == std::string::npos ? child
-                                                      : at_path(*child, path.substr(dot + 1));
-}
-
-std::string scalar_at(const ConfigNode& config, const std::string& path) {
-  const auto* node = at_path(config, path);
-  return node == nullptr ? "" : node->scalar;
 }
 
 // What metrics.jsonl says, read on to the first line that is not as it should be.
@@ -135,7 +116,9 @@ ListedRun listed(const fs::path& folder) {
     run.state = "unreadable";
     return run;
   }
-  MetricsSummary summary(scalar_at(run.config, "checkpoint.best_by"));
+  CheckpointSection checkpoint;
+  checkpoint.best_by = scalar_at(run.config, "checkpoint.best_by");
+  MetricsSummary summary(best_by(checkpoint).set);
   try {
     if (fs::exists(paths.metrics())) {
       read_metrics(paths.metrics(),
@@ -192,7 +175,15 @@ double rank_of_largest(const std::optional<double>& value) {
 
 }  // namespace
 
-std::vector<ListedRun> list_runs(const std::vector<fs::path>& folders) {
+bool is_run(const fs::path& folder) {
+  const RunPaths run{folder};
+  std::error_code unreadable;
+  return fs::is_regular_file(run.config(), unreadable) &&
+         (fs::exists(run.metrics(), unreadable) || fs::exists(run.log(), unreadable) ||
+          fs::exists(run.checkpoints(), unreadable));
+}
+
+std::vector<fs::path> run_folders(const std::vector<fs::path>& folders) {
   std::vector<fs::path> found;
   for (const auto& folder : folders) {
     require(fs::is_directory(folder),
@@ -210,8 +201,12 @@ std::vector<ListedRun> list_runs(const std::vector<fs::path>& folders) {
   }
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
+std::vector<ListedRun> list_runs(const std::vector<fs::path>& folders) {
   std::vector<ListedRun> runs;
-  for (const auto& folder : found) {
+  for (const auto& folder : run_folders(folders)) {
     runs.push_back(listed(folder));
   }
   return runs;

@@ -28,8 +28,14 @@ struct ListedRun {
   ConfigNode config;                        ///< every key
 };
 
-/// Lists each of `folders` that is a run, and the runs that lie in the others, by path. Whatever is
-/// wrong with a run stands in its `problem`. Throws Error for a folder that does not exist.
+/// Whether this is the folder of a run that has begun.
+bool is_run(const std::filesystem::path& folder);
+
+/// Each of `folders` that is a run, and the runs that lie in the others, by path. Throws Error for
+/// a folder that does not exist.
+std::vector<std::filesystem::path> run_folders(const std::vector<std::filesystem::path>& folders);
+
+/// Lists the runs of run_folders(). Whatever is wrong with a run stands in its `problem`.
 std::vector<ListedRun> list_runs(const std::vector<std::filesystem::path>& folders);
 
 /// What runs can be sorted by, and a sort by one of them: names ascending, losses from the lowest,

@@ -1,16 +1,19 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "core/config.h"
+#include "run/alarm_config.h"
 
 namespace braid {
 
-enum class SpikeAction { kOff, kLog, kRollback };
+enum class SpikeAction { kOff, kLog, kRollback, kAnticipate };
 inline auto enum_names(SpikeAction) {
   return std::array{EnumName{"off", SpikeAction::kOff},
                     EnumName{"log", SpikeAction::kLog},
-                    EnumName{"rollback", SpikeAction::kRollback}};
+                    EnumName{"rollback", SpikeAction::kRollback},
+                    EnumName{"anticipate", SpikeAction::kAnticipate}};
 }
 
 struct StabilitySection {
@@ -21,6 +24,8 @@ struct StabilitySection {
   int64_t spike_patience = 3;
   int64_t spike_memory_steps = 100;
   int64_t max_rollbacks = 3;
+  int64_t anticipatory_steps = 200;
+  std::vector<AlarmRule> alarms = default_alarms();
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -31,7 +36,9 @@ struct StabilitySection {
       at_least(0));
     v("spike_action",
       &S::spike_action,
-      "on a loss spike: rollback = back to the newest checkpoint, past the data that led here");
+      "on a loss spike: rollback = back to the newest checkpoint, past the data that led here; "
+      "anticipate = the same, then anticipatory routing (model.routing_delay) for "
+      "anticipatory_steps steps");
     v("spike_deviations",
       &S::spike_deviations,
       "a spike lies this many standard deviations above the running mean of the loss ...",
@@ -46,6 +53,11 @@ struct StabilitySection {
       &S::max_rollbacks,
       "rollbacks of a run before it stops with an error",
       at_least(0));
+    v("anticipatory_steps",
+      &S::anticipatory_steps,
+      "steps that anticipatory routing stays on after a spike",
+      at_least(1));
+    v("alarms", &S::alarms, "on numbers of metrics.jsonl");
   }
 };
 

@@ -20,23 +20,6 @@ std::string formatted(const char* format, double value) {
   return buffer;
 }
 
-// "1.50 M" for 1500000.
-std::string scaled(double value) {
-  constexpr const char* kPrefixes = "\0KMGTPEZY";
-  int prefix = 0;
-  for (; value >= 1000 && prefix < 8; ++prefix) {
-    value /= 1000;
-  }
-  if (prefix == 0) {
-    return formatted("%.0f", value);
-  }
-  return formatted(value < 10    ? "%.2f "
-                   : value < 100 ? "%.1f "
-                                 : "%.0f ",
-                   value) +
-         kPrefixes[prefix];
-}
-
 std::string with_commas(std::string digits) {
   for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3;
        at > (digits.starts_with('-') ? 1 : 0);
@@ -56,7 +39,7 @@ std::string value_text(const std::string& key, const ordered_json& value) {
     return bytes_text(value.get<double>());
   }
   if (value.is_number() && key.ends_with("flops")) {
-    return scaled(value.get<double>());
+    return scaled_text(value.get<double>());
   }
   switch (value.type()) {
     case ordered_json::value_t::null:
@@ -143,6 +126,22 @@ std::string lines_of(const ordered_json& object, const std::string& indent) {
 }
 
 }  // namespace
+
+std::string scaled_text(double value) {
+  constexpr const char* kPrefixes = "\0KMGTPEZY";
+  int prefix = 0;
+  for (; value >= 1000 && prefix < 8; ++prefix) {
+    value /= 1000;
+  }
+  if (prefix == 0) {
+    return formatted("%.0f", value);
+  }
+  return formatted(value < 10    ? "%.2f "
+                   : value < 100 ? "%.1f "
+                                 : "%.0f ",
+                   value) +
+         kPrefixes[prefix];
+}
 
 std::string readable(const ordered_json& object) {
   return lines_of(object, "");

@@ -15,6 +15,9 @@ std::string readable(const nlohmann::ordered_json& object);
 /// memory_estimated), and U+FFFD for bytes of paths that are no UTF-8.
 std::string json_text(const nlohmann::ordered_json& object);
 
+/// "1.50 M" for 1500000 (powers of 1000).
+std::string scaled_text(double value);
+
 /// A table for people: columns as wide as their widest cell; those whose title begins with '>'
 /// (which is not shown) have their cells at the right.
 class TextTable {

@@ -26,10 +26,10 @@ import math
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
-import venv
+
+from own_environment import with_package
 
 PYARROW = "pyarrow==26.0.1"
 BINARY = (".parquet", ".arrow", ".feather")
@@ -73,31 +73,6 @@ def files_of(inputs, split):
         else:
             files.append(path)
     return files
-
-
-def with_pyarrow():
-    """Goes on in a Python that has pyarrow."""
-    try:
-        import pyarrow  # noqa: F401
-        return
-    except ImportError:
-        pass
-    prefix = pathlib.Path(os.environ.get("BRAID_PREFIX") or
-                          pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "braid")
-    environment = prefix / PYARROW.replace("==", "-")
-    python = environment / "bin" / "python"
-    if pathlib.Path(sys.prefix).resolve() == environment.resolve():
-        fail(f"{environment} holds no pyarrow; delete it and try again")
-    if not (environment / "complete").exists():
-        print(f"Installing {PYARROW} into {environment}", file=sys.stderr)
-        try:
-            venv.create(environment, with_pip=True, clear=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", PYARROW], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            fail(f"could not install {PYARROW} into {environment} ({error}); install pyarrow yourself and run this "
-                 "with its Python")
-        (environment / "complete").touch()
-    os.execv(python, [str(python), *sys.argv])
 
 
 def parquet_rows(path):
@@ -222,7 +197,7 @@ def main():
     if any(file.resolve() == output.resolve() for file in files):
         fail(f"{output} is an input too")
     if any(suffix_of(file)[0] in BINARY for file in files):
-        with_pyarrow()
+        with_package(PYARROW)
 
     written = 0
     handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=output.name + ".")

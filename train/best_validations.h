@@ -7,22 +7,22 @@
 
 namespace braid {
 
-/// The validations of a run with the lowest losses, and for how many in a row none was better:
-/// what checkpoint.keep_best and train.stop_when_worse_for go by. A part of the state that
+/// The best validations of a run, those with the lowest losses, and for how many in a row none was
+/// better: what checkpoint.keep_best and train.stop_when_worse_for go by. A part of the state that
 /// checkpoints hold.
 struct BestValidations {
   struct One {
     int64_t step = 0;
-    double loss = 0;
+    double loss = 0;  ///< by accuracy (run/config.h, BestBy) the share of wrong answers
 
     template <class Visitor>
     static void fields(Visitor& v) {
       v("step", &One::step, "after which it was", at_least(0));
-      v("loss", &One::loss, "nats per target");
+      v("loss", &One::loss, "nats per target, or the share of wrong answers");
     }
   };
 
-  std::string set;        ///< the name and digest of the texts; losses on others do not compare
+  std::string set;  ///< the name and digest of what is judged, and by what; others do not compare
   std::vector<One> best;  ///< the lowest loss first; of equal ones the earlier
   int64_t worse_for = 0;  ///< validations since the best one
 

@@ -9,8 +9,6 @@
 namespace braid {
 namespace {
 
-constexpr const char* kCrossEntropy = "loss";
-constexpr const char* kMtp = "mtp_loss";
 constexpr const char* kBalance = "balance_loss";
 constexpr const char* kIndexer = "indexer_kl";
 constexpr const char* kRecall = "indexer_recall";
@@ -52,9 +50,9 @@ void declare_layers(const LossWeights& weights, MicroBatchLoss& loss) {
 }  // namespace
 
 void LanguageObjective::declare_main(const LossWeights& weights, MicroBatchLoss& loss) const {
-  loss.declare(LossTerm{.name = kCrossEntropy, .label = "loss"});
+  loss.declare(LossTerm{.name = kLossName, .label = "loss"});
   if (model_.has_mtp()) {
-    loss.declare(LossTerm{.name = kMtp, .label = "MTP loss", .weight = weights.mtp});
+    loss.declare(LossTerm{.name = kMtpLossName, .label = "MTP loss", .weight = weights.mtp});
   }
 }
 
@@ -77,7 +75,7 @@ void LanguageObjective::add_main(const Batch& batch,
     return weights_BS.defined() ? model_.own_share(weights_BS) : at::Tensor();
   };
   loss.add(
-      kCrossEntropy,
+      kLossName,
       model_.cross_entropy_sum(
           hidden.final_BSD, model_.own_share(batch.targets_BS), own_share_of(batch.weights_BS)),
       counts.at("target_weight"));
@@ -87,7 +85,7 @@ void LanguageObjective::add_main(const Batch& batch,
   const ProfileScope scope("MTP", ProfileKind::kWhole);
   const auto hidden_BSD = model_.mtp_forward(tokens_of(batch), hidden, options, &observations);
   const auto targets_BS = mtp_targets(batch.targets_BS, batch.documents_BS);
-  loss.add(kMtp,
+  loss.add(kMtpLossName,
            model_.cross_entropy_sum(
                hidden_BSD, model_.own_share(targets_BS), own_share_of(mtp_weights_of(batch))),
            counts.at("mtp_target_weight"));

@@ -4,6 +4,10 @@
 
 namespace braid {
 
+/// Names of terms, which are keys of metrics.jsonl.
+inline constexpr const char* kLossName = "loss";
+inline constexpr const char* kMtpLossName = "mtp_loss";
+
 /// Predicting the next token:
 /// loss = cross-entropy + mtp * MTP loss + balance * balance loss + indexer * indexer KL.
 ///

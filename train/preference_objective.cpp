@@ -106,20 +106,20 @@ void PreferenceObjective::add_main(const Batch& batch,
   PreferenceLoss sum;
   double preferred = 0;
   std::size_t context = 0;
-  for (const auto& documents : batch.contexts) {
-    require(documents.size() % 2 == 0,
+  for (const auto& row : batch.contexts) {
+    require(row.size() % 2 == 0,
             "[preferences] a row holds ",
-            documents.size(),
+            row.size(),
             " answers; expected pairs (data.format: preference)");
-    for (std::size_t i = 0; i < documents.size(); i += 2, context += 2) {
-      const auto reference_of = [&](int64_t document) {
-        return reference_.at(static_cast<std::size_t>(document));
+    for (std::size_t i = 0; i < row.size(); i += 2, context += 2) {
+      const auto reference_of = [&](const Chunk& answer) {
+        return reference_.at(static_cast<std::size_t>(answer.document));
       };
       const auto pair = preference_loss(preferences_,
                                         scored[context],
                                         scored[context + 1],
-                                        reference_of(documents[i]),
-                                        reference_of(documents[i + 1]));
+                                        reference_of(row[i]),
+                                        reference_of(row[i + 1]));
       weights[context] = -pair.by_chosen;
       weights[context + 1] = -pair.by_rejected;
       sum.loss += pair.loss;

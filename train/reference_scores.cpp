@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "data/token_store.h"
 #include "train/resumer.h"
 
 namespace braid {
@@ -89,7 +90,8 @@ ReferenceScores reference_scores(const RunConfig& config,
                                  RunFolder& folder,
                                  const PreparedData& data) {
   std::unique_ptr<Transformer> model;  // made when it is needed
-  const auto scores_of = [&](const TokenStore& store, int64_t seq_len) {
+  const auto scores_of = [&](const DocumentStore& documents, int64_t seq_len) {
+    const auto& store = dynamic_cast<const TokenStore&>(documents);  // pairs are never a task's
     const auto path = reference_of(store);
     const auto key = key_of(config, store, seq_len);
     std::optional<std::vector<DocumentScore>> known;

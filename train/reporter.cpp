@@ -16,6 +16,7 @@
 #include "run/adapter_table.h"
 #include "run/memory.h"
 #include "run/start_notes.h"
+#include "train/monitors.h"
 
 namespace braid {
 namespace {
@@ -126,7 +127,7 @@ double tokens_per_second(const StepResult& result, double seconds) {
   return static_cast<double>(result.losses.tokens) / seconds;
 }
 
-std::string packing_line(const TokenStore& store, const RunConfig& config) {
+std::string packing_line(const DocumentStore& store, const RunConfig& config) {
   const auto percent = [](double share) { return std::lround(100 * share); };
   const double trained = static_cast<double>(store.num_targets()) /
                          static_cast<double>(std::max<int64_t>(store.num_tokens(), 1));
@@ -142,6 +143,20 @@ std::string packing_line(const TokenStore& store, const RunConfig& config) {
               " are ",
               percent(stream.filled_share(config.data.seq_len)),
               " % full");
+}
+
+// "accuracy 0.52 (distance_64 0.97, distance_128 0.07)"
+std::string accuracy_text(const AnswerAccuracy& answers) {
+  const auto rounded = [](double accuracy) {
+    char digits[16];
+    std::snprintf(digits, sizeof digits, "%.3f", accuracy);
+    return std::string(digits);
+  };
+  std::string groups;
+  for (const auto& group : answers.groups) {
+    groups += (groups.empty() ? "" : ", ") + group.name + " " + rounded(group.accuracy());
+  }
+  return "accuracy " + rounded(answers.all.accuracy()) + " (" + groups + ")";
 }
 
 }  // namespace
@@ -172,17 +187,18 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   for (std::size_t i = 0; i < data.training.size(); ++i) {
     const auto& [name, weight, store] = data.training[i];
-    console.line(text("data: ",
-                      name,
-                      ": ",
-                      store->num_documents(),
-                      " documents, ",
-                      store->num_tokens(),
-                      " tokens, weight ",
-                      weight,
-                      ", epochs so far ",
-                      state_.loader->progress().epochs[i]));
-    if (data.has_samples) {
+    console.line(
+        text("data: ",
+             name,
+             ": ",
+             store->is_endless()
+                 ? std::string("documents without end")
+                 : text(store->num_documents(), " documents, ", store->num_tokens(), " tokens"),
+             ", weight ",
+             weight,
+             store->is_endless() ? std::string()
+                                 : text(", epochs so far ", state_.loader->progress().epochs[i])));
+    if (data.has_samples && !store->is_endless()) {
       console.line(packing_line(*store, config_));
     }
   }
@@ -233,7 +249,7 @@ void Reporter::begin_step() {
   step_start_ = std::chrono::steady_clock::now();
 }
 
-void Reporter::end_step(const StepResult& result) {
+std::vector<Metrics::Value> Reporter::end_step(const StepResult& result) {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - step_start_;
   const double seconds = elapsed.count();
   if (profile_) {
@@ -243,7 +259,9 @@ void Reporter::end_step(const StepResult& result) {
         forward_backward_flops(config_.model, state_.optimizer->parameters(), regime) *
             static_cast<double>(regime.sequences * regime.seq_len));
   }
-  write_metrics(result, seconds);
+  const auto record = record_of(result, seconds);
+  folder_.write_metrics(state_.step, "", record);
+  write_expert_loads(result);
   show_progress(result, seconds);
   report_memory(result);
   report_absent_gradients(result);
@@ -251,9 +269,10 @@ void Reporter::end_step(const StepResult& result) {
     folder_.console().line(
         text("step ", state_.step, " was skipped: not finite: ", result.not_finite));
   }
+  return record;
 }
 
-void Reporter::write_metrics(const StepResult& result, double seconds) {
+std::vector<Metrics::Value> Reporter::record_of(const StepResult& result, double seconds) const {
   const auto& losses = result.losses;
   std::vector<Metrics::Value> values = {{"tokens", static_cast<double>(state_.tokens)},
                                         {std::string(losses.terms.front().name), losses.loss()},
@@ -282,11 +301,31 @@ void Reporter::write_metrics(const StepResult& result, double seconds) {
   for (const auto& [what, bytes] : result.cost.sent_bytes) {
     values.emplace_back(what, static_cast<double>(bytes));
   }
+  if (result.routing_delay) {
+    values.emplace_back("routing_delay", static_cast<double>(*result.routing_delay));
+  }
   if (!result.not_finite.empty()) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(state_.skipped));
   }
-  folder_.write_metrics(state_.step, "", values);
+  values.insert(values.end(), result.monitored.begin(), result.monitored.end());
+  return values;
+}
+
+// For TensorBoard's histograms: tokens of each expert over their mean.
+void Reporter::write_expert_loads(const StepResult& result) {
+  const auto& logging = config_.logging;
+  if (!logging.tensorboard || !logging.monitors.contains(Monitor::kExperts) ||
+      !logging.measures(state_.step)) {
+    return;
+  }
+  for (std::size_t i = 0; i < result.losses.load_E.size(); ++i) {
+    const auto load_E = (result.losses.load_E[i] / result.losses.load_E[i].mean()).contiguous();
+    const auto* loads = load_E.const_data_ptr<double>();
+    folder_.write_histogram(state_.step,
+                            "expert_load/" + layer_key(i, state_.model->config()),
+                            {loads, loads + load_E.numel()});
+  }
 }
 
 void Reporter::show_progress(const StepResult& result, double seconds) {
@@ -384,6 +423,13 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                    {"tokens", static_cast<double>(result.tokens)}});
     of_kind = text("bits per byte ", result.bits_per_byte);
   }
+  if (result.answers) {
+    values.emplace_back("accuracy", result.answers->all.accuracy());
+    for (const auto& group : result.answers->groups) {
+      values.emplace_back("accuracy." + group.name, group.accuracy());
+    }
+    of_kind = accuracy_text(*result.answers);
+  }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,
@@ -393,6 +439,17 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
                               result.loss,
                               " | ",
                               of_kind));
+}
+
+void Reporter::samples(const std::vector<WrittenText>& texts) {
+  for (const auto& [prompt, text, number, tokens] : texts) {
+    folder_.write_metrics(state_.step,
+                          "sample",
+                          {{"prompt", prompt},
+                           {"number", static_cast<double>(number)},
+                           {"text", text},
+                           {"tokens", static_cast<double>(tokens)}});
+  }
 }
 
 void Reporter::start_profile() {

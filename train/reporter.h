@@ -10,6 +10,7 @@
 #include "run/threads.h"
 #include "train/step_profile.h"
 #include "train/step_result.h"
+#include "train/text_samples.h"
 #include "train/training_state.h"
 
 namespace braid {
@@ -27,16 +28,21 @@ class Reporter {
   void describe_run(const PreparedData& data, const Threads& threads, bool resumed);
 
   void begin_step();
-  void end_step(const StepResult& result);
+  /// Returns the step's record in metrics.jsonl. Of what is not the same on every rank, such as
+  /// times, rank 0's is written.
+  std::vector<Metrics::Value> end_step(const StepResult& result);
   /// `set`: the name of the texts, empty where they have none.
   void validation(const std::string& set, const Evaluation& result);
+
+  void samples(const std::vector<WrittenText>& texts);
 
   /// Measures from here on where the steps' time goes; report_profile() then writes it.
   void start_profile();
   void report_profile();
 
  private:
-  void write_metrics(const StepResult& result, double seconds);
+  std::vector<Metrics::Value> record_of(const StepResult& result, double seconds) const;
+  void write_expert_loads(const StepResult& result);
   void show_progress(const StepResult& result, double seconds);
   void report_memory(const StepResult& result);
   void report_absent_gradients(const StepResult& result);

@@ -95,7 +95,7 @@ InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFo
 }
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {
-  const auto found = std::ranges::find(data.validation, config.best_by, &ValidationData::name);
+  const auto found = std::ranges::find(data.validation, best_by(config).set, &ValidationData::name);
   return found == data.validation.end() ? 0
                                         : static_cast<std::size_t>(found - data.validation.begin());
 }
@@ -186,7 +186,7 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
   continue_schedule(before, checkpoint);
   saved_step_ = state_.step;
   adopt_validations();
-  for (const auto& note : restore_data(state_, checkpoint, folder, data_)) {
+  for (const auto& note : restore_data(state_, checkpoint, folder, data_, config_, grid_.place)) {
     folder_.console().line("note: " + note);
   }
 }
@@ -194,8 +194,8 @@ void Resumer::resume(const fs::path& folder, const Checkpoint& checkpoint) {
 // How many steps the schedule spans from here on, and what that makes of the learning rate.
 void Resumer::continue_schedule(const RunConfig& before, const Checkpoint& checkpoint) {
   const auto stored = checkpoint.state.find("schedule_steps");  // earlier versions had none
-  const int64_t spanned =
-      stored == checkpoint.state.end() ? before.train.max_steps : std::get<int64_t>(stored->second);
+  const int64_t spanned = stored == checkpoint.state.end() ? before.train.max_steps.steps()
+                                                           : std::get<int64_t>(stored->second);
   const int64_t max_steps = config_.train.max_steps, max_steps_before = before.train.max_steps;
   state_.schedule_steps = spanned_steps(config_.schedule, spanned, max_steps_before, max_steps);
   const int64_t applied = state_.optimizer->local().steps().all;
@@ -273,7 +273,7 @@ void Resumer::roll_back_to(const fs::path& folder, double loss) {
   restore(state_, load(folder), folder, grid_.place);
   best_steps_ = kept_steps_ = state_.validations.steps();
   state_.rollbacks = rollbacks;
-  saved_step_ = state_.step;
+  saved_step_ = -1;  // the position in the data is another one now
   folder_.open_metrics(state_.step);
   folder_.write_metrics(state_.step,
                         "rollback",
@@ -288,12 +288,12 @@ void Resumer::adopt_validations() {
       return {};
     }
     const auto& [name, store] = data_.validation[judged_set(config_.checkpoint, data_)];
-    return text(name, name.empty() ? "" : " ", store->sources_digest());
+    const bool by_accuracy = best_by(config_.checkpoint).accuracy;
+    return text(
+        name, name.empty() ? "" : " ", store->sources_digest(), by_accuracy ? " accuracy" : "");
   }();
   if (validations.set != set && !validations.best.empty()) {
-    folder_.console().line(text("note: what is validated changed, so the best loss so far (",
-                                validations.best.front().loss,
-                                " after step ",
+    folder_.console().line(text("note: what is validated changed, so the best so far (after step ",
                                 validations.best.front().step,
                                 ") no longer counts"));
     validations = {};

@@ -3,8 +3,10 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "run/regime.h"
@@ -37,6 +39,10 @@ struct StepResult {
   /// Which losses and gradients are not finite, for messages. Unless empty, the step was skipped.
   std::string not_finite;
   StepCost cost;
+  /// Steps since the experts were chosen, while routing is anticipatory.
+  std::optional<int64_t> routing_delay = {};
+  /// What monitors gave, by key of metrics.jsonl.
+  std::vector<std::pair<std::string, double>> monitored = {};
 };
 
 GradientNorms gradient_norms(ShardedOptimizer& optimizer);

@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "optim/clip.h"
 #include "parallel/mpi_world.h"
+#include "run/epoch_steps.h"
 #include "run/grouped_parameters.h"
 #include "run/memory.h"
 #include "run/threads.h"
@@ -49,7 +50,7 @@ PreparedData prepared_data(const RunConfig& config,
 // Pairs are learned from as pairs alone.
 void require_fitting_data(ObjectiveKind objective, const PreparedData& data) {
   const bool wants_pairs = objective == ObjectiveKind::kPreference;
-  const auto check = [&](const char* key, const std::string& name, const TokenStore& store) {
+  const auto check = [&](const char* key, const std::string& name, const DocumentStore& store) {
     const bool pairs = store.documents_per_sample() > 1;
     if (pairs != wants_pairs) {
       throw ConfigError(
@@ -106,7 +107,9 @@ Trainer::Trainer(const RunConfig& config,
              .loader = {},
              .spikes = SpikeDetector(config_.stability),
              .schedule_steps = config_.train.max_steps,
-             .validations = {}},
+             .validations = {},
+             .ahead = {},
+             .alarms = Alarms(config_.stability.alarms)},
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
@@ -114,6 +117,15 @@ Trainer::Trainer(const RunConfig& config,
 
   tokenizer_ = make_tokenizer(config_.tokenizer);
   data_ = prepared_data(config_, *tokenizer_, folder_.paths(), *grid_.world);
+  count_epochs(data_, config_);
+  if (config_.train.epochs) {
+    folder_.console().line(text("train.epochs ",
+                                real_text(*config_.train.epochs),
+                                ": ",
+                                config_.train.max_steps.steps(),
+                                " steps"));
+  }
+  state_.schedule_steps = config_.train.max_steps;
   require_whole_samples(config_, data_);
   require_fitting_data(config_.loss.objective, data_);
   ReferenceScores reference;
@@ -130,16 +142,24 @@ Trainer::Trainer(const RunConfig& config,
       "the initial model");
   state_.optimizer = std::make_unique<ShardedOptimizer>(
       config_.optimizer, config_.parallel, parameter_groups(*state_.model, config_), grid_);
-  const StreamOptions order{.seed = static_cast<uint64_t>(config_.run.seed),
-                            .pack_window = config_.data.pack_window};
-  state_.loader = std::make_unique<BackgroundLoader>(Loader(data_.sources(), order));
+  state_.loader =
+      std::make_unique<BackgroundLoader>(Loader(data_.sources(), stream_options(config_)));
   objective_ = make_objective(std::move(reference.training));
+  samples_ =
+      std::make_unique<TextSamples>(config_.logging.samples, state_.model->config(), *tokenizer_);
+  monitors_ = std::make_unique<Monitors>(config_, grid_, state_);
+  if (config_.logging.tensorboard) {
+    folder_.use_tensorboard();
+  }
+  if (config_.model.routing_mode == RoutingMode::kAnticipatory) {
+    state_.ahead.enter(std::nullopt);
+  }
 
   const bool resumed = resumer_.start_or_resume(from);
   grid_.world->first_alone(
       [&] {
         folder_.open_metrics(state_.step, /*validated=*/!state_.owes_validation);
-        folder_.write_config(config_);
+        folder_.write_config(config_, state_.step);
       },
       "metrics.jsonl");
   reporter_.describe_run(data_, threads, resumed);
@@ -173,11 +193,12 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
       resumer_.save_again();
     }
   }
-  while (!finished() && !stops()) {
+  bool alarmed = false;
+  while (!alarmed && !finished() && !stops()) {
     MpiWorld::set_activity(text("step ", state_.step + 1));
     reporter_.begin_step();
     const auto result = train_step();
-    reporter_.end_step(result);
+    alarmed = alarm_stops(reporter_.end_step(result));
     require_some_finite_step(result);
     if (rolled_back_after_spike(result)) {
       continue;
@@ -199,8 +220,8 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
   resumer_.save();
   resumer_.finish();
   reporter_.report_profile();
-  if (!finished()) {
-    return TrainingEnd::kInterrupted;
+  if (alarmed || !finished()) {
+    return alarmed ? TrainingEnd::kAlarm : TrainingEnd::kInterrupted;
   }
   require_finite_end();
   if (has_nothing_to_do || stopped_improving()) {
@@ -216,11 +237,18 @@ StepResult Trainer::train_step() {
   auto& optimizer = *state_.optimizer;
 
   // 1. What the schedule asks for: losses, learning rate, batch. Only what learns gets gradients.
-  result.regime = regime_at(config_, optimizer.local().steps().all, state_.schedule_steps);
+  monitors_->begin_step(state_.step + 1);
+  result.regime = regime_ahead(0);
   learn_only(result.regime.trained);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
-  const auto batches = next_batches(result.regime);
+  const auto samples = next_step_samples();
+  const auto& batches = samples.batches;
+  result.regime.sequences = samples.sequences;
+  result.regime.seq_len = samples.seq_len;
+  if (state_.ahead.is_on()) {
+    result.routing_delay = config_.model.routing_delay;
+  }
   const auto counts = counts_of(batches);
 
   // 3. Forward and backward pass of each micro-batch. Gradients add up; those that are complete
@@ -231,7 +259,12 @@ StepResult Trainer::train_step() {
   std::vector<Losses> micro_batches;
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
-    result.regime.options.dropout_key = dropout_key(micro_batches.size());
+    result.regime.options.dropout_key = dropout_key(state_.step, micro_batches.size());
+    result.regime.options.observer = micro_batches.empty() ? monitors_->observer() : nullptr;
+    if (result.routing_delay) {
+      result.regime.options.given_experts =
+          given_experts(*state_.model, samples.experts_BSLK[micro_batches.size()]);
+    }
     auto loss = objective_->loss(batch, counts, result.regime);
     loss.backward();
     micro_batches.push_back(loss.read());
@@ -249,14 +282,21 @@ StepResult Trainer::train_step() {
     if (!result.regime.warms_up_indexer()) {
       optimizer.local().received(result.losses.load_E);
     }
+    monitors_->before_update(result.regime.trained, result.regime.learning_rate);
     optimizer.step(result.regime.learning_rate,
                    clip_factor(result.gradients.total, config_.optimizer.max_grad_norm));
+    monitors_->after_update(result.losses.load_E);
     require_finite_update(optimizer.first_not_finite());
     if (!result.regime.warms_up_indexer()) {
       update_routing_biases(result.losses.load_E);
     }
   }
+  result.regime.options.given_experts = nullptr;
+  result.monitored = monitors_->end_step(result.losses);
   state_.count_step(result.losses.tokens, /*was_skipped=*/!result.not_finite.empty());
+  if (state_.ahead.finish_step()) {
+    leave_anticipatory_routing();
+  }
 
   result.cost = meter.finish({batches.front().ids_BS.size(0), batches.front().ids_BS.size(1)});
   return result;
@@ -269,35 +309,66 @@ void Trainer::learn_only(TrainedParts parts) {
   }
 }
 
-// Each rank goes through the whole step's samples and keeps its own: consecutive ones, so that
-// micro-batches are the same on any number of ranks as long as their size divides the share. Ranks
-// of a context group have the same ones; the model gives each its tokens of them.
-std::vector<Batch> Trainer::next_batches(const Regime& regime) {
-  const ProfileScope scope("loader", ProfileKind::kStep);
-  const auto& place = grid_.place;
-  const int64_t share = regime.sequences / place.data_size;
-  std::vector<Batch> batches;
-  for (int64_t d = 0; d < place.data_size; ++d) {
-    for (int64_t row = 0; row < share; row += config_.train.micro_batch_size) {
-      auto batch = state_.loader->next(
-          {std::min(config_.train.micro_batch_size, share - row), regime.seq_len});
-      if (d == place.data) {
-        batches.push_back(std::move(batch));
-      }
+// With anticipatory routing the samples come through a queue, in which they wait until the experts
+// that were chosen for them are model.routing_delay steps old. At first, and after a rollback, all
+// that wait are chosen for at once.
+StepSamples Trainer::next_step_samples() {
+  auto& [remaining, steps] = state_.ahead;
+  if (!state_.ahead.is_on()) {
+    return samples_of_regime(0);
+  }
+  while (static_cast<int64_t>(steps.size()) <= config_.model.routing_delay) {
+    steps.push_back(samples_of_regime(static_cast<int64_t>(steps.size())));
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].experts_BSLK.empty()) {
+      choose_experts(steps[i], static_cast<int64_t>(i));
     }
   }
-  return batches;
+  auto next = std::move(steps.front());
+  steps.pop_front();
+  return next;
+}
+
+StepSamples Trainer::samples_of_regime(int64_t steps_ahead) {
+  const auto regime = regime_ahead(steps_ahead);
+  return next_samples(*state_.loader,
+                      grid_.place,
+                      config_.train.micro_batch_size,
+                      regime.sequences,
+                      regime.seq_len);
+}
+
+// As if all steps until then were applied.
+Regime Trainer::regime_ahead(int64_t steps) const {
+  return regime_at(config_, state_.optimizer->local().steps().all + steps, state_.schedule_steps);
+}
+
+void Trainer::choose_experts(StepSamples& samples, int64_t steps_ahead) const {
+  auto options = regime_ahead(steps_ahead).options;
+  for (std::size_t i = 0; i < samples.batches.size(); ++i) {
+    options.dropout_key = dropout_key(state_.step + steps_ahead, i);
+    samples.experts_BSLK.push_back(
+        chosen_experts(*state_.model, samples.batches[i], options, grid_));
+  }
+}
+
+// The steps that wait are fetched again when it is their turn.
+void Trainer::leave_anticipatory_routing() {
+  state_.loader->restore(state_.data_position());
+  state_.ahead.steps.clear();
+  folder_.console().line(text("step ", state_.step, ": anticipatory routing ends"));
 }
 
 // Another one for each micro-batch of each rank.
-std::optional<uint64_t> Trainer::dropout_key(std::size_t micro_batch) const {
+std::optional<uint64_t> Trainer::dropout_key(int64_t step, std::size_t micro_batch) const {
   if (!config_.lora() || config_.adapter.dropout == 0) {
     return std::nullopt;
   }
   const auto seed = static_cast<uint64_t>(config_.run.seed);
   return random_key(seed,
                     text("adapter dropout, step ",
-                         state_.step,
+                         step,
                          ", rank ",
                          grid_.place.rank,
                          ", micro-batch ",
@@ -374,8 +445,38 @@ void Trainer::require_finite_end() {
 }
 
 bool Trainer::rolled_back_after_spike(const StepResult& result) {
-  return config_.stability.spike_action != SpikeAction::kOff && result.not_finite.empty() &&
-         state_.spikes.spiked(result.losses.loss()) && resumer_.try_rollback(result.losses.loss());
+  const auto action = config_.stability.spike_action;
+  const bool rolled_back = action != SpikeAction::kOff && result.not_finite.empty() &&
+                           state_.spikes.spiked(result.losses.loss()) &&
+                           resumer_.try_rollback(result.losses.loss());
+  if (!rolled_back) {
+    return false;
+  }
+  // What waits was chosen for by parameters that are gone.
+  state_.ahead.enter(state_.ahead.remaining);
+  if (action == SpikeAction::kAnticipate && state_.ahead.remaining) {
+    state_.ahead.enter(config_.stability.anticipatory_steps);
+    folder_.console().line(text("step ",
+                                state_.step,
+                                ": anticipatory routing, delay ",
+                                config_.model.routing_delay,
+                                ", for ",
+                                config_.stability.anticipatory_steps,
+                                " steps"));
+  }
+  return true;
+}
+
+// Rank 0 has the record that people see; the others follow it.
+bool Trainer::alarm_stops(const std::vector<Metrics::Value>& record) {
+  const auto heard = state_.alarms.hear(state_.step, record);
+  for (const auto& line : heard.lines) {
+    folder_.console().line(line);
+  }
+  const bool may_stop = std::ranges::any_of(config_.stability.alarms, [](const AlarmRule& rule) {
+    return rule.action == AlarmAction::kStop;
+  });
+  return may_stop && any_rank(grid_.place.rank == 0 && heard.stops, "whether an alarm stops");
 }
 
 // Returns whether this is one of the best so far, whose checkpoints are kept. One that a signal
@@ -383,10 +484,12 @@ bool Trainer::rolled_back_after_spike(const StepResult& result) {
 bool Trainer::validate() {
   state_.owes_validation = false;
   std::vector<Evaluation> results;
+  std::vector<WrittenText> samples;
   try {
     for (std::size_t set = 0; set < data_.validation.size(); ++set) {
       results.push_back(evaluation_of(set));
     }
+    samples = written_samples();
   } catch (const Interrupted&) {
     state_.owes_validation = true;
     return false;
@@ -406,11 +509,15 @@ bool Trainer::validate() {
            way_on);
     }
   }
+  reporter_.samples(samples);
   if (results.empty()) {
     return false;
   }
-  const double loss = results[judged_set(config_.checkpoint, data_)].loss;
-  return std::isfinite(loss) &&
+  const auto& judged = results[judged_set(config_.checkpoint, data_)];
+  const double loss = best_by(config_.checkpoint).accuracy
+                          ? 1 - judged.answers.value().all.accuracy()
+                          : judged.loss;
+  return std::isfinite(judged.loss) &&
          state_.validations.add(state_.step, loss, config_.checkpoint.keep_best);
 }
 
@@ -429,6 +536,13 @@ Evaluation Trainer::evaluation_of(std::size_t set) const {
   return result;
 }
 
+// None while steps are skipped: weights may be such that nothing can be drawn.
+std::vector<WrittenText> Trainer::written_samples() const {
+  return state_.skipped_in_a_row > 0
+             ? std::vector<WrittenText>{}
+             : samples_->write(*state_.model, static_cast<uint64_t>(config_.run.seed), grid_);
+}
+
 bool Trainer::finished() const {
   return !state_.owes_validation && (state_.step >= config_.train.max_steps || stopped_improving());
 }
@@ -443,21 +557,23 @@ std::string Trainer::why_finished() const {
     return text("The run is finished: step ",
                 state_.step,
                 " of ",
-                config_.train.max_steps,
-                ". Raise train.max_steps to go on, or choose another run.name.");
+                config_.train.max_steps.steps(),
+                ". Raise train.",
+                config_.train.epochs ? "epochs" : "max_steps",
+                " to go on, or choose another run.name.");
   }
   const auto& [set, best, worse_for] = state_.validations;
   return text("The run ended after step ",
               state_.step,
               " of ",
-              config_.train.max_steps,
+              config_.train.max_steps.steps(),
               ": ",
               worse_for,
               worse_for == 1 ? " validation was" : " validations in a row were",
               " no better than that after step ",
               best.front().step,
-              " (loss ",
-              best.front().loss,
+              best_by(config_.checkpoint).accuracy ? text(" (accuracy ", 1 - best.front().loss)
+                                                   : text(" (loss ", best.front().loss),
               "). Raise train.stop_when_worse_for to go on",
               config_.checkpoint.keep_best > 0 ? text("; the best is in ", resumer_.best_link())
                                                : std::string(),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include <ATen/ATen.h>
 
@@ -14,6 +15,9 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kOwesValidation = "owes_validation";  // there only where it is true
+constexpr const char* kLookAhead = "look_ahead";  // YAML; there only where it is not empty
+constexpr const char* kAlarms = "alarms";         // YAML; there only where some are on
+const std::string kMonitors = "monitors/";
 constexpr const char* kValidations = "validations";  // YAML; not in checkpoints of older versions
 
 template <class T>
@@ -96,7 +100,13 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
     for (const auto& [name, value] : state.optimizer->local().shared_state()) {
       result.push_back(whole({"optimizer/" + name, value}));
     }
+    if (state.idle_experts) {
+      for (const auto& [name, value] : state.idle_experts->state()) {
+        result.push_back(whole({kMonitors + name, value}));
+      }
+    }
   }
+  std::ranges::move(look_ahead_pieces(state.ahead, place), std::back_inserter(result));
   return result;
 }
 
@@ -104,11 +114,16 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                      const std::vector<TextDigest>& texts) {
   const auto& steps = state.optimizer->local().steps();
   const auto& spikes = state.spikes.state();
+  const auto position = state.data_position();
+  int64_t text_bytes = 0;
+  for (const auto& source : position.sources) {
+    text_bytes += source.stream.bytes;
+  }
   Hdf5Attributes attributes = {{"step", state.step},
                                {"tokens", state.tokens},
-                               {"samples", state.loader->progress().samples},
-                               {"text_bytes", state.loader->progress().bytes},
-                               {"data_position", dump_config(state.loader->state())},
+                               {"samples", position.samples},
+                               {"text_bytes", text_bytes},
+                               {"data_position", dump_config(position)},
                                {"data_texts", to_yaml(texts)},
                                {"optimizer_steps", steps.all},
                                {"skipped", state.skipped},
@@ -122,6 +137,12 @@ Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                {"loss_steps_above", spikes.above}};
   for (const auto part : kTrainedParts) {
     attributes[steps_key(part)] = steps.of(part);
+  }
+  if (state.ahead.is_on()) {
+    attributes[kLookAhead] = look_ahead_yaml(state.ahead);
+  }
+  if (const auto& alarms = state.alarms.state(); !alarms.counts.empty()) {
+    attributes[kAlarms] = dump_config(alarms);
   }
   if (state.owes_validation) {
     attributes[kOwesValidation] = int64_t{1};
@@ -157,6 +178,19 @@ void restore(TrainingState& state,
         state_value<std::string>(checkpoint.state, kValidations, folder),
         folder.string() + ": " + kValidations);
   }
+  auto alarms = checkpoint.state.find(kAlarms);
+  state.alarms.restore(
+      alarms == checkpoint.state.end()
+          ? AlarmState{}
+          : parse_config<AlarmState>(state_value<std::string>(checkpoint.state, kAlarms, folder),
+                                     folder.string() + ": " + kAlarms));
+  if (state.idle_experts) {
+    for (const auto& [name, value] : state.idle_experts->state()) {
+      if (!read_piece(checkpoint, whole({kMonitors + name, value}))) {
+        at::Tensor(value).zero_();  // a run may begin to monitor them when it continues
+      }
+    }
+  }
   OptimizerSteps steps{.all = number("optimizer_steps")};
   for (const auto part : kTrainedParts) {
     steps.of(part) = number(steps_key(part));
@@ -171,7 +205,9 @@ void restore(TrainingState& state,
 std::vector<std::string> restore_data(TrainingState& state,
                                       const Checkpoint& checkpoint,
                                       const fs::path& folder,
-                                      const PreparedData& data) {
+                                      const PreparedData& data,
+                                      const RunConfig& config,
+                                      const GridPlace& place) {
   const auto yaml = [&](const char* key) {
     return state_value<std::string>(checkpoint.state, key, folder);
   };
@@ -184,6 +220,20 @@ std::vector<std::string> restore_data(TrainingState& state,
     notes.push_back(text(data.training[i].name,
                          ": the order of the documents is new; it begins with epoch ",
                          state.loader->state().sources[i].stream.epoch));
+  }
+  state.ahead.steps.clear();
+  if (checkpoint.state.contains(kLookAhead)) {
+    const bool kept = restore_look_ahead(state.ahead,
+                                         checkpoint,
+                                         folder,
+                                         yaml(kLookAhead),
+                                         config,
+                                         *state.model,
+                                         place,
+                                         *state.loader);
+    if (!kept) {
+      notes.push_back("the experts that were chosen ahead (model.routing_delay) are chosen anew");
+    }
   }
   return notes;
 }

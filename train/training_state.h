@@ -13,9 +13,12 @@
 #include "formats/open_model.h"
 #include "model/transformer.h"
 #include "parallel/grid.h"
+#include "run/alarms.h"
 #include "run/config.h"
 #include "run/spike.h"
 #include "train/best_validations.h"
+#include "train/idle_experts.h"
+#include "train/look_ahead.h"
 #include "train/sharded_optimizer.h"
 
 namespace braid {
@@ -33,7 +36,14 @@ struct TrainingState {
   bool owes_validation = false;  ///< a signal stopped the one after `step`
   int64_t schedule_steps = 0;    ///< that the schedule spans (optim/schedule.h)
   BestValidations validations;
+  LookAhead ahead;                               ///< of anticipatory routing
+  std::optional<IdleExperts> idle_experts = {};  ///< where they are monitored
+  Alarms alarms = {};
 
+  /// Where the next step's samples begin.
+  LoaderState data_position() const {
+    return ahead.steps.empty() ? loader->state() : ahead.steps.front().before;
+  }
   void count_step(int64_t targets, bool was_skipped);
 };
 
@@ -45,19 +55,22 @@ std::vector<TensorPiece> checkpoint_pieces(const TrainingState& state, const Gri
 Hdf5Attributes checkpoint_attributes(const TrainingState& state,
                                      const std::vector<TextDigest>& texts);
 
-/// Restores everything but the position in the data and schedule_steps from the checkpoint in
-/// `folder`, which must hold all of the model that is not in the base. Throws Error naming what it
-/// lacks.
+/// Restores everything but the position in the data, what is fetched ahead and schedule_steps from
+/// the checkpoint in `folder`, which must hold all of the model that is not in the base. Throws
+/// Error naming what it lacks.
 void restore(TrainingState& state,
              const Checkpoint& checkpoint,
              const std::filesystem::path& folder,
              const GridPlace& place);
 
-/// Restores the position in the data. Returns notes for people: texts that changed since, and
-/// sources whose documents come in a new order.
+/// Restores the position in the data, and what was fetched ahead of it. Returns notes for people:
+/// texts that changed since, sources whose documents come in a new order, and experts that are
+/// chosen anew.
 std::vector<std::string> restore_data(TrainingState& state,
                                       const Checkpoint& checkpoint,
                                       const std::filesystem::path& folder,
-                                      const PreparedData& data);
+                                      const PreparedData& data,
+                                      const RunConfig& config,
+                                      const GridPlace& place);
 
 }  // namespace braid

@@ -1,8 +1,6 @@
 #include "kernels/cpu/codec_loops.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
+#include "kernels/cpu/code_values.h"
 
 namespace braid::BRAID_CPU_ISA {
 namespace {
@@ -177,22 +175,6 @@ void store_lower_halves(Words words, Bfloat16* out) {
 
 #endif
 
-Floats e4m3_values(Words codes) {
-  const Words magnitude = codes & 0x7f;
-  const Floats subnormal = __builtin_convertvector(magnitude, Floats) * (1.0f / 512);
-  Words bits =
-      magnitude < 8 ? __builtin_bit_cast(Words, subnormal) : (magnitude << 20) + (120u << 23);
-  bits = magnitude == 0x7f ? Words{} + 0x7fc00000u : bits;
-  return __builtin_bit_cast(Floats, bits | (codes & 0x80) << 24);
-}
-
-Floats e2m1_values(Words codes) {
-  const Words magnitude = codes & 7;
-  const Words bits =
-      magnitude < 2 ? (Words{} - magnitude) & 0x3f000000u : (magnitude << 22) + (126u << 23);
-  return __builtin_bit_cast(Floats, bits | (codes & 8) << 28);
-}
-
 void store(Floats values, float* out) {
   __builtin_memcpy(out, &values, sizeof values);
 }
@@ -219,7 +201,7 @@ void decode_fp8_row(const uint8_t* codes, const T* scales, Out* out, int64_t col
     int64_t i = first;
     if constexpr (sizeof(T) == sizeof(float)) {
       for (; i + kLanes <= end; i += kLanes) {
-        store(e4m3_values(codes_of_bytes(codes + i)) * scale, out + i);
+        store(e4m3_values<Floats>(codes_of_bytes(codes + i)) * scale, out + i);
       }
     }
     for (; i < end; ++i) {
@@ -236,11 +218,11 @@ void decode_fp4_row(const uint8_t* codes, const T* scales, Out* out, int64_t col
       // Two digits times a power of two that is not tiny need no rounding in either type.
       if (scale > T(0x1p-100)) {
         for (int64_t i = 0; i < 32; i += kLanes) {
-          store_exact(e2m1_values(codes_of_halves(codes + i / 2)) * scale, out + i);
+          store_exact(e2m1_values<Floats>(codes_of_halves(codes + i / 2)) * scale, out + i);
         }
       } else {
         for (int64_t i = 0; i < 32; i += kLanes) {
-          store(e2m1_values(codes_of_halves(codes + i / 2)) * scale, out + i);
+          store(e2m1_values<Floats>(codes_of_halves(codes + i / 2)) * scale, out + i);
         }
       }
     } else {

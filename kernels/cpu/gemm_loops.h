@@ -14,6 +14,25 @@ struct GemmOperand {
   bool rounded = false;     ///< float32 elements are rounded to bfloat16 first
 };
 
+/// A matrix of codes and scales (kernels/codec.h), or consecutive rows of one, as a right operand:
+/// W as it is stored, or (`turned`) W^T.
+struct CodedOperand {
+  const uint8_t* values = nullptr;
+  const uint8_t* scales = nullptr;
+  bool fp8 = false;           ///< E4M3, a byte each, else E2M1, two to a byte
+  bool float_scales = false;  ///< float32, else F8_E8M0
+  bool turned = false;
+  bool rounded = false;    ///< values are rounded to bfloat16; those of FP4 are exact in it
+  int64_t row_codes = 0;   ///< of a stored row
+  int64_t first_row = 0;   ///< stored, where the operand begins
+  int64_t scale_rows = 1;  ///< rows and columns that share a scale
+  int64_t scale_columns = 32;
+  int64_t scales_stride = 0;  ///< scales of a stored row
+};
+
+/// Units of a panel that codes are decoded to: it stays in the L1 cache while it is multiplied.
+constexpr int64_t kCodedUnits = 64;
+
 /// Rows of the register tile: blocks of A are best a multiple of it high.
 constexpr int64_t kGemmTileRows = 6;
 
@@ -38,6 +57,20 @@ struct GemmKernels {
                  int64_t depth,
                  int64_t columns,
                  uint32_t* to);
+  /// The same of codes: k is a multiple of those that share a scale, depth at most kCodedUnits
+  /// units. Writes up to seven rows of the panel more.
+  /// `scales` are those of turn_scales() for these columns of a turned operand, else not read.
+  void (*pack_codes)(const CodedOperand& b,
+                     const float* scales,
+                     int64_t k,
+                     int64_t column,
+                     int64_t depth,
+                     int64_t columns,
+                     uint32_t* to);
+  /// The first `groups` scales of `columns` columns of a turned operand: [groups][width], zero
+  /// beyond the columns.
+  void (*turn_scales)(
+      const CodedOperand& b, int64_t column, int64_t columns, int64_t groups, float* to);
   /// C [rows, columns] (+)= A panel. Rows of A lie lda units apart, rows of C ldc elements.
   void (*multiply)(const uint32_t* a,
                    int64_t lda,

@@ -375,10 +375,23 @@ void multiply_panel(const uint32_t* a,
   }
 }
 
+}  // namespace
+}  // namespace braid::BRAID_CPU_ISA
+
+#include "kernels/cpu/coded_panels.h"
+
+namespace braid::BRAID_CPU_ISA {
+namespace {
+
 template <class Format>
 constexpr GemmKernels kernels_of() {
-  return {
-      kWidth, Format::kPair, pack_a<Format::kPair>, pack_b<Format::kPair>, multiply_panel<Format>};
+  return {kWidth,
+          Format::kPair,
+          pack_a<Format::kPair>,
+          pack_b<Format::kPair>,
+          pack_codes<Format::kPair>,
+          turn_scales,
+          multiply_panel<Format>};
 }
 
 }  // namespace

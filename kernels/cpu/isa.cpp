@@ -20,7 +20,12 @@ CpuIsa cpu_isa() {
 }
 
 bool has_bf16_products() {
-  return cpu_isa() == CpuIsa::kAvx512Bf16;
+#if defined(__x86_64__)
+  static const bool pays = !__builtin_cpu_is("intel");
+  return pays && cpu_isa() == CpuIsa::kAvx512Bf16;
+#else
+  return false;
+#endif
 }
 
 }  // namespace braid

@@ -12,6 +12,14 @@
 
 namespace braid {
 
+/// The kernels of this machine for float32 and for bfloat16 products.
+inline GemmKernels gemm_of_floats() {
+  return BRAID_CPU(gemm_of_floats)();
+}
+inline GemmKernels gemm_of_bf16() {
+  return has_bf16_products() ? BRAID_CPU(gemm_of_bf16)() : gemm_of_floats();
+}
+
 /// Rows [row, row + rows), columns [k, k + depth) of A, packed: in place where they lie so already,
 /// else in `scratch`. Rows are lda units apart.
 inline const uint32_t* packed_rows(const GemmKernels& kernels,
@@ -56,7 +64,7 @@ class TileProducts<float> {
   using Packed = PackedTile<uint32_t>;
 
   explicit TileProducts(bool in_bf16 = false)
-      : kernels_(in_bf16 ? BRAID_CPU(gemm_of_bf16)() : BRAID_CPU(gemm_of_floats)()) {}
+      : kernels_(in_bf16 ? gemm_of_bf16() : gemm_of_floats()) {}
 
   /// Rows or columns without gaps (`by_columns`), `stride` elements apart.
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool bf16 = false) {

@@ -109,6 +109,87 @@ TEST_F(Finetune, AdaptersAreExportedAddedAndMerged) {
                {"braid merge", "convert --to peft"});
 }
 
+TEST_F(Finetune, EvaluateComparesAdaptersWithTheirBaseAndShowsWhatBothAnswer) {
+  train_run({"--set", "train.max_steps=1"});
+  ASSERT_EQ(braid({"convert", "runs/run", "base.checkpoint", "--to", "checkpoint"}).status, 0);
+  ASSERT_EQ(braid(recipe("tiny-lora.yaml", "lora", "lora")).status, 0);
+  ASSERT_EQ(braid({"convert", "runs/lora", "adapter", "--to", "peft"}).status, 0);
+  std::string lines;
+  for (int i = 0; i < 6; ++i) {
+    lines += text(R"({"messages": [{"role": "user", "content": "say )", i, R"("}, )");
+    lines += text(R"({"role": "assistant", "content": "it is )", i, "\"}]}\n");
+  }
+  write("chat.jsonl", lines);
+  const auto evaluated = [&](Strings words) {
+    words.insert(words.begin(), "evaluate");
+    words.insert(words.end(), {"--data", "chat.jsonl", "--seq-len", "64"});
+    return braid(words);
+  };
+  const auto figures = [&](Strings words) {
+    words.emplace_back("--json");
+    const auto outcome = evaluated(words);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto base = figures({"base.checkpoint"});
+  const auto both =
+      figures({"base.checkpoint", "--adapter", "adapter", "--samples", "2", "--max-tokens", "5"});
+  EXPECT_FALSE(base.contains("base"));
+  EXPECT_EQ(both.at("base").at("loss"), base.at("loss"));
+  EXPECT_EQ(both.at("base").at("roles"), base.at("roles"));
+  EXPECT_NE(both.at("loss"), base.at("loss"));
+  EXPECT_EQ(both.at("comparison")[0].at("difference").get<double>(),
+            both.at("loss").get<double>() - base.at("loss").get<double>());
+  ASSERT_EQ(both.at("samples").size(), 2u);
+  EXPECT_EQ(both.at("samples")[1].at("document"), 4);
+  EXPECT_EQ(both.at("samples")[1].at("reference"), "it is 3");
+  EXPECT_LE(both.at("samples")[1].at("base_answer").at("tokens"), 5);
+  EXPECT_EQ(both.at("answers").at("references_with_a_word"), 2);
+
+  const auto of_run = figures({"runs/lora"});
+  EXPECT_EQ(of_run.at("loss"), both.at("loss"));
+  EXPECT_EQ(of_run.at("base").at("loss"), base.at("loss"));
+  EXPECT_FALSE(figures({"runs/lora", "--against", "none"}).contains("base"));
+  const auto against = figures({"runs/lora", "--against", "runs/run"});
+  EXPECT_EQ(against.at("base").at("loss"), base.at("loss"));
+
+  const auto table = evaluated({"runs/lora", "--samples", "1", "--max-tokens", "3"}).out;
+  testing::expect_mentions(table,
+                           {"<｜User｜>say 0<｜Assistant｜></think>",
+                            "--- reference\nit is 0\n",
+                            "--- base",
+                            "--- tuned",
+                            "loss of assistant, text",
+                            "difference",
+                            "same first word"});
+  expect_error(evaluated({"base.checkpoint", "--against", "base"}), {"no adapters", "--against"});
+  expect_error(evaluated({"base.checkpoint", "--against", "absent"}), {"absent"});
+  expect_error(braid({"evaluate", "runs/run", "--data", "corpus.txt", "--samples", "1"}),
+               {"--samples", "no conversation"});
+  expect_error(evaluated({"runs/run", "--samples", "1", "--max-tokens", "10000000"}),
+               {"--max-tokens", "max_position_embeddings"});
+}
+
+TEST_F(Finetune, APlanHasTheStepsThatTheRunMakesOfItsEpochs) {
+  const Strings epochs = {
+      "run.yaml", "--set", "train.epochs=1.5", "--set", "train.max_steps=by epochs"};
+  Strings plan = {"plan", "--json", "--flops-per-second", "1e9"}, run = {"train"};
+  plan.insert(plan.end(), epochs.begin(), epochs.end());
+  run.insert(run.end(), epochs.begin(), epochs.end());
+  const auto planned = braid(plan);
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const auto trained = braid(run);
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto steps = nlohmann::json::parse(planned.out).at("run").at("steps").get<int64_t>();
+  testing::expect_mentions(trained.out, {text("train.epochs 1.5: ", steps, " steps")});
+  const auto runs = braid({"runs", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(runs.out).at("runs")[0].at("max_steps"), steps);
+  EXPECT_EQ(nlohmann::json::parse(runs.out).at("runs")[0].at("state"), "finished");
+  run[1] = "runs/run/config.yaml";
+  run.resize(2);
+  testing::expect_mentions(braid(run).out, {"The run is finished", "Raise train.epochs"});
+}
+
 TEST_F(Finetune, AModelThatLearnedACallMakesItInChatAndAnswersWithItsResult) {
   const std::string tools = R"([{"type": "function", "function": {"name": "add"}}])";
   write("tools.json", tools);

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include "checkpoint/safetensors.h"
+#include "data/token_store.h"
 #include "formats/open_model.h"
 #include "inference/evaluate.h"
 #include "inference/probe.h"

@@ -95,7 +95,62 @@ TEST_F(Ranks, EveryGridTrainsToTheSameNumbers) {
   }
 }
 
+// Every token is looked at. Of experts on several ranks each shows what its own tokens give to its
+// own ones, so that not all of what SwiGLU clamps is seen.
+TEST_F(Ranks, MonitorsSeeTheSameOnEveryGrid) {
+  const Strings monitors = {"train.max_steps=6",
+                            "train.micro_batch_size=8",
+                            "logging.monitor_every_steps=2",
+                            "logging.monitor_tokens=100000",
+                            "logging.dead_after_steps=2"};
+  const std::string without_swiglu =
+      "logging.monitors=[updates, weights, attention, experts, residual, mtp]";
+  train_on(0, "whole", monitors);
+  const std::vector<std::pair<int, Strings>> grids = {
+      {2, {}},
+      {2, {"parallel.context=2"}},
+      {2, {"parallel.expert=2", without_swiglu}},
+      {4, {"parallel.context=2", "parallel.expert=2", "optimizer.zero_group=2", without_swiglu}}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    auto settings = monitors;
+    settings.insert(settings.end(), grids[i].second.begin(), grids[i].second.end());
+    const auto name = text("grid-", i);
+    train_on(grids[i].first, name, settings);
+    EXPECT_TRUE(testing::metrics_of_step(config(name), 4).contains("orthogonality_error"));
+    expect_same_numbers(name, "whole", 1e-9);
+  }
+}
+
+TEST_F(Ranks, AnAlarmStopsAllOfThem) {
+  const auto outcome = braid(
+      command("run", {"stability.alarms=[{metric: learning_rate, above: 0.0015, action: stop}]"}),
+      {.ranks = 2});
+  EXPECT_EQ(outcome.status, 3) << outcome.err << outcome.out;
+  testing::expect_mentions(outcome.out, {"alarm: learning_rate is 0.002 in step 2", "saved"});
+  EXPECT_EQ(testing::newest_checkpoint(config("run")).filename(), "step-00000002");
+}
+
 // Dense attention, the indexers alone, then everything; what is not kept is exchanged again.
+TEST_F(Ranks, GenerateTheSamplesOfOneRank) {
+  const auto samples = [this](const std::string& name, int ranks, Strings settings) {
+    settings.insert(settings.end(),
+                    {"train.max_steps=4",
+                     "train.validate_every_steps=2",
+                     "logging.samples.count=2",
+                     "logging.samples.prompts=[\"the \", \"\"]",
+                     "logging.samples.max_tokens=8"});
+    train_on(ranks, name, settings);
+    auto records = testing::metrics_but_timings(config(name));
+    std::erase_if(records,
+                  [](const auto& record) { return record.value("split", "") != "sample"; });
+    return records;
+  };
+  const auto one = samples("one", 0, {});
+  EXPECT_EQ(one.size(), 8u);
+  EXPECT_EQ(samples("data", 2, {}), one);
+  EXPECT_EQ(samples("expert", 2, {"parallel.expert=2"}), one);
+}
+
 TEST_F(Ranks, IndexersLearnTheSameWhereSequencesAreDivided) {
   const Strings regimes = {"loss.indexer_mode=sparse",
                            "schedule.dense_steps=15",
@@ -129,6 +184,34 @@ TEST_F(Ranks, DampedExpertsAndAbsentGradientsAreTheSameOnEveryGrid) {
   }
 }
 
+// What waits was chosen by other ranks, which had other tokens.
+TEST_F(Ranks, AnticipatoryRoutingIsTheSameOnEveryGridAndContinuesOnAnother) {
+  const auto with = [](const Strings& more) {
+    Strings settings = {"model.routing_mode=anticipatory",
+                        "model.routing_delay=3",
+                        "train.max_steps=12",
+                        "train.validate_every_steps=6"};
+    settings.insert(settings.end(), more.begin(), more.end());
+    return settings;
+  };
+  train_on(0, "whole", with({}));
+  const std::vector<Grid> grids = {
+      {2, {}, 0}, {2, {"parallel.context=2"}, 1e-9}, {2, {"parallel.expert=2"}, 1e-9}};
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    const auto& [ranks, settings, tolerance] = grids[i];
+    train_on(ranks, text("grid-", i), with(settings));
+    expect_same_numbers(text("grid-", i), "whole", tolerance);
+    const auto name = text("journey-", i);
+    auto first = command(name, with(settings));
+    first.insert(first.end(), {"--stop-at-step", "7"});
+    ASSERT_EQ(braid(first, {.ranks = ranks}).status, 0);
+    const auto second = braid(command(name, with({})), {.ranks = i == 0 ? 4 : 0});
+    ASSERT_EQ(second.status, 0) << second.err;
+    EXPECT_EQ(second.out.find("chosen anew"), std::string::npos) << second.out;
+    expect_same_numbers(name, "whole", tolerance);
+  }
+}
+
 TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
   train_on(0, "whole");
   struct Stage {
@@ -153,6 +236,21 @@ TEST_F(Ranks, ARunContinuesOnAnyOtherGrid) {
     }
     expect_same_numbers(name, "whole", j == 0 ? 0 : 1e-9);
   }
+}
+
+// Some of their weights are scalars, of which an index has the value itself.
+TEST_F(Ranks, HyperConnectionsAreSavedByTwoRanksAndContinueOnOne) {
+  const Strings settings = {"model.residual=hc",
+                            "train.max_steps=6",
+                            "train.validate_every_steps=3",
+                            "checkpoint.every_steps=3"};
+  train_on(0, "alone", settings);
+  auto until_three = command("moved", settings);
+  until_three.insert(until_three.end(), {"--stop-at-step", "3"});
+  const auto outcome = braid(until_three, {.ranks = 2});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  train_on(0, "moved", settings);
+  expect_same_numbers("moved", "alone", 0);
 }
 
 // Experts and the embedding stay in the base, whichever rank would hold and write them.

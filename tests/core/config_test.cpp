@@ -40,7 +40,7 @@ struct Model {
   template <class Visitor>
   static void fields(Visitor& v) {
     v("hidden_size", &Model::hidden_size, "width", at_least(1));
-    v("epsilon", &Model::epsilon, "floor", between(0.0, 1.0));
+    v("epsilon", &Model::epsilon, "floor", between(0.0, 1.0), formerly("eps"));
     v("mtp", &Model::mtp, "predict two tokens");
     v("kind", &Model::kind, "residual");
     v("ratios", &Model::ratios, "per layer", at_least(0));
@@ -169,6 +169,24 @@ TEST_F(Config, UnknownKeyNamesPathLineAndNearestKey) {
             "model.topq (--set): unknown key; did you mean 'topk'?");
   EXPECT_EQ(load_error("model.mtp: true\n"),
             "model.mtp (x.yaml:1): unknown key; known here: name, model, groups");
+}
+
+TEST_F(Config, AKeyIsReadUnderTheNameThatItHadWhereItHadOne) {
+  EXPECT_EQ(load("model: {eps: 0.5}").value.model.epsilon, 0.5);
+  EXPECT_EQ(load("model: {eps: 0.5}", {"model.eps=0.25"}).value.model.epsilon, 0.25);
+  EXPECT_EQ(load_error("model: {eps: 2}"),
+            "model.epsilon (x.yaml:1): must be in [0, 1], got 2");
+  EXPECT_EQ(load_error("model:\n  eps: 0.5\n", {"model.epsilon=1"}),
+            "model.eps (x.yaml:2): is the former name of epsilon, which is there as well (--set); "
+            "keep one of them");
+  EXPECT_EQ(load_error("eps: 1\n"), "eps (x.yaml:1): unknown key; known here: name, model, groups");
+}
+
+TEST_F(Config, OverridesAloneAreAConfiguration) {
+  EXPECT_EQ(config_of_overrides<Root>({}), Root{});
+  EXPECT_EQ(config_of_overrides<Root>({"model.topk=3", "name=%"}).model.topk, 3);
+  EXPECT_EQ(error_of([] { config_of_overrides<Root>({"model.topq=3"}); }),
+            "model.topq (--set): unknown key; did you mean 'topk'?");
 }
 
 TEST_F(Config, RefusesDuplicateKeys) {

@@ -147,16 +147,24 @@ TEST_F(RecipeTest, ALlamaFactoryRecipeBecomesARun) {
   EXPECT_EQ(run.optimizer.groups[0].optimizer, OptimizerKind::kAdamW);
   EXPECT_EQ(run.checkpoint.every_steps, 500);
   EXPECT_EQ(run.train.validate_every_steps, 500);
-  const std::vector<std::string> left = {"dataset",
-                                         "deepspeed",
-                                         "model_name_or_path",
-                                         "num_train_epochs",
-                                         "packing",
-                                         "template",
-                                         "warmup_ratio"};
+  const std::vector<std::string> left = {
+      "dataset", "deepspeed", "model_name_or_path", "packing", "template", "warmup_ratio"};
   EXPECT_EQ(keys_of(recipe.not_translated), left);
   expect_mentions(text_of(recipe, "dataset"), {"'alpaca_en_demo' is on a hub"});
-  expect_mentions(text_of(recipe, "num_train_epochs"), {"3.0 epochs", "train.max_steps"});
+  EXPECT_EQ(run.train.epochs, 3);
+}
+
+TEST_F(RecipeTest, EpochsAreEpochsUnlessStepsOrWeightsOfSourcesDecide) {
+  const auto axolotl = [&](const std::string& more) {
+    return imported("base_model: m\nmicro_batch_size: 1\ndatasets: [{path: train.jsonl}]\n" + more);
+  };
+  EXPECT_EQ(read(axolotl("num_epochs: 1.5")).train.epochs, 1.5);
+  EXPECT_EQ(read(axolotl("")).train.epochs, 1) << "Axolotl's default";
+  const auto steps = read(axolotl("num_epochs: 2\nmax_steps: 30")).train;
+  EXPECT_FALSE(steps.epochs);
+  EXPECT_EQ(steps.max_steps, 30);
+  EXPECT_EQ(read(imported("{model_name_or_path: m, dataset: identity}")).train.epochs, 3)
+      << "LLaMA-Factory's default";
 }
 
 TEST_F(RecipeTest, DefaultsAreThoseOfTheOtherFramework) {

@@ -9,17 +9,19 @@ source "$(dirname "$0")/../../scripts/lib.sh"
 
 seconds=${1:-60}
 build=build-fuzz
-targets=(jsonl yaml token_store safetensors tokenizer)
+targets=(jsonl samples yaml token_store safetensors tokenizer)
 
 command -v clang++ >/dev/null || die "fuzzing needs clang++: apt-get install clang"
 step "Building the fuzzers in $build/"
 mkdir -p "$build"
-cmake --preset debug -B "$build" -DCMAKE_CXX_COMPILER=clang++ -DBRAID_FUZZ=ON \
-  -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}" >"$build/configure.log" 2>&1 ||
+cmake --preset asan -B "$build" -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DBRAID_FUZZ=ON \
+  -DBRAID_SANITIZE=address,undefined,fuzzer-no-link -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}" \
+  >"$build/configure.log" 2>&1 ||
   die "the configuration failed; see $build/configure.log"
 ninja -C "$build" "${targets[@]/%/_fuzz}"
 
 step "Fuzzing ${targets[*]} for $seconds s"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
 declare -A running
 for target in "${targets[@]}"; do
   mkdir -p "$build/corpus/$target"

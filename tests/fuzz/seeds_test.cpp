@@ -31,6 +31,7 @@ TEST_P(FuzzSeeds, AreAcceptedOrRefused) {
 INSTANTIATE_TEST_SUITE_P(Readers,
                          FuzzSeeds,
                          ::testing::Values(Target{"jsonl", read_jsonl},
+                                           Target{"samples", read_samples},
                                            Target{"yaml", read_yaml},
                                            Target{"token_store", read_token_store},
                                            Target{"safetensors", read_safetensors},

@@ -10,6 +10,10 @@ namespace braid::testing {
 /// Byte 0 chooses the compression, the longest line and the size of the pieces; the rest is JSONL.
 bool read_jsonl(std::string_view bytes);
 
+/// Samples for fine-tuning, one a line. The first two bytes choose their format ('h' = by their
+/// keys, 'i' to 'o' = text to tokens) and the rules ('F' = the defaults).
+bool read_samples(std::string_view bytes);
+
 /// A configuration file, its base file and overrides, separated by NUL bytes.
 bool read_yaml(std::string_view bytes);
 

@@ -1,6 +1,7 @@
 #include "inference/evaluate.h"
 
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include <ATen/ATen.h>
@@ -137,6 +138,49 @@ TEST_F(EvaluateTest, CountsTheTargetsOfADocumentAndTheirBytesAlone) {
   EXPECT_EQ(result.tokens, 10);
   EXPECT_NEAR(result.loss, sum / 10, 1e-12);
   EXPECT_NEAR(result.bits_per_byte, sum / std::log(2.0) / 9, 1e-12);
+}
+
+// Two documents, of which one is cut: its contexts begin within it.
+TEST_F(EvaluateTest, SumsUpByRoleWhereverAConversationIsCut) {
+  const auto model = with_random_head();
+  write(
+      "chat.jsonl",
+      R"({"messages": [{"role": "system", "content": "Be."}, {"role": "user", "content": "Who?"},)"
+      R"( {"role": "assistant", "reasoning_content": "hm", "content": "You.", "weight": 0.5}]})"
+      "\n"
+      R"({"messages": [{"role": "user", "content": "And what is it?"},)"
+      R"( {"role": "assistant", "content": "It is nothing."}]})"
+      "\n");
+  Corpus corpus;
+  corpus.training = {{.paths = {folder_ / "chat.jsonl"}}};
+  corpus.training.front().samples.roles_to_train = {
+      ChatRole::kSystem, ChatRole::kUser, ChatRole::kAssistant};
+  build_token_stores(corpus, tokenizer_, files());
+  const TokenStore store(training_store());
+  const auto result = evaluate(model, store, 20, 2, nullptr, &tokenizer_);
+  std::map<std::string, RoleLoss> roles;
+  for (const auto& role : result.roles) {
+    roles[role.role + ":" + role.part] = role;
+  }
+  const std::map<std::string, int64_t> tokens = {{"system:", 3},
+                                                 {"user:", 4 + 15},
+                                                 {"assistant:", 3 + 4 + 1 + 14 + 1},
+                                                 {"assistant:reasoning", 3},
+                                                 {"assistant:text", 4 + 14},
+                                                 {"assistant:end_token", 2}};
+  ASSERT_EQ(roles.size(), tokens.size());
+  for (const auto& [name, count] : tokens) {
+    EXPECT_EQ(roles.at(name).tokens, count) << name;
+  }
+  double nats = 0, weight = 0;
+  for (const auto* name : {"system:", "user:", "assistant:"}) {
+    nats += roles.at(name).loss * roles.at(name).weight;
+    weight += roles.at(name).weight;
+  }
+  EXPECT_NEAR(nats / weight, result.loss, 1e-12);
+  EXPECT_EQ(roles.at("assistant:reasoning").weight, 1.5);
+  EXPECT_EQ(evaluate(model, store, 20, 2).loss, result.loss);
+  EXPECT_TRUE(evaluate(model, *store_of({"a text"}), 20, 2, nullptr, &tokenizer_).roles.empty());
 }
 
 TEST_F(EvaluateTest, TellsHowFarItIsAndABatchOfAnySizeGivesTheSame) {

@@ -5,12 +5,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/codec.h"
+#include "kernels/codec_cpu.h"
 #include "kernels/cpu/bf16_rows_loops.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
@@ -128,6 +131,55 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
               testing::expect_close(
                   text(name, " ", rows, " x ", columns, " x ", depth), c, want, {.relative = 1e-6});
             }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Codes become the same panels, bit for bit, as their decoded values do.
+TEST(GemmPieces, OfEveryInstructionSetDecodeIntoPanels) {
+  constexpr int64_t kFirst = 64, kRows = 200, kColumns = 288;
+  const auto w = normal_tensor("w", {kFirst + kRows, kColumns}) * 0.3;
+  const Codes fp4 = encode_fp4(w), fp8 = encode_fp8(w, at::kFloat8_e8m0fnu),
+              scaled{fp8.values, at::rand(fp8.scales.sizes()) + 0.1};
+  for (const auto& [name, kernels] : variants()) {
+    for (const auto& [format, codes] :
+         {std::pair{"FP4", fp4}, {"FP8", fp8}, {"FP8, F32", scaled}}) {
+      const auto stored = decode_reference(codes).narrow(0, kFirst, kRows).contiguous();
+      const bool is_fp8 = codes.values.scalar_type() == at::kFloat8_e4m3fn;
+      for (const bool turned : {false, true}) {
+        const auto arrays = code_arrays(codes);
+        const int64_t shared = is_fp8 ? 128 : 32, groups = (kColumns + shared - 1) / shared;
+        const CodedOperand coded{.values = arrays.values,
+                                 .scales = arrays.scales,
+                                 .fp8 = is_fp8,
+                                 .float_scales = arrays.float_scales,
+                                 .turned = turned,
+                                 .rounded = true,
+                                 .row_codes = kColumns,
+                                 .first_row = kFirst,
+                                 .scale_rows = is_fp8 ? 128 : 1,
+                                 .scale_columns = shared,
+                                 .scales_stride = groups};
+        const auto b = turned ? stored.t() : stored;
+        const int64_t depth = b.size(0), columns = b.size(1), most = kCodedUnits * kernels.pair;
+        for (int64_t column = 0; column < columns; column += kernels.width) {
+          const int64_t count = std::min(kernels.width, columns - column);
+          std::vector<float> scales(groups * kernels.width);
+          if (turned) {
+            kernels.turn_scales(coded, column, count, groups, scales.data());
+          }
+          for (int64_t k = 0; k < depth; k += most) {
+            const int64_t rows = std::min(most, depth - k);
+            const int64_t size = (rows + kernels.pair - 1) / kernels.pair * kernels.width;
+            std::vector<uint32_t> got(size + 7 * kernels.width), want(size);
+            kernels.pack_codes(coded, scales.data(), k, column, rows, count, got.data());
+            kernels.pack_b(operand(b, turned, true), k, column, rows, count, want.data());
+            got.resize(size);
+            ASSERT_EQ(got, want) << name << ", " << format << (turned ? ", turned" : "")
+                                 << ", rows from " << k << ", columns from " << column;
           }
         }
       }

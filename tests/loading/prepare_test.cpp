@@ -62,7 +62,8 @@ TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
   ASSERT_EQ(data.validation.size(), 2u);
   EXPECT_EQ(data.validation[0].name, "prose");
   EXPECT_EQ(data.validation[0].store->num_documents(), 2);
-  EXPECT_EQ(data.validation[1].store->path(), folder_ / "run/data/validation-code.tokens");
+  EXPECT_EQ(data.validation[1].store->name(),
+            (folder_ / "run/data/validation-code.tokens").string());
   EXPECT_EQ(data.validation[1].store->num_documents(), 4);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "run/validation-prose.jsonl"));
   EXPECT_EQ(data.training[0].store->num_documents(), 3);
@@ -71,6 +72,10 @@ TEST_F(PrepareTest, NamedValidationSetsHaveStoresAndTextsOfTheirOwn) {
 TEST_F(PrepareTest, AConfigurationOfAnEarlierRunIsRead) {
   const auto read = parse_config<DataSection>("on_bad_line: skip", "config.yaml");
   EXPECT_EQ(read.on_bad_sample, OnBadLine::kSkip);
+  expect_mentions(error_of([] {
+                    parse_config<DataSection>("on_bad_line: skip\non_bad_sample: error", "a.yaml");
+                  }),
+                  {"on_bad_line (a.yaml:1)", "former name of on_bad_sample", "a.yaml:2"});
 }
 
 TEST_F(PrepareTest, ValidationIsAListOrAMappingOfNames) {

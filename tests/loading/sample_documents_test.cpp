@@ -101,6 +101,27 @@ TEST_F(SampleDocumentsTest, WhatIsTooLongIsLeftOutCutOrAnError) {
   expect_mentions(joined(notes_), {"cut 1 of 2 samples"});
   expect_mentions(error_of([&] { read(source(TooLong::kError)); }),
                   {"a.jsonl:2: this sample has 55 tokens, more than the 16", "data.too_long"});
+  auto validation = source(TooLong::kError);
+  validation.longest_key = "data.validation_seq_len";
+  expect_mentions(error_of([&] { read(validation); }), {"(data.validation_seq_len)"});
+}
+
+TEST_F(SampleDocumentsTest, MessagesThatAMaskedHistoryLeavesUntrainedAreCounted) {
+  const std::string turns = R"({"role": "user", "content": "q"}, )"
+                            R"({"role": "assistant", "content": "a"})";
+  const auto file = write("a.jsonl",
+                          R"({"messages": [)" + turns + ", " + turns + ", " + turns + "]}\n" +
+                              R"({"messages": [)" + turns + "]}\n");
+  TextSource source{.paths = {file}};
+  source.samples.format = SampleFormat::kMessages;
+  read(source);
+  EXPECT_TRUE(notes_.empty()) << joined(notes_);
+  source.samples.mask_history = true;
+  read(source);
+  expect_mentions(joined(notes_), {"a.jsonl: 2 messages before the last", "data.mask_history"});
+  source.samples.roles_to_train = {ChatRole::kUser, ChatRole::kAssistant};
+  read(source);
+  expect_mentions(joined(notes_), {"a.jsonl: 6 messages"});  // four of users
 }
 
 TEST_F(SampleDocumentsTest, OnlyTheFirstSamplesOfAPathAreRead) {
@@ -182,7 +203,7 @@ TEST_F(PreparedSamples, TheValidationTextReadsBackToTheSameDocuments) {
   const auto data = prepared();
   EXPECT_TRUE(data.has_samples);
   EXPECT_EQ(data.formats.size(), 1u);
-  const TokenStore& store = *data.validation.at(0).store;
+  const DocumentStore& store = *data.validation.at(0).store;
   EXPECT_EQ(store.num_documents() + data.training.at(0).store->num_documents(), 60);
   const auto documents = open_documents({.paths = {folder_ / "run/validation.jsonl"}}, tokenizer_);
   int64_t i = 0;
@@ -199,6 +220,11 @@ TEST_F(PreparedSamples, SamplesThatNothingLeavesWholeAreRefused) {
   config_.validation_fraction = 0;
   expect_mentions(error_of([&] { prepared(); }),
                   {"a.jsonl: holds no document", "left out 1 of 1 samples", "line 1, has 55"});
+  config_.validation = ValidationSets(std::vector<ValidationSet>{{"", {config_.train[0].path}}});
+  config_.validation_seq_len = 20;
+  config_.seq_len = 64;
+  expect_mentions(error_of([&] { prepared(); }), {"more than 20", "(data.validation_seq_len;"});
+  config_.validation = {};
   config_.seq_len = 64;
   config_.validation_seq_len = 32;
   config_.validation_fraction = 0.1;

@@ -293,9 +293,9 @@ TEST_F(TargetSpansTest, PairsStayTogetherInTheirOrderWhateverFitsARow) {
     ASSERT_EQ(contexts.size() % 2, 0u);
     ASSERT_EQ(static_cast<int64_t>(contexts.size()), batch.documents_BS.max().item<int64_t>() + 1);
     for (std::size_t i = 0; i < contexts.size(); i += 2) {
-      EXPECT_EQ(contexts[i] % 2, 0);
-      EXPECT_EQ(contexts[i + 1], contexts[i] + 1);
-      chosen.push_back(contexts[i]);
+      EXPECT_EQ(contexts[i].document % 2, 0);
+      EXPECT_EQ(contexts[i + 1].document, contexts[i].document + 1);
+      chosen.push_back(contexts[i].document);
     }
   }
   std::ranges::sort(chosen);

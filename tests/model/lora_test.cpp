@@ -277,7 +277,7 @@ TEST(Lora, OfDoraIsTheProductOfTheNormedMatrix) {
                x = named("x", {5, 32});
     Linear linear(base);
     linear.set_adapter(std::make_shared<const Lora>(
-        "w", a, b, 0.5, std::make_shared<LoraDropout>(), LoraMagnitude{m, base}));
+        "w", a, b, 0.5, std::make_shared<LoraUse>(), LoraMagnitude{m, base}));
     const auto merged = values + 0.5 * at::mm(b, a);
     const auto norms = merged.detach().square().sum(1, true).sqrt();
     const auto want = at::mm(x, (m.unsqueeze(1) * merged / norms).t());
@@ -311,6 +311,22 @@ TEST(Lora, OfDoraBeginsAsTheModelWithoutIt) {
   EXPECT_EQ(parameter(with, "layers.0.attn.wq_a.lora_magnitude_vector").dim(), 1);
   lora.targets.items = {"layers.*.attn.wo_a.weight"};
   expect_message(lora, {"adapter.dora", "attn.wo_a.weight", "no plain product"});
+}
+
+TEST(Lora, SwitchedOffLeavesTheBaseBitForBit) {
+  const auto config = adapted_config();
+  const auto ids = testing::random_ids(2, 14, config.vocab_size);
+  const auto plain = testing::randomized(config),
+             with = testing::randomized(config, at::kDouble, {}, at::kCPU, lora_of({"all"}));
+  const auto want = testing::logits_of(plain, ids), adapted_logits = testing::logits_of(with, ids);
+  {
+    const WithoutAdapters base(with);
+    expect_bitwise_equal("off", testing::logits_of(with, ids), want);
+    { const WithoutAdapters again(with); }
+    expect_bitwise_equal("still off", testing::logits_of(with, ids), want);
+  }
+  EXPECT_FALSE(adapted_logits.equal(want));
+  expect_bitwise_equal("on", testing::logits_of(with, ids), adapted_logits);
 }
 
 std::vector<at::Tensor> gradients_of(const Transformer& model) {
@@ -354,14 +370,14 @@ TEST(Lora, DropoutIsAPureFunctionOfThePassAndRecomputationChangesNoBits) {
 }
 
 TEST(Lora, DropoutLeavesOutItsShareAndKeepsTheMean) {
-  const auto dropout = std::make_shared<LoraDropout>(LoraDropout{0.25, 5});
+  const auto use = std::make_shared<LoraUse>(LoraUse{.dropout = 0.25, .key = 5});
   const auto one = at::eye(1000, at::kDouble);
-  const Lora lora("a", one, one, 1, dropout);
+  const Lora lora("a", one, one, 1, use);
   const auto y = lora.forward(at::ones({50, 1000}, at::kDouble));
   const double kept = y.gt(0).to(at::kDouble).mean().item<double>();
   EXPECT_NEAR(kept, 0.75, 0.01);  // five standard deviations
   EXPECT_NEAR(y.max().item<double>(), 1 / 0.75, 1e-6);
-  dropout->key.reset();
+  use->key.reset();
   expect_bitwise_equal("without", lora.forward(one), one);
 }
 

@@ -109,12 +109,17 @@ TEST_F(RunConfigTest, NamesThePlaceOfValuesThatDoNotFitTogether) {
   expect_mentions(message(lora + "adapter: {targets: wq_b}\n"), {"adapter.targets[0]", "yaml:3"});
   expect_mentions(message(lora + "adapter: {rank: 0}\n"), {"adapter.rank", "yaml:3", "1, 65536"});
   expect_mentions(message("train: {parameters: lora}\n"), {"train.parameters", "yaml:1"});
-  expect_mentions(message("train: {parameters: half}\n"), {"train.parameters", "full, lora"});
+  expect_mentions(message("train: {parameters: half}\n"),
+                  {"train.parameters", "full, lora, or a list of patterns"});
   expect_mentions(message("train:\n  parameters:\n    - '*.wkv.weight'\n    - wq_b\n"),
                   {"train.parameters[1]", "run.yaml:4", "layers.*.attn.wq_b.weight"});
   expect_mentions(
       message("train: {dtype: float64}\noptimizer: {muon: {bfloat16_products: true}}\n"),
       {"optimizer.muon.bfloat16_products", "run.yaml:2", "float64"});
+  expect_mentions(message("parallel: {context: 2}\nlogging: {samples: {count: 1}}\n"),
+                  {"logging.samples.count", "run.yaml:2", "parallel.context is 2"});
+  expect_mentions(message("logging: {samples: {temperature: 1e-7}}\n"),
+                  {"logging.samples.temperature", "run.yaml:1", "at least 1e-6"});
 }
 
 TEST_F(RunConfigTest, AdaptersAreWrittenAsTheyAreRead) {
@@ -135,6 +140,41 @@ TEST_F(RunConfigTest, AdaptersAreWrittenAsTheyAreRead) {
   EXPECT_TRUE(some.may_train("layers.0.attn.wkv.weight"));
   EXPECT_FALSE(some.may_train("layers.0.attn.wq_a.weight"));
   EXPECT_FALSE(some.may_train("layers.0.ffn.gate.bias"));
+}
+
+TEST_F(RunConfigTest, ALengthIsStepsOrEpochsAndNotBoth) {
+  const auto path = write("run.yaml", "train:\n  epochs: 3\n");
+  const auto config = load_run_config(path, {});
+  EXPECT_TRUE(config.train.max_steps.is_by_epochs());
+  EXPECT_FALSE(config.train.max_steps.is_known());
+  const auto length = [&](const std::vector<std::string>& overrides) {
+    return load_run_config(path, overrides).train;
+  };
+  const auto message = [&](const std::vector<std::string>& overrides) {
+    return error_of([&] { load_run_config(path, overrides); });
+  };
+  expect_mentions(message({"train.max_steps=1000"}),
+                  {"train.epochs", "run.yaml:2", "is 3", "train.max_steps is 1000"});
+  EXPECT_EQ(length({"train.max_steps=500", "train.epochs=off"}).max_steps, 500);
+  EXPECT_EQ(length({"train.epochs=off"}).max_steps, 1000);
+  expect_mentions(message({"train.max_steps=by epochs", "train.epochs=off"}),
+                  {"train.max_steps", "train.epochs is off"});
+  expect_mentions(message({"train.epochs=0"}), {"train.epochs", "> 0"});
+  expect_mentions(message({"train.max_steps=many"}), {"train.max_steps", "whole number"});
+  expect_mentions(message({"data.train=[{path: a, weight: 1}, {path: b, weight: 2}]"}),
+                  {"train.epochs", "weights"});
+  EXPECT_NO_THROW(length({"data.train=[a, b]"}));
+
+  // As the configuration of a run has it once they are counted.
+  auto counted = config;
+  counted.train.max_steps = StepCount::by_epochs(1234);
+  const auto written = write("config.yaml", dump_config(counted));
+  const auto again = load_run_config(written, {});
+  EXPECT_EQ(again.train.max_steps, 1234);
+  EXPECT_EQ(dump_config(again), dump_config(counted));
+  EXPECT_EQ(load_run_config(written, {"train.epochs=5"}).train.epochs, 5);
+  EXPECT_EQ(dump_config(load_run_config(write("open.yaml", dump_config(config)), {})),
+            dump_config(config));
 }
 
 }  // namespace

@@ -29,6 +29,18 @@ TEST_F(MetricsTest, CutsOffLaterStepsAndAHalfLine) {
             "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"split\":\"validation\"}\n{\"step\":3}\n");
 }
 
+TEST_F(MetricsTest, AStepThatIsValidatedAgainLosesAllThatItsValidationWrote) {
+  const auto path =
+      write("metrics.jsonl",
+            "{\"step\":1,\"split\":\"sample\"}\n{\"step\":2}\n"
+            "{\"step\":2,\"split\":\"rollback\"}\n{\"step\":2,\"split\":\"validation\"}\n"
+            "{\"step\":2,\"split\":\"sample\"}\n");
+  Metrics metrics(path, 2, /*validated=*/false);
+  EXPECT_EQ(read_file(path),
+            "{\"step\":1,\"split\":\"sample\"}\n{\"step\":2}\n"
+            "{\"step\":2,\"split\":\"rollback\"}\n");
+}
+
 TEST_F(MetricsTest, ADamagedLineTakesNoSoundOneWithIt) {
   const std::string sound =
       "{\"step\":1}\n{\"step\":1,\"split\":\"validation\",\"set\":\"a\"}\n"

@@ -20,7 +20,7 @@ TEST_F(RunFolderTest, IsMadeAndHoldsConfigMetricsAndLog) {
   EXPECT_FALSE(folder.paths().has_progress());
   folder.open_metrics(0);
   folder.write_metrics(1, "", {{"loss", 2.0}});
-  folder.write_config({});
+  folder.write_config({}, 0);
   folder.console().line("a line");
   EXPECT_TRUE(folder.paths().has_progress());
   EXPECT_EQ(read_file(path_ / "metrics.jsonl"), "{\"step\":1,\"loss\":2}\n");

@@ -21,7 +21,7 @@ Batch pairs(int64_t vocab_size) {
               .positions_BS = at::zeros({2, kS}, at::kLong),
               .weights_BS = {},
               .num_targets = 0,
-              .contexts = {{4, 5, 0, 1}, {2, 3}}};
+              .contexts = {{{4}, {5}, {0}, {1}}, {{2}, {3}}}};
   const std::vector<std::vector<int64_t>> lengths = {{7, 9, 6, 8}, {11, 13}};
   for (int64_t b = 0; b < 2; ++b) {
     int64_t begin = 0, context = 0;
@@ -114,7 +114,7 @@ TEST_P(PreferenceObjectiveTest, EqualsItsDefinitionOnWholeLogits) {
     for (std::size_t c = 0; c < documents.size(); ++c) {
       const auto own = is_target[b].logical_and(batch_.documents_BS[b] == static_cast<int64_t>(c));
       auto gained = log_p_BS[b].masked_select(own).sum() -
-                    reference()[static_cast<std::size_t>(documents[c])].log_probability;
+                    reference()[static_cast<std::size_t>(documents[c].document)].log_probability;
       if (options().length_normalized) {
         gained = gained / own.sum();
       }

@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "commands/command_options.h"
+#include "commands/commands.h"
+#include "core/config_value.h"
+#include "core/error.h"
+#include "report/comparison_files.h"
+#include "run/run_list.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> parts_of(const std::string& list) {
+  std::vector<std::string> parts(1);
+  for (const char c : list) {
+    if (c == ',') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+// Those of a sweep are in the folder `runs` of its own.
+std::vector<RunCurves> read_runs(const std::vector<std::string>& folders) {
+  std::vector<fs::path> places;
+  for (const fs::path folder : folders) {
+    const bool is_sweep = !is_run(folder) && fs::is_directory(folder / "runs");
+    places.push_back(is_sweep ? folder / "runs" : folder);
+  }
+  std::vector<RunCurves> runs;
+  for (const auto& folder : run_folders(places)) {
+    runs.push_back(read_run(folder));
+  }
+  require(!runs.empty(), joined(folders), ": no runs are there");
+  return runs;
+}
+
+// Each argument is a folder, or NAME=FOLDER,FOLDER,...: then all are.
+std::vector<ArmRuns> named_arms(const std::vector<std::string>& arguments) {
+  std::vector<ArmRuns> arms;
+  for (const auto& argument : arguments) {
+    const auto equals = argument.find('=');
+    require(equals != std::string::npos && equals > 0,
+            argument,
+            ": where some runs are given as NAME=RUN,RUN, all are; name the arm of this one");
+    auto& arm = arms.emplace_back(ArmRuns{argument.substr(0, equals), {}, ""});
+    arm.runs = read_runs(parts_of(argument.substr(equals + 1)));
+  }
+  return arms;
+}
+
+bool names_an_arm(const std::string& argument) {
+  std::error_code unreadable;
+  return argument.find('=') != std::string::npos && !fs::exists(argument, unreadable);
+}
+
+// A number, or the word `base`.
+void read_target(const std::string& given, Judge& judge) {
+  if (given == "base") {
+    judge.target_from_base = true;
+  } else if (!given.empty()) {
+    auto node = ConfigNode::plain(given);
+    node.place = "the command line";
+    judge.target = read_real(node, "--target-loss", {});
+  }
+}
+
+}  // namespace
+
+Command compare_command(CLI::App& app) {
+  struct Arguments {
+    std::vector<std::string> runs, by;
+    std::string base, target, title, output;
+    Judge judge;
+    int64_t at_step = 0;
+    bool csv = false, json = false, lower = false, higher = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  auto& a = *arguments;
+  auto* command = app.add_subcommand(
+      "compare", "Compares runs: means over seeds, differences with intervals, a verdict");
+  command
+      ->add_option(
+          "RUN", a.runs, "runs, folders that hold runs, sweeps, or arms of some: NAME=RUN,RUN,...")
+      ->required()
+      ->check(not_empty());
+  command
+      ->add_option("--by",
+                   a.by,
+                   "a configuration key; runs of equal values are an arm. Repeatable; without it "
+                   "all keys that change what is computed")
+      ->allow_extra_args(false);
+  command->add_option("--base", a.base, "the arm that others are compared with (the first)");
+  command->add_option("--metric", a.judge.key, "what runs are judged by")->capture_default_str();
+  command->add_option("--validation", a.judge.set, "the validation set that it is taken of");
+  command->add_flag("--best", a.judge.best, "the best value of each run instead of the last");
+  auto* higher = command->add_flag("--higher-is-better", a.higher);
+  command->add_flag("--lower-is-better", a.lower, "otherwise the metric's name decides")
+      ->excludes(higher);
+  command->add_option("--at-step", a.at_step, "judge at this step; unfinished runs count, too")
+      ->check(whole_number(1, 1'000'000'000'000'000));
+  command->add_option("--target-loss",
+                      a.target,
+                      "also compare what it takes to reach this value; base = that of the base "
+                      "arm's worst run");
+  command->add_option("--title", a.title, "of the table");
+  command->add_option("-o,--output", a.output, "a folder for the table in every format");
+  auto* csv = command->add_flag("--csv", a.csv, "a row for each arm, exact numbers");
+  command->add_flag("--json", a.json, "one JSON object, with every run")->excludes(csv);
+  command->footer(
+      "Runs that differ in nothing but their seed, name and place are an arm. The first RUN's arm "
+      "is the\nbase. docs/ablations.md states how to read the table.\n\n"
+      "Example:\n"
+      "  braid compare runs/\n"
+      "  braid compare plain=runs/plain-1,runs/plain-2 mhc=runs/mhc-1,runs/mhc-2 --target-loss "
+      "base\n"
+      "  braid compare sweeps/residual --by model.residual -o residual");
+  return [arguments] {
+    auto judge = arguments->judge;
+    judge.higher_is_better =
+        arguments->higher || (!arguments->lower && higher_is_better(judge.key));
+    if (arguments->at_step > 0) {
+      judge.at_step = arguments->at_step;
+    }
+    read_target(arguments->target, judge);
+    std::vector<std::string> notes;
+    const auto& runs = arguments->runs;
+    auto arms = std::ranges::any_of(runs, names_an_arm)
+                    ? named_arms(runs)
+                    : arms_of(read_runs(runs), arguments->by, notes);
+    auto comparison = compare(std::move(arms), judge, arguments->base, arguments->title);
+    comparison.notes.insert(comparison.notes.begin(), notes.begin(), notes.end());
+    std::cout << (arguments->json  ? comparison_json(comparison)
+                  : arguments->csv ? comparison_csv(comparison)
+                                   : comparison_markdown(comparison));
+    if (!arguments->output.empty()) {
+      for (const auto& path : write_comparison(comparison, arguments->output)) {
+        std::cerr << "wrote " << path.string() << std::endl;
+      }
+    }
+    return 0;
+  };
+}
+
+}  // namespace braid

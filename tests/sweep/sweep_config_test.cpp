@@ -1,0 +1,169 @@
+#include "sweep/sweep_config.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "sweep/sweep_run.h"
+#include "tests/core/fresh_folder.h"
+
+namespace braid {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SweepConfigTest : public ::testing::Test {
+ protected:
+  SweepConfigTest() {
+    write("run.yaml", "train: {max_steps: 2, threads: 0}\n");
+    write("plain.yaml", "model: {residual: plain}\n");
+  }
+  ~SweepConfigTest() override { fs::remove_all(folder_); }
+
+  void write(const std::string& name, const std::string& contents) const {
+    std::ofstream(folder_ / name) << contents;
+  }
+
+  SweepConfig loaded(const std::string& yaml) const {
+    write("sweep.yaml", yaml);
+    return load_sweep_config((folder_ / "sweep.yaml").string(), {});
+  }
+
+  std::vector<SweepRun> runs(const std::string& yaml) const {
+    const auto config = loaded(yaml);
+    return sweep_runs(config, sweep_arms(config), {1e9, ""});
+  }
+
+  std::vector<std::string> names(const std::string& yaml) const {
+    std::vector<std::string> result;
+    for (const auto& run : runs(yaml)) {
+      result.push_back(run.name);
+    }
+    return result;
+  }
+
+  std::string error_of(const std::string& yaml) const {
+    try {
+      runs(yaml);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  void expect_error(const std::string& yaml, const std::vector<std::string>& parts) const {
+    const auto message = error_of(yaml);
+    for (const auto& part : parts) {
+      EXPECT_NE(message.find(part), std::string::npos) << message << "\nlacks: " << part;
+    }
+  }
+
+  fs::path folder_ = testing::fresh_folder();
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(SweepConfigTest, ArmsHaveTheirKeysAndOverlays) {
+  const auto all = runs(
+      "config: run.yaml\n"
+      "set: {train.max_steps: 3}\n"
+      "arms:\n"
+      "  mhc:\n"
+      "  plain: {overlays: plain.yaml}\n"
+      "  hc: {set: {model: {residual: hc}, optimizer.learning_rate: 0.5}}\n"
+      "seeds: 1\n");
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].config.model.residual, ResidualKind::kMhc);
+  EXPECT_EQ(all[1].config.model.residual, ResidualKind::kPlain);
+  EXPECT_EQ(all[2].config.model.residual, ResidualKind::kHc);
+  EXPECT_EQ(all[2].config.optimizer.learning_rate, 0.5);
+  for (const auto& run : all) {
+    EXPECT_EQ(run.config.train.max_steps, 3);
+    EXPECT_EQ(run.config.run.seed, 1);
+    EXPECT_EQ(run.config.train.threads, 1);
+    EXPECT_GT(run.cost.flops, 0);
+    EXPECT_GT(run.cost.memory_bytes, 0);
+  }
+}
+
+// What is compared first is what a reader wants to see first.
+TEST_F(SweepConfigTest, RunsComeSeedBySeed) {
+  EXPECT_EQ(names("config: run.yaml\narms: {a: , b: }\nseeds: [5, 3]\n"),
+            (Names{"a-seed5", "b-seed5", "a-seed3", "b-seed3"}));
+}
+
+TEST_F(SweepConfigTest, AGridMultipliesTheArms) {
+  const auto all = runs(
+      "config: run.yaml\narms: {a: , b: }\nseeds: 1\n"
+      "grid: {optimizer.learning_rate: [1e-3, 2e-3], train.global_batch_size: [16, 32]}\n");
+  ASSERT_EQ(all.size(), 8u);
+  EXPECT_EQ(all[0].name, "a-learning_rate-1e-3-global_batch_size-16-seed1");
+  EXPECT_EQ(all[3].config.optimizer.learning_rate, 2e-3);
+  EXPECT_EQ(all[3].config.train.global_batch_size, 32);
+  EXPECT_EQ(names("config: run.yaml\nseeds: 1\ngrid: {model.hc_mult: [2, 4]}\n"),
+            (Names{"hc_mult-2-seed1", "hc_mult-4-seed1"}));
+}
+
+TEST_F(SweepConfigTest, TuningComesBeforeTheOtherSeeds) {
+  EXPECT_EQ(names("config: run.yaml\narms: {a: , b: {tune: none}}\nseeds: 2\n"
+                  "tune: {key: optimizer.learning_rate, values: [0.1, 0.2]}\n"),
+            (Names{"a-learning_rate-0.1-seed1",
+                   "a-learning_rate-0.2-seed1",
+                   "b-seed1",
+                   "a-learning_rate-0.1-seed2",
+                   "a-learning_rate-0.2-seed2",
+                   "b-seed2"}));
+}
+
+TEST_F(SweepConfigTest, ArmsThatAreNotPairedHaveOtherSeeds) {
+  const auto all = runs("config: run.yaml\narms: {a: , b: }\nseeds: 1\npaired: false\n");
+  EXPECT_EQ(all[0].config.run.seed, 1);
+  EXPECT_EQ(all[1].config.run.seed, 1001);
+}
+
+TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
+  fs::create_directories(folder_ / "more");
+  write("more/long.yaml", "base: ../sweep.yaml\nset: {train.max_steps: 9}\n");
+  loaded("config: run.yaml\nseeds: 1\n");
+  const auto config = load_sweep_config((folder_ / "more/long.yaml").string(), {"seeds=2"});
+  EXPECT_EQ(config.seeds.seeds, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(config.output, "sweeps/long");
+  EXPECT_EQ(sweep_runs(config, sweep_arms(config), {1e9, ""})[0].config.train.max_steps, 9);
+}
+
+TEST_F(SweepConfigTest, SizesHaveUnits) {
+  EXPECT_EQ(loaded("config: run.yaml\nmemory: 8GiB\n").memory.bytes, int64_t{8} << 30);
+  EXPECT_EQ(loaded("config: run.yaml\nmemory: 1.5 MiB\n").memory.bytes, 3 << 19);
+  EXPECT_EQ(loaded("config: run.yaml\n").memory.bytes, std::nullopt);
+  expect_error("config: run.yaml\nmemory: 8GB\n", {"memory", "sweep.yaml:2", "8GiB"});
+}
+
+TEST_F(SweepConfigTest, ErrorsNameTheKeyAndThePlace) {
+  expect_error("confg: run.yaml\n", {"confg", "sweep.yaml:1", "did you mean 'config'"});
+  expect_error("seeds: 2\n", {"config", "is required"});
+  expect_error("config: rn.yaml\n", {"config", "sweep.yaml:1", "no such file", "rn.yaml"});
+  expect_error("config: run.yaml\narms: {a: {sets: {}}}\n",
+               {"arms.a.sets", "sweep.yaml:2", "did you mean 'set'"});
+  expect_error("config: run.yaml\narms:\n  a: {set: {model.residul: plain}}\n",
+               {"arm a", "model.residul", "sweep.yaml:3", "did you mean 'residual'"});
+  expect_error("config: run.yaml\narms:\n  a: {set: {model.residual: plan}}\n",
+               {"arm a", "model.residual", "sweep.yaml:3", "plain"});
+  expect_error("config: run.yaml\narms:\n  a b:\n", {"'a b'", "name of an arm"});
+  expect_error("config: run.yaml\nset: {run.seed: 3}\n", {"run.seed", "`seeds`"});
+  expect_error("config: run.yaml\nset: {run: {name: x}}\n", {"run.name"});
+  expect_error("config: run.yaml\ngrid: {model.hc_mult: 2}\n", {"grid.model.hc_mult", "list"});
+  expect_error("config: run.yaml\ngrid: {model.hc_mult: [2, 2]}\n", {"there twice"});
+  expect_error("config: run.yaml\nbase_arm: b\narms: {a: }\n", {"base_arm", "'b'", "a"});
+  expect_error("config: run.yaml\nseeds: []\n", {"seeds", "no seed"});
+  expect_error("config: run.yaml\nseeds: [1, 1]\n", {"seeds", "twice"});
+  expect_error("config: run.yaml\nseeds: 0\n", {"seeds"});
+  expect_error("config: run.yaml\ntune: {key: optimizer.learning_rate}\n", {"tune", "values"});
+  expect_error("config: run.yaml\nseeds: 1\ntune: {key: a.b, values: [1, 2], seeds: 2}\n",
+               {"tune", "2 seeds", "has 1"});
+  expect_error("config: run.yaml\nset: {train: {micro_batch_size: 3}}\n",
+               {"train.micro_batch_size", "sweep.yaml:2", "does not divide"});
+}
+
+}  // namespace
+}  // namespace braid

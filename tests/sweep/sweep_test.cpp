@@ -1,0 +1,188 @@
+#include <chrono>
+#include <csignal>
+#include <sstream>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "core/file.h"
+#include "core/random.h"
+#include "tests/commands/cli_test.h"
+
+namespace braid::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SweepTest : public CliTest {
+ protected:
+  /// Two arms of two seeds, on a model of which a run takes part of a second.
+  SweepTest() { write_sweep(); }
+
+  void write_sweep(const std::string& more = "", const std::string& of_b = "1e-2") const {
+    write("sweep.yaml",
+          "config: run.yaml\n"
+          "arms:\n"
+          "  a: {set: {optimizer.learning_rate: 1e-3}}\n"
+          "  b: {set: {optimizer.learning_rate: " +
+              of_b +
+              "}}\n"
+              "seeds: 2\n"
+              "cores: 2\n"
+              "memory: 8GiB\n" +
+              more);
+  }
+
+  Outcome sweep(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {"sweep", "sweep.yaml"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return braid(arguments);
+  }
+
+  std::string contents(const std::string& name) const { return read_file(folder_ / name); }
+
+  /// runs.csv without the times.
+  std::string results(const std::string& output) const {
+    std::istringstream lines(contents(output + "/runs.csv"));
+    std::string result;
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream fields(line);
+      std::string field;
+      for (int i = 0; std::getline(fields, field, ','); ++i) {
+        result += i == 8 || i == 11 ? "" : field + ",";
+      }
+      result += "\n";
+    }
+    return result;
+  }
+
+  /// When each run last changed: runs that nobody touched compare equal.
+  std::map<std::string, fs::file_time_type> times() const {
+    std::map<std::string, fs::file_time_type> result;
+    for (const auto& run : fs::directory_iterator(folder_ / "sweeps/sweep/runs")) {
+      result[run.path().filename()] = fs::last_write_time(run.path() / "metrics.jsonl");
+    }
+    return result;
+  }
+};
+
+TEST_F(SweepTest, RunsEveryArmAndSeedAndComparesThem) {
+  const auto outcome = sweep();
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  expect_mentions(outcome.out, {"4 of 4 runs, 2 of 2 arms done", "| a ", "| b ", "base"});
+  for (const auto* file : {"comparison.md", "comparison.csv", "runs.csv", "comparison.json"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "sweeps/sweep" / file)) << file;
+  }
+  expect_mentions(results("sweeps/sweep"), {"a,a-seed1,1,finished,6,", "b,b-seed2,2,finished,6,"});
+
+  // The same command does nothing again.
+  const auto before = times();
+  const auto table = contents("sweeps/sweep/comparison.md");
+  const auto again = sweep();
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(times(), before);
+  EXPECT_EQ(contents("sweeps/sweep/comparison.md"), table);
+  EXPECT_EQ(again.out.find("finished after"), std::string::npos) << again.out;
+
+  // Runs that exist are compared by the same rules.
+  const auto compared = braid({"compare", "sweeps/sweep/runs", "--csv"});
+  EXPECT_EQ(compared.status, 0) << compared.err;
+  expect_mentions(compared.out, {"learning_rate=0.001,2,", "learning_rate=0.01,2,"});
+}
+
+TEST_F(SweepTest, KilledFiveTimesItEndsWithTheSameTable) {
+  ASSERT_EQ(sweep({"--set", "output=whole"}).status, 0);
+  for (uint64_t kill = 0; kill < 5; ++kill) {
+    Program program(folder_, {"sweep", "sweep.yaml"}, {});
+    const auto milliseconds = 50 + random_bits(random_key(kill, "kill"), 0) % 900;
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    program.send(SIGKILL);
+    program.finish();
+  }
+  const auto outcome = sweep();
+  ASSERT_EQ(outcome.status, 0) << outcome.err << outcome.out;
+  EXPECT_EQ(results("sweeps/sweep"), results("whole"));
+}
+
+TEST_F(SweepTest, InterruptedItSavesItsRunsAndGoesOn) {
+  write_sweep("set: {train.max_steps: 2000, checkpoint.every_steps: 0}\n");
+  Program program(folder_, {"sweep", "sweep.yaml"}, {});
+  const auto metrics = folder_ / "sweeps/sweep/runs/b-seed1/metrics.jsonl";
+  for (int i = 0; i < 6000 && (!fs::exists(metrics) || read_file(metrics).size() < 300); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  program.send(SIGINT);
+  const auto outcome = program.finish();
+  EXPECT_EQ(outcome.status, 130) << outcome.out << outcome.err;
+  expect_mentions(outcome.out, {"stopping: 2 runs"});
+  for (const auto* run : {"a-seed1", "b-seed1"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "sweeps/sweep/runs" / run / "checkpoints")) << run;
+  }
+  const auto plan = sweep({"--dry-run"});
+  expect_mentions(plan.out, {"continues after step", "to be run"});
+}
+
+TEST_F(SweepTest, OnlyWhatChangedRunsAgain) {
+  ASSERT_EQ(sweep().status, 0);
+  const auto before = times();
+  write_sweep("", "2e-2");
+  const auto outcome = sweep();
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  expect_mentions(outcome.out, {"b-seed1 runs again: optimizer.learning_rate was 0.01, is 0.02"});
+  const auto after = times();
+  EXPECT_EQ(after.at("a-seed1"), before.at("a-seed1"));
+  EXPECT_NE(after.at("b-seed1"), before.at("b-seed1"));
+  EXPECT_TRUE(fs::exists(folder_ / "sweeps/sweep/earlier/b-seed1.1/metrics.jsonl"));
+
+  // Another seed leaves what is there; another text nothing.
+  EXPECT_EQ(sweep({"--set", "seeds=3"}).status, 0);
+  EXPECT_EQ(times().at("b-seed1"), after.at("b-seed1"));
+  write("corpus.txt", contents("corpus.txt") + "one more document\n%\n");
+  expect_mentions(sweep({"--dry-run"}).out, {"corpus.txt holds something else than it did"});
+}
+
+TEST_F(SweepTest, AFailedRunIsInTheTableAndStopsNoOther) {
+  write("blank.txt", "\n\n");
+  write("sweep.yaml", contents("sweep.yaml") + "grid: {data.train: [[corpus.txt], [blank.txt]]}\n");
+  const auto outcome = sweep();
+  EXPECT_EQ(outcome.status, 1);
+  expect_mentions(outcome.err, {"braid: 4 runs failed"});
+  expect_mentions(outcome.out, {"a-train-value2-seed1 failed after", "blank.txt"});
+  expect_mentions(contents("sweeps/sweep/comparison.md"),
+                  {"a-train-value2-seed1 (a-train-value2) is not counted: failed", "blank.txt"});
+  expect_mentions(results("sweeps/sweep"), {"a-train-value1,a-train-value1-seed1,1,finished,6,"});
+}
+
+TEST_F(SweepTest, ArmsAreTunedBeforeTheyAreCompared) {
+  write_sweep("tune: {key: optimizer.muon.momentum, values: [0.5, 0.9]}\n");
+  const auto outcome = sweep();
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto table = contents("sweeps/sweep/comparison.md");
+  expect_mentions(
+      table, {"optimizer.muon.momentum = 0.", "the best of 0.5 (", "over 1 seed", "at the edge"});
+  // Two values for the first seed of each arm, and one of them for the second.
+  int64_t runs = 0;
+  for (const auto& run : fs::directory_iterator(folder_ / "sweeps/sweep/runs")) {
+    runs += fs::exists(run.path() / "metrics.jsonl") ? 1 : 0;
+  }
+  EXPECT_EQ(runs, 6);
+  expect_mentions(outcome.out, {"6 of 6 runs"});
+}
+
+TEST_F(SweepTest, ADryRunMakesNothing) {
+  const auto outcome = sweep({"--dry-run"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  expect_mentions(outcome.out, {"a-seed1", "b-seed2", "to be run", "2 runs at once on 2 cores"});
+  EXPECT_FALSE(fs::exists(folder_ / "sweeps"));
+}
+
+TEST_F(SweepTest, WrongUseIsAnErrorThatSaysSo) {
+  expect_error(braid({"sweep", "nothing.yaml"}), {"nothing.yaml"});
+  expect_error(sweep({"--set", "sedes=3"}), {"sedes", "--set", "did you mean 'seeds'"});
+  write("mine/notes.txt", "mine");
+  expect_error(sweep({"--set", "output=mine"}), {"mine", "notes.txt", "choose another `output`"});
+  expect_error(braid({"compare", "nothing"}), {"nothing", "no such folder"});
+}
+
+}  // namespace
+}  // namespace braid::testing
