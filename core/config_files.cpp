@@ -123,7 +123,7 @@ ConfigNode read_config_tree(const std::string& path,
 ConfigNode read_overrides(const std::vector<std::string>& overrides) {
   auto tree = ConfigNode::mapping({});
   for (const auto& assignment : overrides) {
-    merge(tree, override_tree(assignment));
+    merge_config(tree, override_tree(assignment));
   }
   return tree;
 }

@@ -96,7 +96,7 @@ void require_list(const ConfigNode& node, const std::string& path);
 void require_known_keys(const ConfigNode& node,
                         const std::string& path,
                         const std::vector<std::string>& keys,
-                        const std::vector<std::string>& former_keys);
+                        const std::vector<std::string>& former_keys = {});
 
 /// The value of a key in a mapping, also under the name that it had; null where it is absent.
 /// Throws where both names are there.

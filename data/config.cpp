@@ -18,7 +18,7 @@ DataSource DataSource::from_config(const ConfigNode& node,
     config_detail::KeyCollector known;
     TextEntry::fields(known);
     known.keys.emplace_back("task");
-    require_known_keys(node, path, known.keys);
+    require_known_keys(node, path, known.keys, known.former_keys);
   }
   DataSource source;
   config_detail::read_value(node, path, {}, places, static_cast<TextEntry&>(source));

@@ -80,7 +80,7 @@ void count_answers(const DocumentStore& store,
       continue;
     }
     const auto& documents = batch.contexts[static_cast<std::size_t>(first / S)];
-    const int64_t document = documents[static_cast<std::size_t>(contexts[first])];
+    const int64_t document = documents[static_cast<std::size_t>(contexts[first])].document;
     for (const auto& [begin, end, group] : store.answers(document)) {
       // What is predicted at position i is token i of the document.
       const auto at = is_likeliest.begin() + static_cast<std::ptrdiff_t>(first);
