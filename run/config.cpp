@@ -263,6 +263,12 @@ void RunConfig::validate_length() const {
                            ": both say how long the run is; leave one of them out (where another "
                            "file has it: train.max_steps: by epochs, or train.epochs: off)"));
   }
+  if (std::ranges::any_of(data.train, [](const auto& source) { return source.task.has_value(); })) {
+    throw ConfigError("train.epochs",
+                      text("is ",
+                           real_text(*epochs),
+                           ", but a synthetic task of data.train never ends; give train.max_steps"));
+  }
   if (data.train.size() > 1 && data.train.front().weight) {
     throw ConfigError("train.epochs",
                       text("is ",

@@ -163,6 +163,8 @@ TEST_F(RunConfigTest, ALengthIsStepsOrEpochsAndNotBoth) {
   expect_mentions(message({"train.max_steps=many"}), {"train.max_steps", "whole number"});
   expect_mentions(message({"data.train=[{path: a, weight: 1}, {path: b, weight: 2}]"}),
                   {"train.epochs", "weights"});
+  expect_mentions(message({"train.epochs=2", "data.train=[{task: recall}]"}),
+                  {"train.epochs", "never ends"});
   EXPECT_NO_THROW(length({"data.train=[a, b]"}));
 
   // As the configuration of a run has it once they are counted.
