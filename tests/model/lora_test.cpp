@@ -225,7 +225,7 @@ at::Tensor loss_of(const Transformer& model, const Tokens& tokens, const PassOpt
   return loss;
 }
 
-constexpr PassOptions kEveryLoss = {.balance_loss = true, .indexer_loss = true};
+const PassOptions kEveryLoss = {.balance_loss = true, .indexer_loss = true};
 
 // Loss, and by the chain rule dB = scale dW A^T and dA = scale B^T dW for every matrix W, where w1
 // and w3 of experts share an A.
