@@ -264,10 +264,11 @@ void RunConfig::validate_length() const {
                            "file has it: train.max_steps: by epochs, or train.epochs: off)"));
   }
   if (std::ranges::any_of(data.train, [](const auto& source) { return source.task.has_value(); })) {
-    throw ConfigError("train.epochs",
-                      text("is ",
-                           real_text(*epochs),
-                           ", but a synthetic task of data.train never ends; give train.max_steps"));
+    throw ConfigError(
+        "train.epochs",
+        text("is ",
+             real_text(*epochs),
+             ", but a synthetic task of data.train never ends; give train.max_steps"));
   }
   if (data.train.size() > 1 && data.train.front().weight) {
     throw ConfigError("train.epochs",

@@ -86,7 +86,7 @@ TEST_F(ValidationTest, SeveralBestOnesStay) {
   train(run);
   auto want = best_steps(run);
   want.resize(3);
-  if (std::ranges::count(want, run.train.max_steps) == 0) {
+  if (std::ranges::count(want, run.train.max_steps.steps()) == 0) {
     want.push_back(run.train.max_steps);
   }
   std::ranges::sort(want);
