@@ -278,7 +278,7 @@ Command evaluate_command(CLI::App& app) {
   add_dtype(*command, arguments->dtype);
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
-      "Examples:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "
+      "Example:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "
       "'%' --seq-len 512\n"
       "  braid evaluate flash --adapter adapter --data held-out.jsonl --samples 5\n"
       "  braid evaluate runs/tuned --against flash --data held-out.jsonl\n"

@@ -132,6 +132,18 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
   EXPECT_EQ(sweep_runs(config, sweep_arms(config), {1e9, ""})[0].config.train.max_steps, 9);
 }
 
+TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
+  const fs::path folder = BRAID_TEST_DATA "/../../configs/sweeps";
+  int sweeps = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    SCOPED_TRACE(entry.path());
+    const auto config = load_sweep_config(entry.path().string(), {});
+    EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
+    ++sweeps;
+  }
+  EXPECT_GE(sweeps, 1);
+}
+
 TEST_F(SweepConfigTest, SizesHaveUnits) {
   EXPECT_EQ(loaded("config: run.yaml\nmemory: 8GiB\n").memory.bytes, int64_t{8} << 30);
   EXPECT_EQ(loaded("config: run.yaml\nmemory: 1.5 MiB\n").memory.bytes, 3 << 19);
