@@ -407,6 +407,8 @@ TokenizerJson parse_tokenizer_json(std::string_view bytes, const std::string& na
     root = json::parse(bytes.begin(), bytes.end());
   } catch (const json::parse_error& error) {
     fail(name, ": is not valid JSON at byte ", error.byte, "; expected a tokenizer.json");
+  } catch (const json::out_of_range& error) {  // 1e400
+    fail(name, ": holds a number that is not possible (", error.what(), ")");
   }
   return TokenizerJsonReader(JsonPlace(root, name)).read();
 }
