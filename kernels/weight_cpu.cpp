@@ -238,7 +238,7 @@ class QuantizedProducts {
   std::vector<std::unique_ptr<Running>> running_;
 };
 
-// float64, which no run has: in blocks that are decoded into memory.
+// float64, which is for exactness and not for speed: in blocks that are decoded into memory.
 void multiply_doubles(const QuantizedMatrixProduct& product, bool accumulate) {
   constexpr int64_t kBlockBytes = 2 << 20;
   const auto& [a, weight, out, first_row, by_columns] = product;

@@ -12,19 +12,6 @@ base=runs/tiny-base quantized=runs/tiny-fp4 tuned=runs/tiny-lora
 adapter=runs/tiny-lora-peft merged=runs/tiny-lora-merged
 corpus=corpus/definitions
 questions=("Define the noun: bookseller" "Define the verb: slobber" "Define the adjective: beery")
-stages=()
-started=0
-finish_stage() {
-  stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
-  started=$SECONDS
-}
-
-train() {
-  local status=0
-  build/braid train "$@" || status=$?
-  if ((status > 128)); then step "Stopped by a signal; scripts/finetune_quickstart.sh continues from there"; fi
-  ((status == 0)) || exit "$status"
-}
 
 answers_of() {
   printf '%s\n/reset\n' "${questions[@]}" |
@@ -73,5 +60,4 @@ step "... with its adapters"
 answers_of "$quantized" --adapter "$adapter" | sed 's/^/  /'
 finish_stage "results"
 
-step "Time"
-printf '%s\n' "${stages[@]}" "$(printf '%5d s  in all' "$SECONDS")"
+print_stages

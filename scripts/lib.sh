@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Shared by the scripts here: progress lines, errors, where LibTorch lies, configuring the build.
+# Shared by the scripts here: progress lines, errors, where LibTorch lies, configuring the build, stages and
+# their times, training.
 # Sourcing it changes to the root of the checkout.
 
 set -euo pipefail
@@ -34,4 +35,24 @@ configure() {
   step "Configuring the $preset build in $(build_folder "$preset")/"
   cmake --preset "$preset" -DBRAID_TESTS=ON -DBRAID_BENCH=ON \
     -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}"
+}
+
+# finish_stage NAME: notes how long the script took since the last one, for print_stages.
+stages=()
+started=0
+finish_stage() {
+  stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
+  started=$SECONDS
+}
+print_stages() {
+  step "Time"
+  printf '%s\n' "${stages[@]}" "$(printf '%5d s  in all' "$SECONDS")"
+}
+
+# train ARGS...: braid train. Where it fails, or a signal stops it, so does the script.
+train() {
+  local status=0
+  build/braid train "$@" || status=$?
+  if ((status > 128)); then step "Stopped by a signal; scripts/$(basename "$0") continues from there"; fi
+  ((status == 0)) || exit "$status"
 }

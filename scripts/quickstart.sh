@@ -7,12 +7,6 @@ source "$(dirname "$0")/lib.sh"
 export LC_ALL=C
 
 run=runs/quickstart
-stages=()
-started=0
-finish_stage() {
-  stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
-  started=$SECONDS
-}
 
 scripts/setup.sh
 finish_stage "set-up"
@@ -26,10 +20,7 @@ scripts/prepare_corpus.sh fortunes corpus/fortunes
 finish_stage "corpus"
 
 step "Training (configs/quickstart.yaml, run directory $run)"
-status=0
-build/braid train configs/quickstart.yaml || status=$?
-if ((status > 128)); then step "Stopped by a signal; scripts/quickstart.sh continues from there"; fi
-((status == 0)) || exit "$status"
+train configs/quickstart.yaml
 finish_stage "training"
 
 step "Loss curve"
@@ -57,8 +48,7 @@ build/braid generate "$run" --prompt "The first rule of" --max-tokens 300 --seed
 echo
 finish_stage "results"
 
-step "Time"
-printf '%s\n' "${stages[@]}" "$(printf '%5d s  in all' "$SECONDS")"
+print_stages
 awk -v bytes="$bytes" -v gzip="$gzip" -v braid="$braid" 'BEGIN {exit !(braid < gzip * 8 / bytes)}' ||
   die "the model ends above gzip -9 on its validation text. With the settings of" \
     "configs/quickstart.yaml as they come it ends well below: look at the loss curve above."

@@ -43,20 +43,20 @@ Floats e2m1_values(Words codes) {
   return (Floats)(bits | (codes & 8) << 28);
 }
 
-// 2^(byte - 127) of an F8_E8M0 scale in the low bits, zeros above. The smallest is subnormal.
-template <class Floats, class Words>
-Floats e8m0_values(Words bytes) {
-  Words bits = bytes == 0 ? Words{} + 0x00400000u : bytes << 23;
-  bits = bytes == 255 ? Words{} + 0x7fc00000u : bits;
-  return (Floats)bits;
+// The bits of 2^(byte - 127), an F8_E8M0 scale in the low bits with zeros above, as floats: of one
+// uint32_t, or of a vector of them. The smallest is subnormal.
+template <class Words>
+constexpr Words e8m0_bits(Words bytes) {
+  const Words bits = bytes == 0 ? Words{} + 0x00400000u : bytes << 23;
+  return bytes == 255 ? Words{} + 0x7fc00000u : bits;
 }
 
-// The same as bits of floats, for one byte.
+// Of each byte.
 struct E8m0Bits {
   uint32_t of[256];
   constexpr E8m0Bits() : of() {
     for (uint32_t byte = 0; byte < 256; ++byte) {
-      of[byte] = byte == 0 ? 0x00400000u : byte == 255 ? 0x7fc00000u : byte << 23;
+      of[byte] = e8m0_bits(byte);
     }
   }
 };

@@ -94,7 +94,7 @@ inline void turn_scales(
     for (int64_t group = 0; group < count; ++group, to += kWidth) {
       for (int64_t v = 0; v < kWidth; v += kLanes) {
         const auto word = loaded<Units>(words + group / 4 * kWidth + v);
-        stored(e8m0_values<Floats>((word >> (group % 4 * 8)) & 0xff), to + v);
+        stored(e8m0_bits((word >> (group % 4 * 8)) & 0xff), to + v);
       }
     }
   }
