@@ -71,6 +71,7 @@ class ComparisonPage {
   std::string html() {
     page_.subtitle(text("Judged by ", judged_text(comparison_.judge), "."));
     add_verdicts();
+    add_criteria();
     add_losses();
     add_metrics();
     add_runs();
@@ -121,6 +122,22 @@ class ComparisonPage {
       page_.paragraph("Note: " + note);
     }
     add_differences();
+  }
+
+  void add_criteria() {
+    page_.section("Criteria");
+    if (comparison_.criteria.empty()) {
+      return;
+    }
+    PageTable table{criteria_summary(comparison_) + ".", {"criterion", "outcome"}, {}};
+    for (const auto& checked : comparison_.criteria) {
+      table.rows.push_back({{criterion_text(checked)},
+                            {outcome_text(checked),
+                             checked.outcome == Outcome::kHolds   ? "better"
+                             : checked.outcome == Outcome::kFails ? "worse"
+                                                                  : ""}});
+    }
+    page_.table(table);
   }
 
   void add_differences() {
