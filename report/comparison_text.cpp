@@ -298,13 +298,14 @@ ordered_json json_of(const CheckedCriterion& checked) {
     return name.empty() ? ordered_json() : ordered_json(name);
   };
   const bool of_verdict = c.verdict != ExpectedVerdict::kNone;
+  const auto expected = config_detail::node_of(c.verdict, {}).scalar;
   return {{"arm", c.arm},
           {"number", name_or_null(c.number)},
           {"over", name_or_null(c.over)},
           {"minus", name_or_null(c.minus)},
           {"above", json_or_null(c.above)},
           {"below", json_or_null(c.below)},
-          {"verdict", of_verdict ? config_detail::node_of(c.verdict, {}).scalar : ordered_json()},
+          {"verdict", name_or_null(of_verdict ? expected : "")},
           {"found", of_verdict ? name_or_null(checked.verdict) : json_or_null(checked.value)},
           {"outcome",
            checked.outcome == Outcome::kHolds   ? "holds"

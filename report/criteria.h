@@ -1,5 +1,6 @@
 #pragma once
 // What was expected of a comparison before it was made, and whether it was found.
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -1,6 +1,7 @@
 #pragma once
 // Further numbers of each run beside the one that runs are judged by, and the built-in ones by
 // their names.
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
