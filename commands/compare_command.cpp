@@ -72,6 +72,7 @@ void read_target(const std::string& given, Judge& judge) {
     auto node = ConfigNode::plain(given);
     node.place = "the command line";
     judge.target = read_real(node, "--target-loss", {});
+    judge.target_from_base = false;
   }
 }
 
@@ -91,7 +92,7 @@ std::optional<SweepRecord> record_of(const CompareArguments& a) {
 }
 
 // That of the sweep, where there is one, with what the command line has otherwise.
-Judge judge_of(const CompareArguments& a, const std::optional<SweepRecord>& record) {
+Judge judge_for(const CompareArguments& a, const std::optional<SweepRecord>& record) {
   Judge judge = record ? judge_of(record->judge) : a.judge;
   if (a.is_given("--metric")) {
     judge.key = a.judge.key;
@@ -126,7 +127,7 @@ Comparison compared(const CompareArguments& a) {
               : std::ranges::any_of(a.runs, names_an_arm)
                   ? named_arms(a.runs)
                   : arms_of(read_runs(a.runs), a.by, notes);
-  const auto judge = judge_of(a, record);
+  const auto judge = judge_for(a, record);
   const auto more = numbers_of(a, judge.key);
   auto comparison = compare(std::move(arms),
                             judge,

@@ -190,6 +190,10 @@ RunNumber run_number_of(const std::string& given) {
 
 void add_numbers(Comparison& comparison, const std::vector<RunNumber>& numbers) {
   for (const auto& number : numbers) {
+    require(std::ranges::count(comparison.numbers, number.name, &RunNumber::name) == 0,
+            "two numbers are called '",
+            number.name,
+            "'");
     add_number(comparison, number);
   }
 }
