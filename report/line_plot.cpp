@@ -153,44 +153,6 @@ void draw_direct_labels(Markup& svg, const LinePlot& plot, std::size_t smoothing
   svg.close().line();
 }
 
-// For readers who hear the page.
-std::string description(const LinePlot& plot) {
-  std::string result = plot.y_label + " over " + plot.x.front().label + ".";
-  for (const auto& series : plot.series) {
-    const auto& line = series.lines.front();
-    Range range;
-    std::size_t first = line.y.size(), last = 0;
-    for (std::size_t i = 0; i < line.y.size(); ++i) {
-      if (std::isfinite(line.y[i])) {
-        range.add(line.y[i]);
-        first = std::min(first, i);
-        last = i;
-      }
-    }
-    if (range.empty()) {
-      result += " " + series.name + ": no values.";
-      continue;
-    }
-    const auto style = plot.x.front().style;
-    result += text(" ",
-                   series.name,
-                   ": from ",
-                   number_text(line.y[first]),
-                   " at ",
-                   number_text(line.x.front()[first], style),
-                   " to ",
-                   number_text(line.y[last]),
-                   " at ",
-                   number_text(line.x.front()[last], style),
-                   ", lowest ",
-                   number_text(range.low()),
-                   ", highest ",
-                   number_text(range.high()),
-                   ".");
-  }
-  return result;
-}
-
 void draw_swatch(Markup& html, const PlotSeries& series) {
   html.open("svg",
             {{"class", text("swatch ", colour_class(series.colour))},
@@ -301,6 +263,43 @@ bool has_points(const LinePlot& plot) {
   });
 }
 
+std::string description_of(const LinePlot& plot) {
+  std::string result = plot.y_label + " over " + plot.x.front().label + ".";
+  for (const auto& series : plot.series) {
+    const auto& line = series.lines.front();
+    Range range;
+    std::size_t first = line.y.size(), last = 0;
+    for (std::size_t i = 0; i < line.y.size(); ++i) {
+      if (std::isfinite(line.y[i])) {
+        range.add(line.y[i]);
+        first = std::min(first, i);
+        last = i;
+      }
+    }
+    if (range.empty()) {
+      result += " " + series.name + ": no values.";
+      continue;
+    }
+    const auto style = plot.x.front().style;
+    result += text(" ",
+                   series.name,
+                   ": from ",
+                   number_text(line.y[first]),
+                   " at ",
+                   number_text(line.x.front()[first], style),
+                   " to ",
+                   number_text(line.y[last]),
+                   " at ",
+                   number_text(line.x.front()[last], style),
+                   ", lowest ",
+                   number_text(range.low()),
+                   ", highest ",
+                   number_text(range.high()),
+                   ".");
+  }
+  return result;
+}
+
 std::string figure_of(const LinePlot& whole, std::size_t smoothing) {
   require_sound(whole);
   require(has_points(whole), "[plot ", whole.id, "] no points");
@@ -314,7 +313,7 @@ std::string figure_of(const LinePlot& whole, std::size_t smoothing) {
   draw_caption(html, plot.title, plot.note);
   draw_legend(html, plot);
   html.open("div", {{"class", "area"}});
-  open_svg(html, plot.id, plot.title, description(whole));
+  open_svg(html, plot.id, plot.title, description_of(whole));
   draw_x_axis(html, x, plot.x.front().label);
   draw_y_axis(html, y, plot.y_label);
   draw_events(html, plot, x);

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <set>
 
-#include "core/nearest.h"
 #include "report/comparison.h"
+#include "report/metric_name.h"
 #include "report/number_text.h"
 
 namespace braid {
@@ -35,24 +34,20 @@ std::optional<double> if_finite(std::optional<double> value) {
   return value && std::isfinite(*value) ? value : std::nullopt;
 }
 
-// Whether any run has the metric at training steps.
-bool is_of_training(const Comparison& comparison, const RunNumber& number) {
-  return number.set.empty() && std::ranges::any_of(comparison.arms, [&number](const Arm& arm) {
-           return std::ranges::any_of(arm.runs, [&number](const ComparedRun& run) {
-             return run.curves.training_series(number.metric) != nullptr;
-           });
-         });
+std::vector<const RunCurves*> all_runs(const Comparison& comparison) {
+  std::vector<const RunCurves*> runs;
+  for (const auto& arm : comparison.arms) {
+    for (const auto& run : arm.runs) {
+      runs.push_back(&run.curves);
+    }
+  }
+  return runs;
 }
 
-const Series* series_of(const RunCurves& run,
-                        const RunNumber& number,
-                        const Judge& judge,
-                        bool of_training) {
-  if (of_training) {
-    return run.training_series(number.metric);
-  }
-  const auto& set = !number.set.empty() ? number.set : judge.set;
-  return run.validation_series(set.empty() ? run.judged_set() : set, number.metric);
+MetricName metric_of(const Comparison& comparison, const RunNumber& number) {
+  auto name = MetricName::of(number.metric);
+  name.set = number.set.empty() ? name.set : number.set;
+  return name.settled(all_runs(comparison));
 }
 
 std::vector<double> values_within(const Series& series,
@@ -87,25 +82,6 @@ std::optional<double> taken_of(const std::vector<double>& values, Take take) {
   return take == Take::kLargest ? std::ranges::max(values) : std::ranges::min(values);
 }
 
-// Keys that a number could have been taken of.
-std::vector<std::string> known_metrics(const Comparison& comparison, const RunNumber& number) {
-  std::set<std::string> keys;
-  for (const auto& arm : comparison.arms) {
-    for (const auto& run : arm.runs) {
-      for (const auto& series : run.curves.training) {
-        keys.insert(number.set.empty() ? series.key : "");
-      }
-      for (const auto& [set, all] : run.curves.validation) {
-        for (const auto& series : all) {
-          keys.insert(number.set.empty() || number.set == set ? series.key : "");
-        }
-      }
-    }
-  }
-  keys.erase("");
-  return {keys.begin(), keys.end()};
-}
-
 // Why an arm's runs lack a number, or "".
 void note_what_is_missing(Comparison& comparison, const RunNumber& number, std::size_t index) {
   int64_t counted = 0, having = 0;
@@ -133,22 +109,23 @@ void note_what_is_missing(Comparison& comparison, const RunNumber& number, std::
         text(number.name, ": only ", fewer, " have a finite ", what));
     return;
   }
-  const auto nearest = nearest_name(number.metric, known_metrics(comparison, number));
+  const auto name = metric_of(comparison, number);
+  const auto nearest = nearest_metric(name, all_runs(comparison));
   comparison.notes.push_back(
       text(number.name,
            ": no run has a finite ",
            what,
-           nearest.empty() || nearest == number.metric ? "" : "; did you mean '" + nearest + "'?"));
+           nearest.empty() || nearest == name.key ? "" : "; did you mean '" + nearest + "'?"));
 }
 
 void add_number(Comparison& comparison, const RunNumber& number) {
   const auto index = comparison.numbers.size();
-  const bool of_training = is_of_training(comparison, number);
+  const auto name = metric_of(comparison, number);
   comparison.numbers.push_back(number);
   for (auto& arm : comparison.arms) {
     std::vector<double> values;
     for (auto& run : arm.runs) {
-      const auto* series = series_of(run.curves, number, comparison.judge, of_training);
+      const auto* series = series_called(run.curves, name, comparison.judge.set);
       auto& value = run.numbers.emplace_back();
       if (series != nullptr) {
         value = if_finite(taken_of(values_within(*series, number, comparison.judge), number.take));

@@ -40,7 +40,7 @@ struct RunNumber {
     v("metric",
       &N::metric,
       "a key of metrics.jsonl: of training steps, else of the validation set that runs are judged "
-      "by",
+      "by; validation/KEY is of that set in any case",
       required);
     v("take",
       &N::take,

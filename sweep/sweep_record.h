@@ -15,9 +15,9 @@ namespace braid {
 inline constexpr const char* kSweepRecordFile = "comparison.yaml";
 
 struct RecordedArm {
-  std::string name;
-  std::vector<std::string> runs;  ///< names of their folders
-  std::string note;
+  std::string name = {};
+  std::vector<std::string> runs = {};  ///< names of their folders
+  std::string note = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -28,11 +28,11 @@ struct RecordedArm {
 };
 
 struct SweepRecord {
-  std::string title, base_arm;
-  JudgeSection judge;
-  RunNumbers numbers;
-  std::vector<Criterion> criteria;
-  std::vector<RecordedArm> arms;
+  std::string title = {}, base_arm = {};
+  JudgeSection judge = {};
+  RunNumbers numbers = {};
+  std::vector<Criterion> criteria = {};
+  std::vector<RecordedArm> arms = {};
 
   template <class Visitor>
   static void fields(Visitor& v) {
