@@ -7,9 +7,11 @@
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/plot_options.h"
 #include "core/config_value.h"
 #include "core/error.h"
 #include "report/comparison_files.h"
+#include "report/svg_plot.h"
 #include "run/run_list.h"
 #include "sweep/sweep_record.h"
 
@@ -80,6 +82,7 @@ struct CompareArguments {
   std::vector<std::string> runs, by, numbers;
   std::string base, target, title, output;
   Judge judge;
+  MetricPlot plot;
   int64_t at_step = 0;
   bool csv = false, json = false, lower = false, higher = false;
   /// Given on the command line, where a sweep has its own.
@@ -146,6 +149,12 @@ Comparison compared(const CompareArguments& a) {
 
 int run_compare(const CompareArguments& a) {
   const auto comparison = compared(a);
+  if (!a.plot.metric.empty()) {
+    require(!a.output.empty(), "--plot needs -o FILE.svg, the file to draw into");
+    write_svg(a.output, svg_of_arms(comparison, a.plot));
+    std::cerr << "wrote " << a.output << std::endl;
+    return 0;
+  }
   std::cout << (a.json  ? comparison_json(comparison)
                 : a.csv ? comparison_csv(comparison)
                         : comparison_markdown(comparison));
@@ -195,7 +204,8 @@ Command compare_command(CLI::App& app) {
                    "largest or smallest. Repeatable")
       ->allow_extra_args(false);
   command->add_option("--title", a.title, "of the table");
-  command->add_option("-o,--output", a.output, "a folder for the table in every format");
+  command->add_option("-o,--output", a.output, "a folder for the table in every format; with --plot the file");
+  add_plot_options(*command, a.plot);
   auto* csv = command->add_flag("--csv", a.csv, "a row for each arm, exact numbers");
   command->add_flag("--json", a.json, "one JSON object, with every run")->excludes(csv);
   command->footer(
@@ -206,7 +216,8 @@ Command compare_command(CLI::App& app) {
       "  braid compare runs/\n"
       "  braid compare plain=runs/plain-1,runs/plain-2 mhc=runs/mhc-1,runs/mhc-2 --target-loss "
       "base\n"
-      "  braid compare sweeps/residual --by model.residual -o residual");
+      "  braid compare sweeps/residual --by model.residual -o residual\n"
+      "  braid compare sweeps/residual --plot residual_gain.forward_max -o gain.svg");
   a.is_given = [command](const char* option) { return command->count(option) > 0; };
   return [arguments] { return run_compare(*arguments); };
 }
