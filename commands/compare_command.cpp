@@ -126,10 +126,9 @@ std::vector<RunNumber> numbers_of(const CompareArguments& a, const std::string& 
 Comparison compared(const CompareArguments& a) {
   const auto record = record_of(a);
   std::vector<std::string> notes;
-  auto arms = record ? recorded_arms(a.runs.front(), *record)
-              : std::ranges::any_of(a.runs, names_an_arm)
-                  ? named_arms(a.runs)
-                  : arms_of(read_runs(a.runs), a.by, notes);
+  auto arms = record                                      ? recorded_arms(a.runs.front(), *record)
+              : std::ranges::any_of(a.runs, names_an_arm) ? named_arms(a.runs)
+                                                          : arms_of(read_runs(a.runs), a.by, notes);
   const auto judge = judge_for(a, record);
   const auto more = numbers_of(a, judge.key);
   auto comparison = compare(std::move(arms),
@@ -204,13 +203,15 @@ Command compare_command(CLI::App& app) {
                    "largest or smallest. Repeatable")
       ->allow_extra_args(false);
   command->add_option("--title", a.title, "of the table");
-  command->add_option("-o,--output", a.output, "a folder for the table in every format; with --plot the file");
+  command->add_option(
+      "-o,--output", a.output, "a folder for the table in every format; with --plot the file");
   add_plot_options(*command, a.plot);
   auto* csv = command->add_flag("--csv", a.csv, "a row for each arm, exact numbers");
   command->add_flag("--json", a.json, "one JSON object, with every run")->excludes(csv);
   command->footer(
       "Runs that differ in nothing but their seed, name and place are an arm. The first RUN's arm "
-      "is the\nbase. The folder of a sweep alone: its arms, numbers and criteria. docs/ablations.md "
+      "is the\nbase. The folder of a sweep alone: its arms, numbers and criteria. "
+      "docs/ablations.md "
       "states how to\nread the table.\n\n"
       "Example:\n"
       "  braid compare runs/\n"

@@ -122,7 +122,10 @@ Command report_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("report", "Writes a page of a run's curves, also while it trains");
   command->add_option("RUN", arguments->run, "the folder of a run")->required()->check(not_empty());
-  command->add_option("-o,--output", arguments->output, "the page, or the plot's file; none = report.html in RUN")
+  command
+      ->add_option("-o,--output",
+                   arguments->output,
+                   "the page, or the plot's file; none = report.html in RUN")
       ->check(not_empty());
   auto* plot = add_plot_options(*command, arguments->plot);
   command

@@ -185,8 +185,8 @@ class ComparisonPage {
         }
       }
       if (!of_arm.empty()) {
-        plot.series.push_back(arm_series(
-            axes_, comparison_.arms[i].name, static_cast<int>(i), of_arm, smooths));
+        plot.series.push_back(
+            arm_series(axes_, comparison_.arms[i].name, static_cast<int>(i), of_arm, smooths));
       }
     }
     if (has_points(plot)) {

@@ -408,7 +408,8 @@ std::string comparison_csv(const Comparison& comparison) {
   for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
     const auto& name = comparison.numbers[i].name;
     columns.push_back({name, [i](const Arm& arm) { return csv_number(arm.numbers[i].mean); }});
-    columns.push_back({name + "_sd", [i](const Arm& arm) { return csv_number(arm.numbers[i].sd); }});
+    columns.push_back(
+        {name + "_sd", [i](const Arm& arm) { return csv_number(arm.numbers[i].sd); }});
   }
   std::string csv;
   add_csv_line<Arm>(csv, columns, nullptr);

@@ -86,11 +86,15 @@ ArmValues values_of(const Comparison& comparison, const Arm& arm, const std::str
   if (runs.empty()) {
     values.lacking = text("no run of ", arm.name, " counts");
   } else if (values.all.size() < runs.size()) {
-    values.lacking =
-        values.all.empty()
-            ? text("no run of ", arm.name, " has a ", number)
-            : text("only ", values.all.size(), " of ", runs.size(), " runs of ", arm.name, " have a ",
-                   number);
+    values.lacking = values.all.empty() ? text("no run of ", arm.name, " has a ", number)
+                                        : text("only ",
+                                               values.all.size(),
+                                               " of ",
+                                               runs.size(),
+                                               " runs of ",
+                                               arm.name,
+                                               " have a ",
+                                               number);
   }
   return values;
 }
@@ -138,10 +142,10 @@ class Checker {
       checked_.reason = arm.verdict == Verdict::kBase ? arm.name + " is the base" : arm.reason;
       return;
     }
-    const bool holds = (expected == ExpectedVerdict::kBetter && arm.verdict == Verdict::kBetter) ||
-                       (expected == ExpectedVerdict::kWorse && arm.verdict == Verdict::kWorse) ||
-                       (expected == ExpectedVerdict::kNoDifference &&
-                        arm.verdict == Verdict::kNoDifference);
+    const bool holds =
+        (expected == ExpectedVerdict::kBetter && arm.verdict == Verdict::kBetter) ||
+        (expected == ExpectedVerdict::kWorse && arm.verdict == Verdict::kWorse) ||
+        (expected == ExpectedVerdict::kNoDifference && arm.verdict == Verdict::kNoDifference);
     checked_.outcome = holds ? Outcome::kHolds : Outcome::kFails;
   }
 
@@ -154,8 +158,7 @@ class Checker {
       return;
     }
     const double mean = summary_of(ours.all).mean;
-    const double value =
-        other == nullptr ? mean : combined(c, mean, summary_of(theirs.all).mean);
+    const double value = other == nullptr ? mean : combined(c, mean, summary_of(theirs.all).mean);
     if (!std::isfinite(value)) {
       checked_.reason = text("the mean of ", other->name, " is 0");
       return;
@@ -216,8 +219,9 @@ void require_sound(const std::vector<Criterion>& criteria,
       throw ConfigError(path_of(i, ""), "lacks a number with its bounds, or a verdict");
     }
     if (std::ranges::count(names, c.number) == 0) {
-      throw ConfigError(path_of(i, ".number"),
-                        text("there is no number '", c.number, "'; ", expected_of(c.number, names)));
+      throw ConfigError(
+          path_of(i, ".number"),
+          text("there is no number '", c.number, "'; ", expected_of(c.number, names)));
     }
     if (!has_target && c.number.ends_with("_to_target") &&
         std::ranges::count(numbers, c.number) == 0) {
@@ -232,9 +236,8 @@ void require_arms_of(const std::vector<Criterion>& criteria,
                      const std::string& base) {
   for (std::size_t i = 0; i < criteria.size(); ++i) {
     const auto& c = criteria[i];
-    for (const auto& [key, name] : {std::pair{".arm", &c.arm},
-                                    std::pair{".over", &c.over},
-                                    std::pair{".minus", &c.minus}}) {
+    for (const auto& [key, name] :
+         {std::pair{".arm", &c.arm}, std::pair{".over", &c.over}, std::pair{".minus", &c.minus}}) {
       if (!name->empty() && std::ranges::count(arms, *name) == 0) {
         throw ConfigError(path_of(i, key),
                           text("there is no arm '", *name, "'; ", expected_of(*name, arms)));

@@ -54,8 +54,8 @@ std::vector<Line> mean_lines(const CurveAxes& axes,
                              const std::vector<RunSeries>& runs,
                              bool smooths);
 
-/// mean_lines() as an arm's line of a plot; few points have dots and are not smoothed. `runs` is not
-/// empty.
+/// mean_lines() as an arm's line of a plot; few points have dots and are not smoothed. `runs` is
+/// not empty.
 PlotSeries arm_series(const CurveAxes& axes,
                       const std::string& name,
                       int colour,

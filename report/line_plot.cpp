@@ -74,7 +74,8 @@ void draw_lines(
       svg.leaf("path", {{"class", "band"}, {"d", band_path(line, x, y, kStretchedFrame)}});
     }
     if (series.has_raw_behind && smoothing > 0) {
-      svg.leaf("path", {{"class", "raw"}, {"d", line_path(series.lines.front(), x, y, kStretchedFrame)}});
+      svg.leaf("path",
+               {{"class", "raw"}, {"d", line_path(series.lines.front(), x, y, kStretchedFrame)}});
     }
     svg.leaf("path", {{"class", "line"}, {"d", line_path(line, x, y, kStretchedFrame)}});
     svg.close().line();

@@ -15,8 +15,9 @@ MetricName MetricName::of(const std::string& name) {
   }
   const auto rest = name.substr(kValidation.size());
   const auto slash = rest.rfind('/');
-  return slash == std::string::npos ? MetricName{rest, "", true}
-                                    : MetricName{rest.substr(slash + 1), rest.substr(0, slash), true};
+  return slash == std::string::npos
+             ? MetricName{rest, "", true}
+             : MetricName{rest.substr(slash + 1), rest.substr(0, slash), true};
 }
 
 MetricName MetricName::settled(const std::vector<const RunCurves*>& runs) const {

@@ -92,9 +92,8 @@ std::string svg_of_runs(const std::vector<NamedRuns>& arms,
   const bool is_smoothed = std::ranges::any_of(
       plot.series, [](const PlotSeries& series) { return series.lines.size() > 1; });
   if (is_smoothed) {
-    plot.note = text("Means over ",
-                     number_text(kSmoothing[smoothing], NumberStyle::kPercent),
-                     " of the steps.");
+    plot.note = text(
+        "Means over ", number_text(kSmoothing[smoothing], NumberStyle::kPercent), " of the steps.");
   }
   if (most_runs > 1) {
     plot.note += text(plot.note.empty() ? "" : " ",

@@ -25,10 +25,23 @@ constexpr std::array kSpent = {BuiltIn{"tokens", &Spent::tokens, false},
                                BuiltIn{"seconds_to_target", &Spent::seconds, true}};
 
 // The other columns of comparison.csv and runs.csv.
-constexpr std::array kColumns = {"arm",     "run",  "n",          "mean",           "sd",
-                                 "low",     "high", "difference", "p",              "adjusted_p",
-                                 "verdict", "note", "seed",       "reached_target", "state",
-                                 "step",    "not_counted"};
+constexpr std::array kColumns = {"arm",
+                                 "run",
+                                 "n",
+                                 "mean",
+                                 "sd",
+                                 "low",
+                                 "high",
+                                 "difference",
+                                 "p",
+                                 "adjusted_p",
+                                 "verdict",
+                                 "note",
+                                 "seed",
+                                 "reached_target",
+                                 "state",
+                                 "step",
+                                 "not_counted"};
 
 std::optional<double> if_finite(std::optional<double> value) {
   return value && std::isfinite(*value) ? value : std::nullopt;
@@ -97,16 +110,13 @@ void note_what_is_missing(Comparison& comparison, const RunNumber& number, std::
   if (counted == 0 || fewer.empty()) {
     return;
   }
-  const auto what = text(number.metric,
-                         number.set.empty() ? "" : " on " + number.set,
-                         number.steps.empty() ? ""
-                                              : text(" at steps ",
-                                                     number.steps.front(),
-                                                     " to ",
-                                                     number.steps.back()));
+  const auto what = text(
+      number.metric,
+      number.set.empty() ? "" : " on " + number.set,
+      number.steps.empty() ? ""
+                           : text(" at steps ", number.steps.front(), " to ", number.steps.back()));
   if (having > 0) {
-    comparison.notes.push_back(
-        text(number.name, ": only ", fewer, " have a finite ", what));
+    comparison.notes.push_back(text(number.name, ": only ", fewer, " have a finite ", what));
     return;
   }
   const auto name = metric_of(comparison, number);
@@ -143,8 +153,9 @@ void add_number(Comparison& comparison, const RunNumber& number) {
 
 void RunNumber::validate(const std::string& path) const {
   if (!steps.empty() && (steps.size() != 2 || steps.front() > steps.back())) {
-    throw ConfigError(path + ".steps", "expected [from, to], two steps of which the first is not "
-                                       "behind the second");
+    throw ConfigError(path + ".steps",
+                      "expected [from, to], two steps of which the first is not "
+                      "behind the second");
   }
 }
 

@@ -46,7 +46,10 @@ struct RunNumber {
       &N::take,
       "its last value, the mean over the last tenth of its values, the largest or the smallest");
     v("set", &N::set, "the validation set that it is taken of; empty = see metric");
-    v("steps", &N::steps, "[from, to]: its values at these steps alone, both included", at_least(0));
+    v("steps",
+      &N::steps,
+      "[from, to]: its values at these steps alone, both included",
+      at_least(0));
   }
 
   /// Throws ConfigError with the path of a key for what single keys cannot tell.

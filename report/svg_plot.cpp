@@ -26,8 +26,7 @@ constexpr const char* kSoft = "#5b6570";
 constexpr const char* kRule = "#dfe3e8";
 constexpr std::array kColours = {
     "#0072b2", "#d55e00", "#009e73", "#000000", "#cc79a7", "#56b4e9", "#e69f00", "#7a4b00"};
-constexpr std::array kDashes = {
-    "", "9 4", "2 4", "10 4 2 4", "16 4", "5 4", "10 4 2 4 2 4", "4 7"};
+constexpr std::array kDashes = {"", "9 4", "2 4", "10 4 2 4", "16 4", "5 4", "10 4 2 4 2 4", "4 7"};
 
 constexpr double kWidth = 760, kLeft = 68, kRight = 24, kPlotHeight = 300;
 constexpr double kLineHeight = 20, kBelow = 56, kSwatch = 26;
@@ -86,14 +85,15 @@ class SvgPlot {
     add_lines();
     const auto content = svg_.take();
     const auto height = pixels(top + kPlotHeight + kBelow);
-    above.open("svg",
-               {{"xmlns", "http://www.w3.org/2000/svg"},
-                {"viewBox", "0 0 " + pixels(kWidth) + " " + height},
-                {"width", pixels(kWidth)},
-                {"height", height},
-                {"role", "img"},
-                {"aria-labelledby", "title description"},
-                {"font-family", "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"}});
+    above.open(
+        "svg",
+        {{"xmlns", "http://www.w3.org/2000/svg"},
+         {"viewBox", "0 0 " + pixels(kWidth) + " " + height},
+         {"width", pixels(kWidth)},
+         {"height", height},
+         {"role", "img"},
+         {"aria-labelledby", "title description"},
+         {"font-family", "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"}});
     above.raw(kSvgMaker).line();
     above.leaf("title", {{"id", "title"}}, plot_.title).line();
     above.leaf("desc", {{"id", "description"}}, description_of(whole_)).line();
@@ -147,8 +147,8 @@ class SvgPlot {
         y += kLineHeight;
       }
       auto attributes = stroke_of(series);
-      attributes.emplace_back(
-          "d", braid::text("M", pixels(x), " ", pixels(y), "h", pixels(kSwatch)));
+      attributes.emplace_back("d",
+                              braid::text("M", pixels(x), " ", pixels(y), "h", pixels(kSwatch)));
       svg_.leaf("path", attributes);
       if (series.has_dots) {
         add_dot(series, pixels(x + kSwatch / 2), pixels(y));
@@ -181,8 +181,9 @@ class SvgPlot {
   }
 
   void add_dot(const PlotSeries& series, const std::string& x, const std::string& y) {
-    svg_.leaf("circle",
-              {{"cx", x}, {"cy", y}, {"r", "3"}, {"fill", colour_of(series)}, {"stroke", "#ffffff"}});
+    svg_.leaf(
+        "circle",
+        {{"cx", x}, {"cy", y}, {"r", "3"}, {"fill", colour_of(series)}, {"stroke", "#ffffff"}});
   }
 
   // Bands first, so that none lies over another arm's line.

@@ -27,10 +27,9 @@ RunCurves curves_in(const fs::path& folder) {
 }  // namespace
 
 void write_sweep_record(const fs::path& folder, const SweepRecord& record) {
-  write_file_atomically(
-      folder / kSweepRecordFile,
-      "# What `braid compare` needs to make the table of this sweep again.\n" +
-          dump_config(record));
+  write_file_atomically(folder / kSweepRecordFile,
+                        "# What `braid compare` needs to make the table of this sweep again.\n" +
+                            dump_config(record));
 }
 
 std::optional<SweepRecord> read_sweep_record(const fs::path& folder) {

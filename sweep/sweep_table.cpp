@@ -65,8 +65,8 @@ SweepRecord Sweep::record() const {
                      .criteria = config_.criteria};
   for (const auto& arm : arms_) {
     const auto& chosen = chosen_[arm.index];
-    auto& recorded = record.arms.emplace_back(
-        RecordedArm{.name = arm.name, .note = chosen ? chosen->note : ""});
+    auto& recorded =
+        record.arms.emplace_back(RecordedArm{.name = arm.name, .note = chosen ? chosen->note : ""});
     for (const auto& job : jobs_) {
       if (job.run.arm == arm.index && is_compared(job)) {
         recorded.runs.push_back(job.run.name);

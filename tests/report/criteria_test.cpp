@@ -43,15 +43,14 @@ std::string line_of(const Comparison& comparison, std::size_t i) {
 TEST(Criteria, MeansAreJudgedAndSeedsCounted) {
   const auto comparison =
       checked({arm_with_gains("mhc", {1, 2, 1.5}), arm_with_gains("hc", {6, 6, 3})},
-               {{.arm = "hc", .number = "gain", .above = 4.5},
-                {.arm = "hc", .number = "gain", .over = "mhc", .above = 3},
-                {.arm = "hc", .number = "gain", .over = "mhc", .above = 1, .below = 4},
-                {.arm = "hc", .number = "loss", .minus = "mhc", .below = 0},
-                {.arm = "mhc", .number = "tokens", .below = 500}});
+              {{.arm = "hc", .number = "gain", .above = 4.5},
+               {.arm = "hc", .number = "gain", .over = "mhc", .above = 3},
+               {.arm = "hc", .number = "gain", .over = "mhc", .above = 1, .below = 4},
+               {.arm = "hc", .number = "loss", .minus = "mhc", .below = 0},
+               {.arm = "mhc", .number = "tokens", .below = 500}});
   EXPECT_EQ(line_of(comparison, 0), "gain of hc: 5, above 4.5: holds (in 2 of 3 seeds)");
   // 15 / 4.5, not the mean of 6, 3 and 2.
-  EXPECT_EQ(line_of(comparison, 1),
-            "gain of hc over mhc: 3.333, above 3: holds (in 1 of 3 seeds)");
+  EXPECT_EQ(line_of(comparison, 1), "gain of hc over mhc: 3.333, above 3: holds (in 1 of 3 seeds)");
   EXPECT_EQ(line_of(comparison, 2),
             "gain of hc over mhc: 3.333, between 1 and 4: holds (in 2 of 3 seeds)");
   EXPECT_EQ(line_of(comparison, 3),
@@ -61,12 +60,11 @@ TEST(Criteria, MeansAreJudgedAndSeedsCounted) {
 }
 
 TEST(Criteria, VerdictsAreComparedWithWhatWasExpected) {
-  const auto comparison = checked({arm("base", {2.0, 2.4, 2.2}),
-                                    arm("lower", {1.9, 2.31, 2.1}),
-                                    arm("same", {2.1, 2.3, 2.21})},
-                                   {{.arm = "lower", .verdict = ExpectedVerdict::kBetter},
-                                    {.arm = "same", .verdict = ExpectedVerdict::kWorse},
-                                    {.arm = "same", .verdict = ExpectedVerdict::kNoDifference}});
+  const auto comparison = checked(
+      {arm("base", {2.0, 2.4, 2.2}), arm("lower", {1.9, 2.31, 2.1}), arm("same", {2.1, 2.3, 2.21})},
+      {{.arm = "lower", .verdict = ExpectedVerdict::kBetter},
+       {.arm = "same", .verdict = ExpectedVerdict::kWorse},
+       {.arm = "same", .verdict = ExpectedVerdict::kNoDifference}});
   EXPECT_EQ(line_of(comparison, 0), "verdict of lower: better, expected better: holds");
   EXPECT_EQ(line_of(comparison, 1),
             "verdict of same: no difference seen at n = 3, expected worse: does not hold");
@@ -80,14 +78,14 @@ TEST(Criteria, WhatIsNotThereIsNotKnown) {
   partly.runs[1].training.clear();
   const auto comparison =
       checked({arm_with_gains("base", {0, 0}), failed, partly, arm_with_gains("slow", {-1, 4})},
-               {{.arm = "failed", .number = "gain", .above = 1},
-                {.arm = "base", .number = "gain", .over = "failed", .above = 1},
-                {.arm = "partly", .number = "gain", .above = 1},
-                {.arm = "partly", .number = "loss", .above = 1},
-                {.arm = "slow", .number = "gain", .over = "base", .above = 1},
-                {.arm = "slow", .number = "tokens_to_target", .above = 1},
-                {.arm = "failed", .verdict = ExpectedVerdict::kBetter},
-                {.arm = "gone", .number = "gain", .above = 1}});
+              {{.arm = "failed", .number = "gain", .above = 1},
+               {.arm = "base", .number = "gain", .over = "failed", .above = 1},
+               {.arm = "partly", .number = "gain", .above = 1},
+               {.arm = "partly", .number = "loss", .above = 1},
+               {.arm = "slow", .number = "gain", .over = "base", .above = 1},
+               {.arm = "slow", .number = "tokens_to_target", .above = 1},
+               {.arm = "failed", .verdict = ExpectedVerdict::kBetter},
+               {.arm = "gone", .number = "gain", .above = 1}});
   EXPECT_EQ(line_of(comparison, 0), "gain of failed, above 1: not known: no run of failed counts");
   EXPECT_EQ(line_of(comparison, 1),
             "gain of base over failed, above 1: not known: no run of failed counts");
@@ -111,16 +109,15 @@ TEST(Criteria, ATableThatIsNotWholeSaysSo) {
 }
 
 TEST(Criteria, StandBelowTheTableAndOnThePage) {
-  const auto comparison =
-      checked({arm_with_gains("mhc", {1, 2}), arm_with_gains("h<c", {6, 6})},
-               {{.arm = "h<c", .number = "gain", .over = "mhc", .above = 3},
-                {.arm = "mhc", .number = "gain", .below = 1}});
+  const auto comparison = checked({arm_with_gains("mhc", {1, 2}), arm_with_gains("h<c", {6, 6})},
+                                  {{.arm = "h<c", .number = "gain", .over = "mhc", .above = 3},
+                                   {.arm = "mhc", .number = "gain", .below = 1}});
   const auto table = comparison_markdown(comparison);
-  EXPECT_TRUE(table.ends_with(
-      "\n\n## Criteria\n\n"
-      "- gain of h<c over mhc: 4, above 3: holds (in 1 of 2 seeds)\n"
-      "- gain of mhc: 1.5, below 1: does not hold (in 0 of 2 seeds)\n"
-      "\n1 of 2 criteria hold.\n"))
+  EXPECT_TRUE(
+      table.ends_with("\n\n## Criteria\n\n"
+                      "- gain of h<c over mhc: 4, above 3: holds (in 1 of 2 seeds)\n"
+                      "- gain of mhc: 1.5, below 1: does not hold (in 0 of 2 seeds)\n"
+                      "\n1 of 2 criteria hold.\n"))
       << table;
   const auto html = comparison_page(comparison);
   EXPECT_EQ(testing::problem_of_xml(html), "");

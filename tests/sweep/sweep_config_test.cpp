@@ -170,9 +170,9 @@ TEST_F(SweepConfigTest, NumbersAndCriteriaAreRead) {
 
 TEST_F(SweepConfigTest, CriteriaMayBeOfArmsOfTheGrid) {
   const std::string grid = "config: run.yaml\nseeds: 1\ngrid: {model.hc_mult: [2, 4]}\n";
-  EXPECT_EQ(runs(grid + "criteria: [{arm: hc_mult-2, number: loss, over: hc_mult-4, above: 1}]\n")
-                .size(),
-            2u);
+  EXPECT_EQ(
+      runs(grid + "criteria: [{arm: hc_mult-2, number: loss, over: hc_mult-4, above: 1}]\n").size(),
+      2u);
   expect_error(grid + "criteria: [{arm: hc_mult-3, number: loss, above: 1}]\n",
                {"criteria[0].arm", "sweep.yaml:4", "'hc_mult-3'", "did you mean 'hc_mult-2'"});
 }
