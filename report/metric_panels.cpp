@@ -219,7 +219,8 @@ std::vector<MetricPanel> training_panels(const std::vector<std::string>& keys) {
   std::vector<std::string> shown;
   for (const auto& key : keys) {
     const bool is_elsewhere = key == "loss" || key == "tokens" || key == "step_seconds" ||
-                              key == "skipped_total" || key.starts_with("rollback.");
+                              key == "skipped_total" || key == "rollbacks" ||
+                              key.starts_with("rollback.");
     if (!is_elsewhere) {
       shown.push_back(key);
     }

@@ -97,6 +97,9 @@ std::vector<MetricKey> metric_keys(const RunConfig& config) {
             "tokens_per_second",
             "step_seconds",
             "skipped_total"});
+  if (config.stability.goes_back()) {
+    keys.add({"rollbacks"});
+  }
   if (config.loss.objective == ObjectiveKind::kPreference) {
     keys.add({"reward_margin", "reward_accuracy", "chosen_reward", "rejected_reward"});
   } else if (config.model.num_nextn_predict_layers > 0) {
