@@ -110,7 +110,9 @@ const TextDigest& InputDigests::known(const std::string& path,
 std::vector<TextDigest> InputDigests::of(const RunConfig& config) {
   std::vector<TextDigest> inputs;
   for (const auto& source : config.data.train) {
-    inputs.push_back(text(source.path));
+    if (!source.task) {  // the configuration says all of a task
+      inputs.push_back(text(source.path));
+    }
   }
   for (const auto& set : config.data.validation.all()) {
     for (const auto& path : set.paths) {

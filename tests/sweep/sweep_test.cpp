@@ -141,6 +141,15 @@ TEST_F(SweepTest, OnlyWhatChangedRunsAgain) {
   expect_mentions(sweep({"--dry-run"}).out, {"corpus.txt holds something else than it did"});
 }
 
+TEST_F(SweepTest, RunsOnATaskReadNoText) {
+  write_sweep("set: {data.train: [{task: arithmetic, modulus: 7, held_out: 0.2}]}\n");
+  const auto outcome = sweep({"--set", "seeds=1"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  const auto before = times();
+  EXPECT_EQ(sweep({"--set", "seeds=1"}).status, 0);
+  EXPECT_EQ(times(), before);
+}
+
 TEST_F(SweepTest, AFailedRunIsInTheTableAndStopsNoOther) {
   write("blank.txt", "\n\n");
   write("sweep.yaml", contents("sweep.yaml") + "grid: {data.train: [[corpus.txt], [blank.txt]]}\n");
