@@ -61,15 +61,6 @@ TEST_F(QatFromStep, LeavesEarlierStepsAsTheyAreAndRoundsTheOthers) {
   };
   EXPECT_NE(of_step(late, false, 4), of_step(never, false, 4));
   EXPECT_NE(of_step(late, true, 4), of_step(never, true, 4));
-
-  // The same weights, trained on with rounding from their first step here on.
-  auto changed = plain("changed");
-  train(changed, 3);
-  changed.model = rounded_from("", 0).model;
-  train(changed);
-  EXPECT_EQ(records(late, false, 4, 6), records(changed, false, 4, 6));
-  EXPECT_EQ(records(late, true, 4, 6), records(changed, true, 4, 6));
-  expect_same_weights(late, changed);
 }
 
 TEST_F(QatFromStep, AtTheEndRoundsWhatIsValidatedAlone) {
