@@ -182,6 +182,7 @@ struct ScheduleConfig {
   int64_t dense_steps = 0;
   int64_t indexer_warmup_steps = 0;
   std::optional<double> indexer_warmup_learning_rate = {};
+  int64_t qat_from_step = 0;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -214,6 +215,11 @@ struct ScheduleConfig {
       "constant learning rate of these steps",
       more_than(0),
       absent_as("schedule"));
+    v("qat_from_step",
+      &C::qat_from_step,
+      "steps before model.qat_experts and qat_indexer take part, in training and its validation; "
+      "train.max_steps = only in the last validation (rounding after training)",
+      at_least(0));
   }
 
   /// Throws ConfigError for what single fields cannot tell.
