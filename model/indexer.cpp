@@ -16,6 +16,7 @@ Indexer::Indexer(const Scope& scope, const ModelConfig& config, int64_t ratio)
       hadamard_HH_(config.qat_indexer == QuantFormat::kOff
                        ? at::Tensor()
                        : hadamard_matrix(head_dim_, at::device(scope.device()).dtype(at::kDouble))),
+      qat_use_(scope.qat_use()),
       wq_b_(scope.linear("wq_b.weight", {num_heads_ * head_dim_, config.q_lora_rank})),
       weights_proj_(scope.float_linear("weights_proj.weight", {num_heads_, config.hidden_size})),
       compressor_(scope.inner("compressor"),
@@ -36,7 +37,7 @@ IndexParts Indexer::parts(const at::Tensor& qr_BSL,
                       rotation.cos.unsqueeze(2),
                       rotation.sin.unsqueeze(2));
   parts.keys_BCH = compressor_.forward(h_BSD, geometry, state);
-  if (hadamard_HH_.defined()) {
+  if (hadamard_HH_.defined() && qat_use_->on) {
     parts.q_BSIH = rotated_fp4(parts.q_BSIH);
     parts.keys_BCH = rotated_fp4(parts.keys_BCH);
   }

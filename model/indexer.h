@@ -26,6 +26,7 @@ class Indexer {
 
   int64_t num_heads_, head_dim_;
   at::Tensor hadamard_HH_;  // of qat_indexer, else undefined
+  std::shared_ptr<const QatUse> qat_use_;
   Linear wq_b_, weights_proj_;
   Compressor compressor_;
 };

@@ -27,6 +27,7 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   experts_.w3 = scope.expert_linear(w3, {E, F, D});
   experts_.adapters = scope.expert_adapters({w1, w2, w3}, E, F, D);
   adapters_use_ = scope.lora_use();
+  qat_use_ = scope.qat_use();
   if (config.n_shared_experts > 0) {
     shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
     shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
@@ -35,7 +36,7 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
 }
 
 at::Tensor Moe::routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const {
-  auto experts = experts_.rounded_to(qat_);
+  auto experts = experts_.rounded_to(qat_use_->on ? qat_ : QuantFormat::kOff);
   if (adapters_use_->off) {
     experts.adapters = {};
   }

@@ -39,6 +39,7 @@ class Moe {
   Router router_;
   ExpertLinears experts_;
   std::shared_ptr<const LoraUse> adapters_use_;
+  std::shared_ptr<const QatUse> qat_use_;
   Linear shared_w1_, shared_w2_, shared_w3_;  // undefined without a shared expert
 };
 

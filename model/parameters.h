@@ -59,6 +59,11 @@ class WithoutValues {
   bool before_;
 };
 
+/// Whether passes round what ModelConfig::qat_experts and qat_indexer name.
+struct QatUse {
+  bool on = true;
+};
+
 /// Release names of the matrices of a layer's experts.
 struct ExpertNames {
   std::string w1, w2, w3;
@@ -82,7 +87,8 @@ class Parameters {
         source_(source),
         device_(device),
         lora_(std::move(lora)),
-        lora_use_(std::make_shared<LoraUse>()) {
+        lora_use_(std::make_shared<LoraUse>()),
+        qat_use_(std::make_shared<QatUse>()) {
     lora_use_->dropout = lora_ ? lora_->dropout : 0;
   }
 
@@ -112,6 +118,8 @@ class Parameters {
   /// Of all adapters.
   const std::shared_ptr<LoraUse>& lora_use() const { return lora_use_; }
   const std::optional<LoraConfig>& lora() const { return lora_; }
+  /// Of the whole model.
+  const std::shared_ptr<QatUse>& qat_use() const { return qat_use_; }
 
   at::Device device() const { return device_; }
   const std::vector<Parameter>& all() const { return parameters_; }
@@ -156,6 +164,7 @@ class Parameters {
   at::Device device_;
   std::optional<LoraConfig> lora_;
   std::shared_ptr<LoraUse> lora_use_;
+  std::shared_ptr<QatUse> qat_use_;
   std::vector<Parameter> parameters_;
 };
 
@@ -186,6 +195,7 @@ class Scope {
     return parameters_.expert_adapters({path(names.w1), path(names.w2), path(names.w3)}, E, F, D);
   }
   std::shared_ptr<const LoraUse> lora_use() const { return parameters_.lora_use(); }
+  std::shared_ptr<const QatUse> qat_use() const { return parameters_.qat_use(); }
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value) const {
     return parameters_.constant(path(name), shape, value);
   }

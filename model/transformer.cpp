@@ -174,4 +174,13 @@ WithoutAdapters::~WithoutAdapters() {
   use_->off = before_;
 }
 
+UseQat::UseQat(const Transformer& model, bool on)
+    : use_(model.parameters().qat_use()), before_(use_->on) {
+  use_->on = on;
+}
+
+UseQat::~UseQat() {
+  use_->on = before_;
+}
+
 }  // namespace braid

@@ -30,6 +30,7 @@ struct MuonConfig {
   int64_t newton_schulz_steps = 8;
   int64_t newton_schulz_final_steps = 2;
   double update_rms = 0.18;
+  bool newton_schulz_gram = false;
   bool bfloat16_products = false;
   bool idle_expert_damping = false;
 
@@ -44,6 +45,10 @@ struct MuonConfig {
       &MuonConfig::newton_schulz_final_steps,
       "iterations that settle singular values at 1",
       between(0, 1000));
+    v("newton_schulz_gram",
+      &MuonConfig::newton_schulz_gram,
+      "iterations go two at a time on the product of a matrix with its own transpose: fewer "
+      "operations, the same result but for rounding");
     v("update_rms", &MuonConfig::update_rms, "RMS of an update at learning rate 1", more_than(0));
     v("bfloat16_products",
       &MuonConfig::bfloat16_products,
@@ -177,6 +182,7 @@ struct ScheduleConfig {
   int64_t dense_steps = 0;
   int64_t indexer_warmup_steps = 0;
   std::optional<double> indexer_warmup_learning_rate = {};
+  int64_t qat_from_step = 0;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -209,6 +215,11 @@ struct ScheduleConfig {
       "constant learning rate of these steps",
       more_than(0),
       absent_as("schedule"));
+    v("qat_from_step",
+      &C::qat_from_step,
+      "steps before model.qat_experts and qat_indexer take part, in training and its validation; "
+      "train.max_steps = only in the last validation (rounding after training)",
+      at_least(0));
   }
 
   /// Throws ConfigError for what single fields cannot tell.

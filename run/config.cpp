@@ -160,6 +160,7 @@ void RunConfig::validate() const {
   validate_length();
   validate_best();
   validate_samples();
+  validate_qat();
   validate_alarms(*this);
   validate_trained_parameters();
   const bool anticipates = model.routing_mode == RoutingMode::kAnticipatory ||
@@ -242,6 +243,25 @@ void RunConfig::validate_samples() const {
                            "(parallel.context is ",
                            parallel.context,
                            "); expected 0"));
+  }
+}
+
+void RunConfig::validate_qat() const {
+  const int64_t from = schedule.qat_from_step, steps = train.max_steps;
+  if (from == 0) {
+    return;
+  }
+  if (model.qat_experts == QuantFormat::kOff && model.qat_indexer == QuantFormat::kOff) {
+    throw ConfigError("schedule.qat_from_step",
+                      text("is ", from, ", but model.qat_experts and model.qat_indexer are off"));
+  }
+  if (from > steps) {
+    throw ConfigError("schedule.qat_from_step",
+                      text("is ",
+                           from,
+                           ", more than train.max_steps ",
+                           steps,
+                           ", so that nothing would be rounded; expected at most that"));
   }
 }
 

@@ -385,6 +385,7 @@ struct RunConfig {
   void validate_length() const;
   void validate_best() const;
   void validate_samples() const;
+  void validate_qat() const;
   void validate_trained_parameters() const;
 };
 

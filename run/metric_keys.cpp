@@ -72,6 +72,7 @@ void add_of_layers(const ModelConfig& model, Keys& keys) {
   for (const auto& kind : kinds) {
     keys.add({"attention_logit_max." + kind}, Monitor::kAttention);
     keys.add_each("attention_mass." + kind, {"sink", "window"}, Monitor::kAttention);
+    keys.add_each("attention_rms." + kind, {"query", "key"}, Monitor::kAttention);
     if (kind == "csa" || kind == "hca") {
       keys.add_each("attention_mass." + kind, {"compressed"}, Monitor::kAttention);
     }
@@ -123,6 +124,9 @@ std::vector<MetricKey> metric_keys(const RunConfig& config) {
     keys.add_each("residual_gain",
                   {"forward", "backward", "forward_max", "backward_max"},
                   Monitor::kResidual);
+  }
+  if (config.model.residual == ResidualKind::kMhc) {
+    keys.add({"residual_entropy"}, Monitor::kResidual);
   }
   return all;
 }

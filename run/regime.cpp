@@ -22,6 +22,7 @@ Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned) {
   Regime regime;
   regime.options.dense_attention = dense || warmup;
   regime.options.recompute_sublayers = config.train.recompute_sublayers.value_or(0);
+  regime.qat = applied >= schedule.qat_from_step;
   if (warmup) {
     regime.trained = {TrainedPart::kIndexer};
   } else if (sparse_loss) {
@@ -44,8 +45,10 @@ Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned) {
 
 std::vector<int64_t> regime_starts(const RunConfig& config) {
   const auto& schedule = config.schedule;
-  std::set<int64_t> starts = {
-      0, schedule.dense_steps, schedule.dense_steps + schedule.indexer_warmup_steps};
+  std::set<int64_t> starts = {0,
+                              schedule.dense_steps,
+                              schedule.dense_steps + schedule.indexer_warmup_steps,
+                              schedule.qat_from_step};
   for (const auto* ramp : {&schedule.global_batch_size, &schedule.seq_len}) {
     for (const auto& stage : *ramp) {
       starts.insert(stage.until_step);

@@ -240,6 +240,7 @@ StepResult Trainer::train_step() {
   monitors_->begin_step(state_.step + 1);
   result.regime = regime_ahead(0);
   learn_only(result.regime.trained);
+  const UseQat qat(*state_.model, result.regime.qat);
 
   // 2. This rank's micro-batches, and what the means of the whole step are divided by.
   const auto samples = next_step_samples();
@@ -345,7 +346,9 @@ Regime Trainer::regime_ahead(int64_t steps) const {
 }
 
 void Trainer::choose_experts(StepSamples& samples, int64_t steps_ahead) const {
-  auto options = regime_ahead(steps_ahead).options;
+  const auto regime = regime_ahead(steps_ahead);
+  const UseQat qat(*state_.model, regime.qat);
+  auto options = regime.options;
   for (std::size_t i = 0; i < samples.batches.size(); ++i) {
     options.dropout_key = dropout_key(state_.step + steps_ahead, i);
     samples.experts_BSLK.push_back(
@@ -483,6 +486,8 @@ bool Trainer::alarm_stops(const std::vector<Metrics::Value>& record) {
 // stops is done again when the run continues.
 bool Trainer::validate() {
   state_.owes_validation = false;
+  const bool is_last = state_.step >= config_.train.max_steps;  // also where steps were skipped
+  const UseQat qat(*state_.model, is_last || regime_ahead(0).qat);
   std::vector<Evaluation> results;
   std::vector<WrittenText> samples;
   try {

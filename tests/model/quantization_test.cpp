@@ -65,6 +65,24 @@ TEST(QatIndexer, ChoosesByRoundedScoresOnly) {
   EXPECT_GT(relative_error(logits(QuantFormat::kFp4), logits(QuantFormat::kOff)), 1e-4);
 }
 
+TEST(Qat, IsLeftOutWhereItIsNotUsed) {
+  auto config = config_of_groups();
+  config.index_topk = 2;
+  const auto ids = random_ids(2, 40, config.vocab_size);
+  const auto plain = logits_of(randomized(config), ids);
+  config.qat_experts = config.qat_indexer = QuantFormat::kFp4;
+  const auto model = randomized(config);
+  const auto rounded = logits_of(model, ids);
+  {
+    const UseQat off(model, false);
+    expect_bitwise_equal("off", logits_of(model, ids), plain);
+    const UseQat on(model, true);
+    expect_bitwise_equal("on", logits_of(model, ids), rounded);
+  }
+  expect_bitwise_equal("afterwards", logits_of(model, ids), rounded);
+  EXPECT_FALSE(rounded.equal(plain));
+}
+
 TEST(Qat, SaysWhichSizesDoNotFit) {
   const auto error = [](auto change) {
     auto config = config_of_groups();

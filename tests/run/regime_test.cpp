@@ -43,6 +43,15 @@ TEST(Regime, StartsOnlyWhereItMayChange) {
   EXPECT_EQ(regime_starts(config), (std::vector<int64_t>{0, 10}));
 }
 
+TEST(Regime, RoundsFromAStepOn) {
+  auto config = phases();
+  EXPECT_TRUE(regime_at(config, 0).qat);
+  config.schedule.qat_from_step = 12;
+  EXPECT_FALSE(regime_at(config, 11).qat);
+  EXPECT_TRUE(regime_at(config, 12).qat);
+  EXPECT_EQ(regime_starts(config), (std::vector<int64_t>{0, 10, 12, 15}));
+}
+
 TEST(Regime, WithoutTheIndexersLossLeavesThemAlone) {
   RunConfig config;
   EXPECT_EQ(ever_trained(config), TrainedParts{TrainedPart::kTrunk});
