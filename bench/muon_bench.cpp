@@ -50,9 +50,12 @@ void run(const std::string& path, bool bf16) {
               peak.kernel.c_str(),
               bf16 ? "bfloat16" : "float32",
               at::get_num_threads());
-  for (const int64_t iterations : {10, 5}) {
+  for (const auto& [iterations, gram] :
+       {std::pair<int64_t, bool>{10, false}, {10, true}, {5, false}, {5, true}}) {
+    const char* form = gram ? " in Gram form" : "";
     const MuonConfig muon{.newton_schulz_steps = iterations * 8 / 10,
                           .newton_schulz_final_steps = iterations - iterations * 8 / 10,
+                          .newton_schulz_gram = gram,
                           .bfloat16_products = bf16};
     double all_seconds = 0, all_least = 0;
     for (const auto& [shape, list] : stacks) {
@@ -66,11 +69,13 @@ void run(const std::string& path, bool bf16) {
       for (int i = 0; i < 3; ++i) {
         best = std::min(best, seconds_of(step));
       }
-      const double least = static_cast<double>(count * iterations) *
-                           newton_schulz_iteration_flops(shape.first, shape.second).least /
+      const auto options = newton_schulz_options(muon);
+      const double least = static_cast<double>(count) *
+                           newton_schulz_flops(shape.first, shape.second, options).least /
                            peak.flops;
-      std::printf("%2lld iterations, %4lld of %4lld x %4lld: %8.2f ms, %.2f times its products\n",
+      std::printf("%2lld iterations%s, %4lld of %4lld x %4lld: %8.2f ms, %.2f times its products\n",
                   static_cast<long long>(iterations),
+                  form,
                   static_cast<long long>(count),
                   static_cast<long long>(shape.first),
                   static_cast<long long>(shape.second),
@@ -79,8 +84,9 @@ void run(const std::string& path, bool bf16) {
       all_seconds += best;
       all_least += least;
     }
-    std::printf("%2lld iterations, all: %.2f ms, %.2f times its products at GEMM peak\n",
+    std::printf("%2lld iterations%s, all: %.2f ms, %.2f times its products at GEMM peak\n",
                 static_cast<long long>(iterations),
+                form,
                 1e3 * all_seconds,
                 all_seconds / all_least);
   }

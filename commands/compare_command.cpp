@@ -1,14 +1,19 @@
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "commands/command_options.h"
 #include "commands/commands.h"
+#include "commands/plot_options.h"
 #include "core/config_value.h"
 #include "core/error.h"
 #include "report/comparison_files.h"
+#include "report/svg_plot.h"
 #include "run/run_list.h"
+#include "sweep/sweep_record.h"
 
 namespace braid {
 namespace {
@@ -69,20 +74,101 @@ void read_target(const std::string& given, Judge& judge) {
     auto node = ConfigNode::plain(given);
     node.place = "the command line";
     judge.target = read_real(node, "--target-loss", {});
+    judge.target_from_base = false;
   }
+}
+
+struct CompareArguments {
+  std::vector<std::string> runs, by, numbers;
+  std::string base, target, title, output;
+  Judge judge;
+  MetricPlot plot;
+  int64_t at_step = 0;
+  bool csv = false, json = false, lower = false, higher = false;
+  /// Given on the command line, where a sweep has its own.
+  std::function<bool(const char*)> is_given;
+};
+
+// The record of the sweep whose folder is all that is to be compared.
+std::optional<SweepRecord> record_of(const CompareArguments& a) {
+  return a.runs.size() == 1 && a.by.empty() ? read_sweep_record(a.runs.front()) : std::nullopt;
+}
+
+// That of the sweep, where there is one, with what the command line has otherwise.
+Judge judge_for(const CompareArguments& a, const std::optional<SweepRecord>& record) {
+  Judge judge = record ? judge_of(record->judge) : a.judge;
+  if (a.is_given("--metric")) {
+    judge.key = a.judge.key;
+  }
+  if (a.is_given("--validation")) {
+    judge.set = a.judge.set;
+  }
+  judge.best = judge.best || a.judge.best;
+  if (!record || a.is_given("--metric") || a.higher || a.lower) {
+    judge.higher_is_better = a.higher || (!a.lower && higher_is_better(judge.key));
+  }
+  if (a.at_step > 0) {
+    judge.at_step = a.at_step;
+  }
+  read_target(a.target, judge);
+  return judge;
+}
+
+std::vector<RunNumber> numbers_of(const CompareArguments& a, const std::string& judged_metric) {
+  std::vector<RunNumber> numbers;
+  for (const auto& given : a.numbers) {
+    numbers.push_back(run_number_of(given));
+  }
+  require_own_names(numbers, judged_metric);
+  return numbers;
+}
+
+Comparison compared(const CompareArguments& a) {
+  const auto record = record_of(a);
+  std::vector<std::string> notes;
+  auto arms = record                                      ? recorded_arms(a.runs.front(), *record)
+              : std::ranges::any_of(a.runs, names_an_arm) ? named_arms(a.runs)
+                                                          : arms_of(read_runs(a.runs), a.by, notes);
+  const auto judge = judge_for(a, record);
+  const auto more = numbers_of(a, judge.key);
+  auto comparison = compare(std::move(arms),
+                            judge,
+                            record && a.base.empty() ? record->base_arm : a.base,
+                            record && a.title.empty() ? record->title : a.title);
+  comparison.notes.insert(comparison.notes.begin(), notes.begin(), notes.end());
+  if (record) {
+    add_numbers(comparison, record->numbers.all);
+  }
+  add_numbers(comparison, more);
+  if (record) {
+    check_criteria(comparison, record->criteria);
+  }
+  return comparison;
+}
+
+int run_compare(const CompareArguments& a) {
+  const auto comparison = compared(a);
+  if (!a.plot.metric.empty()) {
+    require(!a.output.empty(), "--plot needs -o FILE.svg, the file to draw into");
+    write_svg(a.output, svg_of_arms(comparison, a.plot));
+    std::cerr << "wrote " << a.output << std::endl;
+    return 0;
+  }
+  std::cout << (a.json  ? comparison_json(comparison)
+                : a.csv ? comparison_csv(comparison)
+                        : comparison_markdown(comparison));
+  if (!a.output.empty()) {
+    for (const auto& path : write_comparison(comparison, a.output)) {
+      std::cerr << "wrote " << path.string() << std::endl;
+    }
+  }
+  return 0;
 }
 
 }  // namespace
 
 Command compare_command(CLI::App& app) {
-  struct Arguments {
-    std::vector<std::string> runs, by;
-    std::string base, target, title, output;
-    Judge judge;
-    int64_t at_step = 0;
-    bool csv = false, json = false, lower = false, higher = false;
-  };
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<CompareArguments>();
   auto& a = *arguments;
   auto* command = app.add_subcommand(
       "compare", "Compares runs: means over seeds, differences with intervals, a verdict");
@@ -110,43 +196,31 @@ Command compare_command(CLI::App& app) {
                       a.target,
                       "also compare what it takes to reach this value; base = that of the base "
                       "arm's worst run");
+  command
+      ->add_option("--number",
+                   a.numbers,
+                   "a further column: NAME=METRIC, or NAME=METRIC:TAKE with last, last_tenth, "
+                   "largest or smallest. Repeatable")
+      ->allow_extra_args(false);
   command->add_option("--title", a.title, "of the table");
-  command->add_option("-o,--output", a.output, "a folder for the table in every format");
+  command->add_option(
+      "-o,--output", a.output, "a folder for the table in every format; with --plot the file");
+  add_plot_options(*command, a.plot);
   auto* csv = command->add_flag("--csv", a.csv, "a row for each arm, exact numbers");
   command->add_flag("--json", a.json, "one JSON object, with every run")->excludes(csv);
   command->footer(
       "Runs that differ in nothing but their seed, name and place are an arm. The first RUN's arm "
-      "is the\nbase. docs/ablations.md states how to read the table.\n\n"
+      "is the\nbase. The folder of a sweep alone: its arms, numbers and criteria. "
+      "docs/ablations.md "
+      "states how to\nread the table.\n\n"
       "Example:\n"
       "  braid compare runs/\n"
       "  braid compare plain=runs/plain-1,runs/plain-2 mhc=runs/mhc-1,runs/mhc-2 --target-loss "
       "base\n"
-      "  braid compare sweeps/residual --by model.residual -o residual");
-  return [arguments] {
-    auto judge = arguments->judge;
-    judge.higher_is_better =
-        arguments->higher || (!arguments->lower && higher_is_better(judge.key));
-    if (arguments->at_step > 0) {
-      judge.at_step = arguments->at_step;
-    }
-    read_target(arguments->target, judge);
-    std::vector<std::string> notes;
-    const auto& runs = arguments->runs;
-    auto arms = std::ranges::any_of(runs, names_an_arm)
-                    ? named_arms(runs)
-                    : arms_of(read_runs(runs), arguments->by, notes);
-    auto comparison = compare(std::move(arms), judge, arguments->base, arguments->title);
-    comparison.notes.insert(comparison.notes.begin(), notes.begin(), notes.end());
-    std::cout << (arguments->json  ? comparison_json(comparison)
-                  : arguments->csv ? comparison_csv(comparison)
-                                   : comparison_markdown(comparison));
-    if (!arguments->output.empty()) {
-      for (const auto& path : write_comparison(comparison, arguments->output)) {
-        std::cerr << "wrote " << path.string() << std::endl;
-      }
-    }
-    return 0;
-  };
+      "  braid compare sweeps/residual --by model.residual -o residual\n"
+      "  braid compare sweeps/residual --plot residual_gain.forward_max -o gain.svg");
+  a.is_given = [command](const char* option) { return command->count(option) > 0; };
+  return [arguments] { return run_compare(*arguments); };
 }
 
 }  // namespace braid

@@ -8,11 +8,13 @@
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/interrupt.h"
+#include "commands/plot_options.h"
 #include "core/error.h"
 #include "core/interruption.h"
 #include "core/output_place.h"
 #include "report/page.h"
 #include "report/run_page.h"
+#include "report/svg_plot.h"
 #include "run/run_folder.h"
 
 namespace braid {
@@ -22,6 +24,7 @@ namespace fs = std::filesystem;
 
 struct ReportArguments {
   std::string run, output;
+  MetricPlot plot;
   bool follows = false;
   int64_t every_seconds = 10;
 };
@@ -95,6 +98,13 @@ int run_report(const ReportArguments& arguments) {
   const RunPaths paths{arguments.run};
   const fs::path output = arguments.output.empty() ? paths.report() : fs::path(arguments.output);
   require_no_file_of(output, paths);
+  if (!arguments.plot.metric.empty()) {
+    require(!arguments.output.empty(), "--plot needs -o FILE.svg, the file to draw into");
+    const auto run = read_run(paths.folder);
+    write_svg(output, svg_of_run(run, arguments.plot));
+    say(output, run);
+    return 0;
+  }
   if (arguments.follows) {
     follow(arguments, paths, output);
     return 0;
@@ -112,12 +122,18 @@ Command report_command(CLI::App& app) {
   auto* command =
       app.add_subcommand("report", "Writes a page of a run's curves, also while it trains");
   command->add_option("RUN", arguments->run, "the folder of a run")->required()->check(not_empty());
-  command->add_option("-o,--output", arguments->output, "the page; none = report.html in RUN")
+  command
+      ->add_option("-o,--output",
+                   arguments->output,
+                   "the page, or the plot's file; none = report.html in RUN")
       ->check(not_empty());
-  command->add_flag("--follow",
-                    arguments->follows,
-                    "while the run trains, write the page again when there is something new; a "
-                    "browser that shows it loads it again");
+  auto* plot = add_plot_options(*command, arguments->plot);
+  command
+      ->add_flag("--follow",
+                 arguments->follows,
+                 "while the run trains, write the page again when there is something new; a "
+                 "browser that shows it loads it again")
+      ->excludes(plot);
   command->add_option("--every", arguments->every_seconds, "seconds between two looks at the run")
       ->check(whole_number(1, 3600))
       ->capture_default_str();
@@ -126,7 +142,8 @@ Command report_command(CLI::App& app) {
       "speed, monitors, samples of text, events, configuration.\n\n"
       "Example:\n"
       "  braid report runs/quickstart\n"
-      "  braid report runs/quickstart -o quickstart.html --follow");
+      "  braid report runs/quickstart -o quickstart.html --follow\n"
+      "  braid report runs/quickstart --plot loss -o loss.svg");
   return [arguments] { return run_report(*arguments); };
 }
 

@@ -269,16 +269,11 @@ void require_known_keys(const ConfigNode& node,
         std::find(former_keys.begin(), former_keys.end(), key) != former_keys.end()) {
       continue;
     }
-    const auto nearest =
-        std::min_element(keys.begin(), keys.end(), [&key = key](const auto& a, const auto& b) {
-          return edit_distance(key, a) < edit_distance(key, b);
-        });
-    const bool is_near =
-        nearest != keys.end() && 2 * edit_distance(key, *nearest) <= nearest->size();
+    const auto nearest = nearest_name(key, keys);
     fail_at(path.empty() ? key : path + "." + key,
             value,
-            is_near ? "unknown key; did you mean '" + *nearest + "'?"
-                    : "unknown key; known here: " + joined(keys));
+            nearest.empty() ? "unknown key; known here: " + joined(keys)
+                            : "unknown key; did you mean '" + nearest + "'?");
   }
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 #include <utility>
-#include <vector>
 
 namespace braid {
 
@@ -19,6 +18,14 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
     }
   }
   return row.back();
+}
+
+std::string nearest_name(const std::string& word, const std::vector<std::string>& names) {
+  const auto nearest = std::ranges::min_element(
+      names, {}, [&word](const std::string& name) { return edit_distance(word, name); });
+  const bool is_near =
+      nearest != names.end() && 2 * edit_distance(word, *nearest) <= nearest->size();
+  return is_near ? *nearest : "";
 }
 
 }  // namespace braid

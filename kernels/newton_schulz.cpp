@@ -21,7 +21,7 @@ at::Tensor newton_schulz(const at::Tensor& x_Brc, const NewtonSchulzOptions& opt
     return newton_schulz_reference(x_Brc, options);
   }
   const NewtonSchulzProblem problem{
-      B, rows, cols, newton_schulz_polynomials(options), options.bfloat16_products};
+      B, rows, cols, newton_schulz_polynomials(options), options.bfloat16_products, options.gram};
   const auto x = x_Brc.contiguous(), result = at::empty_like(x);
   with_wide_type(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
@@ -37,9 +37,20 @@ std::vector<std::array<double, 3>> newton_schulz_polynomials(const NewtonSchulzO
 }
 
 NewtonSchulzFlops newton_schulz_iteration_flops(int64_t rows, int64_t cols) {
+  return newton_schulz_flops(rows, cols, {.steps = 1, .final_steps = 0});
+}
+
+NewtonSchulzFlops newton_schulz_flops(int64_t rows,
+                                      int64_t cols,
+                                      const NewtonSchulzOptions& options) {
   const auto n = static_cast<double>(std::min(rows, cols)),
              m = static_cast<double>(std::max(rows, cols));
-  return {2 * (2 * n * n * m + n * n * n), 3 * n * n * m + n * n * n};
+  const double nnm = n * n * m, nnn = n * n * n;
+  const int64_t iterations = options.steps + options.final_steps;
+  const auto twos = static_cast<double>(options.gram ? iterations / 2 : 0),
+             ones = static_cast<double>(options.gram ? iterations % 2 : iterations);
+  return {ones * (4 * nnm + 2 * nnn) + twos * (4 * nnm + 10 * nnn),
+          ones * (3 * nnm + nnn) + twos * (3 * nnm + 5 * nnn)};
 }
 
 }  // namespace braid

@@ -12,12 +12,18 @@ struct NewtonSchulzOptions {
   int64_t steps = 8;        ///< iterations that lift small singular values
   int64_t final_steps = 2;  ///< iterations that settle singular values at 1
   bool bfloat16_products = false;
+  bool gram = false;  ///< two iterations at a time on X X^T, which is smaller
 };
 
 /// The nearest (semi-)orthogonal matrix of each of the B matrices: U V^T of X = U S V^T, up to
 /// singular values in [1, 1.0006] for the default steps; zero for a zero matrix. The iteration:
 ///   X <- X / max(||X||_F, 1e-20), transposed while r > c
 ///   A = X X^T,  X <- a X + (b A + c A A) X
+/// With `gram`, two iterations at a time, which multiply X once: fewer operations unless X is
+/// square, and the same result but for rounding (Gram Newton-Schulz; A is taken from X anew for
+/// every two because its own rounding grows):
+///   A = X X^T,  P = a I + b A + c A A,  A' = A P P,  P' = a' I + b' A' + c' A' A',  X <- P' P X
+/// All but X are polynomials in A, so they are symmetric and commute.
 /// x_Brc: float32 or float64, which is also the precision of the products; the norm is float64.
 /// With bfloat16_products, where the machine has_bf16_products(), factors of float32 matrices are
 /// rounded to bfloat16 while they are packed: for the default steps a well-conditioned X's singular
@@ -32,14 +38,17 @@ at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const NewtonSchulzOp
 /// the `final_steps`.
 std::vector<std::array<double, 3>> newton_schulz_polynomials(const NewtonSchulzOptions& options);
 
-/// Operations of the matrix products of one iteration on one matrix.
+/// Operations of matrix products on one matrix.
 struct NewtonSchulzFlops {
-  /// 4 n^2 m + 2 n^3: X X^T and P X with 2 n^2 m each, A A with 2 n^3. What plans count, and what
-  /// ownership is balanced by.
-  double whole;
-  /// 3 n^2 m + n^3: the symmetric products, X X^T and A A, counted half, as the CPU computes them.
-  double least;
+  double whole;  ///< what plans count
+  double least;  ///< the symmetric products counted half, as the CPU computes them
 };
+/// One iteration without `gram`: X X^T and P X with 2 n^2 m each, A A with 2 n^3; so 4 n^2 m + 2
+/// n^3, least 3 n^2 m + n^3. Ownership is balanced by it.
 NewtonSchulzFlops newton_schulz_iteration_flops(int64_t rows, int64_t cols);
+/// All iterations. With `gram` two take 4 n^2 m + 10 n^3, least 3 n^2 m + 5 n^3.
+NewtonSchulzFlops newton_schulz_flops(int64_t rows,
+                                      int64_t cols,
+                                      const NewtonSchulzOptions& options);
 
 }  // namespace braid

@@ -32,16 +32,22 @@ class NewtonSchulz {
         x_(n_ * m_),
         next_(n_ * m_),
         gram_(n_ * n_),
-        polynomial_(n_ * n_) {}
+        polynomial_(n_ * n_),
+        first_(problem.gram ? n_ * n_ : 0),
+        product_(problem.gram ? n_ * n_ : 0) {}
 
   /// The matrix as given, and the result where it was.
   T* matrix() { return x_.data(); }
 
   void run() {
     normalize();
-    for (const auto& [a, b, c] : problem_.polynomials) {
+    const auto& all = problem_.polynomials;
+    for (std::size_t i = 0; i < all.size(); ++i) {
       gram();
-      polynomial(static_cast<T>(a), static_cast<T>(b), static_cast<T>(c));
+      polynomial(all[i]);
+      if (problem_.gram && i + 1 < all.size()) {
+        polynomial_after(all[++i]);
+      }
       advance();
     }
   }
@@ -109,8 +115,31 @@ class NewtonSchulz {
     });
   }
 
+  // C = A B of matrices that commute, so that it is symmetric as they are.
+  void symmetric_product(const std::vector<T>& a, const std::vector<T>& b, std::vector<T>& c) {
+    const auto left = Products::operand(a.data(), n_, /*by_columns=*/false);
+    pack(Products::operand(b.data(), n_, /*by_columns=*/false), n_, n_);
+    for_each_block(n_, [&](Products& products, int64_t first, int64_t rows) {
+      products.multiply_lower(left, packed_, c.data(), n_, first, rows);
+      mirror(c.data(), first, rows);
+    });
+  }
+
+  // P <- P' P, where P' is the polynomial of the next iteration: A' = A P P is the Gram matrix
+  // there
+  void polynomial_after(const std::array<double, 3>& factors) {
+    std::swap(first_, polynomial_);
+    symmetric_product(gram_, first_, product_);
+    symmetric_product(product_, first_, gram_);
+    polynomial(factors);
+    symmetric_product(polynomial_, first_, product_);
+    std::swap(polynomial_, product_);
+  }
+
   // P = a I + b A + c A A
-  void polynomial(T a, T b, T c) {
+  void polynomial(const std::array<double, 3>& factors) {
+    const T a = static_cast<T>(factors[0]), b = static_cast<T>(factors[1]),
+            c = static_cast<T>(factors[2]);
     const auto gram = Products::operand(gram_.data(), n_, /*by_columns=*/false);
     pack(gram, n_, n_);
     for_each_block(n_, [&](Products& products, int64_t first, int64_t rows) {
@@ -144,6 +173,7 @@ class NewtonSchulz {
   int64_t n_, m_;
   std::vector<T> x_, next_;  // as given
   std::vector<T> gram_, polynomial_;
+  std::vector<T> first_, product_;  // P of the first of two iterations, and work memory
   typename Products::Packed packed_;
 };
 

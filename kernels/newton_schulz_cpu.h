@@ -11,6 +11,7 @@ struct NewtonSchulzProblem {
   int64_t count, rows, cols;
   std::vector<std::array<double, 3>> polynomials;  // of each iteration
   bool bfloat16_products;
+  bool gram;
 };
 
 /// x, result [count, rows, cols].

@@ -10,9 +10,19 @@ at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const NewtonSchulzOp
                        .to(x_Brc.scalar_type());
   const bool is_tall = x.size(1) > x.size(2);
   x = is_tall ? x.transpose(1, 2) : x;
-  for (const auto& [a, b, c] : newton_schulz_polynomials(options)) {
+  const auto polynomials = newton_schulz_polynomials(options);
+  const auto polynomial = [&](std::size_t i, const at::Tensor& gram) {
+    const auto& [a, b, c] = polynomials[i];
+    const auto identity = at::eye(gram.size(1), gram.options());
+    return a * identity + b * gram + c * at::bmm(gram, gram);
+  };
+  for (std::size_t i = 0; i < polynomials.size(); ++i) {
     const auto gram = at::bmm(x, x.transpose(1, 2));
-    x = a * x + at::bmm(b * gram + c * at::bmm(gram, gram), x);
+    auto p = polynomial(i, gram);
+    if (options.gram && i + 1 < polynomials.size()) {
+      p = at::bmm(polynomial(++i, at::bmm(at::bmm(gram, p), p)), p);
+    }
+    x = at::bmm(p, x);
   }
   return is_tall ? x.transpose(1, 2) : x;
 }

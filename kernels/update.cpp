@@ -80,7 +80,8 @@ MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& u
                          rows,
                          cols,
                          newton_schulz_polynomials(update.newton_schulz),
-                         update.newton_schulz.bfloat16_products}};
+                         update.newton_schulz.bfloat16_products,
+                         update.newton_schulz.gram}};
   for (const auto& stack : stacks) {
     for (int64_t b = 0; b < stack.value_Brc.size(0); ++b) {
       result.matrices.push_back({data<T>(stack.value_Brc) + b * elements,

@@ -7,12 +7,17 @@ MuonUpdate update_of(const MuonConfig& config, double gradient_scale) {
   return {.momentum = config.momentum,
           .update_rms = config.update_rms,
           .gradient_scale = gradient_scale,
-          .newton_schulz = {.steps = config.newton_schulz_steps,
-                            .final_steps = config.newton_schulz_final_steps,
-                            .bfloat16_products = config.bfloat16_products}};
+          .newton_schulz = newton_schulz_options(config)};
 }
 
 }  // namespace
+
+NewtonSchulzOptions newton_schulz_options(const MuonConfig& config) {
+  return {.steps = config.newton_schulz_steps,
+          .final_steps = config.newton_schulz_final_steps,
+          .bfloat16_products = config.bfloat16_products,
+          .gram = config.newton_schulz_gram};
+}
 
 void muon_step(const std::vector<MuonStack>& stacks,
                double gradient_scale,

@@ -7,6 +7,8 @@
 
 namespace braid {
 
+NewtonSchulzOptions newton_schulz_options(const MuonConfig& config);
+
 /// update_by_muon() with the configured numbers.
 void muon_step(const std::vector<MuonStack>& stacks,
                double gradient_scale,

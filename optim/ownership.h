@@ -19,7 +19,7 @@ struct ElementRange {
 /// The same units on any grid, so that sums over units have the same bits.
 struct Unit {
   ElementRange range;
-  double flops = 0;  ///< of one Newton-Schulz iteration; 0 for AdamW
+  double flops = 0;  ///< of one Newton-Schulz iteration on the matrix itself; 0 for AdamW
   int64_t state_bytes = 0;
 };
 

@@ -4,7 +4,7 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/newton_schulz.h"
+#include "optim/muon.h"
 
 namespace braid {
 namespace {
@@ -110,20 +110,24 @@ ForwardProducts forward_products(const ModelConfig& config, int64_t seq_len, boo
   return products;
 }
 
+double newton_schulz_flops_of_matrix(const GroupedParameter& grouped, const MuonConfig& config) {
+  const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
+  return newton_schulz_flops(
+             matrices_Brc.size(1), matrices_Brc.size(2), newton_schulz_options(config))
+      .whole;
+}
+
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
                            const MuonConfig& config,
                            TrainedParts parts) {
-  double per_iteration = 0;
+  double flops = 0;
   for (const auto& grouped : parameters) {
     if (grouped.optimizer == OptimizerKind::kMuon && grouped.learns_in(parts)) {
-      const auto matrices_Brc = matrices_of(grouped, grouped.parameter.value);
-      per_iteration +=
-          static_cast<double>(matrices_Brc.size(0)) *
-          newton_schulz_iteration_flops(matrices_Brc.size(1), matrices_Brc.size(2)).whole;
+      const auto matrices = matrices_of(grouped, grouped.parameter.value).size(0);
+      flops += static_cast<double>(matrices) * newton_schulz_flops_of_matrix(grouped, config);
     }
   }
-  return per_iteration *
-         static_cast<double>(config.newton_schulz_steps + config.newton_schulz_final_steps);
+  return flops;
 }
 
 }  // namespace braid

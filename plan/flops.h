@@ -34,8 +34,10 @@ ForwardProducts forward_products(const ModelConfig& config,
                                  int64_t seq_len,
                                  bool dense_attention = false);
 
-/// Operations of Muon's Newton-Schulz iterations in one optimizer step: 2 (2 n^2 m + n^3) per
-/// iteration for each matrix with short side n and long side m that a step of `part` moves.
+/// Operations of Muon's Newton-Schulz iterations in one optimizer step (kernels/newton_schulz.h
+/// counts those of one iteration) on one of the matrices of a parameter that has Muon, ...
+double newton_schulz_flops_of_matrix(const GroupedParameter& grouped, const MuonConfig& config);
+/// ... and on every matrix that a step of `parts` moves.
 double newton_schulz_flops(const std::vector<GroupedParameter>& parameters,
                            const MuonConfig& config,
                            TrainedParts parts);

@@ -9,6 +9,7 @@
 #include "kernels/precision.h"
 #include "optim/sharding.h"
 #include "parallel/context_exchange.h"
+#include "plan/flops.h"
 
 namespace braid {
 namespace {
@@ -24,9 +25,6 @@ std::vector<Load> loads_of(const RunConfig& config,
                            const Ownership& ownership,
                            const std::vector<GroupedParameter>& groups,
                            TrainedParts parts) {
-  const auto& muon = config.optimizer.muon;
-  const auto iterations =
-      static_cast<double>(muon.newton_schulz_steps + muon.newton_schulz_final_steps);
   const bool rounds = config.parallel.reduce_dtype == ReduceType::kBfloat16;
   std::vector<Load> loads(static_cast<std::size_t>(ownership.owners));
   for (std::size_t u = 0; u < ownership.units.size(); ++u) {
@@ -36,10 +34,12 @@ std::vector<Load> loads_of(const RunConfig& config,
       auto& load = loads[static_cast<std::size_t>(ownership.owner[u])];
       const auto elements = static_cast<double>(unit.range.elements()),
                  size = static_cast<double>(grouped.parameter.value.element_size());
-      load.flops += unit.flops * iterations;
       load.gradient_bytes += elements * (rounds ? 2 : size);
       load.weight_bytes += elements * size;
-      load.matrices += unit.flops > 0;
+      if (grouped.optimizer == OptimizerKind::kMuon) {  // the unit is one of its matrices
+        load.flops += newton_schulz_flops_of_matrix(grouped, config.optimizer.muon);
+        load.matrices += 1;
+      }
     }
   }
   return loads;

@@ -105,6 +105,9 @@ std::string why_not_counted(const RunCurves& run, const Judge& judge) {
                ? ""
                : text("has ", run.last_step(), " steps of the ", *judge.at_step, " judged at");
   }
+  if (run.state == "stopped" && run.steps.empty()) {
+    return "has not begun";
+  }
   return run.state == "finished" ? ""
                                  : text(run.state == "running" ? "still running" : "stopped",
                                         " at step ",

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "core/config_edit.h"
+#include "report/criteria.h"
 #include "report/curves.h"
+#include "report/run_numbers.h"
 #include "report/statistics.h"
 
 namespace braid {
@@ -46,6 +48,7 @@ struct ComparedRun {
   Spent spent = {};                  ///< until its last step
   std::optional<Spent> target =
       {};  ///< until the judge's target; nothing = not reached, or none asked
+  std::vector<std::optional<double>> numbers = {};  ///< those of the comparison
 };
 
 /// The same three over the runs of an arm.
@@ -66,7 +69,8 @@ struct Arm {
 
   Summary value = {};  ///< of the judge, over the runs that count
   SpentSummary spent = {};
-  SpentSummary target = {};  ///< of the runs that reached it
+  SpentSummary target = {};           ///< of the runs that reached it
+  std::vector<Summary> numbers = {};  ///< those of the comparison
   std::optional<Difference> difference =
       {};                 ///< to the base arm's value; nothing for that arm itself
   double adjusted_p = 1;  ///< the difference's, for all arms together
@@ -83,6 +87,8 @@ struct Comparison {
   std::vector<Arm> arms = {};
   std::size_t base = 0;  ///< index of the base arm
   std::vector<std::string> notes = {};
+  std::vector<RunNumber> numbers = {};          ///< see add_numbers()
+  std::vector<CheckedCriterion> criteria = {};  ///< see check_criteria()
 };
 
 /// Runs to compare, as arms, before anything is computed.

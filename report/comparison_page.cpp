@@ -71,6 +71,7 @@ class ComparisonPage {
   std::string html() {
     page_.subtitle(text("Judged by ", judged_text(comparison_.judge), "."));
     add_verdicts();
+    add_criteria();
     add_losses();
     add_metrics();
     add_runs();
@@ -123,6 +124,22 @@ class ComparisonPage {
     add_differences();
   }
 
+  void add_criteria() {
+    page_.section("Criteria");
+    if (comparison_.criteria.empty()) {
+      return;
+    }
+    PageTable table{criteria_summary(comparison_) + ".", {"criterion", "outcome"}, {}};
+    for (const auto& checked : comparison_.criteria) {
+      table.rows.push_back({{criterion_text(checked)},
+                            {outcome_text(checked),
+                             checked.outcome == Outcome::kHolds   ? "better"
+                             : checked.outcome == Outcome::kFails ? "worse"
+                                                                  : ""}});
+    }
+    page_.table(table);
+  }
+
   void add_differences() {
     IntervalPlot plot{ids_.of("differences"),
                       "Differences to " + base_name(),
@@ -162,19 +179,14 @@ class ComparisonPage {
     LinePlot plot{ids_.of(title), title, note, axes_.x(), y_label, log_y, {}, {}};
     for (std::size_t i = 0; i < comparison_.arms.size(); ++i) {
       std::vector<RunSeries> of_arm;
-      bool has_few = !smooths;
       for (const auto* run : counted(comparison_.arms[i])) {
         if (const Series* series = find(*run)) {
           of_arm.push_back({run, series});
-          has_few |= series->values.size() <= kFewPoints;
         }
       }
       if (!of_arm.empty()) {
-        plot.series.push_back({comparison_.arms[i].name,
-                               static_cast<int>(i),
-                               mean_lines(axes_, of_arm, smooths && !has_few),
-                               /*has_dots=*/has_few,
-                               false});
+        plot.series.push_back(
+            arm_series(axes_, comparison_.arms[i].name, static_cast<int>(i), of_arm, smooths));
       }
     }
     if (has_points(plot)) {

@@ -130,6 +130,9 @@ std::vector<std::string> comparison_titles(const Comparison& comparison) {
     const auto to = " to " + decimals(*comparison.judge.target);
     titles.insert(titles.end(), {">tokens" + to, ">FLOPs" + to, ">reached"});
   }
+  for (const auto& number : comparison.numbers) {
+    titles.push_back(">" + number.name);
+  }
   return titles;
 }
 
@@ -151,6 +154,9 @@ std::vector<std::string> comparison_row(const Comparison& comparison, const Arm&
                {amount(arm.target.tokens.mean),
                 amount(arm.target.flops.mean),
                 arm.value.n > 0 ? text(arm.target.tokens.n, " of ", arm.value.n) : "-"});
+  }
+  for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
+    row.push_back(number_cell(arm, i));
   }
   return row;
 }
@@ -197,6 +203,18 @@ std::string explanation(const Comparison& comparison) {
     notes += "\n- " + note;
   }
   return result + (notes.empty() ? "" : "\n\nNotes:\n" + notes) + "\n";
+}
+
+// A line for each criterion, and how many hold.
+std::string criteria_section(const Comparison& comparison) {
+  if (comparison.criteria.empty()) {
+    return "";
+  }
+  std::string lines;
+  for (const auto& checked : comparison.criteria) {
+    lines += text("- ", criterion_text(checked), ": ", outcome_text(checked), "\n");
+  }
+  return "\n## Criteria\n\n" + lines + "\n" + criteria_summary(comparison) + ".\n";
 }
 
 // A field of a CSV (RFC 4180).
@@ -274,7 +292,44 @@ ordered_json json_of(const Difference& difference) {
           {"p", difference.p}};
 }
 
-ordered_json json_of(const ComparedRun& run) {
+ordered_json json_of(const CheckedCriterion& checked) {
+  const auto& c = checked.criterion;
+  const auto name_or_null = [](const std::string& name) {
+    return name.empty() ? ordered_json() : ordered_json(name);
+  };
+  const bool of_verdict = c.verdict != ExpectedVerdict::kNone;
+  const auto expected = config_detail::node_of(c.verdict, {}).scalar;
+  return {{"arm", c.arm},
+          {"number", name_or_null(c.number)},
+          {"over", name_or_null(c.over)},
+          {"minus", name_or_null(c.minus)},
+          {"above", json_or_null(c.above)},
+          {"below", json_or_null(c.below)},
+          {"verdict", name_or_null(of_verdict ? expected : "")},
+          {"found", of_verdict ? name_or_null(checked.verdict) : json_or_null(checked.value)},
+          {"outcome",
+           checked.outcome == Outcome::kHolds   ? "holds"
+           : checked.outcome == Outcome::kFails ? "does not hold"
+                                                : "not known"},
+          {"reason", checked.reason},
+          {"seeds", checked.seeds},
+          {"seeds_holding", checked.seeds_holding},
+          {"text", criterion_text(checked) + ": " + outcome_text(checked)}};
+}
+
+ordered_json json_of(const RunNumber& number) {
+  return {{"name", number.name},
+          {"metric", number.metric},
+          {"take", config_detail::node_of(number.take, {}).scalar},
+          {"set", number.set},
+          {"steps", number.steps}};
+}
+
+ordered_json json_of(const Comparison& comparison, const ComparedRun& run) {
+  auto numbers = ordered_json::object();
+  for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
+    numbers[comparison.numbers[i].name] = json_or_null(run.numbers[i]);
+  }
   return {{"name", run.curves.name},
           {"folder", run.curves.folder.string()},
           {"seed", run.curves.seed},
@@ -283,16 +338,21 @@ ordered_json json_of(const ComparedRun& run) {
           {"step", run.curves.last_step()},
           {"value", json_or_null(run.value)},
           {"spent", json_of(run.spent)},
-          {"until_target", run.target ? json_of(*run.target) : ordered_json()}};
+          {"until_target", run.target ? json_of(*run.target) : ordered_json()},
+          {"numbers", numbers}};
 }
 
-ordered_json json_of(const Arm& arm) {
+ordered_json json_of(const Comparison& comparison, const Arm& arm) {
   auto differences = ordered_json::array(), runs = ordered_json::array();
+  auto numbers = ordered_json::object();
+  for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
+    numbers[comparison.numbers[i].name] = json_of(arm.numbers[i]);
+  }
   for (const auto& [key, before, now] : arm.differences) {
     differences.push_back({{"key", key}, {"base", before}, {"here", now}});
   }
   for (const auto& run : arm.runs) {
-    runs.push_back(json_of(run));
+    runs.push_back(json_of(comparison, run));
   }
   return {{"name", arm.name},
           {"note", arm.note},
@@ -303,6 +363,7 @@ ordered_json json_of(const Arm& arm) {
           {"adjusted_p", arm.adjusted_p},
           {"spent", json_of(arm.spent)},
           {"until_target", json_of(arm.target)},
+          {"numbers", numbers},
           {"config", differences},
           {"runs", runs}};
 }
@@ -315,7 +376,7 @@ std::string comparison_markdown(const Comparison& comparison) {
     table.add(comparison_row(comparison, arm));
   }
   const auto title = comparison.title.empty() ? "" : "# " + comparison.title + "\n\n";
-  return title + table.text() + "\n" + explanation(comparison);
+  return title + table.text() + "\n" + explanation(comparison) + criteria_section(comparison);
 }
 
 std::string comparison_csv(const Comparison& comparison) {
@@ -324,7 +385,7 @@ std::string comparison_csv(const Comparison& comparison) {
       return arm.difference ? csv_number((*arm.difference).*what) : "";
     };
   };
-  const std::vector<CsvColumn<Arm>> columns = {
+  std::vector<CsvColumn<Arm>> columns = {
       {"arm", [](const Arm& arm) { return arm.name; }},
       {"n", [](const Arm& arm) { return std::to_string(arm.value.n); }},
       {"mean", [](const Arm& arm) { return csv_number(arm.value.mean); }},
@@ -344,6 +405,12 @@ std::string comparison_csv(const Comparison& comparison) {
       {"reached_target", [](const Arm& arm) { return std::to_string(arm.target.tokens.n); }},
       {"note", [](const Arm& arm) { return arm.note; }},
   };
+  for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
+    const auto& name = comparison.numbers[i].name;
+    columns.push_back({name, [i](const Arm& arm) { return csv_number(arm.numbers[i].mean); }});
+    columns.push_back(
+        {name + "_sd", [i](const Arm& arm) { return csv_number(arm.numbers[i].sd); }});
+  }
   std::string csv;
   add_csv_line<Arm>(csv, columns, nullptr);
   for (const auto& arm : comparison.arms) {
@@ -359,7 +426,7 @@ std::string comparison_runs_csv(const Comparison& comparison) {
       return run.target ? csv_number((*run.target).*what) : "";
     };
   };
-  const std::vector<CsvColumn<ComparedRun>> columns = {
+  std::vector<CsvColumn<ComparedRun>> columns = {
       {"arm", [&arm](const ComparedRun&) { return arm->name; }},
       {"run", [](const ComparedRun& run) { return run.curves.name; }},
       {"seed", [](const ComparedRun& run) { return std::to_string(run.curves.seed); }},
@@ -374,6 +441,10 @@ std::string comparison_runs_csv(const Comparison& comparison) {
       {"seconds_to_target", target(&Spent::seconds)},
       {"not_counted", [](const ComparedRun& run) { return run.not_counted; }},
   };
+  for (std::size_t i = 0; i < comparison.numbers.size(); ++i) {
+    columns.push_back({comparison.numbers[i].name,
+                       [i](const ComparedRun& run) { return csv_number(run.numbers[i]); }});
+  }
   std::string csv;
   add_csv_line<ComparedRun>(csv, columns, nullptr);
   for (const auto& of : comparison.arms) {
@@ -387,9 +458,16 @@ std::string comparison_runs_csv(const Comparison& comparison) {
 
 std::string comparison_json(const Comparison& comparison) {
   const auto& judge = comparison.judge;
-  auto arms = ordered_json::array();
+  auto arms = ordered_json::array(), numbers = ordered_json::array(),
+       criteria = ordered_json::array();
   for (const auto& arm : comparison.arms) {
-    arms.push_back(json_of(arm));
+    arms.push_back(json_of(comparison, arm));
+  }
+  for (const auto& number : comparison.numbers) {
+    numbers.push_back(json_of(number));
+  }
+  for (const auto& checked : comparison.criteria) {
+    criteria.push_back(json_of(checked));
   }
   const ordered_json result = {{"title", comparison.title},
                                {"judge",
@@ -401,6 +479,8 @@ std::string comparison_json(const Comparison& comparison) {
                                  {"at_step", json_or_null(judge.at_step)},
                                  {"target", json_or_null(judge.target)}}},
                                {"base", comparison.arms[comparison.base].name},
+                               {"numbers", numbers},
+                               {"criteria", criteria},
                                {"arms", arms},
                                {"notes", comparison.notes}};
   return result.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";

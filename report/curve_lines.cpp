@@ -5,6 +5,8 @@
 #include <limits>
 #include <map>
 
+#include "core/config_value.h"
+#include "core/error.h"
 #include "report/line_points.h"
 
 namespace braid {
@@ -136,6 +138,18 @@ std::vector<std::string> CurveAxes::names() const {
   return names;
 }
 
+std::size_t CurveAxes::index_of(CurveAxis axis) const {
+  const auto found = std::find(axes_.begin(), axes_.end(), axis);
+  require(found != axes_.end(),
+          "the runs have no ",
+          axis == CurveAxis::kTokens  ? "tokens"
+          : axis == CurveAxis::kFlops ? "FLOPs"
+                                      : "times",
+          " to draw over; there are: ",
+          joined(names()));
+  return static_cast<std::size_t>(found - axes_.begin());
+}
+
 std::vector<double> CurveAxes::places(const RunCurves& run, int64_t step) const {
   std::vector<double> places;
   for (const auto axis : axes_) {
@@ -180,6 +194,18 @@ std::vector<Line> mean_lines(const CurveAxes& axes,
     }
   }
   return lines;
+}
+
+PlotSeries arm_series(const CurveAxes& axes,
+                      const std::string& name,
+                      int colour,
+                      const std::vector<RunSeries>& runs,
+                      bool smooths) {
+  const bool has_few =
+      !smooths || std::any_of(runs.begin(), runs.end(), [](const RunSeries& of_run) {
+        return of_run.series->values.size() <= kFewPoints;
+      });
+  return {name, colour, mean_lines(axes, runs, !has_few), /*has_dots=*/has_few, false};
 }
 
 }  // namespace braid

@@ -16,6 +16,8 @@ class CurveAxes {
 
   const std::vector<XAxis>& x() const { return x_; }
   std::vector<std::string> names() const;
+  /// Its index in x(). Throws Error where no run has one.
+  std::size_t index_of(CurveAxis axis) const;
   /// Where a step of a run lies on each of them.
   std::vector<double> places(const RunCurves& run, int64_t step) const;
 
@@ -51,5 +53,13 @@ struct RunSeries {
 std::vector<Line> mean_lines(const CurveAxes& axes,
                              const std::vector<RunSeries>& runs,
                              bool smooths);
+
+/// mean_lines() as an arm's line of a plot; few points have dots and are not smoothed. `runs` is
+/// not empty.
+PlotSeries arm_series(const CurveAxes& axes,
+                      const std::string& name,
+                      int colour,
+                      const std::vector<RunSeries>& runs,
+                      bool smooths);
 
 }  // namespace braid

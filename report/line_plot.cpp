@@ -6,13 +6,14 @@
 #include "core/error.h"
 #include "report/figure_parts.h"
 #include "report/json_text.h"
+#include "report/line_paths.h"
 #include "report/line_plot_views.h"
-#include "report/line_points.h"
 
 namespace braid {
 namespace {
 
 constexpr std::size_t kMostDirectLabels = 5;
+constexpr PlotFrame kStretchedFrame = {0, 0, kStretched, kStretched, 0};
 
 void require_sound(const LinePlot& plot) {
   for (const auto& series : plot.series) {
@@ -52,99 +53,6 @@ void require_sound(const LinePlot& plot) {
   }
 }
 
-std::vector<double> taken(const std::vector<double>& values, const std::vector<std::size_t>& kept) {
-  std::vector<double> result;
-  if (!values.empty()) {
-    for (const auto i : kept) {
-      result.push_back(values[i]);
-    }
-  }
-  return result;
-}
-
-Line thinned(const Line& line, std::size_t most) {
-  const auto kept = kept_points(
-      line.low.empty() ? line.y : line.low, line.high.empty() ? line.y : line.high, most);
-  Line result{{}, taken(line.y, kept), taken(line.low, kept), taken(line.high, kept)};
-  for (const auto& x : line.x) {
-    result.x.push_back(taken(x, kept));
-  }
-  return result;
-}
-
-LinePlot thinned(LinePlot plot) {
-  const std::size_t most =
-      std::clamp<std::size_t>(1600 / std::max<std::size_t>(1, plot.series.size()), 80, 400);
-  for (auto& series : plot.series) {
-    for (std::size_t i = 0; i < series.lines.size(); ++i) {
-      series.lines[i] = thinned(series.lines[i], i == 0 ? most : most / 2);
-    }
-  }
-  return plot;
-}
-
-// A path through the points; a point between gaps is a dot.
-class PathText {
- public:
-  void add(double x, double y) {
-    if (!std::isfinite(x) || !std::isfinite(y)) {
-      end_piece();
-      return;
-    }
-    path_ += text(length_ == 0 ? "M" : "L", stretched(x), " ", stretched(1 - y));
-    ++length_;
-  }
-  std::string take() {
-    end_piece();
-    return std::move(path_);
-  }
-
- private:
-  void end_piece() {
-    path_ += length_ == 1 ? "h0" : "";
-    length_ = 0;
-  }
-  std::string path_;
-  int length_ = 0;
-};
-
-std::string line_path(const Line& line, const Axis& x, const Axis& y) {
-  PathText path;
-  for (std::size_t i = 0; i < line.y.size(); ++i) {
-    path.add(x.place(line.x.front()[i]), y.place(line.y[i]));
-  }
-  return path.take();
-}
-
-// Pieces between gaps, each along its high side and back along its low one.
-std::string band_path(const Line& line, const Axis& x, const Axis& y) {
-  std::string path;
-  const auto place = [&](std::size_t i, double value) {
-    return text(stretched(x.place(line.x.front()[i])), " ", stretched(1 - y.place(value)));
-  };
-  const auto has = [&](std::size_t i) {
-    return std::isfinite(line.low[i]) && std::isfinite(line.high[i]) &&
-           std::isfinite(y.place(line.low[i]));
-  };
-  for (std::size_t begin = 0; begin < line.low.size(); ++begin) {
-    if (!has(begin)) {
-      continue;
-    }
-    std::size_t end = begin;
-    for (; end < line.low.size() && has(end); ++end) {
-      path += end == begin ? "M" : "L";
-      path += place(end, line.high[end]);
-    }
-    for (std::size_t i = end; i-- > begin;) {
-      path += "L";
-      path += place(i, line.low[i]);
-    }
-    path += "Z";
-    begin = end;
-  }
-  return path;
-}
-
 const Line& line_at(const PlotSeries& series, std::size_t smoothing) {
   return series.lines[std::min(smoothing, series.lines.size() - 1)];
 }
@@ -163,12 +71,13 @@ void draw_lines(
     svg.open("g",
              {{"class", text("series ", colour_class(series.colour))}, {"data-series", text(i)}});
     if (!line.low.empty()) {
-      svg.leaf("path", {{"class", "band"}, {"d", band_path(line, x, y)}});
+      svg.leaf("path", {{"class", "band"}, {"d", band_path(line, x, y, kStretchedFrame)}});
     }
     if (series.has_raw_behind && smoothing > 0) {
-      svg.leaf("path", {{"class", "raw"}, {"d", line_path(series.lines.front(), x, y)}});
+      svg.leaf("path",
+               {{"class", "raw"}, {"d", line_path(series.lines.front(), x, y, kStretchedFrame)}});
     }
-    svg.leaf("path", {{"class", "line"}, {"d", line_path(line, x, y)}});
+    svg.leaf("path", {{"class", "line"}, {"d", line_path(line, x, y, kStretchedFrame)}});
     svg.close().line();
   }
   svg.close().line();
@@ -243,44 +152,6 @@ void draw_direct_labels(Markup& svg, const LinePlot& plot, std::size_t smoothing
              shortened(plot.series[series].name, 20));
   }
   svg.close().line();
-}
-
-// For readers who hear the page.
-std::string description(const LinePlot& plot) {
-  std::string result = plot.y_label + " over " + plot.x.front().label + ".";
-  for (const auto& series : plot.series) {
-    const auto& line = series.lines.front();
-    Range range;
-    std::size_t first = line.y.size(), last = 0;
-    for (std::size_t i = 0; i < line.y.size(); ++i) {
-      if (std::isfinite(line.y[i])) {
-        range.add(line.y[i]);
-        first = std::min(first, i);
-        last = i;
-      }
-    }
-    if (range.empty()) {
-      result += " " + series.name + ": no values.";
-      continue;
-    }
-    const auto style = plot.x.front().style;
-    result += text(" ",
-                   series.name,
-                   ": from ",
-                   number_text(line.y[first]),
-                   " at ",
-                   number_text(line.x.front()[first], style),
-                   " to ",
-                   number_text(line.y[last]),
-                   " at ",
-                   number_text(line.x.front()[last], style),
-                   ", lowest ",
-                   number_text(range.low()),
-                   ", highest ",
-                   number_text(range.high()),
-                   ".");
-  }
-  return result;
 }
 
 void draw_swatch(Markup& html, const PlotSeries& series) {
@@ -393,6 +264,43 @@ bool has_points(const LinePlot& plot) {
   });
 }
 
+std::string description_of(const LinePlot& plot) {
+  std::string result = plot.y_label + " over " + plot.x.front().label + ".";
+  for (const auto& series : plot.series) {
+    const auto& line = series.lines.front();
+    Range range;
+    std::size_t first = line.y.size(), last = 0;
+    for (std::size_t i = 0; i < line.y.size(); ++i) {
+      if (std::isfinite(line.y[i])) {
+        range.add(line.y[i]);
+        first = std::min(first, i);
+        last = i;
+      }
+    }
+    if (range.empty()) {
+      result += " " + series.name + ": no values.";
+      continue;
+    }
+    const auto style = plot.x.front().style;
+    result += text(" ",
+                   series.name,
+                   ": from ",
+                   number_text(line.y[first]),
+                   " at ",
+                   number_text(line.x.front()[first], style),
+                   " to ",
+                   number_text(line.y[last]),
+                   " at ",
+                   number_text(line.x.front()[last], style),
+                   ", lowest ",
+                   number_text(range.low()),
+                   ", highest ",
+                   number_text(range.high()),
+                   ".");
+  }
+  return result;
+}
+
 std::string figure_of(const LinePlot& whole, std::size_t smoothing) {
   require_sound(whole);
   require(has_points(whole), "[plot ", whole.id, "] no points");
@@ -406,7 +314,7 @@ std::string figure_of(const LinePlot& whole, std::size_t smoothing) {
   draw_caption(html, plot.title, plot.note);
   draw_legend(html, plot);
   html.open("div", {{"class", "area"}});
-  open_svg(html, plot.id, plot.title, description(whole));
+  open_svg(html, plot.id, plot.title, description_of(whole));
   draw_x_axis(html, x, plot.x.front().label);
   draw_y_axis(html, y, plot.y_label);
   draw_events(html, plot, x);

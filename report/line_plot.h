@@ -55,9 +55,11 @@ struct LinePlot {
 /// Whether any point could be drawn.
 bool has_points(const LinePlot& plot);
 
+/// Each line's first, last, lowest and highest value in words, for readers who hear the plot.
+std::string description_of(const LinePlot& plot);
+
 /// The figure: title, legend, drawing, and the numbers for the script. `smoothing`: which of
-/// kSmoothing is drawn. Of each line kept_points() keeps at most 400 points, and 1,600
-/// in all lines of a plot, though 80 of each; of a smoothed line half as many.
+/// kSmoothing is drawn. Lines are thinned() (report/line_paths.h).
 std::string figure_of(const LinePlot& plot, std::size_t smoothing);
 
 }  // namespace braid

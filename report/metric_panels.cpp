@@ -91,6 +91,11 @@ constexpr std::array kKnown = {
           "Where attention goes",
           "share of the softmax",
           "By kind of attention: to sinks, the window, compressed entries."},
+    Known{"attention_rms",
+          kAttention,
+          "Queries and keys",
+          "root mean square",
+          "After their norms: growth is that of the norms' gains."},
     Known{"attention_*", kAttention, "", "", ""},
     Known{"residual_gain",
           kStreams,
@@ -99,6 +104,11 @@ constexpr std::array kKnown = {
           "Of the product of all layers' mixing matrices: 1 neither amplifies nor fades."},
     Known{
         "residual_error", kStreams, "mHC: sums of mixing matrices", "largest distance from 1", ""},
+    Known{"residual_entropy",
+          kStreams,
+          "mHC: how evenly streams are mixed",
+          "entropy over its largest value",
+          "1: all streams become their mean; 0: each stays what it is, or takes another's place."},
     Known{"residual*", kStreams, "", "", ""},
     Known{"tokens_per_second", kSpeed, "Throughput", "tokens per second", ""},
     Known{"sent_bytes", kSpeed, "Bytes sent in a step", "bytes, rank 0", ""},
@@ -209,7 +219,8 @@ std::vector<MetricPanel> training_panels(const std::vector<std::string>& keys) {
   std::vector<std::string> shown;
   for (const auto& key : keys) {
     const bool is_elsewhere = key == "loss" || key == "tokens" || key == "step_seconds" ||
-                              key == "skipped_total" || key.starts_with("rollback.");
+                              key == "skipped_total" || key == "rollbacks" ||
+                              key.starts_with("rollback.");
     if (!is_elsewhere) {
       shown.push_back(key);
     }

@@ -72,6 +72,7 @@ void add_of_layers(const ModelConfig& model, Keys& keys) {
   for (const auto& kind : kinds) {
     keys.add({"attention_logit_max." + kind}, Monitor::kAttention);
     keys.add_each("attention_mass." + kind, {"sink", "window"}, Monitor::kAttention);
+    keys.add_each("attention_rms." + kind, {"query", "key"}, Monitor::kAttention);
     if (kind == "csa" || kind == "hca") {
       keys.add_each("attention_mass." + kind, {"compressed"}, Monitor::kAttention);
     }
@@ -96,6 +97,9 @@ std::vector<MetricKey> metric_keys(const RunConfig& config) {
             "tokens_per_second",
             "step_seconds",
             "skipped_total"});
+  if (config.stability.goes_back()) {
+    keys.add({"rollbacks"});
+  }
   if (config.loss.objective == ObjectiveKind::kPreference) {
     keys.add({"reward_margin", "reward_accuracy", "chosen_reward", "rejected_reward"});
   } else if (config.model.num_nextn_predict_layers > 0) {
@@ -120,6 +124,9 @@ std::vector<MetricKey> metric_keys(const RunConfig& config) {
     keys.add_each("residual_gain",
                   {"forward", "backward", "forward_max", "backward_max"},
                   Monitor::kResidual);
+  }
+  if (config.model.residual == ResidualKind::kMhc) {
+    keys.add({"residual_entropy"}, Monitor::kResidual);
   }
   return all;
 }

@@ -27,6 +27,11 @@ struct StabilitySection {
   int64_t anticipatory_steps = 200;
   std::vector<AlarmRule> alarms = default_alarms();
 
+  /// Whether a spike is answered by a rollback.
+  bool goes_back() const {
+    return spike_action == SpikeAction::kRollback || spike_action == SpikeAction::kAnticipate;
+  }
+
   template <class Visitor>
   static void fields(Visitor& v) {
     using S = StabilitySection;

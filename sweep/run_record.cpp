@@ -177,4 +177,10 @@ void end_run(const fs::path& folder,
   write_record(folder, {.inputs = inputs, .finished = error.empty(), .error = error});
 }
 
+std::string error_of_run(const fs::path& folder) {
+  return fs::exists(record_file(folder))
+             ? load_config<RunRecord>(record_file(folder).string()).value.error
+             : "";
+}
+
 }  // namespace braid

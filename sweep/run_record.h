@@ -60,4 +60,7 @@ void end_run(const std::filesystem::path& folder,
              const std::vector<TextDigest>& inputs,
              const std::string& error);
 
+/// The error that ended a sweep's run, as end_run() noted it; "" where none did.
+std::string error_of_run(const std::filesystem::path& folder);
+
 }  // namespace braid

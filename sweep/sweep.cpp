@@ -67,17 +67,6 @@ std::string error_in(const fs::path& output, std::uintmax_t from, int status) {
                         : text("ended with status ", status, "; see ", output.string());
 }
 
-Judge judge_of(const JudgeSection& section) {
-  return {.set = section.validation,
-          .key = section.metric,
-          .higher_is_better =
-              section.better == BetterWhen::kHigher ||
-              (section.better == BetterWhen::kByName && higher_is_better(section.metric)),
-          .best = section.at == JudgedAt::kBest,
-          .target = section.target.value,
-          .target_from_base = section.target.from_base};
-}
-
 }  // namespace
 
 SweepBudget budget_of(const SweepConfig& config) {
@@ -212,12 +201,17 @@ void Sweep::finish(Job& job, int status) {
 }
 
 void Sweep::reap() {
+  bool any_ended = false;
   for (auto& job : jobs_) {
     if (job.state == State::kRunning) {
       if (const auto status = job.process->poll()) {
         finish(job, *status);
+        any_ended = true;
       }
     }
+  }
+  if (any_ended && !is_stopping_ && !is_done()) {
+    write_table_so_far();
   }
 }
 
@@ -321,6 +315,7 @@ void Sweep::run(const fs::path& program) {
       console_->line(text(job.run.name, " runs again: ", job.standing.why));
     }
   }
+  write_sweep_record(output, record());
   began_ = steady_clock::now();
   flops_before_ = flops_left();
   try {
@@ -335,6 +330,7 @@ void Sweep::run(const fs::path& program) {
     stop_all();
     throw;
   }
+  write_sweep_record(output, record());  // with the values that arms were tuned to
 }
 
 int64_t Sweep::failed() const {
@@ -489,48 +485,6 @@ std::string Sweep::plan_text() const {
               measured ? ", as fast as the runs that are finished\n"
                        : ", if runs reach half of the machine's peak; small models take several "
                          "times as long\n");
-}
-
-// ---- The table ----
-
-RunCurves Sweep::curves_of(const Job& job) const {
-  const auto folder = folder_of(job);
-  RunCurves curves;
-  if (job.standing.state != RunStanding::State::kOther || job.state != State::kWaiting) {
-    if (is_run(folder)) {
-      curves = read_run(folder);
-    }
-  }
-  curves.folder = folder;
-  curves.name = job.run.name;
-  curves.seed = job.run.config.run.seed;
-  curves.config = tree_of(job.run.config);
-  curves.max_steps = job.run.config.train.max_steps;
-  if (job.state == State::kFinished) {
-    curves.state = "finished";
-  } else if (job.state == State::kFailed) {
-    curves.state = "failed";
-    curves.problem = job.error;
-  } else {
-    curves.state = "stopped";
-  }
-  return curves;
-}
-
-Comparison Sweep::comparison() const {
-  std::vector<ArmRuns> arms;
-  for (const auto& arm : arms_) {
-    const auto& chosen = chosen_[arm.index];
-    auto& runs = arms.emplace_back(ArmRuns{arm.name, {}, chosen ? chosen->note : ""});
-    for (const auto& job : jobs_) {
-      const bool is_its = job.run.arm == arm.index &&
-                          (!job.run.value || (chosen && chosen->value == job.run.value));
-      if (is_its) {
-        runs.runs.push_back(curves_of(job));
-      }
-    }
-  }
-  return compare(std::move(arms), judge_of(config_.judge), config_.base_arm, config_.title);
 }
 
 }  // namespace braid

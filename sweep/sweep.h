@@ -14,6 +14,7 @@
 #include "sweep/child_process.h"
 #include "sweep/run_record.h"
 #include "sweep/sweep_config.h"
+#include "sweep/sweep_record.h"
 #include "sweep/sweep_run.h"
 
 namespace braid {
@@ -41,12 +42,13 @@ class Sweep {
   std::string plan_text() const;
 
   /// Runs what is not finished. `program` is that of braid. A run that fails ends no other one.
+  /// Whenever runs have ended and others go on, the comparison's files are written again.
   /// Throws Interrupted once the process was asked to stop and every run has saved.
   void run(const std::filesystem::path& program);
 
   /// The runs that ended with an error.
   int64_t failed() const;
-  /// Of the runs as they are.
+  /// Of the runs as they are, with the sweep's numbers and criteria.
   Comparison comparison() const;
 
  private:
@@ -88,6 +90,9 @@ class Sweep {
   std::string state_text(const Job& job) const;
   int64_t at_once() const;
   RunCurves curves_of(const Job& job) const;
+  bool is_compared(const Job& job) const;
+  SweepRecord record() const;
+  void write_table_so_far();
   Comparison values_compared(std::size_t arm) const;
 
   SweepConfig config_;

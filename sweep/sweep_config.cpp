@@ -37,7 +37,7 @@ fs::path file_of(const std::string& place) {
   return colon == std::string::npos ? fs::path() : fs::path(place.substr(0, colon));
 }
 
-// Names of arms are parts of folders' names.
+// Names of arms are parts of folders' names, names of numbers titles of columns.
 bool is_usable_name(const std::string& name) {
   constexpr std::size_t kLongest = 64;
   const auto is_good = [](unsigned char c) {
@@ -317,6 +317,45 @@ ConfigNode TargetValue::to_config() const {
                : ConfigNode::text(from_base ? "base" : "none");
 }
 
+RunNumbers RunNumbers::from_config(const ConfigNode& node,
+                                   const std::string& path,
+                                   ConfigPlaces& places) {
+  require_mapping(
+      node, path, "numbers by name, such as {gain: {metric: residual_gain.forward_max}}");
+  RunNumbers numbers;
+  for (const auto& [name, value] : node.entries) {
+    if (!is_usable_name(name)) {
+      fail_at(path,
+              value,
+              "'" + name +
+                  "' cannot be the name of a number; expected 1 to 64 letters, digits, '-', '_', "
+                  "'+' and '.', the first a letter or digit");
+    }
+    numbers.all.push_back(read_as<RunNumber>(value, path + "." + name, places));
+    numbers.all.back().name = name;
+  }
+  return numbers;
+}
+
+ConfigNode RunNumbers::to_config() const {
+  std::vector<ConfigNode::Entry> entries;
+  for (const auto& number : all) {
+    entries.push_back({number.name, tree_of(number)});
+  }
+  return ConfigNode::mapping(std::move(entries));
+}
+
+Judge judge_of(const JudgeSection& section) {
+  return {.set = section.validation,
+          .key = section.metric,
+          .higher_is_better =
+              section.better == BetterWhen::kHigher ||
+              (section.better == BetterWhen::kByName && higher_is_better(section.metric)),
+          .best = section.at == JudgedAt::kBest,
+          .target = section.target.value,
+          .target_from_base = section.target.from_base};
+}
+
 void SweepConfig::validate() const {
   if (config.files.empty()) {
     throw ConfigError("config", "is required: the configuration of a run, such as ../minute.yaml");
@@ -338,6 +377,13 @@ void SweepConfig::validate() const {
       require_seeds(*arm.own_tune, text("arms.", name));
     }
   }
+  std::vector<std::string> names;
+  for (const auto& number : numbers.all) {
+    number.validate("numbers." + number.name);
+    names.push_back(number.name);
+  }
+  require_own_names(numbers.all, judge.metric);
+  require_sound(criteria, names, judge.metric, judge.target.value || judge.target.from_base);
 }
 
 SweepConfig load_sweep_config(const std::string& path, const std::vector<std::string>& overrides) {
@@ -351,6 +397,7 @@ SweepConfig load_sweep_config(const std::string& path, const std::vector<std::st
   } catch (const ConfigError& error) {
     throw loaded.located(error);
   }
+  sweep.places = loaded;
   return std::move(sweep);
 }
 

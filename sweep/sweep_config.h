@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "report/comparison.h"
 
 namespace braid {
 
@@ -124,6 +125,18 @@ struct TargetValue {
   ConfigNode to_config() const;
 };
 
+/// Further numbers of each run by name.
+struct RunNumbers {
+  std::vector<RunNumber> all;
+
+  static constexpr const char* kConfigKind =
+      "{name: {metric: ..., take: ..., set: ..., steps: ...}, ...}";
+  static RunNumbers from_config(const ConfigNode& node,
+                                const std::string& path,
+                                ConfigPlaces& places);
+  ConfigNode to_config() const;
+};
+
 enum class BetterWhen { kByName, kLower, kHigher };
 inline auto enum_names(BetterWhen) {
   return std::array{EnumName{"auto", BetterWhen::kByName},
@@ -161,6 +174,9 @@ struct JudgeSection {
   }
 };
 
+/// The judge of report/comparison.h.
+Judge judge_of(const JudgeSection& section);
+
 struct SweepConfig {
   ConfigFileList config;
   RunKeys set;
@@ -171,6 +187,8 @@ struct SweepConfig {
   bool paired = true;
   TuneSection tune;
   JudgeSection judge;
+  RunNumbers numbers;
+  std::vector<Criterion> criteria;
   std::string title;
   std::string output;
   std::optional<int64_t> cores = {};
@@ -178,6 +196,7 @@ struct SweepConfig {
   std::optional<int64_t> at_once = {};
   std::optional<int64_t> threads = {};
   int64_t ranks = 1;
+  ConfigPlaces places = {};  ///< of the keys, for messages; no key
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -197,6 +216,10 @@ struct SweepConfig {
       "a key whose best value is taken for each arm, judged over its first seeds, before arms are "
       "compared");
     v("judge", &S::judge, "what runs are compared by");
+    v("numbers", &S::numbers, "further numbers of each run, as columns of the table");
+    v("criteria",
+      &S::criteria,
+      "what is expected of the comparison; below the table stands whether it holds");
     v("title", &S::title, "of the table; empty = the file's name");
     v("output",
       &S::output,

@@ -151,6 +151,11 @@ std::vector<SweepArm> sweep_arms(const SweepConfig& sweep) {
   for (const auto& name : names) {
     require(std::ranges::count(names, name) == 1, "two arms are called '", name, "'");
   }
+  try {
+    require_arms_of(sweep.criteria, names, sweep.base_arm.empty() ? names.front() : sweep.base_arm);
+  } catch (const ConfigError& error) {
+    throw sweep.places.located(error);
+  }
   return arms;
 }
 

@@ -20,7 +20,8 @@ struct SweepArm {
   TuneSection tune;
 };
 
-/// Every arm at every point of the grid. Throws Error for a base arm that does not exist.
+/// Every arm at every point of the grid. Throws Error for a base arm, or an arm of a criterion,
+/// that does not exist.
 std::vector<SweepArm> sweep_arms(const SweepConfig& sweep);
 
 /// What a run takes from the machine.

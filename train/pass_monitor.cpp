@@ -2,6 +2,7 @@
 #include "train/pass_monitor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <ATen/ATen.h>
@@ -126,6 +127,13 @@ void PassMonitor::add_attention(const std::string& kind,
                              mask_of(of_queries(seen, row, queries), entries)},
                             2)
                         .view({Q, 1, raw + entries});
+  const auto add_rms = [&](const char* what, const at::Tensor& rows) {
+    seen_.add_squares("attention_rms." + kind + what,
+                      as_number(rows.to(at::kDouble).square().sum()),
+                      static_cast<double>(rows.numel()));
+  };
+  add_rms(".query", q_QNH);
+  add_rms(".key", keys.index_select(0, sees.flatten(0, 1).any(0).nonzero().flatten()));
   const auto logits =
       (at::matmul(q_QNH.reshape({Q * N, H}), keys.transpose(0, 1)) * inputs.scale)
           .view({Q, N, raw + entries})
@@ -160,6 +168,11 @@ void PassMonitor::residual(int64_t layer, const at::Tensor& mix_BSMM) {
   }
   seen_.raise("residual_error.rows", as_number((mix_TMM.sum(-2) - 1).abs().max()));
   seen_.raise("residual_error.columns", as_number((mix_TMM.sum(-1) - 1).abs().max()));
+  if (config_.residual == ResidualKind::kMhc) {
+    const auto entropy =
+        -at::xlogy(mix_TMM, mix_TMM).sum(-2) / std::log(static_cast<double>(mix_TMM.size(-1)));
+    seen_.add("residual_entropy", as_number(entropy.sum()), static_cast<double>(entropy.numel()));
+  }
   composite_TMM_ = composite_TMM_.defined() ? at::matmul(composite_TMM_, mix_TMM) : mix_TMM;
 }
 

@@ -18,9 +18,12 @@ namespace braid {
 ///   attention_logit_max.<kind>  the largest logit before the softmax, the sink's included
 ///   attention_mass.<kind>.<sink | window | compressed>  mean share of the softmax, over tokens,
 ///                               heads and layers; "window" of a full layer is the whole sequence
+///   attention_rms.<kind>.<query | key>  root mean square of what the products take: of all heads'
+///                               queries, and of the keys that the chosen tokens may see
 ///   swiglu_clamped.<experts>    share of the hidden units whose gate or up value is clamped
 ///   swiglu_max.<experts>        the largest |gate| or |up| before it is
 ///   residual_error.<rows | columns>  the largest |sum - 1| of a mixing matrix H (X' = H X)
+///   residual_entropy            of mHC: mean over rows of H of their entropy over ln M
 ///   residual_gain.<forward | backward>[_max]  of the product P of the decoder layers' H: max over
 ///                               rows of |sum of the row|, and over columns; mean over tokens, and
 ///                               the largest (Amax gain, arXiv:2512.24880, 3.1)

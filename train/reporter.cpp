@@ -304,6 +304,9 @@ std::vector<Metrics::Value> Reporter::record_of(const StepResult& result, double
   if (result.routing_delay) {
     values.emplace_back("routing_delay", static_cast<double>(*result.routing_delay));
   }
+  if (config_.stability.goes_back()) {
+    values.emplace_back("rollbacks", static_cast<double>(state_.rollbacks));
+  }
   if (!result.not_finite.empty()) {
     values.emplace_back("skipped", result.not_finite);
     values.emplace_back("skipped_total", static_cast<double>(state_.skipped));

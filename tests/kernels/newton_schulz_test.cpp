@@ -57,6 +57,55 @@ TEST(NewtonSchulz, Bfloat16ProductsOrthogonalizeToOnePercent) {
   }
 }
 
+TEST(NewtonSchulz, TheGramFormEqualsItsReferenceOnEveryDevice) {
+  const NewtonSchulzOptions gram{.gram = true};
+  for (const auto& sizes :
+       {std::vector<int64_t>{3, 70, 130}, {1, 130, 70}, {2, 32, 300}, {5, 5, 7}, {0, 4, 6}}) {
+    const auto x = normal_tensor("X", sizes);
+    const auto want = newton_schulz_reference(x, gram);
+    for (const auto device : testing::devices()) {
+      for (const auto& [type, tolerance] : {std::pair{at::kDouble, 1e-11}, {at::kFloat, 1e-4}}) {
+        expect_close(text(x.sizes(), " ", type, " on ", device),
+                     newton_schulz(x.to(type).to(device), gram),
+                     want,
+                     {.relative = tolerance});
+      }
+    }
+  }
+}
+
+// Both an even and an odd number of iterations.
+TEST(NewtonSchulz, TheGramFormEqualsTheOtherOneButForRounding) {
+  for (const auto& [steps, final_steps] : {std::pair<int64_t, int64_t>{8, 2}, {5, 0}, {1, 0}}) {
+    const NewtonSchulzOptions direct{.steps = steps, .final_steps = final_steps},
+        gram{.steps = steps, .final_steps = final_steps, .gram = true};
+    for (const auto& sizes : {std::vector<int64_t>{2, 24, 40}, {1, 40, 24}, {1, 32, 32}}) {
+      const auto x = normal_tensor("X", sizes);
+      expect_close(text(steps, " of ", x.sizes()),
+                   newton_schulz(x, gram),
+                   newton_schulz(x, direct),
+                   {.relative = 1e-9});
+    }
+  }
+}
+
+// Singular values from 1 to 1e-4: what rounding does to the Gram matrix must not grow.
+TEST(NewtonSchulz, TheGramFormSettlesSmallSingularValuesInFloat32) {
+  const auto basis = [](const char* name, int64_t size) {
+    return std::get<0>(at::linalg_qr(normal_tensor(name, {1, size, size})));
+  };
+  const auto spectrum = at::logspace(0, -4, 64, 10, at::kDouble);
+  const auto x = at::matmul(basis("U", 64) * spectrum, basis("V", 96).narrow(1, 0, 64));
+  for (const bool bf16 : {false, true}) {
+    const NewtonSchulzOptions gram{.bfloat16_products = bf16, .gram = true};
+    const auto o = newton_schulz(x.to(at::kFloat), gram);
+    const auto values = at::linalg_svdvals(o.to(at::kDouble));
+    const double tolerance = bf16 ? 0.03 : 0.003;
+    EXPECT_LT(values.max().item<double>(), 1 + tolerance) << "bfloat16: " << bf16;
+    EXPECT_GT(values.min().item<double>(), 1 - tolerance) << "bfloat16: " << bf16;
+  }
+}
+
 TEST(NewtonSchulz, RefusesOtherPrecisions) {
   EXPECT_THROW(newton_schulz(at::zeros({1, 2, 2}, at::kBFloat16), {}), Error);
   EXPECT_THROW(newton_schulz(at::zeros({2, 2}, at::kFloat), {}), Error);
@@ -69,6 +118,10 @@ TEST(NewtonSchulz, CountsItsOperations) {
   EXPECT_EQ(tall.least, 3 * 6 * 6 * 10 + 6 * 6 * 6);
   EXPECT_EQ(wide.whole, tall.whole);
   EXPECT_EQ(wide.least, tall.least);
+  EXPECT_EQ(newton_schulz_flops(10, 6, {}).whole, 10 * tall.whole);
+  const NewtonSchulzOptions three{.steps = 3, .final_steps = 0, .gram = true};
+  EXPECT_EQ(newton_schulz_flops(10, 6, three).whole, 4 * 6 * 6 * 10 + 10 * 6 * 6 * 6 + tall.whole);
+  EXPECT_EQ(newton_schulz_flops(10, 6, three).least, 3 * 6 * 6 * 10 + 5 * 6 * 6 * 6 + tall.least);
 }
 
 }  // namespace

@@ -146,12 +146,13 @@ TEST(Muon, AStepIsTheSameOnEveryDevice) {
 TEST(Muon, BitsDoNotDependOnThreadsOrNeighbors) {
   const auto grad = normal_tensor("gradient", {3, 70, 130}, at::kFloat);
   const int threads = at::get_num_threads();
-  for (const bool bf16 : {false, true}) {
+  for (const auto& config : {MuonConfig{},
+                             MuonConfig{.newton_schulz_gram = true},
+                             MuonConfig{.bfloat16_products = true}}) {
     std::vector<at::Tensor> updates;
     for (const int count : {1, 2, 4}) {
       at::set_num_threads(count);
-      updates.push_back(
-          muon_update(grad, at::zeros_like(grad), MuonConfig{.bfloat16_products = bf16}));
+      updates.push_back(muon_update(grad, at::zeros_like(grad), config));
     }
     at::set_num_threads(threads);
     testing::expect_bitwise_equal("two threads", updates[1], updates[0]);

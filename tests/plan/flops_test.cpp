@@ -101,6 +101,10 @@ TEST(Flops, NewtonSchulzCountsEveryMatrixAndIteration) {
   const MuonConfig three{.newton_schulz_steps = 3, .newton_schulz_final_steps = 0};
   EXPECT_EQ(newton_schulz_flops(groups, three, TrainedParts::all()), 3 * per_iteration);
   EXPECT_EQ(newton_schulz_flops(groups, three, {TrainedPart::kIndexer}), 0);
+  const MuonConfig gram{.newton_schulz_gram = true};
+  const double per_two =
+      4 * (4 * 6 * 6 * 10 + 10 * 6 * 6 * 6) + 2 * (4 * 4 * 4 * 12 + 10 * 4 * 4 * 4);
+  EXPECT_EQ(newton_schulz_flops(groups, gram, TrainedParts::all()), 5 * per_two);
 }
 
 }  // namespace

@@ -66,6 +66,9 @@ TEST_F(SpikeTest, RollsBackToTheNewestCheckpointAndStopsAtTheLimit) {
   for (const auto& record : metrics_but_timings(run)) {
     rollbacks += record.value("split", "") == "rollback";
     EXPECT_GE(record.at("step").get<int64_t>(), before);
+    if (!record.contains("split")) {
+      EXPECT_EQ(record.at("rollbacks"), rollbacks);
+    }
     before = record.at("step").get<int64_t>();
   }
   EXPECT_EQ(rollbacks, 2) << "both are on record";

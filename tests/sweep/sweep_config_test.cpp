@@ -144,6 +144,76 @@ TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
   EXPECT_GE(sweeps, 1);
 }
 
+TEST_F(SweepConfigTest, NumbersAndCriteriaAreRead) {
+  const auto config = loaded(
+      "config: run.yaml\n"
+      "arms: {hc: , mhc: }\n"
+      "numbers:\n"
+      "  gain: {metric: residual_gain.forward_max, take: largest}\n"
+      "  early: {metric: loss, set: code, steps: [0, 25]}\n"
+      "  end: learning_rate\n"
+      "criteria:\n"
+      "  - {arm: hc, number: gain, over: mhc, above: 3}\n"
+      "  - {arm: mhc, verdict: no-difference}\n");
+  ASSERT_EQ(config.numbers.all.size(), 3u);
+  EXPECT_EQ(config.numbers.all[0].name, "gain");
+  EXPECT_EQ(config.numbers.all[0].take, Take::kLargest);
+  EXPECT_EQ(config.numbers.all[1].set, "code");
+  EXPECT_EQ(config.numbers.all[1].steps, (std::vector<int64_t>{0, 25}));
+  EXPECT_EQ(config.numbers.all[2].metric, "learning_rate");
+  ASSERT_EQ(config.criteria.size(), 2u);
+  EXPECT_EQ(config.criteria[0].over, "mhc");
+  EXPECT_EQ(config.criteria[0].above, 3);
+  EXPECT_EQ(config.criteria[0].below, std::nullopt);
+  EXPECT_EQ(config.criteria[1].verdict, ExpectedVerdict::kNoDifference);
+}
+
+TEST_F(SweepConfigTest, CriteriaMayBeOfArmsOfTheGrid) {
+  const std::string grid = "config: run.yaml\nseeds: 1\ngrid: {model.hc_mult: [2, 4]}\n";
+  EXPECT_EQ(
+      runs(grid + "criteria: [{arm: hc_mult-2, number: loss, over: hc_mult-4, above: 1}]\n").size(),
+      2u);
+  expect_error(grid + "criteria: [{arm: hc_mult-3, number: loss, above: 1}]\n",
+               {"criteria[0].arm", "sweep.yaml:4", "'hc_mult-3'", "did you mean 'hc_mult-2'"});
+}
+
+TEST_F(SweepConfigTest, ErrorsOfNumbersAndCriteriaNameTheKeyAndThePlace) {
+  const std::string arms = "config: run.yaml\narms: {hc: , mhc: }\n";
+  const auto of_number = [&](const std::string& number, const std::vector<std::string>& parts) {
+    expect_error(arms + "numbers:\n  " + number + "\n", parts);
+  };
+  of_number("a b: loss", {"numbers", "sweep.yaml:4", "'a b'", "name of a number"});
+  of_number("gain: {take: last}", {"numbers.gain", "sweep.yaml:4", "metric", "required"});
+  of_number("gain: {metric: x, tke: last}", {"numbers.gain.tke", "sweep.yaml:4", "'take'"});
+  of_number("gain: {metric: x, take: mean}", {"numbers.gain.take", "last_tenth"});
+  of_number("gain: {metric: x, steps: [5]}", {"numbers.gain.steps", "sweep.yaml:4", "[from, to]"});
+  of_number("gain: {metric: x, steps: [5, 4]}", {"numbers.gain.steps"});
+  of_number("loss: x", {"numbers.loss", "sweep.yaml:4", "column"});
+  of_number("tokens_to_target: x", {"numbers.tokens_to_target", "column"});
+  const auto of_criterion = [&](const std::string& criterion,
+                                const std::vector<std::string>& parts) {
+    expect_error(arms + "numbers: {gain: x}\ncriteria:\n  - {" + criterion + "}\n", parts);
+  };
+  of_criterion("number: gain, above: 1", {"criteria[0]", "sweep.yaml:5", "arm", "required"});
+  of_criterion("arm: hc", {"criteria[0]", "sweep.yaml:5", "lacks a number"});
+  of_criterion("arm: hc, number: gain", {"criteria[0]", "sweep.yaml:5", "above or below"});
+  of_criterion("arm: hc, number: gian, above: 1",
+               {"criteria[0].number", "sweep.yaml:5", "'gian'", "did you mean 'gain'"});
+  of_criterion("arm: mhcc, number: gain, above: 1",
+               {"criteria[0].arm", "sweep.yaml:5", "'mhcc'", "did you mean 'mhc'"});
+  of_criterion("arm: hc, number: gain, over: plain, above: 1",
+               {"criteria[0].over", "sweep.yaml:5", "'plain'", "hc | mhc"});
+  of_criterion("arm: hc, number: gain, over: mhc, minus: mhc, above: 1",
+               {"criteria[0].minus", "sweep.yaml:5", "over"});
+  of_criterion("arm: hc, number: gain, over: hc, above: 1", {"criteria[0].over", "itself"});
+  of_criterion("arm: hc, number: gain, above: 2, below: 1", {"criteria[0].below", "above"});
+  of_criterion("arm: mhc, number: tokens_to_target, below: 1",
+               {"criteria[0].number", "judge.target"});
+  of_criterion("arm: mhc, verdict: better, above: 1", {"criteria[0].above", "verdict"});
+  of_criterion("arm: mhc, verdict: best", {"criteria[0].verdict", "sweep.yaml:5", "no-difference"});
+  of_criterion("arm: hc, verdict: better", {"criteria[0].arm", "sweep.yaml:5", "base arm"});
+}
+
 TEST_F(SweepConfigTest, SizesHaveUnits) {
   EXPECT_EQ(loaded("config: run.yaml\nmemory: 8GiB\n").memory.bytes, int64_t{8} << 30);
   EXPECT_EQ(loaded("config: run.yaml\nmemory: 1.5 MiB\n").memory.bytes, 3 << 19);

@@ -178,6 +178,66 @@ TEST_F(SweepTest, ArmsAreTunedBeforeTheyAreCompared) {
   expect_mentions(outcome.out, {"6 of 6 runs"});
 }
 
+TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
+  write_sweep(
+      "numbers: {rate: {metric: learning_rate, take: largest}, none: {metric: lerning_rate}}\n"
+      "criteria:\n"
+      "  - {arm: b, number: rate, over: a, above: 9, below: 11}\n"
+      "  - {arm: a, number: rate, above: 1}\n"
+      "  - {arm: a, number: none, above: 1}\n");
+  const auto outcome = sweep();
+  ASSERT_EQ(outcome.status, 0) << outcome.err;  // also where a criterion does not hold
+  const std::vector<std::string> expected = {
+      "none: no run has a finite lerning_rate; did you mean 'learning_rate'?",
+      "- rate of b over a: 10, between 9 and 11: holds (in 2 of 2 seeds)\n",
+      "- rate of a: 0.001, above 1: does not hold (in 0 of 2 seeds)\n",
+      "- none of a, above 1: not known: no run of a has a none\n",
+      "1 of 3 criteria hold, 1 is not known.\n"};
+  expect_mentions(outcome.out, expected);
+  expect_mentions(contents("sweeps/sweep/comparison.md"), expected);
+  expect_mentions(contents("sweeps/sweep/comparison.html"), {"1 of 3 criteria hold"});
+
+  // The sweep's folder tells what its file said, and which runs are which arm.
+  const auto compared = braid({"compare", "sweeps/sweep"});
+  EXPECT_EQ(compared.status, 0) << compared.err;
+  EXPECT_EQ(compared.out, contents("sweeps/sweep/comparison.md"));
+  const auto csv = braid({"compare", "sweeps/sweep", "--csv", "--number", "low=loss:smallest"});
+  expect_mentions(csv.out, {",note,rate,rate_sd,none,none_sd,low,low_sd\n"});
+  expect_error(braid({"compare", "sweeps/sweep", "--number", "rate=loss"}), {"'rate'"});
+  expect_error(braid({"compare", "sweeps/sweep", "--number", "x=loss:mean"}), {"last_tenth"});
+
+  // Criteria of a changed file need no run again.
+  write_sweep("criteria: [{arm: b, number: tokens, below: 1}]\n");
+  const auto before = times();
+  expect_mentions(sweep().out, {"0 of 1 criterion holds."});
+  EXPECT_EQ(times(), before);
+}
+
+TEST_F(SweepTest, ATableIsThereBeforeTheSweepHasEnded) {
+  write("sweep.yaml",
+        "config: run.yaml\nseeds: 1\nat_once: 1\nmemory: 8GiB\n"
+        "arms: {a: , b: {set: {train.max_steps: 100000}}}\n"
+        "criteria: [{arm: a, number: loss, above: 0}, {arm: b, number: loss, above: 0}]\n");
+  Program program(folder_, {"sweep", "sweep.yaml"}, {});
+  const auto table = folder_ / "sweeps/sweep/comparison.json";
+  for (int i = 0; i < 6000 && !fs::exists(table); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  program.send(SIGINT);
+  EXPECT_EQ(program.finish().status, 130);
+  ASSERT_TRUE(fs::exists(table));
+  expect_mentions(contents("sweeps/sweep/comparison.md"),
+                  {"the sweep goes on: 1 of 2 runs",
+                   "- loss of a:",
+                   "above 0: holds\n",
+                   "- loss of b, above 0: not known: no run of b counts\n"});
+  for (const auto* file : {"comparison.html", "comparison.csv", "runs.csv", "comparison.yaml"}) {
+    EXPECT_TRUE(fs::exists(folder_ / "sweeps/sweep" / file)) << file;
+  }
+  // Runs that go on are looked at as they are.
+  expect_mentions(braid({"compare", "sweeps/sweep"}).out, {"b-seed1 (b) is not counted: stopped"});
+}
+
 TEST_F(SweepTest, ADryRunMakesNothing) {
   const auto outcome = sweep({"--dry-run"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;

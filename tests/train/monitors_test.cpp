@@ -91,25 +91,17 @@ TEST_F(MonitorsTest, GiveTheKeysThatAlarmsKnow) {
     all.insert(key);
     EXPECT_TRUE(key == "step" || known.contains(key)) << key;
   }
-  for (const auto* key : {"update_rms.muon.experts",
-                          "update_rms.adamw.embedding",
-                          "update_rms.muon.mtp",
-                          "orthogonality_error",
-                          "orthogonality_rank",
-                          "weight_rms.residual",
-                          "attention_logit_max.window",
-                          "attention_mass.csa.compressed",
-                          "attention_mass.hca.sink",
-                          "expert_entropy.0",
-                          "expert_entropy.mtp",
-                          "expert_dead.1",
-                          "expert_bias_range.2",
-                          "swiglu_clamped.routed",
-                          "swiglu_max.shared",
-                          "residual_error.rows",
-                          "residual_gain.forward",
-                          "residual_gain.backward_max",
-                          "mtp_ratio"}) {
+  for (const auto* key : {"update_rms.muon.experts",    "update_rms.adamw.embedding",
+                          "update_rms.muon.mtp",        "orthogonality_error",
+                          "orthogonality_rank",         "weight_rms.residual",
+                          "attention_logit_max.window", "attention_mass.csa.compressed",
+                          "attention_mass.hca.sink",    "attention_rms.window.query",
+                          "attention_rms.csa.key",      "expert_entropy.0",
+                          "expert_entropy.mtp",         "expert_dead.1",
+                          "expert_bias_range.2",        "swiglu_clamped.routed",
+                          "swiglu_max.shared",          "residual_error.rows",
+                          "residual_entropy",           "residual_gain.forward",
+                          "residual_gain.backward_max", "mtp_ratio"}) {
     EXPECT_TRUE(all.contains(key)) << key;
   }
   EXPECT_FALSE(all.contains("expert_dead.0"));  // a hash layer
@@ -236,10 +228,11 @@ TEST(PassMonitorTest, DividesAttentionAmongSinkWindowAndEntries) {
   const SeenEntries seen{{none_BS, at::full({2, 4}, C, at::kLong)},
                          at::tensor({-1, -1, 0, 1}, at::kLong).view({1, 4, 1}).repeat({2, 1, 1})};
   monitor.attention(1, inputs, seen);
-  double highest = -1e9, window = 0, entries = 0, sink = 0;
+  double highest = -1e9, window = 0, entries = 0, sink = 0, query_squares = 0;
   for (int64_t t = 0; t < 7; ++t) {
     const int64_t b = t / 4, s = t % 4;
     for (int64_t n = 0; n < N; ++n) {
+      query_squares += inputs.q_BSNH[b][s][n].square().sum().item<double>();
       const auto logit = [&](const at::Tensor& keys, int64_t key) {
         const double z = 0.5 * inputs.q_BSNH[b][s][n].dot(keys[b][key]).item<double>();
         highest = std::max(highest, z);
@@ -266,6 +259,15 @@ TEST(PassMonitorTest, DividesAttentionAmongSinkWindowAndEntries) {
   EXPECT_NEAR(value_of(tally, "attention_mass.csa.window"), window, 1e-12);
   EXPECT_NEAR(value_of(tally, "attention_mass.csa.compressed"), entries, 1e-12);
   EXPECT_NEAR(value_of(tally, "attention_mass.csa.sink"), sink, 1e-12);
+  EXPECT_NEAR(
+      value_of(tally, "attention_rms.csa.query"), std::sqrt(query_squares / (7 * N * H)), 1e-12);
+  // Row 0 sees all of its keys and both entries, row 1 has a token of padding less.
+  const auto key_squares = inputs.kv_BUH.square().sum() - inputs.kv_BUH[1][3].square().sum() +
+                           inputs.compressed_BCH[0].square().sum() +
+                           inputs.compressed_BCH[1][0].square().sum();
+  EXPECT_NEAR(value_of(tally, "attention_rms.csa.key"),
+              std::sqrt(key_squares.item<double>() / ((7 + 3) * H)),
+              1e-12);
 }
 
 TEST(PassMonitorTest, GainsAreOfTheProductOfAllLayers) {
@@ -297,6 +299,21 @@ TEST(PassMonitorTest, GainsAreOfTheProductOfAllLayers) {
   }
   EXPECT_NEAR(value_of(tally, "residual_error.rows"), 3, 1e-12);     // second: (-2, 1)
   EXPECT_NEAR(value_of(tally, "residual_error.columns"), 3, 1e-12);  // second: (1, -2)
+}
+
+TEST(PassMonitorTest, EntropyIsOfTheRowsOfMhcsMixingMatrices) {
+  auto model = tiny_model();
+  PassMonitor monitor(model, MonitorSet::all(), 100);
+  // mix = H^T: the columns of `uneven` are the rows of H, (1, 0) and (1/4, 3/4).
+  const auto even = at::full({2, 2}, 0.5, at::kDouble),
+             uneven = at::tensor({1.0, 0.25, 0.0, 0.75}, at::kDouble).view({2, 2});
+  monitor.begin(small_geometry());
+  monitor.residual(0, even.expand({2, 4, 2, 2}));
+  monitor.residual(0, uneven.expand({2, 4, 2, 2}));
+  Tally tally;
+  monitor.finish(tally);
+  const double of_uneven = -(0.25 * std::log(0.25) + 0.75 * std::log(0.75)) / std::log(2.0) / 2;
+  EXPECT_NEAR(value_of(tally, "residual_entropy"), (1 + of_uneven) / 2, 1e-12);
 }
 
 TEST(PassMonitorTest, CountsWhatTheClampCutsOff) {
