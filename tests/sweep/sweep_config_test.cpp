@@ -133,15 +133,17 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
 }
 
 TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
-  const fs::path folder = BRAID_TEST_DATA "/../../configs/sweeps";
-  int sweeps = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    SCOPED_TRACE(entry.path());
-    const auto config = load_sweep_config(entry.path().string(), {});
-    EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
-    ++sweeps;
+  for (const auto* name : {"sweeps", "reproductions"}) {
+    const fs::path folder = fs::path(BRAID_TEST_DATA "/../../configs") / name;
+    int sweeps = 0;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      SCOPED_TRACE(entry.path());
+      const auto config = load_sweep_config(entry.path().string(), {});
+      EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
+      ++sweeps;
+    }
+    EXPECT_GE(sweeps, 1);
   }
-  EXPECT_GE(sweeps, 1);
 }
 
 TEST_F(SweepConfigTest, NumbersAndCriteriaAreRead) {
