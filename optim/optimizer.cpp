@@ -140,11 +140,13 @@ void Optimizer::step_elements(const ElementsMember& member,
   };
   const auto weights = owned(value.detach()), gradients = owned(gradient_of(value));
   const auto& states = member.states;
-  const double rate = learning_rate * grouped.learning_rate_scale, decay = grouped.weight_decay;
+  const AdamWStep step{steps_.of(grouped.part),
+                       learning_rate * grouped.learning_rate_scale,
+                       grouped.weight_decay,
+                       gradient_scale};
   switch (grouped.optimizer) {
     case OptimizerKind::kAdamW: {
       const ProfileScope scope("AdamW", ProfileKind::kStep);
-      const AdamWStep step{steps_.of(grouped.part), rate, decay, gradient_scale};
       adamw_update(weights, gradients, states[0], states[1], step, config_.adamw);
       return;
     }
