@@ -206,6 +206,17 @@ TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
   expect_error(braid({"compare", "sweeps/sweep", "--number", "rate=loss"}), {"'rate'"});
   expect_error(braid({"compare", "sweeps/sweep", "--number", "x=loss:mean"}), {"last_tenth"});
 
+  const auto plotted =
+      braid({"compare", "sweeps/sweep", "--plot", "loss", "--axis", "steps", "-o", "loss.svg"});
+  EXPECT_EQ(plotted.status, 0) << plotted.err;
+  EXPECT_EQ(plotted.out, "");
+  expect_mentions(contents("loss.svg"), {"sweep: Loss, training", "training steps", ">b</text>"});
+  const auto run = "sweeps/sweep/runs/a-seed1";
+  EXPECT_EQ(braid({"report", run, "--plot", "validation/loss", "-o", "run.svg"}).status, 0);
+  expect_mentions(contents("run.svg"), {"a-seed1: Loss, validation"});
+  expect_error(braid({"report", run, "--plot", "loss"}), {"-o FILE.svg"});
+  expect_error(braid({"compare", "sweeps/sweep", "--plot", "los", "-o", "x.svg"}), {"'loss'"});
+
   // Criteria of a changed file need no run again.
   write_sweep("criteria: [{arm: b, number: tokens, below: 1}]\n");
   const auto before = times();
