@@ -8,6 +8,7 @@
 #include "checkpoint/names.h"
 #include "core/error.h"
 #include "core/parameter_names.h"
+#include "formats/model_json_keys.h"
 #include "model/transformer.h"
 
 namespace braid {
