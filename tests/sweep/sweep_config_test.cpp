@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "sweep/sweep_run.h"
 #include "tests/core/fresh_folder.h"
 
@@ -132,16 +133,22 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
   EXPECT_EQ(sweep_runs(config, sweep_arms(config), {1e9, ""})[0].config.train.max_steps, 9);
 }
 
+// In configs/reproductions/ beside what their runs are made of.
 TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
-  const fs::path folder = BRAID_TEST_DATA "/../../configs/sweeps";
+  const fs::path configs = BRAID_TEST_DATA "/../../configs";
   int sweeps = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    SCOPED_TRACE(entry.path());
-    const auto config = load_sweep_config(entry.path().string(), {});
-    EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
-    ++sweeps;
+  for (const auto* folder : {"sweeps", "reproductions"}) {
+    for (const auto& entry : fs::directory_iterator(configs / folder)) {
+      SCOPED_TRACE(entry.path());
+      if (read_file(entry.path()).find("\narms:") == std::string::npos) {
+        continue;
+      }
+      const auto config = load_sweep_config(entry.path().string(), {});
+      EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
+      ++sweeps;
+    }
   }
-  EXPECT_GE(sweeps, 1);
+  EXPECT_GE(sweeps, 2);
 }
 
 TEST_F(SweepConfigTest, NumbersAndCriteriaAreRead) {
