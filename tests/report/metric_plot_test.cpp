@@ -1,5 +1,6 @@
 #include "report/metric_plot.h"
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -32,6 +33,7 @@ Comparison two_arms() {
         const auto at = static_cast<double>(step);
         run.steps.push_back(step);
         run.tokens.push_back(100 * at);
+        run.flops.push_back(std::nan(""));
         run.seconds.push_back(at);
         losses.steps.push_back(step);
         losses.values.push_back(2 + static_cast<double>(run.seed) / at);

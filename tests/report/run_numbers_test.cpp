@@ -81,7 +81,7 @@ TEST(RunNumbers, AreColumnsOfEveryTable) {
   auto comparison = compare({a, b}, {}, "", "");
   add_numbers(comparison, {{.name = "end", .metric = "gain"}, {.name = "no", .metric = "gian"}});
   const auto table = comparison_markdown(comparison);
-  for (const auto* part : {"| end ",
+  for (const auto* part : {" end |",
                            "10.5 ± 0.71 |",
                            " 0.5 (1 run) |",
                            "end: 1 of 2 runs of b have a finite gain",

@@ -190,7 +190,7 @@ TEST_F(SweepConfigTest, ErrorsOfNumbersAndCriteriaNameTheKeyAndThePlace) {
     expect_error(arms + "numbers:\n  " + number + "\n", parts);
   };
   of_number("a b: loss", {"numbers", "sweep.yaml:4", "'a b'", "name of a number"});
-  of_number("gain: {take: last}", {"numbers.gain", "sweep.yaml:4", "metric", "required"});
+  of_number("gain: {take: last}", {"numbers.gain", "sweep.yaml:4", "lacks the key 'metric'"});
   of_number("gain: {metric: x, tke: last}", {"numbers.gain.tke", "sweep.yaml:4", "'take'"});
   of_number("gain: {metric: x, take: mean}", {"numbers.gain.take", "last_tenth"});
   of_number("gain: {metric: x, steps: [5]}", {"numbers.gain.steps", "sweep.yaml:4", "[from, to]"});
@@ -201,7 +201,7 @@ TEST_F(SweepConfigTest, ErrorsOfNumbersAndCriteriaNameTheKeyAndThePlace) {
                                 const std::vector<std::string>& parts) {
     expect_error(arms + "numbers: {gain: x}\ncriteria:\n  - {" + criterion + "}\n", parts);
   };
-  of_criterion("number: gain, above: 1", {"criteria[0]", "sweep.yaml:5", "arm", "required"});
+  of_criterion("number: gain, above: 1", {"criteria[0]", "sweep.yaml:5", "lacks the key 'arm'"});
   of_criterion("arm: hc", {"criteria[0]", "sweep.yaml:5", "lacks a number"});
   of_criterion("arm: hc, number: gain", {"criteria[0]", "sweep.yaml:5", "above or below"});
   of_criterion("arm: hc, number: gian, above: 1",
