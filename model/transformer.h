@@ -109,8 +109,8 @@ class WithoutAdapters {
   bool before_;
 };
 
-/// While it lives, a model's passes round what config().qat_experts and qat_indexer name, or do not;
-/// the backward passes of those that it saw must end before it does. Without one they do.
+/// While it lives, a model's passes round what config().qat_experts and qat_indexer name, or do
+/// not; the backward passes of those that it saw must end before it does. Without one they do.
 class UseQat {
  public:
   UseQat(const Transformer& model, bool on);

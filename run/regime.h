@@ -29,8 +29,8 @@ struct Regime {
 
 /// The regime of the step after `applied` steps: first dense attention (schedule.dense_steps), then
 /// the indexers' warm-up (schedule.indexer_warmup_steps), then what loss.indexer_mode says; batch
-/// and length by their ramps; rounding from schedule.qat_from_step on; the MTP weight by whether the
-/// learning rate decays. The schedule spans `spanned` steps (optim/schedule.h).
+/// and length by their ramps; rounding from schedule.qat_from_step on; the MTP weight by whether
+/// the learning rate decays. The schedule spans `spanned` steps (optim/schedule.h).
 Regime regime_at(const RunConfig& config, int64_t applied, int64_t spanned);
 /// The same of a run that was not made longer: it spans train.max_steps.
 Regime regime_at(const RunConfig& config, int64_t applied);
