@@ -8,6 +8,7 @@
 #include "checkpoint/names.h"
 #include "core/error.h"
 #include "core/parameter_names.h"
+#include "formats/model_json_keys.h"
 #include "model/transformer.h"
 
 namespace braid {
@@ -165,10 +166,13 @@ void require_expressible(const ModelConfig& config, ConvertTo to) {
           ": transformers' DeepSeek-V4 always has a shared expert, and would draw one at random",
           kWayOut);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    require(config.layer(i).attention != AttentionKind::kFull,
+    const auto& [kind, word, is_released] = layer_word(config.layer(i).attention);
+    require(is_released,
             "model.layer_types: layer ",
             i,
-            " is full: transformers' DeepSeek-V4 has window, csa and hca layers only",
+            " is ",
+            inline_yaml_text(config_detail::node_of(kind, {})),
+            ": transformers' DeepSeek-V4 has window, csa and hca layers only",
             kWayOut);
   }
 }

@@ -123,6 +123,14 @@ class Fields {
   std::vector<ConfigNode::Entry> entries_;
 };
 
+std::string words_of_layers() {
+  std::vector<std::string> words;
+  for (const auto& each : kLayerWords) {
+    words.emplace_back(each.word);
+  }
+  return joined(words);
+}
+
 ConfigNode choice(const std::string& name, const std::string& place) {
   auto node = ConfigNode::text(name);
   node.place = place;
@@ -133,25 +141,17 @@ void add_layers_of_hf(const Section& json, Fields& fields) {
   const auto rates = json.section("compress_rates");
   std::vector<ConfigNode> kinds, ratios;
   for (const auto& word : json.words("layer_types")) {
-    auto ratio = ConfigNode::plain("0");
-    if (word == "sliding_attention") {
-      kinds.push_back(choice("window", json.place()));
-    } else if (word == kCsa) {
-      kinds.push_back(choice("csa", json.place()));
-      ratio = rates.node(kCsa);
-    } else if (word == kHca) {
-      kinds.push_back(choice("hca", json.place()));
-      ratio = rates.node(kHca);
-    } else if (word == "full_attention") {
-      kinds.push_back(choice("full", json.place()));
-    } else {
-      fail(json.place(),
-           ": 'layer_types' holds '",
-           word,
-           "', expected sliding_attention, compressed_sparse_attention, "
-           "heavily_compressed_attention or full_attention");
-    }
-    ratios.push_back(std::move(ratio));
+    const auto known = std::ranges::find(kLayerWords, word, &LayerWord::word);
+    require(known != kLayerWords.end(),
+            json.place(),
+            ": 'layer_types' holds '",
+            word,
+            "', expected one of ",
+            words_of_layers());
+    kinds.push_back(config_detail::node_of(known->kind, {}));
+    kinds.back().place = json.place();
+    const bool compresses = word == kCsa || word == kHca;
+    ratios.push_back(compresses ? rates.node(word.c_str()) : ConfigNode::plain("0"));
   }
   auto kinds_node = ConfigNode::sequence(std::move(kinds));
   auto ratios_node = ConfigNode::sequence(std::move(ratios));

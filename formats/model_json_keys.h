@@ -2,9 +2,12 @@
 // What Braid makes of every key of config.json that it knows. Keys of no list here are passed over
 // and named to the user.
 #include <algorithm>
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "model/config.h"
 
 namespace braid {
 
@@ -155,6 +158,22 @@ inline constexpr std::string_view kHarmlessKeys[] = {
     "use_bfloat16",
     "use_cache",
 };
+
+/// An attention kind as layer_types spells it.
+struct LayerWord {
+  AttentionKind kind;
+  std::string_view word;
+  bool is_released = true;  ///< the release and transformers have such layers
+};
+inline constexpr std::array kLayerWords = {
+    LayerWord{AttentionKind::kWindow, "sliding_attention"},
+    LayerWord{AttentionKind::kCsa, "compressed_sparse_attention"},
+    LayerWord{AttentionKind::kHca, "heavily_compressed_attention"},
+    LayerWord{AttentionKind::kFull, "full_attention", false},
+};
+inline const LayerWord& layer_word(AttentionKind kind) {
+  return *std::ranges::find(kLayerWords, kind, &LayerWord::kind);
+}
 
 template <class Keys>
 bool is_known(std::string_view key, const Keys& known) {

@@ -5,32 +5,20 @@
 
 #include "core/error.h"
 #include "formats/model_json.h"
+#include "formats/model_json_keys.h"
 
 namespace braid {
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-std::string_view hf_name(AttentionKind kind) {
-  switch (kind) {
-    case AttentionKind::kWindow:
-      return "sliding_attention";
-    case AttentionKind::kCsa:
-      return "compressed_sparse_attention";
-    case AttentionKind::kHca:
-      return "heavily_compressed_attention";
-    case AttentionKind::kFull:
-      return "full_attention";
-  }
-  fail("unreachable: AttentionKind");
-}
-
 // The release names layers by their ratio alone: 0, 4 and 128.
 bool has_release_ratios(const ModelConfig& config) {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    const auto [kind, ratio, routing] = config.layer(i);
-    if (kind == AttentionKind::kFull || (kind == AttentionKind::kCsa && ratio != 4) ||
-        (kind == AttentionKind::kHca && ratio != 128)) {
+    const auto layer = config.layer(i);
+    if (!layer_word(layer.attention).is_released ||
+        (layer.attention == AttentionKind::kCsa && layer.ratio != 4) ||
+        (layer.attention == AttentionKind::kHca && layer.ratio != 128)) {
       return false;
     }
   }
@@ -45,12 +33,13 @@ void add_layers(const ModelConfig& config, OrderedJson& json) {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
     ratios.push_back(layer.ratio);
-    types.push_back(hf_name(layer.attention));
+    const std::string word(layer_word(layer.attention).word);
+    types.push_back(word);
     if (layer.compresses()) {
-      auto& rate = rates[std::string(hf_name(layer.attention))];
+      auto& rate = rates[word];
       require(rate.is_null() || rate == layer.ratio,
               "config.json has one ratio for all ",
-              hf_name(layer.attention),
+              word,
               " layers; this model has ",
               rate.dump(),
               " and ",

@@ -22,7 +22,6 @@ Attention::Attention(const Scope& scope, const ModelConfig& config, const LayerC
       num_heads_(config.num_attention_heads),
       head_dim_(config.head_dim),
       groups_(config.o_groups),
-      window_(config.sliding_window),
       topk_(config.index_topk),
       eps_(config.rms_norm_eps) {
   const int64_t D = config.hidden_size, L = config.q_lora_rank, N = num_heads_, H = head_dim_;
@@ -49,10 +48,9 @@ Attention::Output Attention::forward(const at::Tensor& h_BSD,
                                      AttentionState* state,
                                      LayerObserver shown) const {
   const ProfileScope scope("attention projections");
-  const bool full = layer_.attention == AttentionKind::kFull;
   const auto& rotation =
       layer_.compresses() ? geometry.compress_rotation : geometry.window_rotation;
-  const auto& seen_raw = full ? geometry.full : geometry.window;
+  const auto& seen_raw = geometry.raw.at(layer_.window).visible;
   const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim_));
 
   const auto [latent_BSL, q_BSNH, kv_BSH] = projections(h_BSD, rotation);
@@ -88,16 +86,14 @@ at::Tensor Attention::raw_keys(const at::Tensor& kv_BSH,
                                const Geometry& geometry,
                                AttentionState* state) const {
   auto kv_BUH = kv_BSH;
-  const bool full = layer_.attention == AttentionKind::kFull;
   if (state != nullptr) {
     if (state->kv_BUH.defined()) {
       kv_BUH = at::cat({state->kv_BUH, kv_BUH}, 1);
     }
-    const int64_t kept = full ? kv_BUH.size(1) : std::min(kv_BUH.size(1), window_ - 1);
+    const int64_t kept = kept_raw_keys(layer_.window, kv_BUH.size(1));
     state->kv_BUH = kv_BUH.narrow(1, kv_BUH.size(1) - kept, kept);
   }
-  return with_rows_before(
-      geometry.ranks, kv_BUH, full ? geometry.full_rows_before : geometry.window_rows_before);
+  return with_rows_before(geometry.ranks, kv_BUH, geometry.raw.at(layer_.window).rows_before);
 }
 
 // The compressed entries, and which of them each query sees.

@@ -72,7 +72,7 @@ class Attention {
                            Output& result) const;
 
   LayerConfig layer_;
-  int64_t num_heads_, head_dim_, groups_, window_;
+  int64_t num_heads_, head_dim_, groups_;
   std::optional<int64_t> topk_;
   double eps_;
   at::Tensor sink_, q_norm_, kv_norm_;

@@ -16,6 +16,10 @@ AttentionKind kind_of_ratio(int64_t ratio) {
   return ratio == kReleaseCsaRatio ? AttentionKind::kCsa : AttentionKind::kHca;
 }
 
+std::optional<int64_t> window_of(AttentionKind kind, const ModelConfig& config) {
+  return kind == AttentionKind::kFull ? std::nullopt : std::optional(config.sliding_window);
+}
+
 // Sizes whose products leave 64 bits, before anything multiplies them. None of the released models
 // comes near.
 void check_sizes(const ModelConfig& config, const std::string& prefix) {
@@ -73,6 +77,7 @@ LayerConfig ModelConfig::layer(int64_t layer) const {
   if (!result.compresses()) {
     result.ratio = 0;
   }
+  result.window = window_of(result.attention, *this);
   const auto by_count = layer < num_hash_layers ? RoutingKind::kHash : RoutingKind::kLearned;
   result.routing = routing.empty() ? by_count : routing.at(index);
   return result;
@@ -85,6 +90,7 @@ LayerConfig ModelConfig::mtp_layer() const {
   LayerConfig result;
   result.attention =
       !layer_types.empty() && all_full ? AttentionKind::kFull : AttentionKind::kWindow;
+  result.window = window_of(result.attention, *this);
   return result;
 }
 

@@ -89,6 +89,8 @@ struct LayerConfig {
   AttentionKind attention = AttentionKind::kWindow;
   int64_t ratio = 0;  ///< tokens a compressed entry stands for; 0 for window and full
   RoutingKind routing = RoutingKind::kLearned;
+  /// Raw tokens a query sees, itself included; none = all before it.
+  std::optional<int64_t> window;
 
   bool compresses() const {
     return attention == AttentionKind::kCsa || attention == AttentionKind::kHca;

@@ -26,6 +26,14 @@ std::set<int64_t> ratios_of(const ModelConfig& config) {
   return ratios;
 }
 
+std::set<std::optional<int64_t>> windows_of(const ModelConfig& config) {
+  std::set<std::optional<int64_t>> windows = {config.mtp_layer().window};
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    windows.insert(config.layer(i).window);
+  }
+  return windows;
+}
+
 // Whether any layer's entries of this ratio reach back one window.
 bool overlaps(const ModelConfig& config, int64_t ratio) {
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
@@ -227,8 +235,9 @@ Geometry Geometry::to(at::Device device) const {
   move(result.documents.number_T, device);
   move(result.window_rotation, device);
   move(result.compress_rotation, device);
-  move(result.window, device);
-  move(result.full, device);
+  for (auto& [window, of_window] : result.raw) {
+    move(of_window.visible, device);
+  }
   for (auto& [ratio, of_ratio] : result.compression) {
     move(of_ratio, device);
   }
@@ -265,18 +274,19 @@ Geometry packed_geometry(const ModelConfig& config,
   result.compress_rotation = rotation(rope_frequencies(config, true), own_positions_BS, type);
   const auto end_BS = at::arange(1, S + 1, at::kLong).expand({B, S});
   const auto start_BS = document_starts(documents_BS);
-  result.window = own_keys({at::maximum(end_BS - config.sliding_window, start_BS), end_BS},
-                           ranks,
-                           result.window_rows_before);
-  result.full = own_keys({start_BS, end_BS}, ranks, result.full_rows_before);
+  for (const auto& window : windows_of(config)) {
+    const auto first_BS = window ? at::maximum(end_BS - *window, start_BS) : start_BS;
+    auto& raw = result.raw[window];
+    raw.visible = own_keys({first_BS, end_BS}, ranks, raw.rows_before);
+  }
   for (const int64_t R : ratios_of(config)) {
     result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type, ranks);
   }
   return result;
 }
 
-int64_t kept_window_keys(const ModelConfig& config, int64_t past) {
-  return std::min(past, config.sliding_window - 1);
+int64_t kept_raw_keys(std::optional<int64_t> window, int64_t past) {
+  return window ? std::min(past, *window - 1) : past;
 }
 
 int64_t first_kept_row(int64_t ratio, int64_t past) {
@@ -290,13 +300,15 @@ Geometry incremental_geometry(
   Geometry result;
   result.window_rotation = rotation(rope_frequencies(config, false), positions_BS, type);
   result.compress_rotation = rotation(rope_frequencies(config, true), positions_BS, type);
-  // Raw keys begin with those that were kept.
-  const int64_t kept = kept_window_keys(config, past);
-  const auto window_end = at::arange(kept + 1, kept + count + 1, at::kLong),
-             all = at::arange(past + 1, past + count + 1, at::kLong);
+  const auto all = at::arange(past + 1, past + count + 1, at::kLong);
   const auto for_all = [&](const at::Tensor& row_S) { return row_S.expand({B, count}); };
-  result.window = {for_all((window_end - config.sliding_window).clamp_min(0)), for_all(window_end)};
-  result.full = {for_all(at::zeros_like(all)), for_all(all)};
+  for (const auto& window : windows_of(config)) {
+    // Raw keys begin with those that were kept.
+    const int64_t kept = kept_raw_keys(window, past);
+    const auto end = at::arange(kept + 1, kept + count + 1, at::kLong);
+    const auto first = window ? (end - *window).clamp_min(0) : at::zeros_like(end);
+    result.raw[window].visible = {for_all(first), for_all(end)};
+  }
   for (const int64_t R : ratios_of(config)) {
     const auto first =
         at::arange(past / R, (past + count) / R, at::kLong) * R;  // new entries' first tokens

@@ -4,6 +4,7 @@
 // positions, windows and compression restart at each (report 3.4.3).
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -21,6 +22,12 @@ struct DividedEntries {
   std::vector<int64_t> of_rank;  ///< entries of all its rows
   at::Tensor own;                ///< int64, flat: this rank's among its B * C, padding left out
   at::Tensor all_BC;             ///< int64: number of each entry among those of all ranks
+};
+
+/// The raw keys of layers with one window.
+struct RawGeometry {
+  KeyRange visible;
+  std::vector<int64_t> rows_before;  ///< with_rows_before() of the keys
 };
 
 /// How tokens pool into entries for one compression ratio R. The compressor works on a buffer of
@@ -52,13 +59,10 @@ DocumentNumbers numbered_documents(const at::Tensor& documents_BS, const Context
 /// One rank's view, where several divide each sequence: S are its own tokens, entries those of all.
 struct Geometry {
   ContextRanks ranks;
-  DocumentNumbers documents;   ///< of a pass over whole rows
-  Rotation window_rotation;    ///< [B, S, P/2], layers without compression
-  Rotation compress_rotation;  ///< [B, S, P/2], layers with compression
-  KeyRange window;             ///< raw keys within the sliding window
-  KeyRange full;               ///< raw keys of a full layer
-  std::vector<int64_t> window_rows_before,
-      full_rows_before;                                ///< with_rows_before() of the raw keys
+  DocumentNumbers documents;                           ///< of a pass over whole rows
+  Rotation window_rotation;                            ///< [B, S, P/2], layers without compression
+  Rotation compress_rotation;                          ///< [B, S, P/2], layers with compression
+  std::map<std::optional<int64_t>, RawGeometry> raw;   ///< by LayerConfig::window
   std::map<int64_t, CompressionGeometry> compression;  ///< by ratio
 
   /// This rank's entries of one ratio, [B, C, H], to those of all ranks.
@@ -83,9 +87,10 @@ Geometry packed_geometry(const ModelConfig& config,
 Geometry incremental_geometry(
     const ModelConfig& config, int64_t B, int64_t past, int64_t count, at::ScalarType type);
 
-/// What layers keep between passes, as a function of `past`: raw keys of a window layer, and the
-/// first token whose compressor row is still needed (an overlapping entry reaches back one window).
-int64_t kept_window_keys(const ModelConfig& config, int64_t past);
+/// What layers keep between passes, as a function of `past`: the last raw keys, which the next
+/// token sees through LayerConfig::window; and the first token whose compressor row is still needed
+/// (an overlapping entry reaches back one window).
+int64_t kept_raw_keys(std::optional<int64_t> window, int64_t past);
 int64_t first_kept_row(int64_t ratio, int64_t past);
 
 }  // namespace braid

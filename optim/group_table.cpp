@@ -50,15 +50,6 @@ std::string ranges(const std::vector<std::string>& numbers) {
   return "{" + result + "}";
 }
 
-std::string optimizer_name(OptimizerKind kind) {
-  for (const auto& [name, value] : enum_names(kind)) {
-    if (value == kind) {
-      return name;
-    }
-  }
-  fail("[group_table] an optimizer without a name");
-}
-
 /// Parameters that differ in their layer number only.
 struct Line {
   NumberedName name;
@@ -116,6 +107,15 @@ std::string aligned_rows(const std::vector<std::array<std::string, Columns>>& ro
 }
 
 }  // namespace
+
+std::string optimizer_name(OptimizerKind kind) {
+  for (const auto& [name, value] : enum_names(kind)) {
+    if (value == kind) {
+      return name;
+    }
+  }
+  fail("[group_table] an optimizer without a name");
+}
 
 std::string group_table(const std::vector<GroupedParameter>& parameters) {
   std::vector<Line> lines;

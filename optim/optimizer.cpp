@@ -47,8 +47,10 @@ Optimizer::Optimizer(const OptimizerConfig& config,
     if (parameters_[range.parameter].optimizer == OptimizerKind::kMuon) {
       add_muon(range);
     } else {
-      const auto zeros = [&] { return at::zeros({range.elements()}, value.options()); };
-      adamw_.push_back({range, zeros(), zeros()});
+      auto& member = elements_.emplace_back(ElementsMember{range, {}});
+      for (std::size_t i = 0; i < state_names(parameters_[range.parameter].optimizer).size(); ++i) {
+        member.states.push_back(at::zeros({range.elements()}, value.options()));
+      }
     }
   }
   for (auto& shape : muon_) {
@@ -88,10 +90,10 @@ void Optimizer::step(double learning_rate, TrainedParts parts, double gradient_s
       step_muon(shape, learning_rate, gradient_scale);
     }
   }
-  for (const auto& member : adamw_) {
+  for (const auto& member : elements_) {
     const auto& grouped = parameters_[member.range.parameter];
     if (parts.contains(grouped.part) && grouped.parameter.value.grad().defined()) {
-      step_adamw(member, learning_rate, gradient_scale);
+      step_elements(member, learning_rate, gradient_scale);
     }
   }
 }
@@ -128,22 +130,31 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double g
   muon_step(stacks, gradient_scale, config_.muon);
 }
 
-void Optimizer::step_adamw(const AdamWMember& member, double learning_rate, double gradient_scale) {
-  const ProfileScope scope("AdamW", ProfileKind::kStep);
+void Optimizer::step_elements(const ElementsMember& member,
+                              double learning_rate,
+                              double gradient_scale) {
   const auto& grouped = parameters_[member.range.parameter];
   const auto& value = grouped.parameter.value;
   const auto owned = [&](const at::Tensor& tensor) {
     return tensor.view(-1).slice(0, member.range.begin, member.range.end);
   };
-  adamw_update(owned(value.detach()),
-               owned(gradient_of(value)),
-               member.exp_avg,
-               member.exp_avg_sq,
-               {steps_.of(grouped.part),
-                learning_rate * grouped.learning_rate_scale,
-                grouped.weight_decay,
-                gradient_scale},
-               config_.adamw);
+  const auto weights = owned(value.detach()), gradients = owned(gradient_of(value));
+  const auto& states = member.states;
+  const AdamWStep step{steps_.of(grouped.part),
+                       learning_rate * grouped.learning_rate_scale,
+                       grouped.weight_decay,
+                       gradient_scale};
+  switch (grouped.optimizer) {
+    case OptimizerKind::kAdamW: {
+      const ProfileScope scope("AdamW", ProfileKind::kStep);
+      adamw_update(weights, gradients, states[0], states[1], step, config_.adamw);
+      return;
+    }
+    case OptimizerKind::kMuon:
+    case OptimizerKind::kNone:
+      break;
+  }
+  fail("unreachable: OptimizerKind");
 }
 
 void Optimizer::received(const std::vector<at::Tensor>& load_E) {
@@ -159,18 +170,19 @@ std::vector<NamedTensor> Optimizer::shared_state() const {
 std::string Optimizer::first_not_finite(TrainedParts parts) const {
   const ProfileScope scope("finite weights", ProfileKind::kStep);
   std::string first;
-  const auto look = [&](const ElementRange& range, const at::Tensor& values, const char* what) {
-    // The sum is not finite wherever an element is not; of float64 it may also have overflowed.
-    if (!first.empty() || std::isfinite(squared_norm(values))) {
-      return;
-    }
-    const auto& parameter = parameters_[range.parameter].parameter;
-    for (const auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
-      if (first.empty() && !piece.value.isfinite().all().item<bool>()) {
-        first = piece.name + what;
-      }
-    }
-  };
+  const auto look =
+      [&](const ElementRange& range, const at::Tensor& values, const std::string& what) {
+        // The sum is not finite wherever an element is not; of float64 it may also have overflowed.
+        if (!first.empty() || std::isfinite(squared_norm(values))) {
+          return;
+        }
+        const auto& parameter = parameters_[range.parameter].parameter;
+        for (const auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
+          if (first.empty() && !piece.value.isfinite().all().item<bool>()) {
+            first = piece.name + what;
+          }
+        }
+      };
   const auto of_weight = [&](const ElementRange& range) {
     return parameters_[range.parameter].parameter.value.detach().view(-1).slice(
         0, range.begin, range.end);
@@ -185,11 +197,13 @@ std::string Optimizer::first_not_finite(TrainedParts parts) const {
       }
     }
   }
-  for (const auto& member : adamw_) {
-    if (parts.contains(parameters_[member.range.parameter].part)) {
-      look(member.range, of_weight(member.range), "");
-      look(member.range, member.exp_avg, "/exp_avg");
-      look(member.range, member.exp_avg_sq, "/exp_avg_sq");
+  for (const auto& [range, states] : elements_) {
+    const auto& grouped = parameters_[range.parameter];
+    if (parts.contains(grouped.part)) {
+      look(range, of_weight(range), "");
+      for (std::size_t i = 0; i < states.size(); ++i) {
+        look(range, states[i], "/" + state_names(grouped.optimizer)[i]);
+      }
     }
   }
   return first;
@@ -197,13 +211,14 @@ std::string Optimizer::first_not_finite(TrainedParts parts) const {
 
 std::vector<TensorPiece> Optimizer::state() const {
   std::vector<TensorPiece> result;
-  const auto add = [&](const ElementRange& range, const at::Tensor& values, const char* what) {
-    const auto& parameter = parameters_[range.parameter].parameter;
-    for (auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
-      piece.name += what;
-      result.push_back(std::move(piece));
-    }
-  };
+  const auto add =
+      [&](const ElementRange& range, const at::Tensor& values, const std::string& what) {
+        const auto& parameter = parameters_[range.parameter].parameter;
+        for (auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
+          piece.name += what;
+          result.push_back(std::move(piece));
+        }
+      };
   for (const auto& shape : muon_) {
     for (const auto& [parameter, first, begin, end] : shape.members) {
       const int64_t elements = shape.momentum_Brc.size(1) * shape.momentum_Brc.size(2);
@@ -212,9 +227,10 @@ std::vector<TensorPiece> Optimizer::state() const {
           "/momentum");
     }
   }
-  for (const auto& member : adamw_) {
-    add(member.range, member.exp_avg, "/exp_avg");
-    add(member.range, member.exp_avg_sq, "/exp_avg_sq");
+  for (const auto& [range, states] : elements_) {
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      add(range, states[i], "/" + state_names(parameters_[range.parameter].optimizer)[i]);
+    }
   }
   return result;
 }

@@ -48,9 +48,9 @@ class Optimizer {
   /// ExpertDamping::received().
   void received(const std::vector<at::Tensor>& load_E);
 
-  /// Optimizer state by name: "<tensor>/momentum" for Muon, "<tensor>/exp_avg" and
-  /// "<tensor>/exp_avg_sq" for AdamW, in the tensor's shape; experts apart, and of what is owned
-  /// the rows. Copying into them restores a state, together with set_steps().
+  /// Optimizer state by name, "<tensor>/<one of state_names()>", in the tensor's shape; experts
+  /// apart, and of what is owned the rows. Copying into them restores a state, together with
+  /// set_steps().
   std::vector<TensorPiece> state() const;
   /// With muon.idle_expert_damping, the state that every rank has: ExpertDamping::state().
   std::vector<NamedTensor> shared_state() const;
@@ -78,19 +78,20 @@ class Optimizer {
     std::vector<Member> members;
     at::Tensor momentum_Brc;
   };
-  struct AdamWMember {
+  /// Weights that are updated one by one.
+  struct ElementsMember {
     ElementRange range;
-    at::Tensor exp_avg, exp_avg_sq;  // flat
+    std::vector<at::Tensor> states;  // flat, of state_names()
   };
 
   void add_muon(const ElementRange& range);
   void step_muon(const MuonShape& shape, double learning_rate, double gradient_scale);
-  void step_adamw(const AdamWMember& member, double learning_rate, double gradient_scale);
+  void step_elements(const ElementsMember& member, double learning_rate, double gradient_scale);
 
   OptimizerConfig config_;
   std::vector<GroupedParameter> parameters_;
   std::vector<MuonShape> muon_;
-  std::vector<AdamWMember> adamw_;
+  std::vector<ElementsMember> elements_;
   std::optional<ExpertDamping> damping_;
   OptimizerSteps steps_;
 };

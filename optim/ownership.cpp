@@ -26,6 +26,7 @@ void add_matrices(const GroupedParameter& grouped, std::size_t index, std::vecto
 }
 
 void add_rows(const GroupedParameter& grouped, std::size_t index, std::vector<Unit>& units) {
+  const auto states = static_cast<int64_t>(state_names(grouped.optimizer).size());
   int64_t first = 0;
   for (const auto& [name, value] : unstacked({grouped.parameter})) {
     const int64_t row = value.dim() > 0 && value.size(0) > 0 ? value.numel() / value.size(0) : 1;
@@ -34,7 +35,7 @@ void add_rows(const GroupedParameter& grouped, std::size_t index, std::vector<Un
     for (int64_t begin = 0; begin < value.numel(); begin += step) {
       const int64_t end = std::min(value.numel(), begin + step);
       units.push_back(
-          {{index, first + begin, first + end}, 0, 2 * (end - begin) * value.element_size()});
+          {{index, first + begin, first + end}, 0, states * (end - begin) * value.element_size()});
     }
     first += value.numel();
   }
@@ -42,10 +43,22 @@ void add_rows(const GroupedParameter& grouped, std::size_t index, std::vector<Un
 
 }  // namespace
 
+std::vector<std::string> state_names(OptimizerKind optimizer) {
+  switch (optimizer) {
+    case OptimizerKind::kMuon:
+      return {"momentum"};
+    case OptimizerKind::kAdamW:
+      return {"exp_avg", "exp_avg_sq"};
+    case OptimizerKind::kNone:
+      return {};
+  }
+  fail("unreachable: OptimizerKind");
+}
+
 std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters) {
   double elements = 0;
   for (const auto& grouped : parameters) {
-    if (grouped.optimizer == OptimizerKind::kAdamW) {
+    if (!grouped.is_frozen() && grouped.optimizer != OptimizerKind::kMuon) {
       elements += static_cast<double>(grouped.parameter.value.numel());
     }
   }
@@ -53,14 +66,14 @@ std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters) {
   require(elements <= kMostElements,
           "the model has ",
           elements,
-          " parameters for AdamW, more than can be divided among ranks (",
+          " parameters for others than Muon, more than can be divided among ranks (",
           kMostElements,
           "); check the sizes in the section `model`, such as model.vocab_size");
   std::vector<Unit> units;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (parameters[i].optimizer == OptimizerKind::kMuon) {
       add_matrices(parameters[i], i, units);
-    } else if (parameters[i].optimizer == OptimizerKind::kAdamW) {
+    } else if (!parameters[i].is_frozen()) {
       add_rows(parameters[i], i, units);
     }
   }

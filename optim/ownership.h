@@ -2,6 +2,7 @@
 // Which rank updates which part of the weights, and so keeps the optimizer's state for it (ZeRO-1).
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "optim/param_groups.h"
@@ -15,16 +16,20 @@ struct ElementRange {
   int64_t elements() const { return end - begin; }
 };
 
-/// What is never divided: one of Muon's matrices, or for AdamW some rows (about 1 MiB of weights).
+/// What is kept of every weight from step to step, as names of tensors in checkpoints end: nothing
+/// of `none`. In the order in which the optimizer has it.
+std::vector<std::string> state_names(OptimizerKind optimizer);
+
+/// What is never divided: one of Muon's matrices, or for others some rows (about 1 MiB of weights).
 /// The same units on any grid, so that sums over units have the same bits.
 struct Unit {
   ElementRange range;
-  double flops = 0;  ///< of one Newton-Schulz iteration on the matrix itself; 0 for AdamW
+  double flops = 0;  ///< of one Newton-Schulz iteration on the matrix itself; 0 for others
   int64_t state_bytes = 0;
 };
 
-/// All units of the parameters that are ever trained, in order. Throws Error where AdamW has more
-/// than 5e12 elements.
+/// All units of the parameters that are ever trained, in order. Throws Error where others than Muon
+/// have more than 5e12 elements.
 std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters);
 
 struct Ownership {
@@ -41,7 +46,7 @@ struct Ownership {
 };
 
 /// Matrices from the costliest on, each to the owner with the least Newton-Schulz work so far (then
-/// the least state); then AdamW's units likewise by state. Ties go to the lower rank.
+/// the least state); then the other units likewise by state. Ties go to the lower rank.
 Ownership balanced_ownership(std::vector<Unit> units, int64_t owners);
 
 /// Units in their order, cut into runs of equal cost: an owner has one contiguous piece

@@ -31,8 +31,7 @@ double cache_bytes(const ModelConfig& config, int64_t context) {
   double bytes = 0;
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
-    const bool is_full = layer.attention == AttentionKind::kFull;
-    const int64_t raw = is_full ? context : std::min(context, config.sliding_window);
+    const int64_t raw = std::min(context, layer.window.value_or(context));
     bytes += key * static_cast<double>(raw);
     if (layer.compresses()) {
       const auto entries = static_cast<double>(context / layer.ratio);

@@ -55,8 +55,7 @@ void add_attention(const ModelConfig& config,
                H = wide(config.head_dim), NH = wide(config.num_attention_heads) * H,
                O = wide(config.o_lora_rank), GO = wide(config.o_groups) * O;
   products.attention += S * (D * L + L * NH + D * H + NH * O + GO * D);
-  const bool is_full = layer.attention == AttentionKind::kFull;
-  double pairs = window_pairs(seq_len, is_full ? seq_len : config.sliding_window);
+  double pairs = window_pairs(seq_len, layer.window.value_or(seq_len));
   if (layer.attention == AttentionKind::kHca) {
     products.compressor += S * 2 * D * H;
     pairs += entry_pairs(seq_len, layer.ratio);

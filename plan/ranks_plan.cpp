@@ -7,6 +7,7 @@
 
 #include "core/named_tensor.h"
 #include "kernels/precision.h"
+#include "model/geometry.h"
 #include "optim/sharding.h"
 #include "parallel/context_exchange.h"
 #include "plan/flops.h"
@@ -93,13 +94,8 @@ class ContextTraffic {
   void add(const LayerConfig& layer) {
     const auto H = static_cast<double>(model_.head_dim);
     const auto trunk = passes_of(regime_, regime_.trained.contains(TrainedPart::kTrunk));
-    const bool full = layer.attention == AttentionKind::kFull;
     add_rows_before(
-        [&](int64_t r) {
-          return full ? r * share_ : std::min(r * share_, model_.sliding_window - 1);
-        },
-        H * row_bytes_,
-        trunk);
+        [&](int64_t r) { return kept_raw_keys(layer.window, r * share_); }, H * row_bytes_, trunk);
     if (layer.compresses()) {
       const bool overlap = layer.attention == AttentionKind::kCsa;
       add_compressor(layer.ratio, overlap, H, trunk);

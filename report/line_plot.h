@@ -50,6 +50,7 @@ struct LinePlot {
   bool log_y = false;   ///< at first; a reader can change it, where all values are positive
   std::vector<PlotSeries> series;
   std::vector<PlotEvent> events;
+  bool x_from_zero = true;  ///< a run begins there; false: x axes begin at the first point
 };
 
 /// Whether any point could be drawn.

@@ -20,8 +20,7 @@ Range x_range(const LinePlot& plot, std::size_t axis) {
       range.add(line.x.at(axis));
     }
   }
-  // A run begins at zero.
-  if (!range.empty() && range.low() > 0) {
+  if (plot.x_from_zero && !range.empty() && range.low() > 0) {
     range.add(0);
   }
   return range;

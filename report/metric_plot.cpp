@@ -6,6 +6,7 @@
 #include "report/curve_lines.h"
 #include "report/metric_name.h"
 #include "report/metric_panels.h"
+#include "report/number_text.h"
 #include "report/page_parts.h"
 #include "report/svg_plot.h"
 
@@ -43,6 +44,29 @@ LinePlot empty_plot(const MetricPlot& what, const MetricName& name, const std::s
   return plot;
 }
 
+std::vector<double> later_ones(const std::vector<double>& values, std::size_t first) {
+  return {values.begin() + static_cast<std::ptrdiff_t>(std::min(first, values.size())),
+          values.end()};
+}
+
+// Points from a step on. Lines are smoothed already.
+void leave_out_before(LinePlot& plot, const CurveAxes& axes, int64_t from_step) {
+  const auto steps = axes.index_of(CurveAxis::kSteps);
+  for (auto& series : plot.series) {
+    for (auto& line : series.lines) {
+      const auto at = std::ranges::lower_bound(line.x[steps], static_cast<double>(from_step));
+      const auto first = static_cast<std::size_t>(at - line.x[steps].begin());
+      for (auto* values : {&line.y, &line.low, &line.high}) {
+        *values = later_ones(*values, first);
+      }
+      for (auto& x : line.x) {
+        x = later_ones(x, first);
+      }
+    }
+  }
+  plot.x_from_zero = from_step <= 0;
+}
+
 // Every line over the one axis that is drawn.
 void keep_axis(LinePlot& plot, const CurveAxes& axes, CurveAxis axis) {
   const auto index = axes.index_of(axis);
@@ -52,6 +76,18 @@ void keep_axis(LinePlot& plot, const CurveAxes& axes, CurveAxis axis) {
       line.x = {line.x[index]};
     }
   }
+}
+
+std::string note_of(const LinePlot& plot, std::size_t smoothing, std::size_t most_runs) {
+  const bool is_smoothed = std::ranges::any_of(
+      plot.series, [](const PlotSeries& series) { return series.lines.size() > 1; });
+  const auto share = number_text(kSmoothing[smoothing], NumberStyle::kPercent);
+  if (most_runs > 1) {
+    return text("Means over seeds",
+                is_smoothed ? " and over " + share + " of the steps" : "",
+                "; bands: lowest to highest seed.");
+  }
+  return is_smoothed ? text("Means over ", share, " of the steps.") : "";
 }
 
 std::string svg_of_runs(const std::vector<NamedRuns>& arms,
@@ -89,19 +125,12 @@ std::string svg_of_runs(const std::vector<NamedRuns>& arms,
          nearest.empty() || nearest == name.key ? "" : "; did you mean '" + nearest + "'?");
   }
   const auto smoothing = smoothing_for(most_steps);
-  const bool is_smoothed = std::ranges::any_of(
-      plot.series, [](const PlotSeries& series) { return series.lines.size() > 1; });
-  if (is_smoothed) {
-    plot.note = text(
-        "Means over ", number_text(kSmoothing[smoothing], NumberStyle::kPercent), " of the steps.");
-  }
-  if (most_runs > 1) {
-    plot.note += text(plot.note.empty() ? "" : " ",
-                      "Lines: means over seeds; bands: from the lowest to the highest seed.");
-  }
+  plot.note = note_of(plot, smoothing, most_runs);
   for (auto& series : plot.series) {
     series.has_raw_behind = most_runs == 1 && arms.size() == 1 && series.lines.size() > 1;
   }
+  leave_out_before(plot, axes, what.from_step);
+  require(has_points(plot), "no run has '", what.metric, "' at step ", what.from_step, " or later");
   keep_axis(plot, axes, what.axis);
   return svg_of(plot, smoothing);
 }

@@ -12,7 +12,8 @@ namespace braid {
 struct MetricPlot {
   std::string metric;  ///< see MetricName (report/metric_name.h)
   CurveAxis axis = CurveAxis::kTokens;
-  bool log_y = false;  ///< also where the metric is not drawn so by itself
+  bool log_y = false;     ///< also where the metric is not drawn so by itself
+  int64_t from_step = 0;  ///< what lies before is not drawn
 };
 
 /// A line for each arm, the mean over its runs that count, with a band from the lowest to the

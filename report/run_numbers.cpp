@@ -116,7 +116,7 @@ void note_what_is_missing(Comparison& comparison, const RunNumber& number, std::
       number.steps.empty() ? ""
                            : text(" at steps ", number.steps.front(), " to ", number.steps.back()));
   if (having > 0) {
-    comparison.notes.push_back(text(number.name, ": only ", fewer, " have a finite ", what));
+    comparison.notes.push_back(text(number.name, ": ", fewer, " have a finite ", what));
     return;
   }
   const auto name = metric_of(comparison, number);

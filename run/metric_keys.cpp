@@ -108,8 +108,11 @@ std::vector<MetricKey> metric_keys(const RunConfig& config) {
   }
   keys.add_each("gradient_norm", parts);
   keys.add_each("sent_bytes", {"updates", "experts", "context"});
-  keys.add_each("update_rms.muon", parts, Monitor::kUpdates);
-  keys.add_each("update_rms.adamw", parts, Monitor::kUpdates);
+  for (const auto& [name, kind] : enum_names(OptimizerKind{})) {
+    if (kind != OptimizerKind::kNone) {
+      keys.add_each(text("update_rms.", name), parts, Monitor::kUpdates);
+    }
+  }
   keys.add({"orthogonality_error", "orthogonality_rank"}, Monitor::kUpdates);
   keys.add_each("weight_rms", parts, Monitor::kWeights);
   add_of_layers(config.model, keys);

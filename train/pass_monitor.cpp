@@ -72,7 +72,7 @@ void PassMonitor::begin(const Geometry& geometry) {
   const auto places = ((2 * at::arange(count, real.options()) + 1) * real.numel())
                           .div(2 * std::max<int64_t>(count, 1), "floor");
   tokens_ = real.index_select(0, places);
-  sequence_ = geometry.window.first_BS.size(1);
+  sequence_ = geometry.raw.begin()->second.visible.first_BS.size(1);
   composite_TMM_.reset();
 }
 

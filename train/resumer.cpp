@@ -323,7 +323,9 @@ void Resumer::save_again() {
 }
 
 void Resumer::save_if_proven() {
-  if (state_.skipped_in_a_row == 0) {
+  // From within a spike a run would go back to that spike, again and again.
+  const bool may_spike = config_.stability.goes_back() && state_.spikes.state().above > 0;
+  if (state_.skipped_in_a_row == 0 && !may_spike) {
     save();
   }
 }

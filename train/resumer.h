@@ -65,7 +65,7 @@ class Resumer {
   /// The same where this step's is saved already, but without what has changed since.
   void save_again();
   /// The same as save(), unless the step was skipped: whether its weights compute anything is then
-  /// open.
+  /// open. Also not while losses are a spike's, where a spike is answered by going back.
   void save_if_proven();
   /// Completes the save under way if it is written, or waits for it. Older checkpoints are removed
   /// once a step that began with a newer one was finite, so that a run whose weights became useless

@@ -12,6 +12,7 @@
 #include "core/profile.h"
 #include "core/random.h"
 #include "optim/clip.h"
+#include "optim/group_table.h"
 
 namespace braid {
 namespace {
@@ -137,8 +138,8 @@ void UpdateMonitor::after_step(Tally& tally) {
   for (const auto& kept : kept_) {
     if (took_a_step(kept)) {
       const auto& grouped = optimizer_.parameters()[kept.range.parameter];
-      const bool is_muon = grouped.optimizer == OptimizerKind::kMuon;
-      tally.add_squares(text("update_rms.", is_muon ? "muon." : "adamw.", part_name(grouped)),
+      const auto optimizer = optimizer_name(grouped.optimizer);
+      tally.add_squares(text("update_rms.", optimizer, ".", part_name(grouped)),
                         subtracted(kept).square().sum().item<double>(),
                         static_cast<double>(kept.range.elements()));
     }

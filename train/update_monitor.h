@@ -14,7 +14,7 @@ namespace braid {
 
 /// Measures what one optimizer step does to the weights that this rank updates. Adds to a tally:
 ///
-///   update_rms.<muon | adamw>.<part>  RMS of (W (1 - rate decay) - W') / rate: of what the step
+///   update_rms.<optimizer>.<part>  RMS of (W (1 - rate decay) - W') / rate: of what the step
 ///                            subtracts beside the weight decay, at a rate of 1. Of about 8 MiB of
 ///                            each part on each rank, others each time.
 ///   orthogonality_error      of one of Muon's matrices on any rank, drawn anew each time: with O

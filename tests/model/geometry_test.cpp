@@ -52,7 +52,7 @@ TEST(Geometry, EntriesAreVisibleFromTheirLastTokenOn) {
 }
 
 TEST(Geometry, AWindowHas128TokensWithTheQueryItself) {
-  const auto window = mask_of(geometry_of(released_attention(), 300).window, 300)[0];
+  const auto window = mask_of(geometry_of(released_attention(), 300).raw.at(128).visible, 300)[0];
   const auto sees = [&](int64_t t) { return window[t].nonzero().flatten(); };
   EXPECT_TRUE(sees(0).equal(at::arange(0, 1, at::kLong)));
   EXPECT_TRUE(sees(127).equal(at::arange(0, 128, at::kLong)));
@@ -71,7 +71,8 @@ TEST(Geometry, DocumentsOfARowNeverMeet) {
       at::tensor({0, 1, 2, 3, 4, 0, 1, 0, 1, 2, 3, 4, 5, 0, 0, 0}, at::kLong).unsqueeze(0);
   const auto geometry = packed_geometry(config, documents, positions, at::kDouble);
   const auto across = documents.unsqueeze(2) != documents.unsqueeze(1);
-  const auto window = mask_of(geometry.window, 16), full = mask_of(geometry.full, 16);
+  const auto window = mask_of(geometry.raw.at(128).visible, 16),
+             full = mask_of(geometry.raw.at(std::nullopt).visible, 16);
   EXPECT_EQ(count(window.logical_and(across)), 0);
   EXPECT_EQ(count(full.logical_and(across)), 0);
   EXPECT_EQ(count(full[0][12]), 6);
@@ -95,9 +96,10 @@ TEST(Geometry, OfAPassWithAStateIsTheLastPartOfTheWhole) {
   for (const int64_t past : {0, 1, 126, 127, 128, 200, 256}) {
     for (const int64_t size : {1, 5, 44}) {
       const auto part = incremental_geometry(config, 1, past, size, at::kDouble);
-      const int64_t kept = kept_window_keys(config, past);
+      const int64_t kept = kept_raw_keys(128, past);
       const auto place = text("past ", past, " size ", size);
-      const auto own = mask_of(part.window, kept + size), all = mask_of(whole.window, 300);
+      const auto own = mask_of(part.raw.at(128).visible, kept + size),
+                 all = mask_of(whole.raw.at(128).visible, 300);
       EXPECT_TRUE(own.equal(all.narrow(1, past, size).narrow(2, past - kept, kept + size)))
           << place;
       EXPECT_EQ(count(own), count(all.narrow(1, past, size))) << place;

@@ -101,6 +101,8 @@ class XmlReader {
     while (at_ < xml_.size()) {
       if (begins("<![CDATA[")) {
         until("]]>");
+      } else if (begins("<!--")) {
+        until("-->");
       } else if (begins("</")) {
         at_ += 2;
         const auto element = name();

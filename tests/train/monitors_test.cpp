@@ -203,8 +203,8 @@ Geometry small_geometry() {
   Geometry geometry;
   geometry.documents = {.number_T = at::tensor({0, 0, 0, 0, 1, 1, 1, 2}, at::kLong), .count = 2};
   const auto position_S = at::arange(4, at::kLong);
-  geometry.window = {(position_S - 1).clamp_min(0).expand({2, 4}).contiguous(),
-                     (position_S + 1).expand({2, 4}).contiguous()};
+  geometry.raw[2].visible = {(position_S - 1).clamp_min(0).expand({2, 4}).contiguous(),
+                             (position_S + 1).expand({2, 4}).contiguous()};
   return geometry;
 }
 
@@ -222,7 +222,7 @@ TEST(PassMonitorTest, DividesAttentionAmongSinkWindowAndEntries) {
                                 numbers({2, 4, H}),
                                 numbers({2, C, H}),
                                 numbers({N}),
-                                geometry.window,
+                                geometry.raw.at(2).visible,
                                 0.5};
   const auto none_BS = at::zeros({2, 4}, at::kLong);
   const SeenEntries seen{{none_BS, at::full({2, 4}, C, at::kLong)},
