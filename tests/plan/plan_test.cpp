@@ -168,7 +168,7 @@ TEST(Plan, RecomputationKeepsStreamsAndOneSegment) {
   config.model.num_hash_layers = 0;
   const double kept = plan_training(config).memory.activations_bytes;
   config.train.recompute_sublayers = 4;
-  const double after = 4 * (16 + 8 + 6), visibility = 8 * 4;
+  const double after = 4 * (16 + 8 + 6), visibility = 8 * 2;  // all layers have one window
   const double layers = kept - 16 * (visibility + after);
   EXPECT_DOUBLE_EQ(plan_training(config).memory.activations_bytes,
                    16 * (visibility + after) + layers * 2 / 8 + 16 * 4 * (4 * 16.0));
@@ -181,7 +181,7 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
   EXPECT_EQ(memory.optimizer_bytes, 4 * (4117 - 8 - 228 + 393));  // 393 elements on AdamW
   const double narrow_layer = 2 * (16 + 16) + 2 * 6 + 3 * 8 + 6 + 2 * 4 + 2 * (8 + 15) + 15;
   const double mixing = (8 + 2 + 2) + 2 + 4, layer = 4 * (narrow_layer + 2 * mixing + 2 * 4);
-  const double compressors = 4 * (2 * 8 + 2 * 4), visibility = 8 * (4 + 2 * 4),
+  const double compressors = 4 * (2 * 8 + 2 * 4), visibility = 8 * (2 + 2 * 4),
                after = 4 * (16 + 8 + 6);
   EXPECT_EQ(memory.activations_bytes, 16 * (3 * layer + compressors + visibility + after));
 
