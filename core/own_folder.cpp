@@ -10,6 +10,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLock = ".lock";  // of FolderLock
+// What a process leaves that was killed while it made the marker (AtomicFile).
+constexpr const char* kBegunMarker = ".braid.braid.tmp";
 
 }  // namespace
 
@@ -30,7 +32,7 @@ void make_own_folder(const fs::path& folder, const std::string& advice, bool rec
   }
   for (const auto& entry : fs::directory_iterator(folder)) {
     const auto name = entry.path().filename().string();
-    require(recognized || name == kLock,
+    require(recognized || name == kLock || name == kBegunMarker,
             folder.string(),
             ": holds ",
             name,

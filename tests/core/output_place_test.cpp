@@ -180,6 +180,9 @@ TEST_F(OwnFolder, IsMadeOrEmptyOrMarkedOrRecognized) {
   }
   write("theirs/notes", "");
   const auto theirs = folder_ / "theirs";
+  write("begun/.braid.braid.tmp", "");  // killed while the marker was written
+  make_own_folder(folder_ / "begun", "");
+  EXPECT_TRUE(is_own_folder(folder_ / "begun"));
   expect_mentions(error_of([&] { make_own_folder(theirs, "choose another run.name"); }),
                   {theirs.string(), "notes", "choose another run.name", ".braid"});
   EXPECT_FALSE(is_own_folder(theirs));
