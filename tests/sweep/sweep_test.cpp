@@ -201,8 +201,8 @@ TEST_F(SweepTest, NumbersAndCriteriaAreInTheTable) {
   const auto compared = braid({"compare", "sweeps/sweep"});
   EXPECT_EQ(compared.status, 0) << compared.err;
   EXPECT_EQ(compared.out, contents("sweeps/sweep/comparison.md"));
-  const auto csv = braid({"compare", "sweeps/sweep", "--csv", "--number", "low=loss:smallest"});
-  expect_mentions(csv.out, {",note,rate,rate_sd,none,none_sd,low,low_sd\n"});
+  const auto csv = braid({"compare", "sweeps/sweep", "--csv", "--number", "least=loss:smallest"});
+  expect_mentions(csv.out, {",note,rate,rate_sd,none,none_sd,least,least_sd\n"});
   expect_error(braid({"compare", "sweeps/sweep", "--number", "rate=loss"}), {"'rate'"});
   expect_error(braid({"compare", "sweeps/sweep", "--number", "x=loss:mean"}), {"last_tenth"});
 
