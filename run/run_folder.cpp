@@ -119,12 +119,6 @@ void RunFolder::write_histogram(int64_t step,
   }
 }
 
-void RunFolder::write_text(int64_t step, const std::string& tag, const std::string& markdown) {
-  if (events_) {
-    events_->write_text(step, tag, markdown);
-  }
-}
-
 void RunFolder::write_config(const RunConfig& config, int64_t step) {
   if (!writes_) {
     return;

@@ -65,13 +65,12 @@ class RunFolder {
   void use_tensorboard() { has_events_ = true; }
   /// Opens metrics.jsonl, and the event file, for a run that continues after `step`, see Metrics.
   void open_metrics(int64_t step, bool validated = true);
-  /// See Metrics::write(); needs open_metrics(), as the next two do.
+  /// See Metrics::write(); needs open_metrics(), as the next does.
   void write_metrics(int64_t step,
                      const std::string& split,
                      const std::vector<Metrics::Value>& values);
   /// For TensorBoard alone, see EventFile.
   void write_histogram(int64_t step, const std::string& tag, const std::vector<double>& values);
-  void write_text(int64_t step, const std::string& tag, const std::string& markdown);
   /// `step`: after which the run has this configuration.
   void write_config(const RunConfig& config, int64_t step);
   void write_profile(const std::string& json) const;

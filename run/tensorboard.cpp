@@ -186,10 +186,66 @@ std::string first_event() {
   return event_at(seconds_now(), 0).text(event_field::kFileVersion, kFileVersion).bytes();
 }
 
-std::string scalar_event(double wall_time,
+// A list of one text.
+Message text_tensor(std::string_view text) {
+  constexpr uint64_t kString = 7;  // DT_STRING
+  const auto shape = Message().message(2, Message().varint(1, 1));
+  return Message().varint(1, kString).message(2, shape).text(8, text);
+}
+
+std::string text_event(double wall_time,
+                       int64_t step,
+                       const std::string& tag,
+                       const Message& tensor) {
+  const auto metadata = Message().message(1, Message().text(1, "text"));
+  const auto value = Message()
+                         .text(value_field::kTag, tag)
+                         .message(value_field::kTensor, tensor)
+                         .message(value_field::kMetadata, metadata);
+  return event_at(wall_time, step)
+      .message(event_field::kSummary, Message().message(1, value))
+      .bytes();
+}
+
+constexpr std::string_view kSampleTags = "sample/";
+
+// "sample/The truth is, 1": a prompt and the number of its text, from 1.
+std::string sample_event(double wall_time,
                          int64_t step,
-                         const std::string& split,
                          const std::vector<Metrics::Value>& values) {
+  std::string prompt, continuation;
+  double number = 0;
+  for (const auto& [key, value] : values) {
+    const auto* words = std::get_if<std::string>(&value);
+    const auto* count = std::get_if<double>(&value);
+    if (key == "prompt" && words != nullptr) {
+      prompt = *words;
+    } else if (key == "text" && words != nullptr) {
+      continuation = *words;
+    } else if (key == "number" && count != nullptr) {
+      number = *count;
+    }
+  }
+  auto name = prompt.empty() ? std::string("beginning of a document") : prompt;
+  std::ranges::replace(name, '\n', ' ');
+  const auto tag = text(kSampleTags, name, ", ", static_cast<int64_t>(number) + 1);
+  // Indented, so that TensorBoard's Markdown leaves it as it is.
+  std::string markdown = "    ";
+  for (const char c : prompt + continuation) {
+    markdown += c;
+    markdown += c == '\n' ? "    " : "";
+  }
+  return text_event(wall_time, step, tag, text_tensor(markdown));
+}
+
+// Empty of a record without numbers.
+std::string event_of(double wall_time,
+                     int64_t step,
+                     const std::string& split,
+                     const std::vector<Metrics::Value>& values) {
+  if (split == "sample") {
+    return sample_event(wall_time, step, values);
+  }
   std::string set;
   for (const auto& [key, value] : values) {
     if (key == "set") {
@@ -211,7 +267,7 @@ std::string scalar_event(double wall_time,
 }
 
 // Of a record as Metrics wrote it.
-std::string scalar_event(double wall_time, const nlohmann::ordered_json& record) {
+std::string event_of(double wall_time, const nlohmann::ordered_json& record) {
   std::vector<Metrics::Value> values;
   for (const auto& [key, value] : record.items()) {
     if (key == "step" || key == "split") {
@@ -223,16 +279,15 @@ std::string scalar_event(double wall_time, const nlohmann::ordered_json& record)
       values.emplace_back(key, value.is_number() ? value.get<double>() : std::nan(""));
     }
   }
-  return scalar_event(
-      wall_time, record.at("step").get<int64_t>(), record.value("split", ""), values);
+  return event_of(wall_time, record.at("step").get<int64_t>(), record.value("split", ""), values);
 }
 
 // What of an event decides whether it stays.
 struct EventHead {
   int64_t step = 0;
-  std::string tag;  // of its first value; empty of the file's version
-  bool is_scalar = false;
-  uint32_t text = 0;  // checksum of the text, if it is one
+  std::string tag;            // of its first value; empty of the file's version
+  bool is_of_record = false;  // of metrics.jsonl
+  uint32_t text = 0;          // checksum of the text, if it is one
 };
 std::optional<EventHead> head_of(std::string_view event) {
   const auto fields = fields_of(event);
@@ -254,21 +309,15 @@ std::optional<EventHead> head_of(std::string_view event) {
         if (part.number == value_field::kTag) {
           head.tag = part.bytes;
         }
-        head.is_scalar |= part.number == value_field::kSimpleValue;
+        head.is_of_record |= part.number == value_field::kSimpleValue;
         if (part.number == value_field::kTensor) {
           head.text = crc32c(part.bytes);
         }
       }
+      head.is_of_record |= head.tag.starts_with(kSampleTags);
     }
   }
   return head;
-}
-
-// A list of one text.
-Message text_tensor(std::string_view text) {
-  constexpr uint64_t kString = 7;  // DT_STRING
-  const auto shape = Message().message(2, Message().varint(1, 1));
-  return Message().varint(1, kString).message(2, shape).text(8, text);
 }
 
 constexpr std::string_view kValidationTags = "validation/";
@@ -340,12 +389,13 @@ EventFile::EventFile(const std::filesystem::path& path,
       if (!head) {
         break;
       }
-      const bool is_validation = head->tag.starts_with(kValidationTags);
+      const bool is_validation =
+          head->tag.starts_with(kValidationTags) || head->tag.starts_with(kSampleTags);
       if (head->step > step || (head->step == step && is_validation && !validated)) {
         continue;
       }
       add(std::string(*event));
-      if (head->is_scalar) {
+      if (head->is_of_record) {
         last = head->step > last_step ? std::set<std::string>() : last;
         last_step = head->step;
         last.insert(head->tag);
@@ -361,7 +411,7 @@ EventFile::EventFile(const std::filesystem::path& path,
     Clock clock(metrics);
     read_metrics(metrics, [&](const nlohmann::ordered_json& record) {
       clock.now += record.value("step_seconds", 0.0);
-      const auto event = scalar_event(clock.now, record);
+      const auto event = event_of(clock.now, record);
       const auto at = record.at("step").get<int64_t>();
       if (!event.empty() &&
           (at > last_step || (at == last_step && !last.contains(head_of(event)->tag)))) {
@@ -384,7 +434,7 @@ void EventFile::append(const std::string& event) {
 void EventFile::write(int64_t step,
                       const std::string& split,
                       const std::vector<Metrics::Value>& values) {
-  if (const auto event = scalar_event(seconds_now(), step, split, values); !event.empty()) {
+  if (const auto event = event_of(seconds_now(), step, split, values); !event.empty()) {
     append(event);
   }
 }
@@ -424,25 +474,15 @@ void EventFile::write_histogram(int64_t step,
              .bytes());
 }
 
-void EventFile::write_text(int64_t step, const std::string& tag, const std::string& markdown) {
-  const auto tensor = text_tensor(markdown);
-  last_text_[tag] = crc32c(tensor.bytes());
-  const auto metadata = Message().message(1, Message().text(1, "text"));
-  const auto value = Message()
-                         .text(value_field::kTag, tag)
-                         .message(value_field::kTensor, tensor)
-                         .message(value_field::kMetadata, metadata);
-  append(event_at(seconds_now(), step)
-             .message(event_field::kSummary, Message().message(1, value))
-             .bytes());
-}
-
 void EventFile::write_changed_text(int64_t step,
                                    const std::string& tag,
                                    const std::string& markdown) {
+  const auto tensor = text_tensor(markdown);
+  const auto checksum = crc32c(tensor.bytes());
   const auto last = last_text_.find(tag);
-  if (last == last_text_.end() || last->second != crc32c(text_tensor(markdown).bytes())) {
-    write_text(step, tag, markdown);
+  if (last == last_text_.end() || last->second != checksum) {
+    last_text_[tag] = checksum;
+    append(text_event(seconds_now(), step, tag, tensor));
   }
 }
 

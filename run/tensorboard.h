@@ -32,12 +32,11 @@ class EventFile {
 
   /// The numbers of a record of metrics.jsonl, under tags that TensorBoard groups:
   /// "gradient_norm/experts" for the key gradient_norm.experts, "validation/SET/loss" for the loss
-  /// of a set's validation.
+  /// of a set's validation. Of a sample its words, under "sample/PROMPT, 1".
   void write(int64_t step, const std::string& split, const std::vector<Metrics::Value>& values);
   /// How often values occur, in 30 equal bins from the lowest to the highest. Nothing of none.
   void write_histogram(int64_t step, const std::string& tag, const std::vector<double>& values);
-  void write_text(int64_t step, const std::string& tag, const std::string& markdown);
-  /// The same unless the last text of this tag has the same words.
+  /// A text, unless the last one of this tag has the same words.
   void write_changed_text(int64_t step, const std::string& tag, const std::string& markdown);
 
  private:

@@ -127,13 +127,14 @@ void PassMonitor::add_attention(const std::string& kind,
                              mask_of(of_queries(seen, row, queries), entries)},
                             2)
                         .view({Q, 1, raw + entries});
-  const auto add_rms = [&](const char* what, const at::Tensor& rows) {
-    seen_.add_squares("attention_rms." + kind + what,
-                      as_number(rows.to(at::kDouble).square().sum()),
-                      static_cast<double>(rows.numel()));
-  };
-  add_rms(".query", q_QNH);
-  add_rms(".key", keys.index_select(0, sees.flatten(0, 1).any(0).nonzero().flatten()));
+  seen_.add_squares("attention_rms." + kind + ".query",
+                    as_number(q_QNH.to(at::kDouble).square().sum()),
+                    static_cast<double>(q_QNH.numel()));
+  // Of pairs of a query and a key, which are the same however queries are divided among ranks.
+  const auto squares = keys.to(at::kDouble).square().sum(-1);
+  seen_.add_squares("attention_rms." + kind + ".key",
+                    as_number((squares * sees).sum()),
+                    as_number(sees.sum()) * static_cast<double>(H));
   const auto logits =
       (at::matmul(q_QNH.reshape({Q * N, H}), keys.transpose(0, 1)) * inputs.scale)
           .view({Q, N, raw + entries})

@@ -19,7 +19,7 @@ namespace braid {
 ///   attention_mass.<kind>.<sink | window | compressed>  mean share of the softmax, over tokens,
 ///                               heads and layers; "window" of a full layer is the whole sequence
 ///   attention_rms.<kind>.<query | key>  root mean square of what the products take: of all heads'
-///                               queries, and of the keys that the chosen tokens may see
+///                               queries, and of keys, each as often as a chosen token sees it
 ///   swiglu_clamped.<experts>    share of the hidden units whose gate or up value is clamped
 ///   swiglu_max.<experts>        the largest |gate| or |up| before it is
 ///   residual_error.<rows | columns>  the largest |sum - 1| of a mixing matrix H (X' = H X)

@@ -14,14 +14,14 @@ for patch in "$copy"/docs/examples/*.patch; do
 done
 cd "$copy"
 bash -c 'source scripts/lib.sh; configure release'
-ninja -C build braid braid_loading_tests braid_model_tests braid_optim_tests braid_plan_tests braid_train_tests
+ninja -C build braid loading_test braid_model_tests braid_optim_tests braid_plan_tests braid_train_tests
 
-tests() { build/tests/"$1"/braid_"$1"_tests --gtest_brief=1 --gtest_filter="$2"; }
-tests loading 'Task*'
-tests model 'LayerKinds*:Causality*:Decode*:Packing*:Gradient*'
-tests optim 'Lion*:Optimizer*:Ownership*'
-tests plan 'Flops*'
-tests train '*Monitor*'
+tests() { build/tests/"$1" --gtest_brief=1 --gtest_filter="$2"; }
+tests loading/loading_test 'Task*'
+tests model/braid_model_tests 'LayerKinds*:Causality*:Decode*:Packing*:Gradient*'
+tests optim/braid_optim_tests 'Lion*:Optimizer*:Ownership*'
+tests plan/braid_plan_tests 'Flops*'
+tests train/braid_train_tests '*Monitor*'
 
 rm -rf runs
 train() {

@@ -104,6 +104,36 @@ TEST_F(EventFileTest, BeginsWithWhatTheRunHasDoneWithoutOne) {
   EXPECT_EQ(count("validation/web/loss"), 1u);
 }
 
+TEST_F(EventFileTest, SamplesAreTextsAndOnceToo) {
+  const auto write_sample = [](EventFile& file, int64_t step, double number) {
+    file.write(
+        step,
+        "sample",
+        {{"prompt", "The truth"}, {"number", number}, {"text", " is\nout"}, {"tokens", 7.0}});
+  };
+  const auto line = [](int64_t step, int number) {
+    return text("{\"step\":",
+                step,
+                ",\"split\":\"sample\",\"prompt\":\"The truth\",\"number\":",
+                number,
+                ",\"text\":\" is\\nout\",\"tokens\":7}\n");
+  };
+  EventFile first(events_, metrics_, 0);
+  write_sample(first, 2, 0);
+  write_sample(first, 2, 1);
+  write_sample(first, 4, 0);
+  EXPECT_EQ(count("sample/The truth, 1"), 2u);
+  EXPECT_EQ(count("    The truth is\n    out"), 3u);
+  EXPECT_EQ(count("tokens"), 0u);
+  write("metrics.jsonl", line(2, 0) + line(2, 1));
+  EventFile(events_, metrics_, 3);  // killed after step 4, continues after 3
+  EXPECT_EQ(count("sample/The truth, 1"), 1u);
+  EXPECT_EQ(count("sample/The truth, 2"), 1u);
+  std::filesystem::remove(events_);
+  EventFile(events_, metrics_, 3);
+  EXPECT_EQ(count("sample/The truth, 2"), 1u);
+}
+
 TEST_F(EventFileTest, ATextIsWrittenAgainWhenItChanged) {
   EventFile first(events_, metrics_, 0);
   first.write_changed_text(0, "config.yaml", "a: 1");
