@@ -66,7 +66,8 @@ std::vector<Unit> units_of(const std::vector<GroupedParameter>& parameters) {
   require(elements <= kMostElements,
           "the model has ",
           elements,
-          " parameters for others than Muon, more than can be divided among ranks (",
+          " parameters for element-wise optimizers such as AdamW, more than can be divided among "
+          "ranks (",
           kMostElements,
           "); check the sizes in the section `model`, such as model.vocab_size");
   std::vector<Unit> units;
