@@ -66,7 +66,7 @@ def kt_seconds(tokens, experts, repeat, threads):
 
 
 def braid_seconds(tokens, experts, threads):
-    result = subprocess.run([ROOT / "build/bench/experts_bench", f"--benchmark_filter=^measure/{tokens}/{experts}/1$",
+    result = subprocess.run([ROOT / "build/bench/experts_bench", f"--benchmark_filter=^measure/{tokens}/{experts}/1(/.*)?$",
                              "--benchmark_format=json", "--benchmark_repetitions=3"], check=True, stdout=subprocess.PIPE,
                             env=os.environ | {"OMP_NUM_THREADS": str(threads)})
     rows = json.loads(result.stdout)["benchmarks"]

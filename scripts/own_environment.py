@@ -12,7 +12,7 @@ def with_package(requirement):
     """Goes on in a Python that has the package, "name==version": this one, if it has any version; or one
     of an environment of its own in $BRAID_PREFIX (default: ~/.cache/braid), made at the first time, in which the
     program starts again."""
-    name = requirement.split("==")[0]
+    name = requirement.split("==")[0].replace("-", "_")
     if importlib.util.find_spec(name) is not None:
         return
     prefix = pathlib.Path(os.environ.get("BRAID_PREFIX") or
