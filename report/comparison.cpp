@@ -82,8 +82,7 @@ JudgedCurve judged_curve(const RunCurves& run, const Judge& judge) {
 double judged_value(const JudgedCurve& curve, const Judge& judge) {
   const auto& values = curve.values;
   if (!judge.of_validation) {
-    const auto n = std::max<std::size_t>(1, values.size() / 10);
-    return summary_of({values.end() - static_cast<std::ptrdiff_t>(n), values.end()}).mean;
+    return mean_of_last_tenth(values);
   }
   if (!judge.best) {
     return values.back();
@@ -166,11 +165,9 @@ ComparedRun compared(RunCurves curves, const Judge& judge) {
 template <class Number>
 std::vector<double> counted(const Arm& arm, const Number& number) {
   std::vector<double> values;
-  for (const auto& run : arm.runs) {
-    if (run.not_counted.empty()) {
-      if (const std::optional<double> value = number(run)) {
-        values.push_back(*value);
-      }
+  for (const auto* run : arm.counted_runs()) {
+    if (const std::optional<double> value = number(*run)) {
+      values.push_back(*value);
     }
   }
   return values;
@@ -381,6 +378,24 @@ bool higher_is_better(const std::string& key) {
   return std::ranges::any_of(std::array{"accuracy", "margin", "recall"}, [&key](const char* word) {
     return key.find(word) != std::string::npos;
   });
+}
+
+std::vector<const ComparedRun*> Arm::counted_runs() const {
+  std::vector<const ComparedRun*> counted;
+  for (const auto& run : runs) {
+    if (run.not_counted.empty()) {
+      counted.push_back(&run);
+    }
+  }
+  return counted;
+}
+
+std::vector<const RunCurves*> Arm::counted_curves() const {
+  std::vector<const RunCurves*> curves;
+  for (const auto* run : counted_runs()) {
+    curves.push_back(&run->curves);
+  }
+  return curves;
 }
 
 std::string Arm::verdict_text() const {

@@ -77,6 +77,9 @@ struct Arm {
   Verdict verdict = Verdict::kNotJudged;
   std::string reason = {};  ///< of the verdict, in a sentence
 
+  /// The runs that are in means, and their curves.
+  std::vector<const ComparedRun*> counted_runs() const;
+  std::vector<const RunCurves*> counted_curves() const;
   /// "base", "better", "worse", "no difference seen at n = 3", "not judged".
   std::string verdict_text() const;
 };

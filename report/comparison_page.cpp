@@ -11,21 +11,10 @@
 namespace braid {
 namespace {
 
-// Runs that count in means.
-std::vector<const RunCurves*> counted(const Arm& arm) {
-  std::vector<const RunCurves*> runs;
-  for (const auto& run : arm.runs) {
-    if (run.not_counted.empty()) {
-      runs.push_back(&run.curves);
-    }
-  }
-  return runs;
-}
-
 std::vector<const RunCurves*> counted(const Comparison& comparison) {
   std::vector<const RunCurves*> runs;
   for (const auto& arm : comparison.arms) {
-    const auto of_arm = counted(arm);
+    const auto of_arm = arm.counted_curves();
     runs.insert(runs.end(), of_arm.begin(), of_arm.end());
   }
   return runs;
@@ -179,7 +168,7 @@ class ComparisonPage {
     LinePlot plot{ids_.of(title), title, note, axes_.x(), y_label, log_y, {}, {}};
     for (std::size_t i = 0; i < comparison_.arms.size(); ++i) {
       std::vector<RunSeries> of_arm;
-      for (const auto* run : counted(comparison_.arms[i])) {
+      for (const auto* run : comparison_.arms[i].counted_curves()) {
         if (const Series* series = find(*run)) {
           of_arm.push_back({run, series});
         }
@@ -196,7 +185,7 @@ class ComparisonPage {
 
   bool has_spread() const {
     return std::any_of(comparison_.arms.begin(), comparison_.arms.end(), [](const Arm& arm) {
-      return counted(arm).size() > 1;
+      return arm.counted_runs().size() > 1;
     });
   }
 

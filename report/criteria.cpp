@@ -47,17 +47,6 @@ void require_bounds(const Criterion& c, std::size_t i) {
   }
 }
 
-// The runs that are in means.
-std::vector<const ComparedRun*> counted_runs(const Arm& arm) {
-  std::vector<const ComparedRun*> runs;
-  for (const auto& run : arm.runs) {
-    if (run.not_counted.empty()) {
-      runs.push_back(&run);
-    }
-  }
-  return runs;
-}
-
 bool is_within(const Criterion& c, double value) {
   return (!c.above || value > *c.above) && (!c.below || value < *c.below);
 }
@@ -76,7 +65,7 @@ struct ArmValues {
 
 ArmValues values_of(const Comparison& comparison, const Arm& arm, const std::string& number) {
   ArmValues values;
-  const auto runs = counted_runs(arm);
+  const auto runs = arm.counted_runs();
   for (const auto* run : runs) {
     if (const auto value = number_of(comparison, *run, number)) {
       values.all.push_back(*value);
@@ -113,7 +102,7 @@ class Checker {
     }
     for (const auto* one : {arm, other}) {
       if (one != nullptr) {
-        checked_.counted += static_cast<int64_t>(counted_runs(*one).size());
+        checked_.counted += static_cast<int64_t>(one->counted_runs().size());
         checked_.runs += static_cast<int64_t>(one->runs.size());
       }
     }

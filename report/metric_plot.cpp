@@ -140,12 +140,7 @@ std::string svg_of_runs(const std::vector<NamedRuns>& arms,
 std::string svg_of_arms(const Comparison& comparison, const MetricPlot& what) {
   std::vector<NamedRuns> arms;
   for (const auto& arm : comparison.arms) {
-    auto& named = arms.emplace_back(NamedRuns{arm.name, {}});
-    for (const auto& run : arm.runs) {
-      if (run.not_counted.empty()) {
-        named.runs.push_back(&run.curves);
-      }
-    }
+    arms.push_back({arm.name, arm.counted_curves()});
   }
   return svg_of_runs(arms, what, comparison.judge.set, comparison.title);
 }

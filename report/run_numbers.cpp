@@ -86,8 +86,7 @@ std::optional<double> taken_of(const std::vector<double>& values, Take take) {
     return values.back();
   }
   if (take == Take::kLastTenth) {
-    const auto n = static_cast<std::ptrdiff_t>(std::max<std::size_t>(1, values.size() / 10));
-    return summary_of({values.end() - n, values.end()}).mean;
+    return mean_of_last_tenth(values);
   }
   if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
     return std::nullopt;

@@ -102,6 +102,11 @@ Summary summary_of(const std::vector<double>& values) {
   return summary;
 }
 
+double mean_of_last_tenth(const std::vector<double>& values) {
+  const auto n = std::min(values.size(), std::max<std::size_t>(1, values.size() / 10));
+  return summary_of({values.end() - static_cast<std::ptrdiff_t>(n), values.end()}).mean;
+}
+
 Difference paired_difference(const std::vector<double>& ours, const std::vector<double>& theirs) {
   require(ours.size() == theirs.size() && !ours.empty(),
           "[paired_difference] ",

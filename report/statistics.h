@@ -14,6 +14,8 @@ struct Summary {
   double sd = 0;    ///< sample standard deviation (n - 1); NaN for n < 2
 };
 Summary summary_of(const std::vector<double>& values);
+/// Of at least one value. NaN of none.
+double mean_of_last_tenth(const std::vector<double>& values);
 
 struct Interval {
   double low = 0, high = 0;

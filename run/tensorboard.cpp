@@ -193,6 +193,12 @@ Message text_tensor(std::string_view text) {
   return Message().varint(1, kString).message(2, shape).text(8, text);
 }
 
+std::string value_event(double wall_time, int64_t step, const Message& value) {
+  return event_at(wall_time, step)
+      .message(event_field::kSummary, Message().message(1, value))
+      .bytes();
+}
+
 std::string text_event(double wall_time,
                        int64_t step,
                        const std::string& tag,
@@ -202,9 +208,7 @@ std::string text_event(double wall_time,
                          .text(value_field::kTag, tag)
                          .message(value_field::kTensor, tensor)
                          .message(value_field::kMetadata, metadata);
-  return event_at(wall_time, step)
-      .message(event_field::kSummary, Message().message(1, value))
-      .bytes();
+  return value_event(wall_time, step, value);
 }
 
 constexpr std::string_view kSampleTags = "sample/";
@@ -469,9 +473,7 @@ void EventFile::write_histogram(int64_t step,
                              .packed(7, counts);
   const auto value =
       Message().text(value_field::kTag, tag).message(value_field::kHistogram, histogram);
-  append(event_at(seconds_now(), step)
-             .message(event_field::kSummary, Message().message(1, value))
-             .bytes());
+  append(value_event(seconds_now(), step, value));
 }
 
 void EventFile::write_changed_text(int64_t step,
