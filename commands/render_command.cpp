@@ -176,7 +176,7 @@ int show_row(const RenderArguments& arguments, const RenderedData& data) {
       all.push_back(document_json(document, *data.tokenizer));
       continue;
     }
-    std::cerr << file.string() << ":" << arguments.row << ": " << name_of(found.format) << which
+    std::cerr << file.string() << ":" << arguments.row << ": " << enum_name(found.format) << which
               << ", " << document.ids.size() << " tokens, " << trained << " of them trained"
               << std::endl;
     std::cout << (arguments.ids
@@ -184,7 +184,7 @@ int show_row(const RenderArguments& arguments, const RenderedData& data) {
                       : rendered(document, *data.tokenizer, StretchMarks(isatty(1) != 0)));
   }
   if (arguments.json) {
-    std::cout << json_text({{"format", name_of(found.format)}, {"documents", all}}) << "\n";
+    std::cout << json_text({{"format", enum_name(found.format)}, {"documents", all}}) << "\n";
   }
   return 0;
 }

@@ -40,6 +40,18 @@ struct EnumName {
 template <class E>
 EnumName(const char*, E) -> EnumName<E>;  // clang before 17 does not deduce it
 
+/// The YAML spelling of an enumerator. Throws Error where enum_names() lacks it.
+template <class E>
+requires std::is_enum_v<E>
+const char* enum_name(E value) {
+  for (const auto& [name, enumerator] : enum_names(value)) {
+    if (enumerator == value) {
+      return name;
+    }
+  }
+  fail("the value ", static_cast<int64_t>(value), " of an enum has no name in enum_names()");
+}
+
 /// Where each value of a configuration was written.
 class ConfigPlaces {
  public:
@@ -237,12 +249,7 @@ ConfigNode node_of(const T& value, const FieldRules& rules) {
   } else if constexpr (std::is_same_v<T, std::string>) {
     return ConfigNode::text(value);
   } else if constexpr (std::is_enum_v<T>) {
-    for (const auto& [name, enumerator] : enum_names(T{})) {
-      if (enumerator == value) {
-        return ConfigNode::text(name);
-      }
-    }
-    fail("an enumerator of ", joined(names_of<T>()), " has no name in enum_names()");
+    return ConfigNode::text(enum_name(value));
   } else if constexpr (HasOwnSpelling<T>) {
     return value.to_config();
   } else if constexpr (IsOptional<T>::value) {

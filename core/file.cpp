@@ -204,7 +204,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), descriptor_(-1) 
     descriptor_ = opened_through(place);
   } else {
     path_ = place.path;
-    temporary_ = path_.string() + ".braid.tmp";
+    temporary_ = path_.string() + kTemporarySuffix;
     descriptor_ = made_temporary_file(temporary_, path_);
   }
   if (descriptor_ < 0) {

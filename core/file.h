@@ -16,10 +16,13 @@ std::string read_file(const std::filesystem::path& path);
 /// Waits until a file's contents, or a folder's entries, are on the disk.
 void fsync_path(const std::filesystem::path& path);
 
-/// A file that appears whole or not at all: it grows as `path` + ".braid.tmp" and commit() renames
-/// it. Without commit() the temporary is removed and an earlier file of that name stays as it was.
-/// Links are followed and stay. Devices and FIFOs are written through, once something reads them;
-/// what else is no regular file is refused (core/output_place.h).
+/// What an AtomicFile is called, behind its own name, until it is whole.
+inline constexpr const char* kTemporarySuffix = ".braid.tmp";
+
+/// A file that appears whole or not at all: it grows as `path` + kTemporarySuffix and commit()
+/// renames it. Without commit() the temporary is removed and an earlier file of that name stays as
+/// it was. Links are followed and stay. Devices and FIFOs are written through, once something reads
+/// them; what else is no regular file is refused (core/output_place.h).
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

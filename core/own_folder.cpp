@@ -10,8 +10,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLock = ".lock";  // of FolderLock
-// What a process leaves that was killed while it made the marker (AtomicFile).
-constexpr const char* kBegunMarker = ".braid.braid.tmp";
 
 }  // namespace
 
@@ -30,9 +28,11 @@ void make_own_folder(const fs::path& folder, const std::string& advice, bool rec
   if (is_own_folder(folder)) {
     return;
   }
+  // What a process leaves that was killed while it made the marker.
+  const auto begun_marker = std::string(kOwnFolderMarker) + kTemporarySuffix;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const auto name = entry.path().filename().string();
-    require(recognized || name == kLock || name == kBegunMarker,
+    require(recognized || name == kLock || name == begun_marker,
             folder.string(),
             ": holds ",
             name,

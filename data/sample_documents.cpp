@@ -16,7 +16,7 @@ bool may_hold_rows(const std::filesystem::path& file) {
 
 std::string expected_samples(SampleFormat format) {
   return text("expected samples of format ",
-              name_of(format),
+              enum_name(format),
               " (data.format; docs/data.md has an example of each); `braid render --check` lists "
               "all that is wrong, data.on_bad_sample: skip leaves such samples out");
 }
@@ -54,11 +54,11 @@ FileFormat format_of(const std::filesystem::path& file,
         other != SampleFormat::kTokens) {
       result.note = text(file.string(),
                          ": its rows hold samples of format ",
-                         name_of(other),
+                         enum_name(other),
                          " beside the string under '",
                          text_key,
                          "', and that is read; data.format: ",
-                         name_of(other),
+                         enum_name(other),
                          " reads the samples");
     }
     return result;
@@ -86,7 +86,7 @@ SourceFormats formats_of(const TextSource& source) {
       result.pairs = result.pairs || format == SampleFormat::kPreference;
       result.lines.push_back(text(source.paths[i].string(),
                                   ": samples of format ",
-                                  name_of(format),
+                                  enum_name(format),
                                   count == 1 ? "" : text(" in ", count, " files"),
                                   guessed ? " (guessed from the keys; data.format sets it)" : ""));
     }

@@ -382,15 +382,6 @@ const char* name_of(SampleFault fault) {
   return "";
 }
 
-const char* name_of(SampleFormat format) {
-  for (const auto& [name, value] : enum_names(format)) {
-    if (value == format) {
-      return name;
-    }
-  }
-  return "";
-}
-
 SampleFormat guess_format(const std::vector<std::string>& keys, const std::string& text_key) {
   const auto has = [&](const std::string& key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -471,7 +462,7 @@ std::vector<ChatMessage> conversation_of(const SampleFields& sample, SampleForma
     case SampleFormat::kPrompt:
       return prompt_with(sample, "completion");
     default:
-      fail("[sample] the format ", name_of(format), " holds no conversations");
+      fail("[sample] the format ", enum_name(format), " holds no conversations");
   }
 }
 

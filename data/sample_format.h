@@ -40,9 +40,6 @@ class SampleError : public std::runtime_error {
   SampleFault fault_;
 };
 
-/// "messages", "sharegpt", ...
-const char* name_of(SampleFormat format);
-
 /// The format whose keys these are, kAuto where none has them:
 ///   text        `text_key`
 ///   messages    messages

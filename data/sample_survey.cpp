@@ -151,7 +151,7 @@ std::vector<Document> documents_of_row(const std::filesystem::path& file,
            rows.is_array() ? "item " : "line ",
            error.what(),
            " (read as format ",
-           name_of(parser.format()),
+           enum_name(parser.format()),
            ")");
     }
   }

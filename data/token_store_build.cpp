@@ -70,7 +70,7 @@ SourceDigests digests_of(const TextSource& source,
       const bool is_text = format == SampleFormat::kText;
       result.has_samples = result.has_samples || !is_text;
       result.manifest += of_files.back() + " " + format_name(file) +
-                         (is_text ? "" : text(" as ", name_of(format))) + "\n";
+                         (is_text ? "" : text(" as ", enum_name(format))) + "\n";
     }
     if (const int64_t most = source.of_path(i).max_samples; most > 0) {
       result.manifest += text("the first ", most, "\n");

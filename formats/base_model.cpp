@@ -75,10 +75,7 @@ void for_each_pair(ModelConfig& own, const ModelConfig& base, Visit visit) {
 }
 
 std::string layer_text(const LayerConfig& layer) {
-  std::string kind;
-  for (const auto& [name, value] : enum_names(AttentionKind{})) {
-    kind = value == layer.attention ? name : kind;
-  }
+  const std::string kind = enum_name(layer.attention);
   return layer.compresses() ? text(kind, " with ratio ", layer.ratio) : kind;
 }
 

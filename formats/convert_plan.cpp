@@ -171,7 +171,7 @@ void require_expressible(const ModelConfig& config, ConvertTo to) {
             "model.layer_types: layer ",
             i,
             " is ",
-            inline_yaml_text(config_detail::node_of(kind, {})),
+            enum_name(kind),
             ": transformers' DeepSeek-V4 has window, csa and hca layers only",
             kWayOut);
   }

@@ -8,16 +8,6 @@
 namespace braid {
 namespace {
 
-template <class E>
-std::string name_of(E value) {
-  for (const auto& [name, enumerator] : enum_names(E{})) {
-    if (enumerator == value) {
-      return name;
-    }
-  }
-  return "";
-}
-
 // "2 window, 21 csa, 20 hca"
 std::string attention_kinds(const ModelConfig& config) {
   std::map<AttentionKind, int64_t> counts;
@@ -26,7 +16,7 @@ std::string attention_kinds(const ModelConfig& config) {
   }
   std::string result;
   for (const auto& [kind, count] : counts) {
-    result += text(result.empty() ? "" : ", ", count, " ", name_of(kind));
+    result += text(result.empty() ? "" : ", ", count, " ", enum_name(kind));
   }
   return result;
 }
@@ -65,14 +55,14 @@ nlohmann::ordered_json summary(const ModelConfig& config) {
                 " a token), ",
                 config.n_shared_experts,
                 " shared")},
-          {"residual", text(name_of(config.residual), ", streams: ", config.num_streams())},
+          {"residual", text(enum_name(config.residual), ", streams: ", config.num_streams())},
           {"mtp_blocks", config.num_nextn_predict_layers}};
 }
 
 nlohmann::ordered_json summary(const RunConfig& config) {
   nlohmann::ordered_json result = {{"model", summary(config.model)},
                                    {"training",
-                                    {{"dtype", name_of(config.train.dtype)},
+                                    {{"dtype", enum_name(config.train.dtype)},
                                      {"max_steps", config.train.max_steps.steps()},
                                      {"global_batch_size", config.train.global_batch_size},
                                      {"seq_len", config.data.seq_len},

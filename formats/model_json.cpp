@@ -148,7 +148,7 @@ void add_layers_of_hf(const Section& json, Fields& fields) {
             word,
             "', expected one of ",
             words_of_layers());
-    kinds.push_back(config_detail::node_of(known->kind, {}));
+    kinds.push_back(ConfigNode::text(enum_name(known->kind)));
     kinds.back().place = json.place();
     const bool compresses = word == kCsa || word == kHca;
     ratios.push_back(compresses ? rates.node(word.c_str()) : ConfigNode::plain("0"));

@@ -1,7 +1,6 @@
 #include "model/geometry.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -10,11 +9,6 @@
 #include "core/sizes.h"
 
 namespace braid {
-namespace {
-
-KeyRange own_share(const KeyRange& range, const ContextRanks& ranks) {
-  return {ranks.own_share(range.first_BS).contiguous(), ranks.own_share(range.end_BS).contiguous()};
-}
 
 std::set<int64_t> ratios_of(const ModelConfig& config) {
   std::set<int64_t> ratios;
@@ -32,6 +26,12 @@ std::set<std::optional<int64_t>> windows_of(const ModelConfig& config) {
     windows.insert(config.layer(i).window);
   }
   return windows;
+}
+
+namespace {
+
+KeyRange own_share(const KeyRange& range, const ContextRanks& ranks) {
+  return {ranks.own_share(range.first_BS).contiguous(), ranks.own_share(range.end_BS).contiguous()};
 }
 
 // Whether any layer's entries of this ratio reach back one window.

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -15,6 +16,11 @@
 #include "parallel/context_exchange.h"
 
 namespace braid {
+
+/// The compression ratios of a model's layers, and the windows of all, the MTP layer's too. Layers
+/// that share one share what a pass knows of it.
+std::set<int64_t> ratios_of(const ModelConfig& config);
+std::set<std::optional<int64_t>> windows_of(const ModelConfig& config);
 
 /// Where several ranks divide each sequence: the entries that each of them makes, in the order of
 /// ranks, and their numbers among all.

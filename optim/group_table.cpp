@@ -74,7 +74,7 @@ struct Line {
     }
     const bool is_frozen = first->is_frozen();
     return {name.before + ranges(numbers) + name.after,
-            optimizer_name(first->optimizer),
+            enum_name(first->optimizer),
             text(value.sizes()),
             std::to_string(count),
             matrices,
@@ -108,15 +108,6 @@ std::string aligned_rows(const std::vector<std::array<std::string, Columns>>& ro
 
 }  // namespace
 
-std::string optimizer_name(OptimizerKind kind) {
-  for (const auto& [name, value] : enum_names(kind)) {
-    if (value == kind) {
-      return name;
-    }
-  }
-  fail("[group_table] an optimizer without a name");
-}
-
 std::string group_table(const std::vector<GroupedParameter>& parameters) {
   std::vector<Line> lines;
   for (const auto& grouped : parameters) {
@@ -146,7 +137,7 @@ std::string group_summary(const std::vector<GroupedParameter>& parameters) {
   std::vector<Sum> sums;
   for (const auto& grouped : parameters) {
     const bool is_frozen = grouped.is_frozen();
-    const auto optimizer = optimizer_name(grouped.optimizer);
+    const std::string optimizer = enum_name(grouped.optimizer);
     const auto learning_rate = is_frozen ? "-" : real_text(grouped.learning_rate_scale);
     const auto decay = is_frozen ? "-" : real_text(grouped.weight_decay);
     auto sum = std::ranges::find_if(sums, [&](const Sum& other) {

@@ -6,9 +6,6 @@
 
 namespace braid {
 
-/// As the configuration calls it.
-std::string optimizer_name(OptimizerKind kind);
-
 /// Which parameter is in which group, one line per kind of parameter, for people:
 ///   parameter                       optimizer  shape      tensors  matrices    lr  decay  elements
 ///   layers.{0-5}.attn.wo_a.weight   muon       [64, 64]         6  12 x 32x64   1    0.1     24576

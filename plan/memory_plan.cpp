@@ -10,6 +10,7 @@
 #include "core/named_tensor.h"
 #include "core/parameter_names.h"
 #include "kernels/precision.h"
+#include "model/geometry.h"
 #include "parallel/gradient_sync.h"
 #include "run/grouped_parameters.h"
 
@@ -82,20 +83,14 @@ Kept kept_by_mtp(const ModelConfig& config, bool mixed) {
 // Bytes per token of what says who sees whom and which tokens pool into entries.
 double visibility_bytes(const ModelConfig& config, int64_t seq_len) {
   constexpr int64_t kNumber = 8, kOfWindow = 2, kOfRatio = 4;
-  int64_t numbers = 0;
-  std::set<int64_t> ratios;
-  std::set<std::optional<int64_t>> windows = {config.mtp_layer().window};
+  auto numbers = kOfWindow * static_cast<int64_t>(windows_of(config).size()) +
+                 kOfRatio * static_cast<int64_t>(ratios_of(config).size());
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const auto layer = config.layer(i);
-    windows.insert(layer.window);
-    if (layer.compresses()) {
-      numbers += ratios.insert(layer.ratio).second ? kOfRatio : 0;
-      const bool selects = layer.attention == AttentionKind::kCsa && config.index_topk &&
-                           *config.index_topk < seq_len / layer.ratio;
-      numbers += selects ? *config.index_topk : 0;
-    }
+    const bool selects = layer.attention == AttentionKind::kCsa && config.index_topk &&
+                         *config.index_topk < seq_len / layer.ratio;
+    numbers += selects ? *config.index_topk : 0;
   }
-  numbers += kOfWindow * static_cast<int64_t>(windows.size());
   return static_cast<double>(kNumber * numbers);
 }
 

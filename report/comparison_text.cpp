@@ -298,14 +298,13 @@ ordered_json json_of(const CheckedCriterion& checked) {
     return name.empty() ? ordered_json() : ordered_json(name);
   };
   const bool of_verdict = c.verdict != ExpectedVerdict::kNone;
-  const auto expected = config_detail::node_of(c.verdict, {}).scalar;
   return {{"arm", c.arm},
           {"number", name_or_null(c.number)},
           {"over", name_or_null(c.over)},
           {"minus", name_or_null(c.minus)},
           {"above", json_or_null(c.above)},
           {"below", json_or_null(c.below)},
-          {"verdict", name_or_null(of_verdict ? expected : "")},
+          {"verdict", name_or_null(of_verdict ? enum_name(c.verdict) : "")},
           {"found", of_verdict ? name_or_null(checked.verdict) : json_or_null(checked.value)},
           {"outcome",
            checked.outcome == Outcome::kHolds   ? "holds"
@@ -320,7 +319,7 @@ ordered_json json_of(const CheckedCriterion& checked) {
 ordered_json json_of(const RunNumber& number) {
   return {{"name", number.name},
           {"metric", number.metric},
-          {"take", config_detail::node_of(number.take, {}).scalar},
+          {"take", enum_name(number.take)},
           {"set", number.set},
           {"steps", number.steps}};
 }

@@ -41,23 +41,10 @@ std::vector<std::string> part_names() {
   return names;
 }
 
-std::string name_of_monitor(Monitor monitor) {
-  for (const auto& [name, value] : enum_names(Monitor{})) {
-    if (value == monitor) {
-      return name;
-    }
-  }
-  fail("unreachable: Monitor");
-}
-
 void add_of_layers(const ModelConfig& model, Keys& keys) {
   std::set<std::string> kinds;
   const auto add = [&](const std::string& layer, const LayerConfig& config) {
-    for (const auto& [name, value] : enum_names(config.attention)) {
-      if (value == config.attention) {
-        kinds.insert(name);
-      }
-    }
+    kinds.insert(enum_name(config.attention));
     keys.add({"expert_entropy." + layer}, Monitor::kExperts);
     if (config.routing != RoutingKind::kHash) {
       keys.add({"expert_dead." + layer, "expert_bias_range." + layer}, Monitor::kExperts);
@@ -178,7 +165,7 @@ void validate_alarms(const RunConfig& config) {
           text("'",
                rule.metric,
                "' is measured by the monitor ",
-               name_of_monitor(*off),
+               enum_name(*off),
                ", which logging.monitors leaves out; expected it there, or no alarm"));
     }
     throw ConfigError(path + ".metric",

@@ -77,14 +77,8 @@ void PassMonitor::begin(const Geometry& geometry) {
 }
 
 std::string PassMonitor::kind_of_layer(int64_t layer) const {
-  const auto kind = layer < config_.num_hidden_layers ? config_.layer(layer).attention
-                                                      : config_.mtp_layer().attention;
-  for (const auto& [name, value] : enum_names(kind)) {
-    if (value == kind) {
-      return name;
-    }
-  }
-  fail("unreachable: AttentionKind");
+  return enum_name(layer < config_.num_hidden_layers ? config_.layer(layer).attention
+                                                     : config_.mtp_layer().attention);
 }
 
 void PassMonitor::attention(int64_t layer,

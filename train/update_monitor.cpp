@@ -138,7 +138,7 @@ void UpdateMonitor::after_step(Tally& tally) {
   for (const auto& kept : kept_) {
     if (took_a_step(kept)) {
       const auto& grouped = optimizer_.parameters()[kept.range.parameter];
-      const auto optimizer = optimizer_name(grouped.optimizer);
+      const std::string optimizer = enum_name(grouped.optimizer);
       tally.add_squares(text("update_rms.", optimizer, ".", part_name(grouped)),
                         subtracted(kept).square().sum().item<double>(),
                         static_cast<double>(kept.range.elements()));

@@ -57,6 +57,16 @@ class SweepTest : public CliTest {
   }
 
   /// When each run last changed: runs that nobody touched compare equal.
+  /// Until each of these runs has taken some steps.
+  void wait_for_steps(const std::vector<std::string>& runs) const {
+    for (const auto& run : runs) {
+      const auto metrics = folder_ / "sweeps/sweep/runs" / run / "metrics.jsonl";
+      for (int i = 0; i < 6000 && (!fs::exists(metrics) || read_file(metrics).size() < 300); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
+
   std::map<std::string, fs::file_time_type> times() const {
     std::map<std::string, fs::file_time_type> result;
     for (const auto& run : fs::directory_iterator(folder_ / "sweeps/sweep/runs")) {
@@ -107,10 +117,7 @@ TEST_F(SweepTest, KilledFiveTimesItEndsWithTheSameTable) {
 TEST_F(SweepTest, InterruptedItSavesItsRunsAndGoesOn) {
   write_sweep("set: {train.max_steps: 2000, checkpoint.every_steps: 0}\n");
   Program program(folder_, {"sweep", "sweep.yaml"}, {});
-  const auto metrics = folder_ / "sweeps/sweep/runs/b-seed1/metrics.jsonl";
-  for (int i = 0; i < 6000 && (!fs::exists(metrics) || read_file(metrics).size() < 300); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  wait_for_steps({"a-seed1", "b-seed1"});
   program.send(SIGINT);
   const auto outcome = program.finish();
   EXPECT_EQ(outcome.status, 130) << outcome.out << outcome.err;
@@ -230,10 +237,7 @@ TEST_F(SweepTest, ATableIsThereBeforeTheSweepHasEnded) {
         "arms: {a: , b: {set: {train.max_steps: 2000, checkpoint.every_steps: 0}}}\n"
         "criteria: [{arm: a, number: loss, above: 0}, {arm: b, number: loss, above: 0}]\n");
   Program program(folder_, {"sweep", "sweep.yaml"}, {});
-  const auto metrics = folder_ / "sweeps/sweep/runs/b-seed1/metrics.jsonl";
-  for (int i = 0; i < 6000 && (!fs::exists(metrics) || read_file(metrics).size() < 300); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  wait_for_steps({"b-seed1"});
   program.send(SIGINT);
   EXPECT_EQ(program.finish().status, 130);
   ASSERT_TRUE(fs::exists(folder_ / "sweeps/sweep/comparison.json"));
