@@ -7,7 +7,8 @@
 // the same size. Scores and weighted sums of attention count for the pairs that are visible in a
 // sequence that is one document, an upper bound for packed ones: a window layer sees w tokens, a
 // CSA layer also its k chosen entries (its indexer scores all visible ones), an HCA layer also all
-// entries; with dense attention a CSA layer sees all entries too.
+// entries; with dense attention a CSA layer sees all entries too. The forward pass of anticipatory
+// routing, which chooses experts ahead, is counted beside them (StagePlan::look_ahead_flops).
 #include <cstdint>
 
 #include "model/config.h"

@@ -145,6 +145,22 @@ std::vector<PartPlan> planned_parts(const Transformer& model,
   return parts;
 }
 
+// Without the heads, which choose nothing.
+double look_ahead_flops(const RunConfig& config,
+                        const std::vector<GroupedParameter>& groups,
+                        const Regime& regime) {
+  if (config.model.routing_mode != RoutingMode::kAnticipatory) {
+    return 0;
+  }
+  double products = 0, head = 0;
+  for (const auto& part : products_by_part(config.model, groups, regime)) {
+    products += part.products;
+    head += part.part == "head" ? part.products : 0;
+  }
+  const auto heads = static_cast<double>(1 + config.model.num_nextn_predict_layers);
+  return 2 * (products - heads * head);
+}
+
 bool same_kind(const Regime& a, const Regime& b) {
   return a.trained == b.trained && a.options.dense_attention == b.options.dense_attention &&
          a.sequences == b.sequences && a.seq_len == b.seq_len;
@@ -160,6 +176,7 @@ std::vector<StagePlan> stages_of(const RunConfig& config,
     if (stages.empty() || !same_kind(stages.back().regime, regime)) {
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, groups, regime);
+      stage.look_ahead_flops = look_ahead_flops(config, groups, regime);
       stage.newton_schulz_flops =
           newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
@@ -211,7 +228,7 @@ Plan plan_training(const RunConfig& config, int64_t ranks, const CodeBytes& code
   plan.parts = planned_parts(model, groups, plan.stages.back().regime);
   const auto& last = plan.stages.back();
   const auto of_rank = groups_of_rank(groups, grid);
-  plan.ranks = planned_ranks(config, of_rank, last.regime, grid, last.forward_backward_flops);
+  plan.ranks = planned_ranks(config, of_rank, last.regime, grid, last.token_flops());
   plan.memory = planned_memory(config,
                                model.parameters(),
                                of_rank,
@@ -238,8 +255,8 @@ PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed) {
   PlannedTime time;
   for (const auto& stage : plan.stages) {
     const auto tokens = static_cast<double>(stage.regime.sequences * stage.regime.seq_len);
-    time.step = (stage.forward_backward_flops * tokens / ranks + stage.newton_schulz_flops * part) /
-                per_second;
+    time.step =
+        (stage.token_flops() * tokens / ranks + stage.newton_schulz_flops * part) / per_second;
     time.run += time.step * static_cast<double>(stage.steps);
   }
   return time;
@@ -270,7 +287,7 @@ nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {
                       {"attention", text_of(stage.regime)},
                       {"sequences", stage.regime.sequences},
                       {"seq_len", stage.regime.seq_len},
-                      {"per_token_flops", stage.forward_backward_flops},
+                      {"per_token_flops", stage.token_flops()},
                       {"newton_schulz_per_step_flops", stage.newton_schulz_flops}});
     first += stage.steps;
     tokens += stage.tokens();

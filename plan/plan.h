@@ -25,11 +25,15 @@ struct StagePlan {
   Regime regime;  ///< of its first step
   int64_t steps = 0;
   double forward_backward_flops = 0;  ///< per token
-  double newton_schulz_flops = 0;     ///< per step
+  /// Per token: the forward pass that chooses experts, with model.routing_mode: anticipatory. What
+  /// a spike turns on is not known before.
+  double look_ahead_flops = 0;
+  double newton_schulz_flops = 0;  ///< per step
 
   int64_t tokens() const { return steps * regime.sequences * regime.seq_len; }
+  double token_flops() const { return forward_backward_flops + look_ahead_flops; }
   double flops() const {
-    return forward_backward_flops * static_cast<double>(tokens()) +
+    return token_flops() * static_cast<double>(tokens()) +
            newton_schulz_flops * static_cast<double>(steps);
   }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "core/nearest.h"
 #include "report/comparison.h"
@@ -36,9 +37,6 @@ void require_verdict_alone(const Criterion& c, std::size_t i) {
 }
 
 void require_bounds(const Criterion& c, std::size_t i) {
-  if (!c.over.empty() && !c.minus.empty()) {
-    throw ConfigError(path_of(i, ".minus"), "stands beside over; a criterion has one or the other");
-  }
   if (!c.above && !c.below) {
     throw ConfigError(path_of(i, ""), "lacks above or below, or both");
   }
@@ -51,8 +49,10 @@ bool is_within(const Criterion& c, double value) {
   return (!c.above || value > *c.above) && (!c.below || value < *c.below);
 }
 
-double combined(const Criterion& c, double ours, double theirs) {
-  return c.over.empty() ? ours - theirs : ours / theirs;
+/// What a criterion looks at, of the values of its arm and of those that it names.
+double looked_at(double arm, std::optional<double> over, std::optional<double> minus) {
+  const double less = minus.value_or(0);
+  return over ? (arm - less) / (*over - less) : arm - less;
 }
 
 /// One number of the runs of an arm that count.
@@ -96,11 +96,12 @@ class Checker {
   CheckedCriterion check() {
     const auto& c = checked_.criterion;
     const auto* arm = arm_called(c.arm);
-    const auto* other = c.other().empty() ? nullptr : arm_called(c.other());
+    const auto* over = c.over.empty() ? nullptr : arm_called(c.over);
+    const auto* minus = c.minus.empty() ? nullptr : arm_called(c.minus);
     if (!checked_.reason.empty()) {
       return checked_;
     }
-    for (const auto* one : {arm, other}) {
+    for (const auto* one : {arm, over, minus}) {
       if (one != nullptr) {
         checked_.counted += static_cast<int64_t>(one->counted_runs().size());
         checked_.runs += static_cast<int64_t>(one->runs.size());
@@ -109,7 +110,7 @@ class Checker {
     if (c.verdict != ExpectedVerdict::kNone) {
       check_verdict(*arm);
     } else {
-      check_number(*arm, other);
+      check_number(*arm, over, minus);
     }
     return checked_;
   }
@@ -138,37 +139,61 @@ class Checker {
     checked_.outcome = holds ? Outcome::kHolds : Outcome::kFails;
   }
 
-  void check_number(const Arm& arm, const Arm* other) {
-    const auto& c = checked_.criterion;
-    const auto ours = values_of(comparison_, arm, c.number);
-    const auto theirs = other == nullptr ? ArmValues{} : values_of(comparison_, *other, c.number);
-    checked_.reason = ours.lacking.empty() ? theirs.lacking : ours.lacking;
+  /// Of an arm that the criterion does not name: nullopt.
+  std::optional<ArmValues> values_of_other(const Arm* arm) {
+    if (arm == nullptr) {
+      return std::nullopt;
+    }
+    auto values = values_of(comparison_, *arm, checked_.criterion.number);
+    if (checked_.reason.empty()) {
+      checked_.reason = values.lacking;
+    }
+    return values;
+  }
+
+  void check_number(const Arm& arm, const Arm* over_arm, const Arm* minus_arm) {
+    const auto ours = values_of(comparison_, arm, checked_.criterion.number);
+    checked_.reason = ours.lacking;
+    const auto over = values_of_other(over_arm), minus = values_of_other(minus_arm);
     if (!checked_.reason.empty()) {
       return;
     }
-    const double mean = summary_of(ours.all).mean;
-    const double value = other == nullptr ? mean : combined(c, mean, summary_of(theirs.all).mean);
+    const auto mean = [](const std::optional<ArmValues>& values) {
+      return values ? std::optional(summary_of(values->all).mean) : std::nullopt;
+    };
+    const double value = looked_at(summary_of(ours.all).mean, mean(over), mean(minus));
     if (!std::isfinite(value)) {
-      checked_.reason = text("the mean of ", other->name, " is 0");
+      checked_.reason =
+          minus ? text("the means of ", over_arm->name, " and ", minus_arm->name, " are equal")
+                : text("the mean of ", over_arm->name, " is 0");
       return;
     }
     checked_.value = value;
-    checked_.outcome = is_within(c, value) ? Outcome::kHolds : Outcome::kFails;
-    if (ours.has_seeds && theirs.has_seeds) {
-      count_seeds(ours, other == nullptr ? nullptr : &theirs);
-    }
+    checked_.outcome = is_within(checked_.criterion, value) ? Outcome::kHolds : Outcome::kFails;
+    count_seeds(ours, over, minus);
   }
 
-  void count_seeds(const ArmValues& ours, const ArmValues* theirs) {
-    for (const auto& [seed, value] : ours.by_seed) {
-      const auto same = theirs == nullptr ? ours.by_seed.end() : theirs->by_seed.find(seed);
-      if (theirs != nullptr && same == theirs->by_seed.end()) {
-        continue;
+  /// Of the seeds that all these arms have.
+  void count_seeds(const ArmValues& ours,
+                   const std::optional<ArmValues>& over,
+                   const std::optional<ArmValues>& minus) {
+    for (const auto* other : {&over, &minus}) {
+      if (!ours.has_seeds || (*other && !(*other)->has_seeds)) {
+        return;
       }
-      const auto& c = checked_.criterion;
-      ++checked_.seeds;
-      checked_.seeds_holding +=
-          is_within(c, theirs == nullptr ? value : combined(c, value, same->second)) ? 1 : 0;
+    }
+    const auto has = [](const std::optional<ArmValues>& values, int64_t seed) {
+      return !values || values->by_seed.contains(seed);
+    };
+    const auto of_seed = [](const std::optional<ArmValues>& values, int64_t seed) {
+      return values ? std::optional(values->by_seed.at(seed)) : std::nullopt;
+    };
+    for (const auto& [seed, value] : ours.by_seed) {
+      if (has(over, seed) && has(minus, seed)) {
+        const double seen = looked_at(value, of_seed(over, seed), of_seed(minus, seed));
+        ++checked_.seeds;
+        checked_.seeds_holding += is_within(checked_.criterion, seen) ? 1 : 0;
+      }
     }
   }
 
@@ -232,8 +257,13 @@ void require_arms_of(const std::vector<Criterion>& criteria,
                           text("there is no arm '", *name, "'; ", expected_of(*name, arms)));
       }
     }
-    if (c.other() == c.arm) {
-      throw ConfigError(path_of(i, c.over.empty() ? ".minus" : ".over"), "is the arm itself");
+    for (const auto& [key, name] : {std::pair{".over", &c.over}, std::pair{".minus", &c.minus}}) {
+      if (*name == c.arm) {
+        throw ConfigError(path_of(i, key), "is the arm itself");
+      }
+    }
+    if (!c.over.empty() && c.over == c.minus) {
+      throw ConfigError(path_of(i, ".over"), "is the arm of minus; the two differ by nothing");
     }
     if (c.verdict != ExpectedVerdict::kNone && c.arm == base) {
       throw ConfigError(path_of(i, ".arm"), base + " is the base arm, which gets no verdict");
@@ -256,11 +286,13 @@ std::string criterion_text(const CheckedCriterion& checked) {
                 ", expected ",
                 verdict_name(c.verdict));
   }
+  const auto less = c.minus.empty() ? "" : " minus " + c.minus;
+  const auto in_brackets = [&](const std::string& arm) { return "(" + arm + less + ")"; };
   return text(c.number,
               " of ",
-              c.arm,
-              c.over.empty() ? "" : " over " + c.over,
-              c.minus.empty() ? "" : " minus " + c.minus,
+              c.over.empty()    ? c.arm + less
+              : c.minus.empty() ? c.arm + " over " + c.over
+                                : in_brackets(c.arm) + " over " + in_brackets(c.over),
               checked.value ? ": " + number_text(*checked.value) : "",
               ", ",
               bounds_of(c));

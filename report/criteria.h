@@ -37,17 +37,18 @@ struct Criterion {
       "a name of numbers; or value, the judge's metric, tokens, flops, seconds, and these until "
       "the target: tokens_to_target, ...");
     v("over", &C::over, "an arm: the ratio of the two arms' means is looked at");
-    v("minus", &C::minus, "an arm: the difference of the two arms' means is looked at");
+    v("minus",
+      &C::minus,
+      "an arm: the difference of the two arms' means is looked at; with over, of both to this one, "
+      "(arm - minus) / (over - minus): the share of a gap that is closed");
     v("above", &C::above, "holds where it is above this");
     v("below", &C::below, "holds where it is below this; with above, between the two");
     v("verdict", &C::verdict, "instead of a number: the arm's verdict against the base arm");
   }
-
-  const std::string& other() const { return over.empty() ? minus : over; }
 };
 
-/// Throws ConfigError for criteria that cannot be: of numbers that no table with this judge has, of
-/// two other arms, without bounds. `numbers`: names of further numbers.
+/// Throws ConfigError for criteria that cannot be: of numbers that no table with this judge has,
+/// without bounds. `numbers`: names of further numbers.
 void require_sound(const std::vector<Criterion>& criteria,
                    const std::vector<std::string>& numbers,
                    const std::string& judged_metric,

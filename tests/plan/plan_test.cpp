@@ -131,6 +131,24 @@ TEST(Plan, CountsAdaptersAndWhatAFrozenBaseSaves) {
   EXPECT_GT(plan_training(config).memory.activations_bytes, plan.memory.activations_bytes);
 }
 
+TEST(Plan, CountsThePassThatChoosesExpertsAhead) {
+  auto config = small_run();
+  config.model.num_nextn_predict_layers = 0;
+  config.model.compress_ratios.resize(static_cast<std::size_t>(config.model.num_hidden_layers));
+  const auto sync = plan_training(config);
+  config.model.routing_mode = RoutingMode::kAnticipatory;
+  const auto ahead = plan_training(config);
+  const auto parts = by_part(sync);
+  const auto forward = sync.total().forward_flops - parts.at("head").forward_flops;
+  EXPECT_DOUBLE_EQ(ahead.stages.back().look_ahead_flops, forward);
+  EXPECT_DOUBLE_EQ(ahead.stages.back().flops() - sync.stages.back().flops(),
+                   forward * static_cast<double>(sync.stages.back().tokens()));
+  const PlannedSpeed speed{.peak_flops = 1e9};
+  EXPECT_GT(planned_time(ahead, speed).run, planned_time(sync, speed).run);
+  // The model's own operations, which the share of the peak goes by, are as they were.
+  EXPECT_EQ(ahead.stages.back().forward_backward_flops, sync.stages.back().forward_backward_flops);
+}
+
 TEST(Plan, FollowsRampsAndTheStagesOfAttention) {
   auto config = small_run();
   config.data.seq_len = 16;

@@ -59,6 +59,21 @@ TEST(Criteria, MeansAreJudgedAndSeedsCounted) {
   EXPECT_EQ(criteria_summary(comparison), "4 of 5 criteria hold");
 }
 
+TEST(Criteria, OfAGapTheShareIsJudged) {
+  const auto comparison =
+      checked({arm_with_gains("never", {1, 2}),
+               arm_with_gains("after", {5, 8}),
+               arm_with_gains("last", {2, 6}),
+               arm_with_gains("same", {6, 7})},
+              {{.arm = "last", .number = "gain", .over = "never", .minus = "after", .above = 0.4},
+               {.arm = "last", .number = "gain", .over = "same", .minus = "after", .above = 0}});
+  // (4 - 6.5) / (1.5 - 6.5); 3 / 4 and 2 / 6 in the seeds.
+  EXPECT_EQ(line_of(comparison, 0),
+            "gain of (last minus after) over (never minus after): 0.5, above 0.4: holds (in 1 of 2 "
+            "seeds)");
+  EXPECT_EQ(comparison.criteria[1].reason, "the means of same and after are equal");
+}
+
 TEST(Criteria, VerdictsAreComparedWithWhatWasExpected) {
   const auto comparison = checked(
       {arm("base", {2.0, 2.4, 2.2}), arm("lower", {1.9, 2.31, 2.1}), arm("same", {2.1, 2.3, 2.21})},

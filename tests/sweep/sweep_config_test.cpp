@@ -211,7 +211,7 @@ TEST_F(SweepConfigTest, ErrorsOfNumbersAndCriteriaNameTheKeyAndThePlace) {
   of_criterion("arm: hc, number: gain, over: plain, above: 1",
                {"criteria[0].over", "sweep.yaml:5", "'plain'", "hc | mhc"});
   of_criterion("arm: hc, number: gain, over: mhc, minus: mhc, above: 1",
-               {"criteria[0].minus", "sweep.yaml:5", "over"});
+               {"criteria[0].over", "sweep.yaml:5", "minus"});
   of_criterion("arm: hc, number: gain, over: hc, above: 1", {"criteria[0].over", "itself"});
   of_criterion("arm: hc, number: gain, above: 2, below: 1", {"criteria[0].below", "above"});
   of_criterion("arm: mhc, number: tokens_to_target, below: 1",
