@@ -13,6 +13,7 @@
 #include "core/file.h"
 #include "core/interruption.h"
 #include "core/version.h"
+#include "kernels/cpu/isa.h"
 #include "parallel/mpi_world.h"
 #include "run/progress.h"
 #include "run/threads.h"
@@ -94,6 +95,7 @@ int main(int argc, char** argv) {
     }
     for (const auto& [name, command] : commands) {
       if (app.got_subcommand(name)) {
+        static_cast<void>(braid::cpu_isa());  // a wrong BRAID_CPU_ISA ends here, not in a thread
         const auto threads = braid::use_threads();
         const bool computes = name == "generate" || name == "chat" || name == "evaluate" ||
                               name == "probe" || name == "convert" || name == "merge" ||

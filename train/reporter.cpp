@@ -11,6 +11,7 @@
 
 #include "core/parameter_names.h"
 #include "data/sample_stream.h"
+#include "kernels/cpu/isa.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
 #include "run/adapter_table.h"
@@ -173,7 +174,8 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   for (const auto& parameter : state_.model->parameters().all()) {
     parameters += parameter.value.is_floating_point() ? parameter.value.numel() : 0;
   }
-  console.line(text("run ", folder_.paths().folder.string(), ", ", threads.text()));
+  console.line(text(
+      "run ", folder_.paths().folder.string(), ", ", threads.text(), ", ", isa_name(cpu_isa())));
   if (!threads.warning.empty()) {
     console.line(threads.warning);
   }

@@ -31,8 +31,17 @@ namespace braid {
 
 enum class CpuIsa { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 
-/// The best instruction set of this machine that the kernels were compiled for.
+/// The best instruction set of this machine that the kernels were compiled for; at most that of the
+/// environment variable BRAID_CPU_ISA, for tests and for those who look for the cause of a
+/// difference between two machines. Throws Error where the variable has another word.
 CpuIsa cpu_isa();
+
+/// "baseline", "avx2", "avx512" or "avx512bf16".
+const char* isa_name(CpuIsa isa);
+
+/// The lower one of `best` and the one that `limit` names; `best` where limit is nullptr. Throws
+/// Error for other words.
+CpuIsa limited_isa(CpuIsa best, const char* limit);
 
 /// Whether bfloat16 products are multiplied in pairs, summed in float32, by one instruction
 /// (AVX-512 BF16). Not on Intel's processors: the instruction runs at a quarter of the rate of

@@ -20,6 +20,7 @@
 #include "kernels/cpu/sinkhorn_loops.h"
 #include "kernels/cpu/streams_loops.h"
 #include "kernels/cpu/swiglu_loops.h"
+#include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
 
@@ -532,6 +533,20 @@ TYPED_TEST(CpuVariants, OfDecodingAreTheSameBits) {
   };
   expect_same(BRAID_VARIANTS(decode_fp8_row<T, T>), 992 - 19);
   expect_same(BRAID_VARIANTS(decode_fp4_row<T, T>), 992);
+}
+
+TEST(CpuIsa, IsLimitedFromOutside) {
+  EXPECT_EQ(limited_isa(CpuIsa::kAvx512Bf16, nullptr), CpuIsa::kAvx512Bf16);
+  EXPECT_EQ(limited_isa(CpuIsa::kAvx512Bf16, "avx2"), CpuIsa::kAvx2);
+  EXPECT_EQ(limited_isa(CpuIsa::kAvx2, "baseline"), CpuIsa::kBaseline);
+  // What the machine lacks is not promised.
+  EXPECT_EQ(limited_isa(CpuIsa::kAvx2, "avx512"), CpuIsa::kAvx2);
+  EXPECT_EQ(testing::error_of([] { static_cast<void>(limited_isa(CpuIsa::kAvx2, "avx3")); }),
+            "the environment variable BRAID_CPU_ISA is 'avx3'; expected baseline, avx2, avx512 or "
+            "avx512bf16");
+  for (const auto isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+    EXPECT_EQ(limited_isa(CpuIsa::kAvx512Bf16, isa_name(isa)), isa);
+  }
 }
 
 }  // namespace
