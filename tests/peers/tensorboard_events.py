@@ -5,7 +5,7 @@
 
 A tiny run with logging.tensorboard is killed at random moments (SIGKILL), continued each time, and read at its end: every
 number of every record must be there once, at its step, and nothing else; so must the histograms of expert
-loads and the configuration as text. Then the same of a run that had TensorBoard switched on half way. Needs
+loads, the texts that the model wrote, and the configuration as text. Then the same of a run that had TensorBoard switched on half way. Needs
 the package tensorboard. Exit status 1 if anything differs.
 """
 import argparse
@@ -29,7 +29,7 @@ run: {{name: {name}}}
 data: {{train: [text.txt], validation: {{web: judged.txt, books: judged.txt}}, document_separator: "%", seq_len: 64, validation_seq_len: 64}}
 train: {{max_steps: {steps}, global_batch_size: 4, micro_batch_size: 2, threads: 1, validate_every_steps: 7}}
 checkpoint: {{every_steps: 2}}
-logging: {{tensorboard: {tensorboard}, monitor_every_steps: 5}}
+logging: {{tensorboard: {tensorboard}, monitor_every_steps: 5, samples: {{count: 2, prompts: ["0.1 0", ""], max_tokens: 8}}}}
 """
 
 
@@ -49,12 +49,27 @@ def wanted(run):
     scalars = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
+        if record.get("split") == "sample":
+            continue
         for key, value in record.items():
             if key not in ("step", "split", "set") and not isinstance(value, str):
                 place = (tag_of(key, record), record["step"])
                 assert place not in scalars, f"metrics.jsonl has {place} twice"
                 scalars[place] = single(math.nan if value is None else value)
     return scalars
+
+
+def wanted_texts(run):
+    """(tag, step) -> text of all samples."""
+    texts = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if record.get("split") == "sample":
+            prompt = record["prompt"]
+            tag = f"sample/{prompt or 'beginning of a document'}, {record['number'] + 1}"
+            text = (prompt + record["text"]).replace("\n", "\n    ")
+            texts[tag, record["step"]] = "    " + text
+    return texts
 
 
 def compare(run):
@@ -93,12 +108,17 @@ def compare(run):
             value = histogram.histogram_value
             if value.num != sum(value.bucket) or abs(value.sum - value.num) > 1e-6 * value.num:
                 errors.append(f"histogram {tag} at {histogram.step}: {value}")  # loads over their mean
+    want_texts = wanted_texts(run)
+    got_texts = {(tag, event.step): event.tensor_proto.string_val[0].decode()
+                 for tag in events.Tags()["tensors"] if tag.startswith("sample/") for event in events.Tensors(tag)}
+    if got_texts != want_texts or not want_texts:
+        errors.append(f"texts of samples: {got_texts}, expected {want_texts}")
     text = events.Tensors("config.yaml")[-1].tensor_proto.string_val[0].decode()
     yaml = (run / "config.yaml").read_text()
     if text != f"```yaml\n{yaml}```\n":
         errors.append("the text config.yaml is not the run's")
     print(f"{run.name}: {len(got)} numbers of {len(events.Tags()['scalars'])} tags, {histograms} histograms, "
-          f"{len(errors)} errors")
+          f"{len(got_texts)} texts, {len(errors)} errors")
     for error in errors[:20]:
         print("  " + error)
     return not errors
