@@ -326,4 +326,23 @@ void add_dtype(CLI::App& command, at::ScalarType& dtype) {
       ->default_str(default_name);
 }
 
+void add_device(CLI::App& command, DeviceChoice& device) {
+  const CLI::Validator spelling(
+      [](const std::string& given) {
+        return DeviceChoice::parse(given)
+                   ? std::string()
+                   : text("must be cpu, cuda, or cuda:N with the number of a device, not '",
+                          given,
+                          "'");
+      },
+      DeviceChoice::kConfigKind);
+  command
+      .add_option_function<std::string>(
+          "--device",
+          [&device](const std::string& given) { device = *DeviceChoice::parse(given); },
+          "where the model is")
+      ->check(spelling)
+      ->default_str(device.spelled());
+}
+
 }  // namespace braid

@@ -15,6 +15,7 @@
 #include "formats/open_model.h"
 #include "inference/sampling.h"
 #include "run/config.h"
+#include "run/device_choice.h"
 
 namespace braid {
 
@@ -94,5 +95,8 @@ std::string message_of_wrong_line(const CLI::App& app, const CLI::Error& error);
 
 /// --dtype float64 | float32 | bfloat16; `dtype` holds the default.
 void add_dtype(CLI::App& command, at::ScalarType& dtype);
+
+/// --device cpu | cuda | cuda:N, see device_of().
+void add_device(CLI::App& command, DeviceChoice& device);
 
 }  // namespace braid

@@ -27,6 +27,7 @@ struct EvaluateArguments {
   TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
+  DeviceChoice device;
   bool json = false;
   AdapterFolders adapters;
   std::string against;
@@ -106,7 +107,11 @@ class Judge {
 
   // The model that another one is compared with.
   JudgedModel judge_other(const std::string& folder) const {
-    const auto opened = open_model(folder, arguments_.dtype);
+    const auto opened = open_model(folder,
+                                   arguments_.dtype,
+                                   /*trainable=*/false,
+                                   /*adapters=*/{},
+                                   device_of(arguments_.device, "--device"));
     print_notes(opened.notes);
     if (opened.tokenizer) {
       const auto own = tokenizer_of(opened, "");
@@ -194,8 +199,11 @@ class Judge {
 };
 
 EvaluationReport reported(const EvaluateArguments& arguments) {
-  std::optional<OpenedModel> opened =
-      open_model(arguments.model, arguments.dtype, false, arguments.adapters);
+  std::optional<OpenedModel> opened = open_model(arguments.model,
+                                                 arguments.dtype,
+                                                 /*trainable=*/false,
+                                                 arguments.adapters,
+                                                 device_of(arguments.device, "--device"));
   print_notes(opened->notes);
   const bool has_adapters = opened->model->parameters().lora().has_value();
   const auto against = arguments.against.empty() ? has_adapters ? kBase : kNone : arguments.against;
@@ -276,6 +284,7 @@ Command evaluate_command(CLI::App& app) {
       ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
   add_dtype(*command, arguments->dtype);
+  add_device(*command, arguments->device);
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
       "Example:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "

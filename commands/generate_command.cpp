@@ -21,6 +21,7 @@ struct GenerateArguments {
   std::vector<std::string> prompts, stop_texts;
   bool json = false;
   AdapterFolders adapters;
+  DeviceChoice device;
   GenerateOptions options;
 };
 
@@ -127,7 +128,11 @@ int run_generate(const GenerateArguments& arguments) {
   if (prompts.empty()) {
     prompts = {""};
   }
-  const auto opened = open_model(arguments.model, at::kFloat, false, arguments.adapters);
+  const auto opened = open_model(arguments.model,
+                                 at::kFloat,
+                                 /*trainable=*/false,
+                                 arguments.adapters,
+                                 device_of(arguments.device, "--device"));
   print_notes(opened.notes);
   const auto own_tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const auto& tokenizer = *own_tokenizer;
@@ -190,6 +195,7 @@ Command generate_command(CLI::App& app) {
   add_tokenizer(*command, arguments->tokenizer);
   add_prompts(*command, *arguments);
   add_ends(*command, *arguments);
+  add_device(*command, arguments->device);
   add_sampling(*command, arguments->options.sampling, arguments->options.seed);
   command->add_flag("--json", arguments->json, "one JSON object a sample");
   command->footer(

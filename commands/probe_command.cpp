@@ -37,6 +37,7 @@ Command probe_command(CLI::App& app) {
   struct Arguments {
     std::string model, inputs, outputs;
     at::ScalarType dtype = at::kFloat;
+    DeviceChoice device;
     ProbeOptions options;
     AdapterFolders adapters;
   };
@@ -52,6 +53,7 @@ Command probe_command(CLI::App& app) {
       ->required();
   command->add_option("--outputs", arguments->outputs, "safetensors to write")->required();
   add_dtype(*command, arguments->dtype);
+  add_device(*command, arguments->device);
   command->add_flag("--gradients", arguments->options.gradients, "also grad.<name> of the loss");
   command->add_flag(
       "--streams", arguments->options.streams, "also streams.<layer> after each layer");
@@ -73,7 +75,8 @@ Command probe_command(CLI::App& app) {
     const auto opened = open_model(arguments->model,
                                    arguments->dtype,
                                    /*trainable=*/arguments->options.gradients,
-                                   arguments->adapters);
+                                   arguments->adapters,
+                                   device_of(arguments->device, "--device"));
     print_notes(opened.notes);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;

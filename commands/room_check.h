@@ -5,8 +5,8 @@
 namespace braid {
 
 /// Compares what the run needs (plan/room.h) with the memory of the machines that its ranks are on
-/// and with the disk of its folder. What cannot work is an Error unless `go_on`; what may not work
-/// is a warning on standard output. Every rank calls this.
+/// (where it trains on the CPU) and with the disk of its folder. What cannot work is an Error
+/// unless `go_on`; what may not work is a warning on standard output. Every rank calls this.
 void check_room(const RunConfig& config, bool go_on, Communicator& ranks);
 
 }  // namespace braid

@@ -18,6 +18,7 @@
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "plan/plan.h"
+#include "run/device_choice.h"
 #include "run/run_folder.h"
 #include "train/trainer.h"
 
@@ -166,10 +167,14 @@ Command train_command(CLI::App& app) {
     const auto world = MpiWorld::was_launched() ? std::make_unique<MpiWorld>() : nullptr;
     const auto train = [&] {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
+      const auto device = device_of(run_config.train.device, "train.device");
+      require(!arguments->profile || device.is_cpu(),
+              "--profile: measures what the CPU computes, and train.device is ",
+              run_config.train.device.spelled());
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
       check_room(run_config, arguments->ignore_room, *ranks);
-      Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks));
+      Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks), device);
       if (arguments->profile) {
         trainer.profile();
       }

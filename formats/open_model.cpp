@@ -374,7 +374,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
-                                      const ModelRanks& ranks) {
+                                      const ModelRanks& ranks,
+                                      at::Device device) {
   const auto is_drawn = [&](const std::string& name) {
     return is_adapter(name) ? stored.draws_adapters : stored.draws_mtp && is_mtp(name);
   };
@@ -395,7 +396,7 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); },
       .is_drawn = is_drawn};
   auto model = std::make_unique<Transformer>(
-      stored.config, compute, seed, &source, ranks, at::kCPU, stored.lora);
+      stored.config, compute, seed, &source, ranks, device, stored.lora);
   require_finite_weights(model->parameters(), stored.source);
   return model;
 }
@@ -479,12 +480,13 @@ void configure(StoredModel& stored,
 OpenedModel open_model(const fs::path& path,
                        at::ScalarType compute,
                        bool trainable,
-                       const AdapterFolders& adapters) {
+                       const AdapterFolders& adapters,
+                       at::Device device) {
   auto stored = read_model(path);
   add_adapters(stored, adapters);
   OpenedModel opened;
-  opened.model =
-      model_of(stored, compute, /*seed=*/0, [trainable](const std::string&) { return !trainable; });
+  const auto is_frozen = [trainable](const std::string&) { return !trainable; };
+  opened.model = model_of(stored, compute, /*seed=*/0, is_frozen, /*ranks=*/{}, device);
   opened.tokenizer = stored.tokenizer;
   opened.source = stored.source;
   opened.notes = stored.notes;

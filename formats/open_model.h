@@ -100,15 +100,17 @@ void name_base(const BaseModel& base, Hdf5Attributes& state);
 /// the same place has another one.
 std::string fingerprint_of(const std::filesystem::path& folder);
 
-/// A model with the stored weights: each tensor is read once, straight into its parameter.
-/// `is_frozen` tells which parameters ("*" for experts) are not trained; where the files have them
-/// quantized, they stay so. Throws Error listing tensors that are missing, unexpected or misshapen,
-/// and naming the first one that is not finite (codes that stay in their files are not looked at).
+/// A model on `device` with the stored weights: each tensor is read once, straight into its
+/// parameter. `is_frozen` tells which parameters ("*" for experts) are not trained; where the files
+/// have them quantized, they stay so. Throws Error listing tensors that are missing, unexpected or
+/// misshapen, and naming the first one that is not finite (codes that stay in their files are not
+/// looked at).
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
-                                      const ModelRanks& ranks = {});
+                                      const ModelRanks& ranks = {},
+                                      at::Device device = at::kCPU);
 
 /// Copies the weights of the checkpoint in `folder` into a model, or into what this rank holds of
 /// it where others hold some of the experts. What the checkpoint's run left in its base must have
@@ -137,6 +139,7 @@ struct AdapterFolders {
 OpenedModel open_model(const std::filesystem::path& path,
                        at::ScalarType compute,
                        bool trainable = false,
-                       const AdapterFolders& adapters = {});
+                       const AdapterFolders& adapters = {},
+                       at::Device device = at::kCPU);
 
 }  // namespace braid

@@ -70,7 +70,7 @@ uint64_t key_of(uint64_t seed, const Continuation& continuation) {
 void take_rows(DecodeState& state, const at::Tensor& rows) {
   const auto take = [&rows](at::Tensor& tensor) {
     if (tensor.defined()) {
-      tensor = tensor.index_select(0, rows);
+      tensor = tensor.index_select(0, rows.to(tensor.device(), /*non_blocking=*/true));
     }
   };
   for (auto& layer : state.layers) {
@@ -82,8 +82,9 @@ void take_rows(DecodeState& state, const at::Tensor& rows) {
   }
 }
 
+// On the host, where ids are drawn.
 at::Tensor next_logits_BV(const Transformer& model, const at::Tensor& ids_BS, DecodeState& state) {
-  return model.logits(model.forward(ids_BS, state).final_BSD.select(1, -1));
+  return model.logits(model.forward(ids_BS, state).final_BSD.select(1, -1)).cpu();
 }
 
 // Reads each prompt once, then gives every continuation of it a row.

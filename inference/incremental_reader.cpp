@@ -26,7 +26,7 @@ at::Tensor IncrementalReader::logits_V(const std::vector<int64_t>& ids) {
     marked_ = state_;  // its tensors are shared: passes replace them, none changes one
     mark_ = last;
   }
-  return model_.logits(feed(ids, last + 1)).view({-1});
+  return model_.logits(feed(ids, last + 1)).view({-1}).cpu();
 }
 
 // To what was read of these ids, but for at least one of them, whose logits are asked for.

@@ -82,8 +82,9 @@ void visit_tokens(const Transformer& model,
     const auto hidden = model.forward(tokens_of(batch));
     std::vector<std::vector<std::vector<double>>> all;  // of each wanted, of each rank
     for (const auto of_tokens : wanted) {
-      const auto values_BS =
-          of_tokens(model, hidden, model.own_share(batch.targets_BS)).to(at::kDouble).contiguous();
+      const auto values_BS = of_tokens(model, hidden, model.own_share(batch.targets_BS))
+                                 .to(at::kCPU, at::kDouble)
+                                 .contiguous();
       const double* values = values_BS.const_data_ptr<double>();
       all.push_back(
           world.all_gather(std::vector(values, values + values_BS.numel()), "validation"));

@@ -54,6 +54,15 @@ void require_stacks(const std::vector<MuonStack>& stacks) {
   }
 }
 
+void require_summable(const at::Tensor& x) {
+  require(is_updatable(x),
+          "[squared_norm] expected a contiguous float32 or float64 tensor, got ",
+          x.scalar_type(),
+          " ",
+          x.sizes(),
+          x.is_contiguous() ? "" : " with gaps");
+}
+
 template <class T>
 AdamWFactors<T> factors(const AdamWStep& step, const AdamWMoments& moments) {
   const auto count = static_cast<double>(step.step);
@@ -98,12 +107,7 @@ MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& u
 }  // namespace
 
 double squared_norm(const at::Tensor& x) {
-  require(is_updatable(x),
-          "[squared_norm] expected a contiguous float32 or float64 tensor, got ",
-          x.scalar_type(),
-          " ",
-          x.sizes(),
-          x.is_contiguous() ? "" : " with gaps");
+  require_summable(x);
   if (kernel_of(x) == Kernel::kPlain) {
     return squared_norm_reference(x);
   }
@@ -113,6 +117,24 @@ double squared_norm(const at::Tensor& x) {
     sum = squared_norm_cpu(x.const_data_ptr<T>(), x.numel());
   });
   return sum;
+}
+
+std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors) {
+  std::vector<double> sums;
+  if (tensors.empty() || kernel_of(tensors.front()) != Kernel::kPlain) {
+    for (const auto& x : tensors) {
+      sums.push_back(squared_norm(x));
+    }
+    return sums;
+  }
+  std::vector<at::Tensor> on_device;
+  for (const auto& x : tensors) {
+    require_summable(x);
+    on_device.push_back(sum_of_squares(x));
+  }
+  const auto on_host = at::stack(on_device).cpu();
+  const double* first = on_host.const_data_ptr<double>();
+  return {first, first + on_host.numel()};
 }
 
 void update_by_adamw(const at::Tensor& value,

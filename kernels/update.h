@@ -14,8 +14,11 @@ namespace braid {
 /// do not depend on threads. NaN or infinite exactly when an element is (a float32 element cannot
 /// overflow the sum).
 double squared_norm(const at::Tensor& x);
-/// The same in plain LibTorch.
+/// The same in plain LibTorch: on its device, float64 [], and read from there.
+at::Tensor sum_of_squares(const at::Tensor& x);
 double squared_norm_reference(const at::Tensor& x);
+/// squared_norm() of each of several tensors, of one device, for which the host waits once.
+std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors);
 
 struct AdamWStep {
   int64_t step = 1;  ///< counts from 1

@@ -8,8 +8,12 @@
 
 namespace braid {
 
+at::Tensor sum_of_squares(const at::Tensor& x) {
+  return x.detach().to(at::kDouble).square().sum();
+}
+
 double squared_norm_reference(const at::Tensor& x) {
-  return x.detach().to(at::kDouble).square().sum().item<double>();
+  return sum_of_squares(x).item<double>();
 }
 
 void update_by_adamw_reference(at::Tensor value,

@@ -16,6 +16,7 @@
 #include "core/named_tensor.h"
 #include "core/parameter_names.h"
 #include "core/random.h"
+#include "core/random_tensor.h"
 #include "kernels/codec.h"
 #include "kernels/precision.h"
 
@@ -317,9 +318,15 @@ at::Tensor Lora::dropped(const at::Tensor& x) const {
   const uint64_t key = random_key(*use_->key, name_);
   const auto limit = static_cast<uint64_t>(use_->dropout * 0x1p32);
   const auto kept = static_cast<float>(1 / (1 - use_->dropout));
-  auto factors = at::empty(x.sizes(), at::kFloat);
-  auto* factor = factors.data_ptr<float>();
   const int64_t count = x.numel();
+  if (!x.is_cpu()) {
+    const auto counters = at::arange((count + 3) / 4, x.options().dtype(at::kLong));
+    const auto words = philox_words(key, counters).reshape(-1).narrow(0, 0, count);
+    const auto factors = (words >= static_cast<int64_t>(limit)).to(at::kFloat) * kept;
+    return x * factors.to(x.scalar_type()).view(x.sizes());
+  }
+  auto factors = at::empty(x.sizes(), x.options().dtype(at::kFloat).requires_grad(false));
+  auto* factor = factors.data_ptr<float>();
   at::parallel_for(0, (count + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto bits = philox(key, static_cast<uint64_t>(i));
@@ -328,7 +335,7 @@ at::Tensor Lora::dropped(const at::Tensor& x) const {
       }
     }
   });
-  return x * factors.to(x.options().requires_grad(false));
+  return x * factors.to(x.scalar_type());
 }
 
 }  // namespace braid

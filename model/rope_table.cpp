@@ -40,7 +40,7 @@ std::vector<double> rope_frequencies(const ModelConfig& config, bool compressing
 Rotation rotation(const std::vector<double>& frequencies,
                   const at::Tensor& positions,
                   at::ScalarType type) {
-  const auto w = at::tensor(frequencies, at::kDouble).to(positions.device());
+  const auto w = at::tensor(frequencies, positions.options().dtype(at::kDouble));
   const auto angle = positions.to(at::kDouble).unsqueeze(-1) * w;
   return {angle.cos().to(type), angle.sin().to(type)};
 }

@@ -70,7 +70,8 @@ at::Tensor balance_loss_sum(const Routing& routing,
 
 void balance_bias(const at::Tensor& bias_E, const at::Tensor& load_E, double speed) {
   const at::NoGradGuard no_grad;
-  bias_E.add_((load_E.mean() - load_E).sign().to(bias_E.scalar_type()), speed);
+  const auto step_E = (load_E.mean() - load_E).sign();
+  bias_E.add_(step_E.to(bias_E.options(), /*non_blocking=*/true), speed);
 }
 
 }  // namespace braid

@@ -16,7 +16,8 @@ at::ScalarType parameter_type(at::ScalarType compute) {
 }
 
 Tokens whole_documents(const at::Tensor& ids_BS) {
-  return {ids_BS, at::zeros_like(ids_BS), at::arange(ids_BS.size(1), at::kLong).expand_as(ids_BS)};
+  const auto position_S = at::arange(ids_BS.size(1), ids_BS.options().dtype(at::kLong));
+  return {ids_BS, at::zeros_like(ids_BS), position_S.expand_as(ids_BS)};
 }
 
 LayerObservation& Observations::of_layer(int64_t layer) {

@@ -169,20 +169,16 @@ std::vector<NamedTensor> Optimizer::shared_state() const {
 
 std::string Optimizer::first_not_finite(TrainedParts parts) const {
   const ProfileScope scope("finite weights", ProfileKind::kStep);
-  std::string first;
-  const auto look =
-      [&](const ElementRange& range, const at::Tensor& values, const std::string& what) {
-        // The sum is not finite wherever an element is not; of float64 it may also have overflowed.
-        if (!first.empty() || std::isfinite(squared_norm(values))) {
-          return;
-        }
-        const auto& parameter = parameters_[range.parameter].parameter;
-        for (const auto& piece : pieces_of(parameter, range.begin, range.end, values)) {
-          if (first.empty() && !piece.value.isfinite().all().item<bool>()) {
-            first = piece.name + what;
-          }
-        }
-      };
+  struct Looked {
+    ElementRange range;
+    std::string what;
+  };
+  std::vector<Looked> looked;
+  std::vector<at::Tensor> values;
+  const auto look = [&](const ElementRange& range, const at::Tensor& of_range, std::string what) {
+    looked.push_back({range, std::move(what)});
+    values.push_back(of_range);
+  };
   const auto of_weight = [&](const ElementRange& range) {
     return parameters_[range.parameter].parameter.value.detach().view(-1).slice(
         0, range.begin, range.end);
@@ -206,7 +202,21 @@ std::string Optimizer::first_not_finite(TrainedParts parts) const {
       }
     }
   }
-  return first;
+  // A sum is not finite wherever an element is not; of float64 it may also have overflowed.
+  const auto sums = squared_norms(values);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (std::isfinite(sums[i])) {
+      continue;
+    }
+    const auto& [range, what] = looked[i];
+    const auto& parameter = parameters_[range.parameter].parameter;
+    for (const auto& piece : pieces_of(parameter, range.begin, range.end, values[i])) {
+      if (!piece.value.isfinite().all().item<bool>()) {
+        return piece.name + what;
+      }
+    }
+  }
+  return {};
 }
 
 std::vector<TensorPiece> Optimizer::state() const {

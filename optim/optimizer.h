@@ -57,7 +57,7 @@ class Optimizer {
 
   /// The first tensor that step() with `parts` has made NaN or infinite, of what this object
   /// updates: a weight's name, or a state's as in state(). Empty where all are finite. One pass
-  /// over memory.
+  /// over memory, and one wait for a device.
   std::string first_not_finite(TrainedParts parts = TrainedParts::all()) const;
 
   const OptimizerSteps& steps() const { return steps_; }

@@ -112,21 +112,25 @@ int64_t sum(const std::vector<int64_t>& numbers) {
   return std::accumulate(numbers.begin(), numbers.end(), int64_t{0});
 }
 
-// `sent_NE` and `received_NE`: rows by (rank, its local expert).
+// `sent_NE` and `received_NE`: rows by (rank, its local expert), on the host; `device` is that of
+// the rows.
 std::vector<Wave> waves_of(const at::Tensor& sent_NE,
                            const at::Tensor& received_NE,
-                           const std::vector<int64_t>& bounds) {
+                           const std::vector<int64_t>& bounds,
+                           at::Device device) {
   std::vector<Wave> waves;
   for (std::size_t w = 0; w + 1 < bounds.size(); ++w) {
     const int64_t first = bounds[w], count = bounds[w + 1] - first;
     const auto numbers = [&](const at::Tensor& rows_NE) {
-      const auto sums = rows_NE.narrow(1, first, count).sum(1).cpu();
+      const auto sums = rows_NE.narrow(1, first, count).sum(1);
       return std::vector<int64_t>(sums.const_data_ptr<int64_t>(),
                                   sums.const_data_ptr<int64_t>() + sums.numel());
     };
     const auto counts = received_NE.narrow(1, first, count).reshape(-1);
     const auto ids = at::arange(count, received_NE.options()).repeat({received_NE.size(0)});
-    waves.push_back({numbers(sent_NE), numbers(received_NE), at::repeat_interleave(ids, counts)});
+    waves.push_back({numbers(sent_NE),
+                     numbers(received_NE),
+                     at::repeat_interleave(ids, counts).to(device, /*non_blocking=*/true)});
   }
   return waves;
 }
@@ -158,18 +162,24 @@ at::Tensor exchanged_experts(const ExpertRanks& ranks,
   // 1. The (token, choice) pairs by wave, rank, expert and token, and how many go where.
   const auto expert_P = experts_TK.reshape(-1);
   const auto integers = expert_P.options();
+  const auto device = expert_P.device();
   const auto wave_E =
-      at::repeat_interleave(at::arange(num_waves, integers), at::tensor(bounds, integers).diff());
+      at::repeat_interleave(at::arange(num_waves, at::kLong), at::tensor(bounds, at::kLong).diff())
+          .to(device, /*non_blocking=*/true);
   const auto of_rank_P = expert_P.div(local, "floor"), within_P = expert_P.remainder(local);
   const auto key_P = (wave_E.index_select(0, within_P) * N + of_rank_P) * local + within_P;
   const auto pair_P = std::get<1>(at::sort(key_P, /*stable=*/true, 0, /*descending=*/false));
   const auto row_P = at::empty_like(pair_P).scatter_(0, pair_P, at::arange(T * K, integers));
-  const auto sent_NE = expert_P.bincount({}, num_experts).view({N, local});
+  // The host has to know how many; of a device this is what it waits for.
+  const auto sent_NE = at::zeros({num_experts}, integers)
+                           .scatter_add_(0, expert_P, at::ones_like(expert_P))
+                           .view({N, local})
+                           .cpu();
   const auto received_NE = at::empty_like(sent_NE);
   const std::vector<int64_t> one_row(static_cast<std::size_t>(N), 1);
   group.start_all_to_all(sent_NE, one_row, received_NE, one_row, "the experts' token counts")
       ->wait();
-  const auto waves = waves_of(sent_NE, received_NE, bounds);
+  const auto waves = waves_of(sent_NE, received_NE, bounds, device);
 
   // 2. Tokens out, through the experts, and results back, wave after wave.
   const auto x_PD = x_TD.index_select(0, pair_P.div(K, "floor"));

@@ -32,6 +32,9 @@ using WaveOfExperts = std::function<at::Tensor(
 /// rank has, there and back, once in the forward and once in the backward pass (docs/equations.md
 /// (73)), with its routing weight.
 ///
+/// The tensors are on one device; where it is not the CPU, the host waits for it once, for the
+/// counts, beside what the exchanges themselves wait for.
+///
 /// An expert sees its tokens in the order of ranks, and of tokens within a rank. Collective: every
 /// rank of the group calls it, with any number of tokens. `num_experts` of all ranks.
 at::Tensor exchanged_experts(const ExpertRanks& ranks,

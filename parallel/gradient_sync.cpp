@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "core/random.h"
+#include "core/random_tensor.h"
 #include "core/sizes.h"
 
 namespace braid {
@@ -346,28 +347,57 @@ void GradientSync::share_weights() {
   }
 }
 
-at::Tensor stochastically_rounded(const at::Tensor& values, uint64_t key, int64_t first) {
-  const auto given = values.to(at::kFloat).contiguous();
-  auto rounded = at::empty(given.sizes(), at::kBFloat16);
+namespace {
+
+// Carrying a random 16-bit number into the upper half of the bits rounds up as often as it is near.
+// The largest finite values round down rather than to infinity, and a NaN whose payload is in the
+// lower half must not become an infinity.
+constexpr int64_t kExponent = 0x7f80, kQuiet = 0x40;  // of the upper half
+
+at::Tensor rounded_on_host(const at::Tensor& given, uint64_t key, int64_t first) {
+  auto rounded = at::empty(given.sizes(), given.options().dtype(at::kBFloat16));
   const float* in = given.const_data_ptr<float>();
   auto* out = static_cast<uint16_t*>(rounded.mutable_data_ptr());
   at::parallel_for(0, given.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const auto bits = std::bit_cast<uint32_t>(in[i]);
       const bool finite = std::isfinite(in[i]);
-      // Carrying a random 16-bit number into the upper half rounds up as often as it is near. The
-      // largest finite values round down rather than to infinity.
       const auto noise =
           static_cast<uint32_t>(random_bits(key, static_cast<uint64_t>(first + i)) & 0xffff);
       uint32_t upper = (bits + (finite ? noise : 0)) >> 16;
-      if ((upper & 0x7f80) == 0x7f80 && finite) {
+      if ((upper & kExponent) == kExponent && finite) {
         upper = bits >> 16;
       }
-      // A NaN whose payload is in the lower half must not become an infinity.
-      out[i] = static_cast<uint16_t>(upper | (std::isnan(in[i]) ? 0x40 : 0));
+      out[i] = static_cast<uint16_t>(upper | (std::isnan(in[i]) ? kQuiet : 0));
     }
   });
   return rounded;
+}
+
+// The same in plain LibTorch.
+at::Tensor rounded_on_device(const at::Tensor& given, uint64_t key, int64_t first) {
+  const int64_t count = given.numel();
+  const auto integers = given.options().dtype(at::kLong);
+  // Two elements, of which each takes the lower word of its half, for one counter.
+  const auto words = philox_words(key, at::arange(first / 2, (first + count + 1) / 2, integers));
+  const auto noise =
+      words.slice(1, 0, 4, 2).reshape(-1).narrow(0, first % 2, count).bitwise_and(0xffff);
+  const auto bits = given.view(at::kInt).to(at::kLong).bitwise_and(0xffffffff).reshape(-1);
+  const auto flat = given.reshape(-1);
+  const auto finite = flat.isfinite();
+  const auto carried = (bits + noise * finite).bitwise_right_shift(16);
+  const auto overflows = finite.logical_and(carried.bitwise_and(kExponent) == kExponent);
+  const auto upper = at::where(overflows, bits.bitwise_right_shift(16), carried)
+                         .bitwise_or(flat.isnan().to(at::kLong) * kQuiet);
+  const auto as_signed = upper - (upper >= 0x8000).to(at::kLong) * 0x10000;
+  return as_signed.to(at::kShort).view(at::kBFloat16).view(given.sizes());
+}
+
+}  // namespace
+
+at::Tensor stochastically_rounded(const at::Tensor& values, uint64_t key, int64_t first) {
+  const auto given = values.to(at::kFloat).contiguous();
+  return given.is_cpu() ? rounded_on_host(given, key, first) : rounded_on_device(given, key, first);
 }
 
 }  // namespace braid

@@ -122,8 +122,9 @@ class GradientSync {
   std::vector<Flight> flights_, flights_across_;
 };
 
-/// bfloat16 that is the value's lower or upper neighbor, the nearer the likelier: a pure function
-/// of (key, element index from `first` on), unbiased. Infinities and NaN stay.
+/// bfloat16, on the values' device, that is the value's lower or upper neighbor, the nearer the
+/// likelier: a pure function of (key, element index from `first` on), unbiased. Infinities and NaN
+/// stay.
 at::Tensor stochastically_rounded(const at::Tensor& values, uint64_t key, int64_t first);
 
 }  // namespace braid

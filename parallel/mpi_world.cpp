@@ -372,7 +372,8 @@ LaunchedAs launched_as() {
   }
   return {number_in("OMPI_COMM_WORLD_RANK", number_in("PMIX_RANK", 0)),
           number_in("OMPI_COMM_WORLD_SIZE", number_in("SLURM_NTASKS", 1)),
-          number_in("OMPI_COMM_WORLD_LOCAL_SIZE", number_in("SLURM_NTASKS_PER_NODE", 1))};
+          number_in("OMPI_COMM_WORLD_LOCAL_SIZE", number_in("SLURM_NTASKS_PER_NODE", 1)),
+          number_in("OMPI_COMM_WORLD_LOCAL_RANK", number_in("SLURM_LOCALID", 0))};
 }
 
 MpiWorld::MpiWorld() : control_(std::make_unique<Control>()) {

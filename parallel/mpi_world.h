@@ -44,10 +44,11 @@ class MpiWorld {
 };
 
 /// Rank and number of processes as the launcher's environment has them, before MPI has started:
-/// {0, 1, 1} without a launcher.
+/// {0, 1, 1, 0} without a launcher.
 struct LaunchedAs {
   int64_t rank = 0, size = 1;
-  int64_t on_this_machine = 1;  ///< processes
+  int64_t on_this_machine = 1;       ///< processes
+  int64_t rank_on_this_machine = 0;  ///< this one's number among them
 };
 LaunchedAs launched_as();
 

@@ -18,6 +18,7 @@
 #include "optim/config.h"
 #include "parallel/config.h"
 #include "parallel/grid.h"
+#include "run/device_choice.h"
 #include "run/monitor_config.h"
 #include "run/spike.h"
 #include "run/step_count.h"
@@ -122,6 +123,7 @@ struct TrainSection {
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
+  DeviceChoice device;
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
@@ -148,6 +150,10 @@ struct TrainSection {
       "sequences that are in memory at once",
       at_least(1));
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
+    v("device",
+      &T::device,
+      "where the model, its gradients and its optimizer are: cpu; cuda = the GPU of the rank's "
+      "number on its machine, modulo the GPUs there; cuda:N = GPU N");
     v("threads",
       &T::threads,
       "CPU threads; 0 = OMP_NUM_THREADS, or the cores that the process may use",

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""The structure of the sources, measured, and the rules about includes, checked.
+"""The structure of the sources, measured, and the rules about includes and devices, checked.
 
     scripts/structure.py           files and lines of each folder, longest functions, includes
-    scripts/structure.py --check   only the includes; exit status 1 if one breaks a rule (a ctest)
+    scripts/structure.py --check   only the rules; exit status 1 if one is broken (a ctest)
     scripts/structure.py --root D  another checkout; one without the table counts includes only
 
 The folders, their order and which of them are siblings are read from docs/architecture.md: a folder
 includes only folders above it in the table there, siblings never include each other, and no file
 includes itself by a detour.
+
+What runs on any device (the plain twins of operations, and the model) makes no tensor without saying
+on which: the options of a tensor there is, or a device.
 """
 import argparse
 import pathlib
@@ -112,6 +115,36 @@ def cycles_of(graph):
     return found
 
 
+MAKERS = re.compile(r"at::(zeros|ones|full|arange|empty|tensor|scalar_tensor|eye|linspace)\(")
+ON_THE_HOST = {"model/geometry.cpp"}  # work of the host, moved as a whole (Geometry::to)
+
+
+def call_text(text, begin):
+    """The arguments of the call whose parenthesis opens just before `begin`."""
+    depth = 1
+    for end in range(begin, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if depth == 0:
+            return text[begin:end]
+    return text[begin:]
+
+
+def check_devices(root, files):
+    """Messages about tensors that are made on the CPU by default where any device is meant."""
+    wrong = []
+    for name in files:
+        is_twin = name.startswith("kernels/") and name.endswith(("_reference.cpp", "visibility.cpp"))
+        if not (is_twin or name.startswith("model/")) or name in ON_THE_HOST:
+            continue
+        text = (root / name).read_text()
+        for made in MAKERS.finditer(text):
+            if not re.search(r"options|device", call_text(text, made.end())):
+                line = text.count("\n", 0, made.start()) + 1
+                wrong.append(f"{name}:{line}: {made.group()}...) is on the CPU by default; make it with the options "
+                             "of a tensor there is, so that it is on that tensor's device")
+    return wrong
+
+
 def functions(root, name):
     """(lines, first line, head) of each function, by braces; a rough reader of formatted code."""
     lines = (root / name).read_text().splitlines()
@@ -156,7 +189,7 @@ def report(root, folders):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only check the includes")
+    parser.add_argument("--check", action="store_true", help="only check the rules")
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
     options = parser.parse_args()
     root = options.root.resolve()
@@ -172,12 +205,14 @@ def main():
     wrong, cycles = check(root, folders)
     wrong += [f"docs/architecture.md: its table has {f}/, which does not exist" for f in missing]
     wrong += [f"{d}/ has a CMakeLists.txt but no row in the table of docs/architecture.md" for d in unlisted]
-    for message in wrong:
+    on_the_cpu = check_devices(root, [name for name, _ in sources(root, folders)])
+    for message in wrong + on_the_cpu:
         print("error: " + message, file=sys.stderr)
     for cycle in cycles:
         print("error: files that include each other: " + cycle, file=sys.stderr)
-    print(f"includes that break the order: {len(wrong)}, cycles: {len(cycles)}")
-    sys.exit(1 if wrong or cycles else 0)
+    print(f"includes that break the order: {len(wrong)}, cycles: {len(cycles)}, "
+          f"tensors of the CPU by default: {len(on_the_cpu)}")
+    sys.exit(1 if wrong or cycles or on_the_cpu else 0)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ std::vector<TensorPiece> CheckpointSaver::copied(const std::vector<TensorPiece>&
     const auto& value = pieces[i].value;
     if (!buffer.defined() || buffer.sizes() != value.sizes() ||
         buffer.scalar_type() != value.scalar_type()) {
-      buffer = at::empty(value.sizes(), value.options().device(at::kCPU).requires_grad(false));
+      const auto on_host = at::device(at::kCPU).dtype(value.scalar_type());
+      buffer = at::empty(value.sizes(), on_host.pinned_memory(value.is_cuda()));
     }
     buffer.copy_(value.detach());
     result[i].value = buffer;

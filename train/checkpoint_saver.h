@@ -11,10 +11,10 @@
 
 namespace braid {
 
-/// Saves checkpoints of a run, every rank its own shard, while training goes on: the tensors are
-/// copied, and a thread writes the copies. A checkpoint is complete or absent: each rank writes its
-/// shard into `<folder>.tmp` and forces it to the disk; then rank 0 adds the index and COMPLETE and
-/// renames the folder.
+/// Saves checkpoints of a run, every rank its own shard, while training goes on: the tensors, of
+/// any device, are copied to the host, and a thread writes the copies. A checkpoint is complete or
+/// absent: each rank writes its shard into `<folder>.tmp` and forces it to the disk; then rank 0
+/// adds the index and COMPLETE and renames the folder.
 ///
 /// Every rank calls start(), poll() and finish() at the same points between steps.
 class CheckpointSaver {

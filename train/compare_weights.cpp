@@ -11,7 +11,7 @@ std::string digest_of(const Transformer& model, bool experts) {
   std::string digests;
   for (const auto& parameter : model.parameters().all()) {
     if (parameter.quantized.empty() && is_stack(parameter.name) == experts) {
-      const auto value = parameter.value.detach().contiguous();
+      const auto value = parameter.value.detach().cpu().contiguous();
       digests += xxh3_128({static_cast<const char*>(value.const_data_ptr()), value.nbytes()});
     }
   }

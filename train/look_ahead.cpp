@@ -132,11 +132,12 @@ at::Tensor chosen_experts(const Transformer& model,
   std::vector<at::Tensor> of_layers;
   for (const auto layer : learned_layers(model)) {
     const auto& experts_TK = observations.layers.at(layer).experts_TK;
-    of_layers.push_back(experts_TK.cpu().to(at::kShort).view({B, -1, experts_TK.size(1)}));
+    of_layers.push_back(experts_TK.to(at::kShort).view({B, -1, experts_TK.size(1)}));
   }
   const int64_t K = model.config().num_experts_per_tok;
-  const auto whole = of_layers.empty() ? at::empty({B, batch.ids_BS.size(1), 0, K}, at::kShort)
-                                       : whole_sequences(at::stack(of_layers, /*dim=*/2), grid);
+  const auto whole = of_layers.empty()
+                         ? at::empty({B, batch.ids_BS.size(1), 0, K}, at::kShort)
+                         : whole_sequences(at::stack(of_layers, /*dim=*/2).cpu(), grid);
   return whole.contiguous();
 }
 
@@ -147,7 +148,8 @@ std::shared_ptr<const GivenExperts> given_experts(const Transformer& model,
   int64_t index = 0;
   for (const auto layer : learned_layers(model)) {
     const auto experts_BSK = own_BSLK.select(/*dim=*/2, index++);
-    (*given)[layer] = experts_BSK.to(at::kLong).flatten(0, 1).contiguous().to(model.device());
+    (*given)[layer] = experts_BSK.to(at::kLong).flatten(0, 1).contiguous().to(
+        model.device(), /*non_blocking=*/true);
   }
   return given;
 }

@@ -90,33 +90,36 @@ void MicroBatchLoss::backward() {
   total_.reset();
 }
 
-Losses MicroBatchLoss::read() const {
-  if (values_.empty()) {
-    return losses_;
-  }
+std::vector<Losses> MicroBatchLoss::read_all(const std::vector<MicroBatchLoss>& micro_batches) {
   std::vector<at::Tensor> flat;
-  for (const auto& value : values_) {
-    flat.push_back(value.numbers.reshape({-1}).to(values_.front().numbers.device(), at::kDouble));
-  }
-  const auto all = at::cat(flat).cpu();
-  const double* next = all.const_data_ptr<double>();
-  Losses losses = losses_;
-  for (const auto& [kind, index, numbers] : values_) {
-    switch (kind) {
-      case Kind::kTerm:
-        losses.terms[index].value += next[0];
-        break;
-      case Kind::kRatio:
-        losses.ratios[index].numerator += next[0];
-        losses.ratios[index].denominator += next[1];
-        break;
-      case Kind::kLoad:
-        losses.load_E.push_back(double_tensor(next, numbers.numel()));
-        break;
+  for (const auto& each : micro_batches) {
+    for (const auto& value : each.values_) {
+      const auto device = flat.empty() ? value.numbers.device() : flat.front().device();
+      flat.push_back(value.numbers.reshape({-1}).to(device, at::kDouble, /*non_blocking=*/true));
     }
-    next += numbers.numel();
   }
-  return losses;
+  const auto all = flat.empty() ? at::Tensor() : at::cat(flat).cpu();
+  const double* next = all.defined() ? all.const_data_ptr<double>() : nullptr;
+  std::vector<Losses> result;
+  for (const auto& each : micro_batches) {
+    auto& losses = result.emplace_back(each.losses_);
+    for (const auto& [kind, index, numbers] : each.values_) {
+      switch (kind) {
+        case Kind::kTerm:
+          losses.terms[index].value += next[0];
+          break;
+        case Kind::kRatio:
+          losses.ratios[index].numerator += next[0];
+          losses.ratios[index].denominator += next[1];
+          break;
+        case Kind::kLoad:
+          losses.load_E.push_back(double_tensor(next, numbers.numel()));
+          break;
+      }
+      next += numbers.numel();
+    }
+  }
+  return result;
 }
 
 Losses sum_over_ranks(const std::vector<Losses>& micro_batches, Communicator& world) {

@@ -58,7 +58,7 @@ struct Losses {
 using LossCounts = std::map<std::string, double>;
 void add(LossCounts& counts, const LossCounts& more);
 
-/// The loss of one micro-batch. Values stay tensors on their device until read().
+/// The loss of one micro-batch. Values stay tensors on their device until they are read.
 class MicroBatchLoss {
  public:
   /// Terms and ratios are reported in the order in which they are declared, also those that get no
@@ -78,8 +78,10 @@ class MicroBatchLoss {
   const at::Tensor& total() const { return total_; }
   /// The total's backward pass, if it has a gradient; frees the graph.
   void backward();
-  /// All values, read at once: the only time that a micro-batch waits for its device.
-  Losses read() const;
+  Losses read() const { return read_all({*this}).front(); }
+  /// The values of a step's micro-batches, read from their device at once: a step waits for its
+  /// losses once.
+  static std::vector<Losses> read_all(const std::vector<MicroBatchLoss>& micro_batches);
 
  private:
   enum class Kind { kTerm, kRatio, kLoad };

@@ -88,7 +88,8 @@ std::optional<std::vector<DocumentScore>> read_scores(const fs::path& path,
 ReferenceScores reference_scores(const RunConfig& config,
                                  const ProcessGrid& grid,
                                  RunFolder& folder,
-                                 const PreparedData& data) {
+                                 const PreparedData& data,
+                                 at::Device device) {
   std::unique_ptr<Transformer> model;  // made when it is needed
   const auto scores_of = [&](const DocumentStore& documents, int64_t seq_len) {
     const auto& store = dynamic_cast<const TokenStore&>(documents);  // pairs are never a task's
@@ -103,7 +104,7 @@ ReferenceScores reference_scores(const RunConfig& config,
     }
     if (!model) {
       folder.console().line("scoring the answers with the model that the run starts from");
-      grid.world->all_or_none([&] { model = first_model(config, grid, folder).model; },
+      grid.world->all_or_none([&] { model = first_model(config, grid, folder, device).model; },
                               "the reference model");
     }
     auto scores = document_scores(*model, store, seq_len, 4, &grid);

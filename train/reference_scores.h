@@ -15,11 +15,12 @@ struct ReferenceScores {
 };
 
 /// Kept beside the token stores in the run's folder, NAME.reference of NAME.tokens; where one is
-/// missing or of other documents or of another first model, that model is made once more and
-/// scores them. Every rank calls this.
+/// missing or of other documents or of another first model, that model is made once more, on
+/// `device`, and scores them. Every rank calls this.
 ReferenceScores reference_scores(const RunConfig& config,
                                  const ProcessGrid& grid,
                                  RunFolder& folder,
-                                 const PreparedData& data);
+                                 const PreparedData& data,
+                                 at::Device device);
 
 }  // namespace braid

@@ -369,6 +369,14 @@ void Reporter::report_memory(const StepResult& result) {
   measured_shape_ = cost.shape;
   const auto& parameters = state_.model->parameters();
   const int64_t gradients = gradient_bytes(parameters);
+  // What comes and goes is counted where tensors of the CPU are allocated.
+  const auto measured =
+      state_.model->device().is_cpu()
+          ? text(", activations ",
+                 bytes_text(std::max<int64_t>(0, cost.activation_bytes - gradients)),
+                 ", optimizer step ",
+                 bytes_text(cost.update_bytes))
+          : text(" on ", state_.model->device());
   folder_.console().line(text("memory at ",
                               cost.shape[0],
                               " sequences of ",
@@ -379,10 +387,7 @@ void Reporter::report_memory(const StepResult& result) {
                               bytes_text(state_bytes(state_.optimizer->local().state())),
                               ", gradients ",
                               bytes_text(gradients),
-                              ", activations ",
-                              bytes_text(std::max<int64_t>(0, cost.activation_bytes - gradients)),
-                              ", optimizer step ",
-                              bytes_text(cost.update_bytes),
+                              measured,
                               "; process at most ",
                               bytes_text(peak_resident_bytes())));
 }

@@ -24,7 +24,8 @@ InitialModel model_with_weights(const RunConfig& config,
                                 RunFolder& folder,
                                 const std::string& source,
                                 const char* what,
-                                const std::string& adapter) {
+                                const std::string& adapter,
+                                at::Device device) {
   const auto dtype = scalar_type(config.train.dtype);
   const auto seed = static_cast<uint64_t>(config.run.seed);
   const ModelRanks ranks{
@@ -33,7 +34,7 @@ InitialModel model_with_weights(const RunConfig& config,
       .context = {grid.place.context_size > 1 ? grid.context.get() : nullptr}};
   if (source.empty()) {
     return {std::make_unique<Transformer>(
-                config.model, dtype, seed, nullptr, ranks, at::kCPU, config.lora()),
+                config.model, dtype, seed, nullptr, ranks, device, config.lora()),
             {}};
   }
   auto stored = read_model(source);
@@ -54,7 +55,7 @@ InitialModel model_with_weights(const RunConfig& config,
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
   };
-  auto model = model_of(stored, dtype, seed, is_frozen, ranks);
+  auto model = model_of(stored, dtype, seed, is_frozen, ranks, device);
   std::optional<BaseModel> base;
   if (std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
     base = base_at(stored.base);
@@ -67,12 +68,13 @@ InitialModel model_with_weights(const RunConfig& config,
 InitialModel initial_model(const RunConfig& config,
                            const ProcessGrid& grid,
                            RunFolder& folder,
-                           const ResumeFrom& from) {
+                           const ResumeFrom& from,
+                           at::Device device) {
   const auto checkpoint = from.kind == ResumeFrom::Kind::kPath
                               ? std::optional(from.path)
                               : newest_complete_checkpoint(folder.paths().checkpoints());
   if (!checkpoint) {
-    auto initial = first_model(config, grid, folder);
+    auto initial = first_model(config, grid, folder, device);
     if (initial.base) {
       folder.console().line("frozen weights stay in " + initial.base->folder +
                             ": checkpoints of this run need that folder");
@@ -81,17 +83,21 @@ InitialModel initial_model(const RunConfig& config,
   }
   const auto base = base_of(checkpoint_state(*checkpoint), *checkpoint);
   auto initial = model_with_weights(
-      config, grid, folder, base ? base->folder : std::string(), "frozen weights of", {});
+      config, grid, folder, base ? base->folder : std::string(), "frozen weights of", {}, device);
   return {std::move(initial.model), base};
 }
 
-InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFolder& folder) {
+InitialModel first_model(const RunConfig& config,
+                         const ProcessGrid& grid,
+                         RunFolder& folder,
+                         at::Device device) {
   return model_with_weights(config,
                             grid,
                             folder,
                             config.run.init_from,
                             "starting from the weights of",
-                            config.adapter.init_from);
+                            config.adapter.init_from,
+                            device);
 }
 
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data) {

@@ -32,10 +32,14 @@ struct InitialModel {
 InitialModel initial_model(const RunConfig& config,
                            const ProcessGrid& grid,
                            RunFolder& folder,
-                           const ResumeFrom& from);
+                           const ResumeFrom& from,
+                           at::Device device);
 
 /// The model that the run had before its first step, whatever it has saved since.
-InitialModel first_model(const RunConfig& config, const ProcessGrid& grid, RunFolder& folder);
+InitialModel first_model(const RunConfig& config,
+                         const ProcessGrid& grid,
+                         RunFolder& folder,
+                         at::Device device);
 
 /// The index in data.validation of the set that decides which validations are best.
 std::size_t judged_set(const CheckpointSection& config, const PreparedData& data);

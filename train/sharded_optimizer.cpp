@@ -7,7 +7,7 @@
 
 #include "core/parameter_names.h"
 #include "core/random.h"
-#include "optim/clip.h"
+#include "kernels/update.h"
 #include "optim/rounding_noise.h"
 
 namespace braid {
@@ -96,27 +96,27 @@ void ShardedOptimizer::reduce() {
 std::vector<ShardedOptimizer::ParameterNorm> ShardedOptimizer::squared_norms() {
   // 1. Of the units this rank answers for: the first owner group's dense ones, and its experts'.
   const auto& place = grid_.place;
-  const auto square = [&](const Unit& unit) {
-    const auto gradient = parameters()[unit.range.parameter].parameter.value.grad().view(-1).slice(
+  const auto gradient = [&](const Unit& unit) {
+    return parameters()[unit.range.parameter].parameter.value.grad().view(-1).slice(
         0, unit.range.begin, unit.range.end);
-    return squared_norm(gradient);
   };
   const auto learns = [&](const Unit& unit) {
     return parameters()[unit.range.parameter].learns_in(parts_);
   };
-  std::vector<double> own;
+  std::vector<at::Tensor> gradients;
   for (std::size_t u = 0; u < sharding_.dense.units.size(); ++u) {
     const auto& unit = sharding_.dense.units[u];
     if (sharding_.dense.owner[u] == place.rank && learns(unit)) {
-      own.push_back(square(unit));
+      gradients.push_back(gradient(unit));
     }
   }
   for (std::size_t u = 0; u < sharding_.experts.units.size(); ++u) {
     const auto& unit = sharding_.experts.units[u];
     if (sharding_.experts.owner[u] == place.replica && learns(unit)) {
-      own.push_back(square(unit));
+      gradients.push_back(gradient(unit));
     }
   }
+  auto own = braid::squared_norms(gradients);
   const auto add_reached = [&own](const GradientSync& sync, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
       own.push_back(sync.was_reached(i) ? 1 : 0);

@@ -97,7 +97,8 @@ void require_whole_samples(const RunConfig& config, const PreparedData& data) {
 
 Trainer::Trainer(const RunConfig& config,
                  const ResumeFrom& from,
-                 std::unique_ptr<Communicator> ranks)
+                 std::unique_ptr<Communicator> ranks,
+                 at::Device device)
     : config_(config),
       grid_(grid_of(config_, std::move(ranks))),
       folder_(config_.run_dir(), *grid_.world, from.kind == ResumeFrom::Kind::kNone),
@@ -130,12 +131,12 @@ Trainer::Trainer(const RunConfig& config,
   require_fitting_data(config_.loss.objective, data_);
   ReferenceScores reference;
   if (config_.loss.objective == ObjectiveKind::kPreference) {
-    reference = reference_scores(config_, grid_, folder_, data_);
+    reference = reference_scores(config_, grid_, folder_, data_, device);
     validation_reference_ = std::move(reference.validation);
   }
   grid_.world->all_or_none(
       [&] {
-        auto [model, base] = initial_model(config_, grid_, folder_, from);
+        auto [model, base] = initial_model(config_, grid_, folder_, from, device);
         state_.model = std::move(model);
         state_.base = std::move(base);
       },
@@ -257,7 +258,7 @@ StepResult Trainer::train_step() {
   clear_gradients();
   meter.forward_backward_begins();
   optimizer.begin_step(result.regime.trained);
-  std::vector<Losses> micro_batches;
+  std::vector<MicroBatchLoss> micro_batches;
   for (const auto& batch : batches) {
     optimizer.begin_micro_batch(/*is_last=*/&batch == &batches.back());
     result.regime.options.dropout_key = dropout_key(state_.step, micro_batches.size());
@@ -268,12 +269,12 @@ StepResult Trainer::train_step() {
     }
     auto loss = objective_->loss(batch, counts, result.regime);
     loss.backward();
-    micro_batches.push_back(loss.read());
+    micro_batches.push_back(std::move(loss));
   }
 
   // 4. Gradients and losses, summed over ranks, and their norms.
   optimizer.reduce();
-  result.losses = sum_over_ranks(micro_batches, *grid_.world);
+  result.losses = sum_over_ranks(MicroBatchLoss::read_all(micro_batches), *grid_.world);
   result.gradients = gradient_norms(optimizer);
   result.not_finite = list_not_finite(result.losses, result.gradients);
 

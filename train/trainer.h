@@ -32,10 +32,13 @@ enum class TrainingEnd {
 class Trainer {
  public:
   /// Prepares the run's folder and data, and starts or resumes the run. Of several ranks each calls
-  /// this, with the same arguments. Throws Error when another process is training in the folder.
+  /// this, with the same arguments, but each its own `device`, where the model, its gradients and
+  /// its optimizer are (train.device, see device_of()); `ranks` exchange tensors of that device.
+  /// Throws Error when another process is training in the folder.
   explicit Trainer(const RunConfig& config,
                    const ResumeFrom& from = {},
-                   std::unique_ptr<Communicator> ranks = alone());
+                   std::unique_ptr<Communicator> ranks = alone(),
+                   at::Device device = at::kCPU);
 
   /// Trains up to config.train.max_steps, or as far as train.stop_when_worse_for lets it, or until
   /// `interrupted` returns true or a signal asks to stop (core/interruption.h), on any rank,

@@ -3,9 +3,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include "core/random_tensor.h"
 
 namespace braid {
 namespace {
@@ -19,6 +23,21 @@ TEST(Philox, GivesTheKnownBits) {
             (Words{0x4d18d7d2, 0x430ac65a, 0xbd2fa22a, 0x0afae10d}));
   EXPECT_EQ(philox(0x299f31d0a4093822, 0x85a308d3243f6a88),
             (Words{0xe69c9c31, 0xb5a3d762, 0xe733bfc1, 0x341a787c}));
+}
+
+TEST(Philox, GivesTensorsTheSameBits) {
+  const std::vector<int64_t> counters = {
+      0, 1, 2, 0xffffffff, int64_t{1} << 32, std::numeric_limits<int64_t>::max()};
+  for (const uint64_t key : {uint64_t{0}, ~uint64_t{0}, uint64_t{0x299f31d0a4093822}}) {
+    const auto words = philox_words(key, at::tensor(counters, at::kLong));
+    for (std::size_t i = 0; i < counters.size(); ++i) {
+      const auto want = philox(key, static_cast<uint64_t>(counters[i]));
+      for (std::size_t w = 0; w < want.size(); ++w) {
+        EXPECT_EQ(words[static_cast<int64_t>(i)][static_cast<int64_t>(w)].item<int64_t>(), want[w])
+            << counters[i];
+      }
+    }
+  }
 }
 
 TEST(RandomKey, DiffersBySeedAndPurpose) {

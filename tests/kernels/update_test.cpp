@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "tests/support/devices.h"
 #include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -24,6 +25,22 @@ TEST(SquaredNorm, SumsTensorsOfAnyShapeInDouble) {
   }
   EXPECT_THROW(squared_norm(at::zeros({2, 3}).t()), Error);
   EXPECT_THROW(squared_norm(at::zeros({2}, at::kBFloat16)), Error);
+}
+
+TEST(SquaredNorm, OfSeveralTensorsIsThatOfEachForOneWait) {
+  const auto a = testing::normal_tensor("a", {70'001}, at::kFloat),
+             b = testing::normal_tensor("b", {3, 5}, at::kDouble);
+  for (const auto device : testing::devices()) {
+    std::vector<double> sums;
+    const auto on_device = std::vector{a.to(device), b.to(device)};
+    const auto use = testing::strict_device_use([&] { sums = squared_norms(on_device); });
+    ASSERT_EQ(sums.size(), 2u);
+    EXPECT_NEAR(sums[0] / squared_norm(a), 1, 1e-13) << device;
+    EXPECT_NEAR(sums[1] / squared_norm(b), 1, 1e-13) << device;
+    EXPECT_EQ(use.number_of_waits(), device.is_cpu() ? 0 : 1);
+  }
+  EXPECT_TRUE(squared_norms({}).empty());
+  EXPECT_THROW(squared_norms({at::zeros({2, 3}).t().to(testing::devices().back())}), Error);
 }
 
 TEST(SquaredNorm, HasTheSameBitsOnAnyNumberOfThreads) {

@@ -1,5 +1,7 @@
 #include "tests/train/tiny_run.h"
 
+#include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <sstream>
 
@@ -87,9 +89,9 @@ RunConfig TinyRun::config(const std::string& name) const {
   return config;
 }
 
-Trained train(const RunConfig& config, int64_t steps, const ResumeFrom& from) {
+Trained train(const RunConfig& config, int64_t steps, const ResumeFrom& from, at::Device device) {
   const CapturedOutput output;
-  Trainer trainer(config, from);
+  Trainer trainer(config, from, alone(), device);
   const auto end = trainer.run([&steps] { return steps-- <= 0; });
   return {end, output.text()};
 }
@@ -133,6 +135,35 @@ void expect_same_run(const RunConfig& got, const RunConfig& want) {
     expect_bitwise_equal(want_checkpoint.tensors[i].name,
                          got_checkpoint.tensors[i].value,
                          want_checkpoint.tensors[i].value);
+  }
+}
+
+void expect_close_run(const RunConfig& got, const RunConfig& want, RunTolerance tolerance) {
+  const auto records = metrics_but_timings(got), wanted = metrics_but_timings(want);
+  ASSERT_EQ(records.size(), wanted.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    EXPECT_EQ(records[i].size(), wanted[i].size()) << records[i] << wanted[i];
+    for (const auto& [key, value] : wanted[i].items()) {
+      const auto& its = records[i].at(key);
+      if (!value.is_number()) {
+        EXPECT_EQ(its, value) << "step " << wanted[i].at("step") << ", " << key;
+        continue;
+      }
+      const double a = its, b = value;
+      EXPECT_LE(std::abs(a - b), tolerance.metrics * std::max(1e-3, std::abs(b)))
+          << "step " << wanted[i].at("step") << ", " << key << ": " << a << " and " << b;
+    }
+  }
+  const auto checkpoint = load_checkpoint(newest_checkpoint(got)),
+             wanted_checkpoint = load_checkpoint(newest_checkpoint(want));
+  ASSERT_EQ(checkpoint.tensors.size(), wanted_checkpoint.tensors.size());
+  for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
+    const auto& [name, value] = wanted_checkpoint.tensors[i];
+    EXPECT_EQ(checkpoint.tensors[i].name, name);
+    expect_close(name,
+                 checkpoint.tensors[i].value.to(at::kDouble),
+                 value.to(at::kDouble),
+                 {.absolute = tolerance.tensors * 1e-3, .relative = tolerance.tensors});
   }
 }
 

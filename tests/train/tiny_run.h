@@ -33,7 +33,8 @@ struct Trained {
 /// What one process does: opens the run, trains at most `steps` steps and saves.
 Trained train(const RunConfig& config,
               int64_t steps = std::numeric_limits<int64_t>::max(),
-              const ResumeFrom& from = {});
+              const ResumeFrom& from = {},
+              at::Device device = at::kCPU);
 
 /// metrics.jsonl without a step's timings and the bytes that ranks send, which may differ.
 std::vector<nlohmann::json> metrics_but_timings(const RunConfig& config);
@@ -44,5 +45,12 @@ std::filesystem::path newest_checkpoint(const RunConfig& config);
 
 /// Equal metrics, and newest checkpoints of equal tensors, bit for bit, and equal state.
 void expect_same_run(const RunConfig& got, const RunConfig& want);
+
+/// The same where sums may round otherwise: numbers of metrics and tensors within these distances,
+/// of each number relative to its size, or to 1e-3 where it is smaller; all else is equal.
+struct RunTolerance {
+  double metrics, tensors;
+};
+void expect_close_run(const RunConfig& got, const RunConfig& want, RunTolerance tolerance);
 
 }  // namespace braid::testing

@@ -1,0 +1,76 @@
+#include "run/device_choice.h"
+
+#include <charconv>
+#include <limits>
+
+#include "core/error.h"
+#include "parallel/mpi_world.h"
+
+namespace braid {
+namespace {
+
+constexpr int64_t kMostDevices = std::numeric_limits<c10::DeviceIndex>::max();
+
+// How many this machine has. Throws Error that says what it lacks to have one.
+int64_t cuda_devices() {
+  fail("this build has no CUDA plugin");
+}
+
+}  // namespace
+
+std::optional<DeviceChoice> DeviceChoice::parse(const std::string& text) {
+  if (text == "cpu" || text == "cuda") {
+    return DeviceChoice{text == "cpu" ? Kind::kCpu : Kind::kCuda};
+  }
+  constexpr std::string_view kNumbered = "cuda:";
+  if (!text.starts_with(kNumbered)) {
+    return std::nullopt;
+  }
+  int64_t number = -1;
+  const auto* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data() + kNumbered.size(), end, number);
+  const bool sound = error == std::errc() && stopped == end && number >= 0 && number < kMostDevices;
+  return sound ? std::optional(DeviceChoice{Kind::kCuda, number}) : std::nullopt;
+}
+
+std::string DeviceChoice::spelled() const {
+  if (kind == Kind::kCpu) {
+    return "cpu";
+  }
+  return number ? text("cuda:", *number) : "cuda";
+}
+
+DeviceChoice DeviceChoice::from_config(const ConfigNode& node,
+                                       const std::string& path,
+                                       ConfigPlaces& /*places*/) {
+  const auto choice = node.kind == ConfigNode::Kind::kScalar ? parse(node.scalar) : std::nullopt;
+  if (!choice) {
+    fail_at(path,
+            node,
+            text("expected cpu, cuda, or cuda:N with the number of a device, such as cuda:0; got ",
+                 described(node)));
+  }
+  return *choice;
+}
+
+at::Device device_of(const DeviceChoice& choice, const std::string& asked_by) {
+  if (choice.kind == DeviceChoice::Kind::kCpu) {
+    return at::kCPU;
+  }
+  const auto what = text(asked_by, " is ", choice.spelled(), ", but ");
+  int64_t devices = 0;
+  try {
+    devices = cuda_devices();
+  } catch (const Error& error) {
+    fail(what, error.what());
+  }
+  const int64_t number = choice.number.value_or(launched_as().rank_on_this_machine % devices);
+  require(number < devices,
+          what,
+          "this machine has the devices cuda:0 to cuda:",
+          devices - 1,
+          "; expected one of them, or cuda for one of them by rank");
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(number)};
+}
+
+}  // namespace braid

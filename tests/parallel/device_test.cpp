@@ -1,0 +1,162 @@
+// Ranks whose tensors are on a device that the CPU cannot touch: the same numbers as on the CPU.
+#include <limits>
+#include <numeric>
+#include <tuple>
+
+#include <ATen/ATen.h>
+
+#include "parallel/gradient_sync.h"
+#include "parallel/through_host.h"
+#include "tests/parallel/ranks.h"
+#include "tests/support/compare.h"
+#include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
+#include "tests/train/tiny_run.h"
+
+namespace braid {
+namespace {
+
+using testing::expect_bitwise_equal;
+using testing::normal_tensor;
+using testing::ranks;
+using testing::strict_device;
+
+// Rank r sends r + s + 1 rows to rank s, and nothing to rank 1.
+int64_t rows_of(int64_t from, int64_t to) {
+  return to == 1 ? 0 : from + to + 1;
+}
+
+TEST(ThroughHost, ExchangesAndGathersTensorsOfADeviceAsThoseOfTheCpu) {
+  const auto group = through_host(ranks().split(0));
+  const int64_t own = group->rank(), size = group->size();
+  std::vector<int64_t> out, in, gathered;
+  for (int64_t r = 0; r < size; ++r) {
+    out.push_back(rows_of(own, r));
+    in.push_back(rows_of(r, own));
+    gathered.push_back(r % 3);
+  }
+  const auto total = [](const std::vector<int64_t>& rows) {
+    return std::accumulate(rows.begin(), rows.end(), int64_t{0});
+  };
+  const auto to_send = normal_tensor(text("send ", own), {total(out), 5}, at::kFloat),
+             to_gather = normal_tensor(text("gather ", own), {own % 3, 5}, at::kFloat);
+  const auto exchanged = [&](at::Device device) {
+    const auto received = at::empty({total(in), 5}, at::device(device)),
+               all = at::empty({total(gathered), 5}, at::device(device));
+    const int64_t before = group->bytes_sent();
+    const auto first = group->start_all_to_all(to_send.to(device), out, received, in, "test");
+    const auto second = group->start_all_gather(to_gather.to(device), all, gathered, "test");
+    first->wait();
+    second->wait();
+    second->wait();  // changes nothing
+    return std::tuple(received.cpu(), all.cpu(), group->bytes_sent() - before);
+  };
+  const auto [want, want_all, want_bytes] = exchanged(at::kCPU);
+  const auto [got, got_all, bytes] = exchanged(strict_device());
+  expect_bitwise_equal("exchanged", got, want);
+  expect_bitwise_equal("gathered", got_all, want_all);
+  EXPECT_EQ(bytes, want_bytes);
+}
+
+TEST(ThroughHost, SplitsIntoGroupsThatDoTheSame) {
+  const auto group = through_host(ranks().split(0))->split(ranks().rank() % 2);
+  const auto all = at::empty({group->size()}, at::device(strict_device()));
+  const std::vector<int64_t> rows(static_cast<std::size_t>(group->size()), 1);
+  const auto own = at::full({1}, static_cast<double>(ranks().rank()), all.options());
+  group->start_all_gather(own, all, rows, "test")->wait();
+  for (int64_t r = 0; r < group->size(); ++r) {
+    EXPECT_EQ(all[r].item<double>(), static_cast<double>(2 * r + ranks().rank() % 2));
+  }
+}
+
+TEST(StochasticRounding, HasTheCpusBitsOnADevice) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto special = at::tensor({0.0f,
+                                   -0.0f,
+                                   infinity,
+                                   -infinity,
+                                   std::numeric_limits<float>::quiet_NaN(),
+                                   std::numeric_limits<float>::max(),
+                                   std::numeric_limits<float>::lowest(),
+                                   std::numeric_limits<float>::denorm_min()});
+  const auto values = at::cat({special, normal_tensor("values", {1001}, at::kFloat)});
+  const std::vector<std::pair<uint64_t, int64_t>> streams = {
+      {5, 0}, {~uint64_t{0}, 7}, {0x9e3779b97f4a7c15, (int64_t{1} << 34) + 1}};
+  for (const auto& [key, first] : streams) {
+    for (const auto& some : {values, values.slice(0, 3), values.slice(0, 0, 0)}) {
+      const auto got = stochastically_rounded(some.to(strict_device()), key, first);
+      EXPECT_EQ(got.device(), strict_device());
+      expect_bitwise_equal("rounded", got.cpu(), stochastically_rounded(some, key, first));
+    }
+  }
+}
+
+// The runs of all ranks, in the folder of the first.
+class RunOfRanks : public testing::TinyRun {
+ protected:
+  RunConfig run_of_ranks(const std::string& name) const {
+    auto run = config(name);
+    run.run.output_dir = ranks().from_first((folder_ / "runs").string(), "folder");
+    run.data.train = {ranks().from_first(corpus_.string(), "corpus")};
+    run.model.n_routed_experts = 12;
+    run.data.seq_len = run.data.validation_seq_len = 48;
+    run.train.dtype = ComputeType::kFloat64;
+    run.train.global_batch_size = 12;
+    run.train.max_steps = 3;
+    run.loss.balance_weight = 0.1;
+    run.loss.indexer_mode = IndexerMode::kSparse;
+    run.logging.monitor_every_steps = 1;
+    run.parallel.compare_every_steps = 1;
+    run.parallel.bucket_mib = 1;
+    return run;
+  }
+
+  void expect_the_cpus_run(const RunConfig& run) const {
+    SCOPED_TRACE(run.run.name);
+    auto on_device = run;
+    on_device.run.name += "-on-device";
+    train_on(at::kCPU, run);
+    train_on(strict_device(), on_device);
+    if (ranks().rank() == 0) {
+      testing::expect_close_run(on_device, run, {.metrics = 1e-6, .tensors = 1e-6});
+    }
+    ranks().barrier("comparison");
+  }
+
+ private:
+  static void train_on(at::Device device, const RunConfig& run) {
+    ::testing::internal::CaptureStdout();
+    try {
+      Trainer(run, {}, through_host(ranks().split(0)), device).run([] { return false; });
+    } catch (...) {
+      ::testing::internal::GetCapturedStdout();
+      throw;
+    }
+    ::testing::internal::GetCapturedStdout();
+  }
+};
+
+TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedExperts) {
+  auto run = run_of_ranks("experts");
+  run.parallel.expert = ranks().size();
+  run.train.recompute_sublayers = 2;
+  expect_the_cpus_run(run);
+}
+
+TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedSequences) {
+  auto run = run_of_ranks("context");
+  run.parallel.context = ranks().size();
+  expect_the_cpus_run(run);
+}
+
+TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedBatches) {
+  auto run = run_of_ranks("batches");
+  run.parallel.fixed_order = true;
+  expect_the_cpus_run(run);
+  auto rounded = run_of_ranks("rounded");
+  rounded.parallel.reduce_dtype = ReduceType::kBfloat16;
+  expect_the_cpus_run(rounded);
+}
+
+}  // namespace
+}  // namespace braid

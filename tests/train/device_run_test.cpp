@@ -1,0 +1,339 @@
+// Whole runs on a device whose memory the CPU cannot touch (tests/support/strict_device.h), with
+// the CPU's numbers: training, saving, continuing, and what is done with a model afterwards.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include <ATen/ATen.h>
+
+#include "formats/open_model.h"
+#include "inference/chat_session.h"
+#include "inference/evaluate.h"
+#include "inference/generate.h"
+#include "inference/probe.h"
+#include "tests/formats/quantized_base.h"
+#include "tests/support/compare.h"
+#include "tests/support/strict_device.h"
+
+namespace braid {
+namespace {
+
+using namespace testing;
+
+// In float64; gradients and losses differ in the last bits, and AdamW makes steps of full size of
+// gradients that are almost nothing.
+constexpr RunTolerance kClose{.metrics = 1e-6, .tensors = 1e-6};
+
+constexpr int64_t kToTheEnd = std::numeric_limits<int64_t>::max();
+
+Trained train_on_device(const RunConfig& run, int64_t steps = kToTheEnd) {
+  return train(run, steps, {}, strict_device());
+}
+
+RunConfig named(RunConfig run, const std::string& name) {
+  run.run.name = name;
+  return run;
+}
+
+class DeviceRun : public QuantizedBase {
+ protected:
+  /// Six steps with Muon and AdamW, all kinds of layers, and validations with texts.
+  RunConfig plain(const std::string& name) const {
+    auto run = config(name);
+    run.train.dtype = ComputeType::kFloat64;
+    run.logging.samples.count = 1;
+    run.logging.samples.max_tokens = 8;
+    return run;
+  }
+
+  /// The same with every loss, every monitor in every step, rounded experts and indexers, and
+  /// activations that are computed again.
+  RunConfig everything(const std::string& name) const {
+    auto run = plain(name);
+    run.model.hidden_size = run.model.moe_intermediate_size = run.model.index_head_dim = 32;
+    run.model.qat_experts = run.model.qat_indexer = QuantFormat::kFp4;
+    run.train.recompute_sublayers = 2;
+    run.schedule.dense_steps = 1;
+    run.schedule.indexer_warmup_steps = 1;
+    run.loss.indexer_mode = IndexerMode::kSparse;
+    run.loss.balance_weight = 0.1;
+    run.logging.monitor_every_steps = 1;
+    run.optimizer.muon.idle_expert_damping = true;
+    run.checkpoint.keep_best = 1;
+    return run;
+  }
+
+  RunConfig adapters_on_base(const std::string& name,
+                             const std::vector<std::string>& targets) const {
+    auto run = run_on_base(name);
+    run.train.dtype = ComputeType::kFloat64;
+    run.train.parameters.kind = TrainedParameters::Kind::kLora;
+    run.adapter.rank = 4;
+    run.adapter.alpha = 8;
+    run.adapter.targets.items = targets;
+    run.optimizer.learning_rate = 0.01;
+    return run;
+  }
+
+  static void expect_the_cpus_run(const RunConfig& run) {
+    const auto on_device = named(run, run.run.name + "-on-device");
+    train(run);
+    const auto output = train_on_device(on_device).output;
+    expect_mentions(output, {"memory at", "on strict"});
+    expect_close_run(on_device, run, kClose);
+  }
+
+  static std::vector<double> losses_of(const RunConfig& run) {
+    std::vector<double> losses;
+    for (const auto& record : metrics_but_timings(run)) {
+      if (!record.contains("split")) {
+        losses.push_back(record.at("loss"));
+      }
+    }
+    return losses;
+  }
+};
+
+TEST_F(DeviceRun, HasTheCpusNumbersWithEveryLossMonitorAndRounding) {
+  expect_the_cpus_run(everything("run"));
+}
+
+TEST_F(DeviceRun, HasTheFirstStepsNumbersToTheLastBits) {
+  auto run = plain("run");
+  run.train.max_steps = 1;
+  run.data.validation_fraction = 0;
+  const auto on_device = named(run, "on-device");
+  train(run);
+  train_on_device(on_device);
+  const auto want = metrics_of_step(run, 1), got = metrics_of_step(on_device, 1);
+  for (const auto* key : {"loss", "mtp_loss", "balance_loss"}) {
+    const double a = got.at(key), b = want.at(key);
+    EXPECT_NEAR(a, b, 1e-12 * std::abs(b)) << key;
+  }
+  // The optimizer's state holds the gradients, up to factors.
+  const auto tensors = load_checkpoint(newest_checkpoint(on_device)).tensors,
+             wanted = load_checkpoint(newest_checkpoint(run)).tensors;
+  ASSERT_EQ(tensors.size(), wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].name.starts_with("optimizer/")) {
+      expect_close(wanted[i].name,
+                   tensors[i].value,
+                   wanted[i].value,
+                   {.absolute = 1e-18, .relative = 1e-10});
+    }
+  }
+}
+
+// Narrow types round elsewhere on a device: losses are as far from float64's as the CPU's are.
+TEST_F(DeviceRun, IsAsExactInNarrowTypesAsTheCpu) {
+  const auto exact = plain("exact");
+  train(exact);
+  const auto want = losses_of(exact);
+  const auto distance = [&](const RunConfig& run) {
+    const auto losses = losses_of(run);
+    double largest = 0;
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      largest = std::max(largest, std::abs(losses.at(i) - want[i]));
+    }
+    return largest;
+  };
+  for (const auto& [type, name, least] : {std::tuple{ComputeType::kFloat32, "float32", 1e-6},
+                                          std::tuple{ComputeType::kBfloat16, "bfloat16", 1e-2}}) {
+    auto run = plain(name);
+    run.train.dtype = type;
+    run.logging.samples.count = 0;  // a near draw may fall out otherwise
+    const auto on_device = named(run, text(name, "-on-device"));
+    train(run);
+    train_on_device(on_device);
+    EXPECT_LT(distance(on_device), 2 * distance(run) + least) << name;
+  }
+}
+
+TEST_F(DeviceRun, ContinuesOnEitherDeviceWhatTheOtherSaved) {
+  const auto whole = everything("whole");
+  train(whole);
+  const auto there = named(whole, "to-the-device"), back = named(whole, "to-the-cpu");
+  train(there, 3);
+  train_on_device(there);
+  expect_close_run(there, whole, kClose);
+  train_on_device(back, 3);
+  train(back);
+  expect_close_run(back, whole, kClose);
+}
+
+TEST_F(DeviceRun, StoppingChangesNoBit) {
+  auto whole = everything("whole");
+  auto stopped = named(whole, "stopped");
+  stopped.checkpoint.in_background = false;
+  train_on_device(whole);
+  train_on_device(stopped, 3);
+  train_on_device(stopped);
+  expect_same_run(stopped, whole);
+}
+
+TEST_F(DeviceRun, TrainsAdaptersOnAFrozenQuantizedBase) {
+  expect_the_cpus_run(adapters_on_base("all", {"all"}));
+  auto run = adapters_on_base("dropped", {"attention", "layers.*.ffn.shared_experts.*"});
+  run.adapter.dropout = 0.3;
+  run.adapter.dora = true;
+  expect_the_cpus_run(run);
+}
+
+TEST_F(DeviceRun, TakesExpertsThatWereChosenEarlier) {
+  auto run = plain("run");
+  run.model.routing_mode = RoutingMode::kAnticipatory;
+  run.model.routing_delay = 2;
+  expect_the_cpus_run(run);
+}
+
+TEST_F(DeviceRun, LearnsPreferences) {
+  std::string pairs;
+  for (int i = 0; i < 12; ++i) {
+    pairs += text(R"({"prompt": "say )", i, R"(", "chosen": "yes )", i, R"(", "rejected": "no"})") +
+             "\n";
+  }
+  auto run = plain("run");
+  run.logging.samples.count = 0;
+  run.data.train = {write("pairs.jsonl", pairs).string()};
+  run.data.document_separator = "";
+  run.data.validation_fraction = 0.2;
+  run.data.seq_len = run.data.validation_seq_len = 96;
+  run.loss.objective = ObjectiveKind::kPreference;
+  run.loss.mtp_weight = 0;
+  expect_the_cpus_run(run);
+}
+
+// ---- How often the host waits for the device ----
+
+int64_t waits_of_run(const RunConfig& run) {
+  return strict_device_use([&] { train_on_device(run); }).number_of_waits();
+}
+
+std::string all_waits_of_run(const RunConfig& run) {
+  std::string list;
+  for (const auto& [operation, count] : strict_device_use([&] { train_on_device(run); }).waits) {
+    list += text(operation, " ", count, "; ");
+  }
+  return list;
+}
+
+// Losses, gradient norms, and whether weights are finite; and the experts' rows in each pass
+// through a MoE layer.
+TEST_F(DeviceRun, WaitsThreeTimesAStepAndOnceInEachPassThroughAMoeLayer) {
+  constexpr int64_t kPerStep = 3;
+  for (const bool recomputes : {false, true}) {
+    auto run = everything(text("run-", recomputes));
+    run.schedule.dense_steps = run.schedule.indexer_warmup_steps = 0;
+    run.data.validation_fraction = 0;
+    run.logging.monitors = {};
+    run.checkpoint.every_steps = 0;
+    run.checkpoint.keep_best = 0;
+    if (!recomputes) {
+      run.train.recompute_sublayers.reset();
+    }
+    run.train.max_steps = 2;
+    const auto two = waits_of_run(run);
+    run.run.name += "-longer";
+    run.train.max_steps = 3;
+    const auto layers = run.model.num_hidden_layers + run.model.num_nextn_predict_layers;
+    const auto micro_batches = run.train.global_batch_size / run.train.micro_batch_size;
+    const auto passes = layers * micro_batches * (recomputes ? 2 : 1);
+    EXPECT_EQ(waits_of_run(run) - two, kPerStep + passes) << all_waits_of_run(named(run, "listed"));
+  }
+}
+
+// ---- A model after its training ----
+
+class OpenedOnADevice : public DeviceRun {
+ protected:
+  OpenedOnADevice() : run_(plain("run")) { train(run_); }
+
+  OpenedModel opened(at::Device device, bool trainable = false) const {
+    return open_model(run_.run_dir(), at::kDouble, trainable, {}, device);
+  }
+
+  RunConfig run_;
+};
+
+TEST_F(OpenedOnADevice, IsEvaluatedAlike) {
+  const TokenStore store(run_.run_dir() / "data/validation.tokens");
+  const auto evaluation = [&](at::Device device) {
+    return evaluate(*opened(device).model, store, 32, 2);
+  };
+  const auto want = evaluation(at::kCPU), got = evaluation(strict_device());
+  EXPECT_NEAR(got.loss, want.loss, 1e-12 * want.loss);
+  EXPECT_NEAR(got.bits_per_byte, want.bits_per_byte, 1e-12 * want.bits_per_byte);
+  EXPECT_EQ(got.tokens, want.tokens);
+}
+
+TEST_F(OpenedOnADevice, WritesTheSameTexts) {
+  const std::vector<std::vector<int64_t>> prompts = {{tokenizer_.begin_id(), 't', 'h', 'e'},
+                                                     {tokenizer_.begin_id(), 'f', 'o', 'x'},
+                                                     {tokenizer_.begin_id()}};
+  const GenerateOptions options{
+      .max_tokens = 12, .sampling = {.top_k = 40, .top_p = 0.9}, .seed = 3, .num_samples = 2};
+  const auto ids_on = [&](at::Device device) {
+    std::map<std::pair<int64_t, int64_t>, std::vector<int64_t>> ids;
+    const auto token = [&](const Continuation& of, int64_t id) {
+      ids[{of.prompt, of.sample}].push_back(id);
+      return true;
+    };
+    generate(*opened(device).model, prompts, tokenizer_.end_id(), options, {.token = token});
+    return ids;
+  };
+  EXPECT_EQ(ids_on(strict_device()), ids_on(at::kCPU));
+}
+
+TEST_F(OpenedOnADevice, AnswersInAConversationAlike) {
+  const auto said_on = [&](at::Device device) {
+    const auto model = opened(device);
+    ChatSession session(*model.model, tokenizer_, {.seed = 5, .max_tokens = 12});
+    std::string said;
+    for (const auto* message : {"hello", "again"}) {
+      session.say(message);
+      session.reply(
+          {.begin = [](bool) {}, .token = [&](std::string_view bytes) { said += bytes; }});
+    }
+    return said;
+  };
+  EXPECT_EQ(said_on(strict_device()), said_on(at::kCPU));
+}
+
+TEST_F(OpenedOnADevice, HasTheSameNumbersInAProbe) {
+  const auto ids = at::arange(40, at::kLong).view({2, 20});
+  const auto results_on = [&](at::Device device) {
+    return probe(*opened(device, /*trainable=*/true).model,
+                 ids,
+                 {},
+                 {.gradients = true, .streams = true, .mtp = true});
+  };
+  const auto want = results_on(at::kCPU), got = results_on(strict_device());
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].name, want[i].name);
+    expect_close(
+        want[i].name, got[i].value.cpu(), want[i].value, {.absolute = 1e-15, .relative = 1e-10});
+  }
+}
+
+TEST_F(DeviceRun, OpensAQuantizedModelWithItsCodesOnTheDevice) {
+  const auto ids = at::arange(20, at::kLong).view({1, 20});
+  const auto loss_on = [&](at::Device device) {
+    const auto opened = open_model(base_, at::kDouble, /*trainable=*/false, {}, device);
+    int64_t codes = 0;
+    for (const auto& parameter : opened.model->parameters().all()) {
+      for (const auto& weight : parameter.quantized) {
+        EXPECT_EQ(weight.values.device(), device) << parameter.name;
+        ++codes;
+      }
+    }
+    EXPECT_GT(codes, 0);
+    return probe(*opened.model, ids, {}, {})[1].value.item<double>();
+  };
+  const double want = loss_on(at::kCPU);
+  EXPECT_NEAR(loss_on(strict_device()), want, 1e-12 * want);
+}
+
+}  // namespace
+}  // namespace braid
