@@ -96,10 +96,10 @@ demand() {
 
 # download DIR ARGS...: wheels for a fixed platform, whatever Python runs pip; each tag must be named.
 download() {
+  local platforms=(--platform manylinux2014_x86_64) version
+  for version in {17..28}; do platforms+=(--platform "manylinux_2_${version}_x86_64"); done
   TMPDIR=$work/tmp python3 -m pip download --quiet --no-deps --no-cache-dir --only-binary=:all: \
-    --implementation cp --python-version 3.11 --abi cp311 --abi none \
-    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_25_x86_64 \
-    --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --dest "$@"
+    --implementation cp --python-version 3.11 --abi cp311 --abi none "${platforms[@]}" --dest "$@"
 }
 
 download_libtorch() {
