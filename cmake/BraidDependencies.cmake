@@ -45,23 +45,23 @@ target_link_options(braid_torch INTERFACE -Wl,-rpath-link,${BRAID_TORCH_DIR}/lib
                                           -Wl,-rpath,${BRAID_TORCH_DIR}/lib
                                           -Wl,--disable-new-dtags)
 
+# What the plugin of cuda/ is made with. The program itself needs none of it.
 set(BRAID_CUDA_STATUS off)
-add_library(braid_nccl INTERFACE)
-if(NOT BRAID_CUDA STREQUAL OFF)
+if(BRAID_CUDA STREQUAL ON OR (BRAID_CUDA STREQUAL AUTO AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so))
   find_package(CUDAToolkit 13.0 QUIET)
-  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  set(_nccl ${BRAID_TORCH_DIR}/../nvidia/nccl)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${_nccl}/include)
+  find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR} ${_nccl}/lib)
   if(CUDAToolkit_FOUND AND NCCL_INCLUDE_DIR AND NCCL_LIBRARY AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so)
-    target_include_directories(braid_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
-    target_link_libraries(braid_nccl INTERFACE ${NCCL_LIBRARY} ${BRAID_TORCH_DIR}/lib/libc10_cuda.so CUDA::cudart)
-    # Nothing of ours refers to libtorch_cuda by symbol; --no-as-needed keeps it loaded so that
-    # ATen's CUDA kernels register themselves.
-    target_link_options(braid_torch INTERFACE
-      "LINKER:--no-as-needed,${BRAID_TORCH_DIR}/lib/libtorch_cuda.so,${BRAID_TORCH_DIR}/lib/libc10_cuda.so,--as-needed")
+    add_library(braid_torch_cuda INTERFACE)
+    target_include_directories(braid_torch_cuda SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(braid_torch_cuda INTERFACE braid_torch ${BRAID_TORCH_DIR}/lib/libc10_cuda.so CUDA::cudart
+                                                     ${NCCL_LIBRARY})
     set(BRAID_CUDA_STATUS "${CUDAToolkit_VERSION}")
   elseif(BRAID_CUDA STREQUAL ON)
-    message(FATAL_ERROR "BRAID_CUDA=ON needs the CUDA toolkit 13 (found: ${CUDAToolkit_FOUND}), NCCL (${NCCL_LIBRARY}) and "
-                        "libtorch_cuda.so in ${BRAID_TORCH_DIR}/lib (a CUDA LibTorch, -DBRAID_LIBTORCH_DIR=...).")
+    message(FATAL_ERROR "BRAID_CUDA=ON needs the CUDA toolkit 13 (nvcc found: ${CUDAToolkit_FOUND}), NCCL (nccl.h: "
+                        "${NCCL_INCLUDE_DIR}, library: ${NCCL_LIBRARY}) and libtorch_cuda.so in ${BRAID_TORCH_DIR}/lib. "
+                        "scripts/setup.sh --cuda installs LibTorch's and NCCL's part.")
   endif()
 endif()
 

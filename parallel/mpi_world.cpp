@@ -58,6 +58,9 @@ void check(int result, const char* what) {
 
 // Asks every rank what it is at, and gives those that have not come two seconds.
 std::string activities_of_others() {
+  if (control_communicator == MPI_COMM_NULL) {
+    return " there are none";
+  }
   int rank = 0, size = 1;
   MPI_Comm_rank(control_communicator, &rank);
   MPI_Comm_size(control_communicator, &size);
@@ -304,21 +307,29 @@ double Waiting::seconds() const {
 }
 
 void Waiting::require_in_time() const {
-  if (seconds() < timeout_) {
-    return;
+  if (seconds() >= timeout_) {
+    fail(overdue_exchange(what_, timeout_));
   }
+}
+
+double exchange_timeout() {
+  const std::lock_guard lock(activity().mutex);
+  return activity().timeout_seconds;
+}
+
+std::string overdue_exchange(const std::string& what, double seconds) {
   std::string now;
   {
     const std::lock_guard lock(activity().mutex);
     now = activity().activity;
   }
-  fail(now,
-       ": ",
-       what_,
-       ": other ranks have not come for ",
-       timeout_,
-       " s (parallel.timeout_seconds):",
-       activities_of_others());
+  return text(now,
+              ": ",
+              what,
+              ": other ranks have not come for ",
+              seconds,
+              " s (parallel.timeout_seconds):",
+              activities_of_others());
 }
 
 // A thread that answers questions and keeps operations moving.

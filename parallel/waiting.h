@@ -4,6 +4,13 @@
 
 namespace braid {
 
+/// Seconds that an exchange may take: what MpiWorld::set_timeout() was told.
+double exchange_timeout();
+
+/// That `what` took longer than `seconds`, with the step and what every other rank is at, whom it
+/// asks for up to two seconds.
+std::string overdue_exchange(const std::string& what, double seconds);
+
 /// While it lives, other ranks that ask are answered that this rank waits for `what`.
 class Waiting {
  public:

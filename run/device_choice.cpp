@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "parallel/cuda_plugin.h"
 #include "parallel/mpi_world.h"
 
 namespace braid {
@@ -13,7 +14,7 @@ constexpr int64_t kMostDevices = std::numeric_limits<c10::DeviceIndex>::max();
 
 // How many this machine has. Throws Error that says what it lacks to have one.
 int64_t cuda_devices() {
-  fail("this build has no CUDA plugin");
+  return cuda_plugin().device_count();
 }
 
 }  // namespace

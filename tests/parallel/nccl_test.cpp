@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include <ATen/ATen.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <gtest/gtest.h>
 
+#include "parallel/cuda_plugin.h"
 #include "parallel/mpi_world.h"
 #include "tests/parallel/ranks.h"
 #include "tests/support/compare.h"
@@ -22,7 +22,12 @@ using testing::ranks;
 class Nccl : public ::testing::Test {
  protected:
   void SetUp() override {
-    const int devices = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+    int devices = 0;
+    try {
+      devices = cuda_plugin().device_count();
+    } catch (const Error& error) {
+      GTEST_SKIP() << error.what();
+    }
     if (devices < launched_as().on_this_machine) {
       GTEST_SKIP() << "needs a GPU for each rank, there are " << devices;
     }

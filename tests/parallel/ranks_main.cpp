@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "parallel/cuda_plugin.h"
 #include "parallel/mpi_world.h"
 #include "parallel/nccl.h"
 #include "tests/parallel/ranks.h"
@@ -45,6 +46,11 @@ Communicator& ranks() {
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   at::set_num_threads(1);
+  try {
+    braid::cuda_plugin();  // before a test asks LibTorch about GPUs
+  } catch (const braid::Error&) {
+    // Tests that need one say why there is none.
+  }
   if (!braid::MpiWorld::was_launched()) {
     const auto self = braid::alone();
     braid::testing::the_ranks = self.get();
