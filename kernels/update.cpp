@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
+#include "kernels/run_kernel.h"
 #include "kernels/update_cpu.h"
 
 namespace braid {
@@ -104,8 +104,15 @@ double squared_norm(const at::Tensor& x) {
           " ",
           x.sizes(),
           x.is_contiguous() ? "" : " with gaps");
-  if (kernel_of(x) == Kernel::kPlain) {
+  const auto kernel = kernel_of(x, BRAID_KERNEL(squared_norm));
+  if (kernel == Kernel::kPlain) {
     return squared_norm_reference(x);
+  }
+  if (kernel == Kernel::kCuda) {
+    const auto sums = at::empty({kCudaNormParts}, x.options().dtype(at::kDouble));
+    queue_kernel<float>(
+        x, BRAID_KERNEL(squared_norm), data<float>(x), x.numel(), data<double>(sums));
+    return sums.sum().item<double>();
   }
   double sum = 0;
   with_wide_type(x.scalar_type(), [&](auto zero) {
@@ -134,18 +141,19 @@ void update_by_adamw(const at::Tensor& value,
             " ",
             tensor->sizes());
   }
-  if (kernel_of(value) == Kernel::kPlain) {
+  if (kernel_of(value, BRAID_KERNEL(update_by_adamw)) == Kernel::kPlain) {
     update_by_adamw_reference(value, grad, exp_avg, exp_avg_sq, step, moments);
     return;
   }
   with_wide_type(value.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    update_by_adamw_cpu<T>({value.numel(),
+    const AdamWProblem<T> p{value.numel(),
                             data<T>(value),
                             data<T>(grad),
                             data<T>(exp_avg),
                             data<T>(exp_avg_sq),
-                            factors<T>(step, moments)});
+                            factors<T>(step, moments)};
+    BRAID_RUN(T, value, update_by_adamw, p);
   });
 }
 
