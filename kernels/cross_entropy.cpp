@@ -1,5 +1,6 @@
 #include "kernels/cross_entropy.h"
 
+#include <algorithm>
 #include <optional>
 
 #include <ATen/ATen.h>
@@ -8,11 +9,61 @@
 #include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/cross_entropy_cpu.h"
-#include "kernels/device.h"
+#include "kernels/gemm.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
+
+// The loss of every token times its weight (where weights are defined), [T], and the gradients of
+// their sum, written where the tensors are defined. Logits exist for `logit_bytes` worth of tokens
+// at a time. Tensors without gaps, all but the targets of one wide type.
+at::Tensor losses_by_chunks(const at::Tensor& hidden_TD,
+                            const at::Tensor& head_VD,
+                            const at::Tensor& targets_T,
+                            const at::Tensor& weights_T,
+                            int64_t logit_bytes,
+                            const at::Tensor& dhidden_TD = {},
+                            const at::Tensor& dhead_VD = {}) {
+  const int64_t T = hidden_TD.size(0), V = head_VD.size(0);
+  const bool gradients = dhidden_TD.defined() || dhead_VD.defined();
+  const int64_t chunk =
+      std::clamp<int64_t>(logit_bytes / (V * static_cast<int64_t>(head_VD.element_size())),
+                          64,
+                          std::max<int64_t>(T, 64));
+  auto losses_T = at::empty({T}, head_VD.options().requires_grad(false));
+  auto buffer = at::empty({std::min(chunk, T), V}, losses_T.options());
+  for (int64_t first = 0; first < T; first += chunk) {
+    const int64_t rows = std::min(chunk, T - first);
+    const auto hidden = hidden_TD.narrow(0, first, rows);
+    auto logits = buffer.narrow(0, 0, rows);
+    multiply(hidden, head_VD.t(), logits);
+    with_wide_type(head_VD.scalar_type(), [&](auto zero) {
+      using Wide = decltype(zero);
+      const auto* weights = weights_T.defined() ? data<Wide>(weights_T) + first : nullptr;
+      BRAID_RUN(Wide,
+                logits,
+                cross_entropy_rows,
+                data<Wide>(logits),
+                data<int64_t>(targets_T) + first,
+                weights,
+                data<Wide>(losses_T) + first,
+                rows,
+                V,
+                gradients);
+    });
+    if (dhidden_TD.defined()) {
+      auto dhidden = dhidden_TD.narrow(0, first, rows);
+      multiply(logits, head_VD, dhidden);
+    }
+    if (dhead_VD.defined()) {
+      auto dhead = dhead_VD;
+      multiply(logits.t(), hidden, dhead, /*accumulate=*/first > 0);
+    }
+  }
+  return losses_T;
+}
 
 class CrossEntropyFunction : public Function<CrossEntropyFunction> {
  public:
@@ -28,7 +79,7 @@ class CrossEntropyFunction : public Function<CrossEntropyFunction> {
       return gradients && given.requires_grad() ? at::zeros_like(value) : at::Tensor();
     };
     const auto dhidden = like(given_hidden, hidden), dhead = like(given_head, head);
-    const auto losses = cross_entropy_cpu(
+    const auto losses = losses_by_chunks(
         hidden, head, targets, weights.value_or(at::Tensor()), logit_bytes, dhidden, dhead);
     ctx->saved_data["dhidden"] = dhidden;
     ctx->saved_data["dhead"] = dhead;
@@ -82,10 +133,14 @@ struct CountedTokens {
   at::Tensor hidden_TD, targets_T, index_T;  // index_T: undefined when all are
 };
 
-// Tokens that are not counted cost nothing.
+// On the CPU tokens that are not counted cost nothing. Elsewhere their number would have to be
+// waited for: the kernel gives them a loss and gradients of 0.
 CountedTokens counted(const at::Tensor& hidden_TD,
                       const at::Tensor& head_VD,
                       const at::Tensor& targets_T) {
+  if (!hidden_TD.is_cpu()) {
+    return {widened(hidden_TD), targets_T.contiguous(), {}};
+  }
   const int64_t T = targets_T.size(0), V = head_VD.size(0);
   const auto keep_T = targets_T != kIgnoredTarget;
   const auto index_T = keep_T.nonzero().squeeze(-1);
@@ -111,7 +166,7 @@ at::Tensor cross_entropy_sum(const at::Tensor& hidden_TD,
                              const at::Tensor& weights_T,
                              int64_t logit_bytes) {
   require_fitting(hidden_TD, head_VD, targets_T, weights_T);
-  if (kernel_of(hidden_TD) == Kernel::kPlain) {
+  if (kernel_of(head_VD, BRAID_KERNEL(cross_entropy_rows)) == Kernel::kPlain) {
     return cross_entropy_sum_reference(hidden_TD, head_VD, targets_T, weights_T);
   }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
@@ -134,11 +189,11 @@ at::Tensor cross_entropy_each(const at::Tensor& hidden_TD,
                               const at::Tensor& targets_T) {
   const at::NoGradGuard no_grad;
   require_fitting(hidden_TD, head_VD, targets_T);
-  if (kernel_of(hidden_TD) == Kernel::kPlain) {
+  if (kernel_of(head_VD, BRAID_KERNEL(cross_entropy_rows)) == Kernel::kPlain) {
     return cross_entropy_each_reference(hidden_TD, head_VD, targets_T);
   }
   const auto tokens = counted(hidden_TD, head_VD, targets_T);
-  const auto losses = cross_entropy_cpu(
+  const auto losses = losses_by_chunks(
       tokens.hidden_TD.contiguous(), head_VD.contiguous(), tokens.targets_T, {}, kLogitBytes);
   if (!tokens.index_T.defined()) {
     return losses;

@@ -1,18 +1,18 @@
 #pragma once
-#include <ATen/core/Tensor.h>
+// The CPU driver of cross_entropy.h; T is float or double.
+#include <cstdint>
 
 namespace braid {
 
-/// The CPU kernel of cross-entropy (kernels/cross_entropy.h): the loss of every token times its
-/// weight (where weights are defined), [T], and the gradients of their sum, written where the
-/// tensors are defined. Logits exist for `logit_bytes` worth of tokens at a time. Tensors without
-/// gaps, all but the targets of one wide type; targets in [0, V).
-at::Tensor cross_entropy_cpu(const at::Tensor& hidden_TD,
-                             const at::Tensor& head_VD,
-                             const at::Tensor& targets_T,
-                             const at::Tensor& weights_T,
-                             int64_t logit_bytes,
-                             const at::Tensor& dhidden_TD = {},
-                             const at::Tensor& dhead_VD = {});
+/// Rows of logits as kernels/cpu/cross_entropy_loops.h has them, in parallel; no target is
+/// negative.
+template <class T>
+void cross_entropy_rows_cpu(T* logits,
+                            const int64_t* targets,
+                            const T* weights,
+                            T* losses,
+                            int64_t rows,
+                            int64_t V,
+                            bool gradients);
 
 }  // namespace braid

@@ -1,7 +1,10 @@
 #pragma once
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 namespace braid {
+
+struct CudaKernels;  // kernels/cuda/kernels.h
 
 /// What an operation runs on tensors of a device. Each operation asks once, behind its checks:
 ///
@@ -18,11 +21,28 @@ namespace braid {
 /// another device each of them waits for all the work that is queued there.
 enum class Kernel {
   kCpu,    ///< kernels/op_cpu.cpp: threads, and the loops of kernels/cpu
+  kCuda,   ///< kernels/cuda/op.cu, where the device's table has the operation for x's type
   kPlain,  ///< the twin
 };
 
+/// For operations that have no kernel but the CPU's; kernels/run_kernel.h has it for the others.
 inline Kernel kernel_of(const at::Tensor& x) {
   return x.is_cpu() ? Kernel::kCpu : Kernel::kPlain;
 }
+
+/// Kernels for tensors of one type of device, and how to get the stream on which LibTorch's own
+/// operations are queued on a device at the moment (a cudaStream_t).
+struct DeviceKernels {
+  const CudaKernels* table = nullptr;
+  void* (*current_stream)(c10::Device) = nullptr;
+};
+
+/// Makes operations on tensors of this type of device run these kernels, or, by an empty
+/// DeviceKernels, their twins again. The library with the CUDA kernels does it when it is opened;
+/// not while another thread computes.
+void register_device_kernels(c10::DeviceType type, const DeviceKernels& kernels);
+
+/// What was registered for a type of device; a null table where nothing was.
+const DeviceKernels& device_kernels(c10::DeviceType type);
 
 }  // namespace braid

@@ -6,9 +6,9 @@
 #include "core/error.h"
 #include "core/profile.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -84,10 +84,9 @@ class EnterFunction : public Function<EnterFunction> {
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      mhc_enter_forward_cpu(problem<T>(X, fn, base, scale, norm, options),
-                            data<E>(X),
-                            results<E, T>(h, post, mix, pre, m, inverse),
-                            tokens);
+      const auto p = problem<T>(X, fn, base, scale, norm, options);
+      const auto out = results<E, T>(h, post, mix, pre, m, inverse);
+      BRAID_RUN(E, X, mhc_enter_forward, p, data<E>(X), out, tokens);
     });
     count_flops(2 * X.numel() * K);
     ctx->save_for_backward({X, fn, base, scale, norm, pre, m, inverse, post});
@@ -125,21 +124,32 @@ class EnterFunction : public Function<EnterFunction> {
       using E = decltype(e);
       using T = decltype(t);
       T* first = data<T>(sums);
-      mhc_enter_backward_cpu(
-          problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options),
-          data<E>(X),
-          results<E, T>({}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse]),
-          MhcGradients<E, T>{data<E>(dh),
-                             data<E>(carried),
-                             data<T>(dpost),
-                             data<T>(dmix),
-                             data<E>(dX),
-                             first,
-                             first + K * size,
-                             first + K * size + K,
-                             first + width - D},
-          parts,
-          width);
+      const auto p = problem<T>(X, saved[kFn], saved[kBase], saved[kScale], saved[kNorm], options);
+      const auto given =
+          results<E, T>({}, saved[kPost], {}, saved[kPre], saved[kM], saved[kInverse]);
+      const MhcGradients<E, T> g{data<E>(dh),
+                                 data<E>(carried),
+                                 data<T>(dpost),
+                                 data<T>(dmix),
+                                 data<E>(dX),
+                                 first,
+                                 first + K * size,
+                                 first + K * size + K,
+                                 first + width - D};
+      if (X.is_cpu()) {
+        mhc_enter_backward_cpu(p, data<E>(X), given, g, parts, width);
+      } else {
+        const auto slopes = at::empty({2, parts.tokens, K}, saved[kFn].options());
+        queue_kernel<E>(X,
+                        BRAID_KERNEL(mhc_enter_backward),
+                        p,
+                        data<E>(X),
+                        given,
+                        g,
+                        parts,
+                        width,
+                        data<T>(slopes));
+      }
     });
     count_flops(4 * X.numel() * K);
     const auto sum = parts.count() == 1 ? sums[0] : sums.sum(0);
@@ -177,6 +187,19 @@ void require_fitting(const char* name,
           norm.sizes());
 }
 
+// Whether the twin takes these streams.
+bool is_plain(const at::Tensor& X, const MhcOptions& options) {
+  const int64_t M = X.size(-2);
+  switch (kernel_of(X, BRAID_KERNEL(mhc_enter_forward))) {
+    case Kernel::kCpu:
+      return M > kMaxStreams;
+    case Kernel::kCuda:
+      return !has_cuda_streams(M, X.size(-1), options.iterations);
+    default:
+      return true;
+  }
+}
+
 variable_list entered(const at::Tensor& X,
                       const MhcWeights& weights,
                       const at::Tensor& norm,
@@ -194,7 +217,7 @@ EnteredStreams enter_streams(const at::Tensor& X_TMD,
                              const MhcOptions& options) {
   const int64_t M = X_TMD.size(-2);
   require_fitting("enter_streams", X_TMD, weights, norm_D, (2 + M) * M, 3);
-  if (M > kMaxStreams || kernel_of(X_TMD) == Kernel::kPlain) {
+  if (is_plain(X_TMD, options)) {
     return enter_streams_reference(X_TMD, weights, norm_D, options);
   }
   const auto results = entered(X_TMD, weights, norm_D, options);
@@ -206,7 +229,7 @@ at::Tensor join_streams(const at::Tensor& X_TMD,
                         const at::Tensor& norm_D,
                         const MhcOptions& options) {
   require_fitting("join_streams", X_TMD, weights, norm_D, X_TMD.size(-2), 1);
-  if (X_TMD.size(-2) > kMaxStreams || kernel_of(X_TMD) == Kernel::kPlain) {
+  if (is_plain(X_TMD, options)) {
     return join_streams_reference(X_TMD, weights, norm_D, options);
   }
   return entered(X_TMD, weights, norm_D, options)[0];

@@ -6,9 +6,9 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/precision.h"
 #include "kernels/rms_norm_cpu.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -31,7 +31,8 @@ class RmsNormFunction : public Function<RmsNormFunction> {
     with_activation_type(x.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      rms_norm_forward_cpu(problem<E, T>(x, weight, eps), data<E>(y), data<T>(inverse_rms));
+      const auto p = problem<E, T>(x, weight, eps);
+      BRAID_RUN(E, x, rms_norm_forward, p, data<E>(y), data<T>(inverse_rms));
     });
     ctx->save_for_backward({x, weight, inverse_rms});
     return y;
@@ -41,18 +42,24 @@ class RmsNormFunction : public Function<RmsNormFunction> {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &inverse_rms = saved[2];
     const auto dy = gradients[0].contiguous();
-    const auto dx = at::empty_like(x),
-               dweight_parts = weight.defined()
-                                   ? at::zeros({kRmsNormParts, x.size(-1)}, weight.options())
-                                   : at::Tensor();
+    const int64_t D = x.size(-1),
+                  parts = x.is_cpu() ? kRmsNormParts : cuda_rms_norm_parts(x.numel() / D, D);
+    const auto dx = at::empty_like(x), dweight_parts = weight.defined()
+                                                           ? at::zeros({parts, D}, weight.options())
+                                                           : at::Tensor();
     with_activation_type(x.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      rms_norm_backward_cpu(problem<E, T>(x, weight, /*eps=*/0),  // it is in inverse_rms
-                            data<T>(inverse_rms),
-                            data<E>(dy),
-                            data<E>(dx),
-                            data<T>(dweight_parts));
+      const auto p = problem<E, T>(x, weight, /*eps=*/0);  // it is in inverse_rms
+      BRAID_RUN(E,
+                x,
+                rms_norm_backward,
+                p,
+                data<T>(inverse_rms),
+                data<E>(dy),
+                data<E>(dx),
+                data<T>(dweight_parts),
+                parts);
     });
     return {
         dx, weight.defined() ? dweight_parts.sum(0) : at::Tensor(), at::Tensor()};  // eps has none
@@ -67,7 +74,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
           x.size(-1),
           " but weight is ",
           weight.defined() ? weight.sizes() : at::IntArrayRef());
-  if (kernel_of(x) == Kernel::kPlain) {
+  const auto kernel = kernel_of(x, BRAID_KERNEL(rms_norm_forward));
+  if (kernel == Kernel::kPlain || (kernel == Kernel::kCuda && x.size(-1) > kCudaRmsNormWidth)) {
     return rms_norm_reference(x, weight, eps);
   }
   std::optional<at::Tensor> wide_weight;

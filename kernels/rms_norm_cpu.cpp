@@ -20,15 +20,18 @@ void rms_norm_forward_cpu(const RmsNormProblem<E, T>& p, E* y, T* inverse_rms) {
 }
 
 template <class E, class T>
-void rms_norm_backward_cpu(
-    const RmsNormProblem<E, T>& p, const T* inverse_rms, const E* dy, E* dx, T* dweight_parts) {
-  const int64_t work = p.D * p.rows / kRmsNormParts / 2;
-  parallel_rows(kRmsNormParts, work, [&](int64_t first_part, int64_t last_part) {
+void rms_norm_backward_cpu(const RmsNormProblem<E, T>& p,
+                           const T* inverse_rms,
+                           const E* dy,
+                           E* dx,
+                           T* dweight_parts,
+                           int64_t parts) {
+  const int64_t work = p.D * p.rows / parts / 2;
+  parallel_rows(parts, work, [&](int64_t first_part, int64_t last_part) {
     RowsIn<T> in(p.x, p.D), din(dy, p.D);
     RowsOut<T> out(dx, p.D);
     for (int64_t part = first_part; part < last_part; ++part) {
-      const int64_t begin = p.rows * part / kRmsNormParts,
-                    end = p.rows * (part + 1) / kRmsNormParts;
+      const int64_t begin = p.rows * part / parts, end = p.rows * (part + 1) / parts;
       T* dweight = dweight_parts != nullptr ? dweight_parts + part * p.D : nullptr;
       in_row_blocks(begin, end, p.D, [&](int64_t row, int64_t count) {
         BRAID_CPU(rms_norm_backward<T>)
@@ -48,7 +51,8 @@ void rms_norm_backward_cpu(
 
 #define BRAID_INSTANTIATE(E, T)                                            \
   template void rms_norm_forward_cpu(const RmsNormProblem<E, T>&, E*, T*); \
-  template void rms_norm_backward_cpu(const RmsNormProblem<E, T>&, const T*, const E*, E*, T*);
+  template void rms_norm_backward_cpu(                                     \
+      const RmsNormProblem<E, T>&, const T*, const E*, E*, T*, int64_t);
 BRAID_INSTANTIATE(double, double)
 BRAID_INSTANTIATE(float, float)
 BRAID_INSTANTIATE(Bfloat16, float)

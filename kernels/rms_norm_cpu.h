@@ -16,16 +16,17 @@ struct RmsNormProblem {
 template <class E, class T>
 void rms_norm_forward_cpu(const RmsNormProblem<E, T>& problem, E* y, T* inverse_rms);
 
-/// The weight's gradient is summed over this many fixed parts of the rows, so that it does not
-/// depend on the number of threads.
+/// The weight's gradient is summed over fixed parts of the rows, on the CPU this many, so that it
+/// does not depend on the number of threads.
 inline constexpr int64_t kRmsNormParts = 16;
 
-/// dx [rows, D]; adds to dweight_parts [kRmsNormParts, D], null without a weight.
+/// dx [rows, D]; dweight_parts [parts, D], null without a weight, is zero when this is called.
 template <class E, class T>
 void rms_norm_backward_cpu(const RmsNormProblem<E, T>& problem,
                            const T* inverse_rms,
                            const E* dy,
                            E* dx,
-                           T* dweight_parts);
+                           T* dweight_parts,
+                           int64_t parts);
 
 }  // namespace braid

@@ -6,9 +6,9 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/precision.h"
 #include "kernels/rope_cpu.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -24,7 +24,7 @@ at::Tensor rotated(const at::Tensor& x,
     using T = decltype(t);
     const RopeProblem<T> problem{
         x.size(0), x.size(1), x.size(2), 2 * cos.size(1), data<T>(cos), data<T>(sin), inverse};
-    rope_cpu(problem, data<E>(x), data<E>(y));
+    BRAID_RUN(E, x, rope, problem, data<E>(x), data<E>(y));
   });
   return y;
 }
@@ -69,7 +69,7 @@ at::Tensor rope(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
   const int64_t tokens = x.numel() / (N * H), rotations = cos.numel() / half;
   require(rotations == tokens, "[rope] ", tokens, " tokens but ", rotations, " rotations");
   const auto wide_cos = cos.to(wide_type(x)), wide_sin = sin.to(wide_type(x));
-  if (kernel_of(x) == Kernel::kPlain) {
+  if (kernel_of(x, BRAID_KERNEL(rope)) == Kernel::kPlain) {
     return rope_reference(x, wide_cos, wide_sin, inverse);
   }
   const auto x_TNH = x.reshape({tokens, N, H});

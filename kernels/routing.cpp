@@ -5,8 +5,8 @@
 #include "core/error.h"
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/routing_cpu.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -30,7 +30,13 @@ class RoutingFunction : public Function<RoutingFunction> {
       using T = decltype(zero);
       const RoutingProblem<T> problem{
           tokens, E, K, static_cast<T>(scaling), data<T>(logits), data<T>(bias)};
-      routing_forward_cpu(problem, data<int64_t>(experts), data<T>(scores), data<T>(weights));
+      BRAID_RUN(T,
+                logits,
+                routing_forward,
+                problem,
+                data<int64_t>(experts),
+                data<T>(scores),
+                data<T>(weights));
     });
     ctx->save_for_backward({logits, scores, experts});
     ctx->saved_data["scaling"] = scaling;
@@ -54,12 +60,15 @@ class RoutingFunction : public Function<RoutingFunction> {
       using T = decltype(zero);
       const RoutingProblem<T> problem{
           tokens, E, K, static_cast<T>(scaling), data<T>(logits), nullptr};
-      routing_backward_cpu(problem,
-                           data<int64_t>(experts),
-                           data<T>(scores),
-                           data<T>(dscores),
-                           data<T>(dweights),
-                           data<T>(dlogits));
+      BRAID_RUN(T,
+                logits,
+                routing_backward,
+                problem,
+                data<int64_t>(experts),
+                data<T>(scores),
+                data<T>(dscores),
+                data<T>(dweights),
+                data<T>(dlogits));
     });
     return {dlogits, at::Tensor(), at::Tensor()};  // choice and scaling have none
   }
@@ -82,11 +91,12 @@ Routing route(const at::Tensor& logits_TE, const ExpertChoice& choice, double sc
           choice.bias_E.defined() ? choice.bias_E.sizes() : at::IntArrayRef(),
           ", picks ",
           choice.picks);
-  if (kernel_of(logits_TE) == Kernel::kPlain) {
+  const auto kernel = kernel_of(logits_TE, BRAID_KERNEL(routing_forward));
+  if (kernel == Kernel::kPlain) {
     return route_reference(logits_TE, choice, scaling);
   }
   // Kernels trust these indices. (To read them from another device would be to wait for it.)
-  require(!given.defined() || given.numel() == 0 ||
+  require(kernel != Kernel::kCpu || !given.defined() || given.numel() == 0 ||
               (given.min().item<int64_t>() >= 0 && given.max().item<int64_t>() < E),
           "[route] experts of a token are not among the ",
           E,

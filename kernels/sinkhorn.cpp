@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
+#include "kernels/run_kernel.h"
 #include "kernels/sinkhorn_cpu.h"
 
 namespace braid {
@@ -25,7 +25,8 @@ class SinkhornFunction : public Function<SinkhornFunction> {
     const auto logits = given.contiguous(), matrix = at::empty_like(logits);
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      sinkhorn_forward_cpu(problem<T>(logits, iterations, eps), data<T>(matrix));
+      const auto p = problem<T>(logits, iterations, eps);
+      BRAID_RUN(T, logits, sinkhorn_forward, p, data<T>(matrix));
     });
     ctx->save_for_backward({logits});
     ctx->saved_data["iterations"] = iterations;
@@ -40,8 +41,8 @@ class SinkhornFunction : public Function<SinkhornFunction> {
     const double eps = ctx->saved_data["eps"].toDouble();
     with_wide_type(logits.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
-      sinkhorn_backward_cpu(
-          problem<T>(logits, iterations, eps), data<T>(dmatrix), data<T>(dlogits));
+      const auto p = problem<T>(logits, iterations, eps);
+      BRAID_RUN(T, logits, sinkhorn_backward, p, data<T>(dmatrix), data<T>(dlogits));
     });
     return {dlogits, at::Tensor(), at::Tensor()};  // the numbers have no gradient
   }
@@ -56,7 +57,11 @@ at::Tensor sinkhorn(const at::Tensor& logits_TMM, int64_t iterations, double eps
           logits_TMM.sizes(),
           " and ",
           iterations);
-  if (M > kMaxStreams || kernel_of(logits_TMM) == Kernel::kPlain) {
+  const auto kernel = kernel_of(logits_TMM, BRAID_KERNEL(sinkhorn_forward));
+  const bool fits = kernel == Kernel::kCuda
+                        ? M == kCudaStreams && iterations <= kCudaSinkhornIterations
+                        : M <= kMaxStreams;
+  if (kernel == Kernel::kPlain || !fits) {
     return sinkhorn_reference(logits_TMM, iterations, eps);
   }
   return SinkhornFunction::apply(logits_TMM, iterations, eps);

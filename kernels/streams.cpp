@@ -4,8 +4,8 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 #include "kernels/streams_cpu.h"
 
 namespace braid {
@@ -69,7 +69,8 @@ class ExpandFunction : public Function<ExpandFunction> {
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      expand_forward_cpu(expand_problem<E, T>(X, y, post, mix), data<E>(out));
+      const auto problem = expand_problem<E, T>(X, y, post, mix);
+      BRAID_RUN(E, X, expand_forward, problem, data<E>(out));
     });
     ctx->save_for_backward({X, y, post, mix});
     return out;
@@ -84,9 +85,9 @@ class ExpandFunction : public Function<ExpandFunction> {
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);
-      expand_backward_cpu(expand_problem<E, T>(X, y, post, mix),
-                          data<E>(dout),
-                          {data<E>(dX), data<E>(dy), data<T>(dpost), data<T>(dmix)});
+      const auto problem = expand_problem<E, T>(X, y, post, mix);
+      const ExpandGradients<E, T> wanted{data<E>(dX), data<E>(dy), data<T>(dpost), data<T>(dmix)};
+      BRAID_RUN(E, X, expand_backward, problem, data<E>(dout), wanted);
     });
     return {dX, dy, dpost, dmix};
   }
@@ -125,7 +126,9 @@ at::Tensor expand_streams(const at::Tensor& X_TMD,
           post_TM.sizes(),
           ", the mixing ",
           mix_TMM.sizes());
-  if (kernel_of(X_TMD) == Kernel::kPlain) {
+  const auto kernel = kernel_of(X_TMD, BRAID_KERNEL(expand_forward));
+  if (kernel == Kernel::kPlain ||
+      (kernel == Kernel::kCuda && !has_cuda_streams(X_TMD.size(-2), X_TMD.size(-1)))) {
     return expand_streams_reference(X_TMD, y_TD, post_TM, mix_TMM);
   }
   return ExpandFunction::apply(X_TMD, y_TD, post_TM, mix_TMM);

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
+#include "kernels/run_kernel.h"
 #include "kernels/swiglu_cpu.h"
 
 namespace braid {
@@ -29,7 +29,8 @@ at::Tensor swiglu_rows(const at::Tensor& gate,
   with_activation_type(gate.scalar_type(), [&](auto e, auto t) {
     using E = decltype(e);
     using T = decltype(t);
-    swiglu_forward_cpu(problem<E, T>(gate, up, weight, limit), data<E>(h));
+    const auto p = problem<E, T>(gate, up, weight, limit);
+    BRAID_RUN(E, gate, swiglu_forward, p, data<E>(h));
   });
   return h;
 }
@@ -44,11 +45,15 @@ SwigluGradients swiglu_rows_backward(const at::Tensor& gate,
   with_activation_type(gate.scalar_type(), [&](auto e, auto t) {
     using E = decltype(e);
     using T = decltype(t);
-    swiglu_backward_cpu(problem<E, T>(gate, up, weight, limit),
-                        data<E>(dh),
-                        data<E>(result.dgate),
-                        data<E>(result.dup),
-                        data<T>(result.dweight));
+    const auto p = problem<E, T>(gate, up, weight, limit);
+    BRAID_RUN(E,
+              gate,
+              swiglu_backward,
+              p,
+              data<E>(dh),
+              data<E>(result.dgate),
+              data<E>(result.dup),
+              data<T>(result.dweight));
   });
   return result;
 }
@@ -84,7 +89,7 @@ at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double l
           gate.sizes(),
           " but up is ",
           up.sizes());
-  if (kernel_of(gate) == Kernel::kPlain) {
+  if (kernel_of(gate, BRAID_KERNEL(swiglu_forward)) == Kernel::kPlain) {
     return clamped_swiglu_reference(gate, up, limit);
   }
   return SwigluFunction::apply(gate, up, limit);

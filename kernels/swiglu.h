@@ -10,8 +10,8 @@ namespace braid {
 at::Tensor clamped_swiglu(const at::Tensor& gate, const at::Tensor& up, double limit);
 
 /// Rows of the same with an optional factor weight [rows] each, without autograd: what the CPU's
-/// routed_experts is made of. All tensors contiguous, on the CPU; weight is wide, the others of one
-/// type.
+/// routed_experts is made of. All tensors contiguous, on the CPU or a device with kernels for it;
+/// weight is wide, the others of one type.
 at::Tensor swiglu_rows(const at::Tensor& gate,
                        const at::Tensor& up,
                        const at::Tensor& weight,

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
+#include "kernels/run_kernel.h"
 #include "kernels/update_cpu.h"
 
 namespace braid {
@@ -104,12 +104,22 @@ MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& u
   return result;
 }
 
+// float64 []; the host does not wait for it.
+at::Tensor sum_on_device(const at::Tensor& x) {
+  if (kernel_of(x, BRAID_KERNEL(squared_norm)) == Kernel::kPlain) {
+    return sum_of_squares(x);
+  }
+  const auto sums = at::empty({kCudaNormParts}, x.options().dtype(at::kDouble));
+  queue_kernel<float>(x, BRAID_KERNEL(squared_norm), data<float>(x), x.numel(), data<double>(sums));
+  return sums.sum();
+}
+
 }  // namespace
 
 double squared_norm(const at::Tensor& x) {
   require_summable(x);
-  if (kernel_of(x) == Kernel::kPlain) {
-    return squared_norm_reference(x);
+  if (!x.is_cpu()) {
+    return sum_on_device(x).item<double>();
   }
   double sum = 0;
   with_wide_type(x.scalar_type(), [&](auto zero) {
@@ -121,7 +131,7 @@ double squared_norm(const at::Tensor& x) {
 
 std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors) {
   std::vector<double> sums;
-  if (tensors.empty() || kernel_of(tensors.front()) != Kernel::kPlain) {
+  if (tensors.empty() || tensors.front().is_cpu()) {
     for (const auto& x : tensors) {
       sums.push_back(squared_norm(x));
     }
@@ -130,7 +140,7 @@ std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> on_device;
   for (const auto& x : tensors) {
     require_summable(x);
-    on_device.push_back(sum_of_squares(x));
+    on_device.push_back(sum_on_device(x));
   }
   const auto on_host = at::stack(on_device).cpu();
   const double* first = on_host.const_data_ptr<double>();
@@ -156,18 +166,19 @@ void update_by_adamw(const at::Tensor& value,
             " ",
             tensor->sizes());
   }
-  if (kernel_of(value) == Kernel::kPlain) {
+  if (kernel_of(value, BRAID_KERNEL(update_by_adamw)) == Kernel::kPlain) {
     update_by_adamw_reference(value, grad, exp_avg, exp_avg_sq, step, moments);
     return;
   }
   with_wide_type(value.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    update_by_adamw_cpu<T>({value.numel(),
+    const AdamWProblem<T> p{value.numel(),
                             data<T>(value),
                             data<T>(grad),
                             data<T>(exp_avg),
                             data<T>(exp_avg_sq),
-                            factors<T>(step, moments)});
+                            factors<T>(step, moments)};
+    BRAID_RUN(T, value, update_by_adamw, p);
   });
 }
 

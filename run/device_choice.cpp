@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "kernels/device.h"
 #include "parallel/cuda_plugin.h"
 #include "parallel/mpi_world.h"
 
@@ -14,7 +15,11 @@ constexpr int64_t kMostDevices = std::numeric_limits<c10::DeviceIndex>::max();
 
 // How many this machine has. Throws Error that says what it lacks to have one.
 int64_t cuda_devices() {
-  return cuda_plugin().device_count();
+  const auto& plugin = cuda_plugin();
+  if (plugin.kernels != nullptr) {
+    register_device_kernels(at::kCUDA, {plugin.kernels, plugin.current_stream});
+  }
+  return plugin.device_count();
 }
 
 }  // namespace

@@ -50,6 +50,22 @@ TEST(RmsNorm, WithoutWeightEqualsItsReference) {
   }
 }
 
+// A block of a GPU has such a row, in one of several layouts, and more than one where there are
+// more rows than parts of the weight's gradient. Sums have up to thousands of terms.
+TEST(RmsNorm, WideRowsEqualTheReference) {
+  for (const auto& shape : std::vector<std::vector<int64_t>>{
+           {3, 264}, {2, 520}, {515, 1032}, {2, 2056}, {2, 4104}, {2, 301}}) {
+    const auto name = text("rms_norm ", at::IntArrayRef(shape));
+    check_op(
+        name,
+        {.fused = [](const auto& in) { return rms_norm(in[0], in[1], kEps); },
+         .reference = [](const auto& in) { return rms_norm_reference(in[0], in[1], kEps); },
+         .inputs = {{normal_tensor(name, shape)}, wide(normal_tensor("weight", {shape.back()}))},
+         .float32 = 5e-6,
+         .gradcheck = false});
+  }
+}
+
 TEST(RmsNorm, GivesRowsOfUnitMeanSquare) {
   const auto y = rms_norm(100 * normal_tensor("x", {5, 33}), {}, kEps);
   testing::expect_close(

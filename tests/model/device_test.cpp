@@ -11,6 +11,7 @@
 #include "model/mtp.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/strict_device.h"
 
 namespace braid {
@@ -177,6 +178,21 @@ TEST(ModelOnADevice, IsAsExactInNarrowTypesAsTheCpu) {
     SCOPED_TRACE(type);
     const auto cpu = results_on(at::kCPU, config, type, kAllLosses),
                device = results_on(testing::strict_device(), config, type, kAllLosses);
+    EXPECT_LT(error_of_all(device, exact), 1.5 * error_of_all(cpu, exact));
+    EXPECT_LE(device.use.number_of_waits(), allowed_waits(config, kAllLosses));
+  }
+}
+
+// The kernels of kernels/cuda, which the CPU runs in place of a GPU.
+TEST(ModelOnADevice, IsAsExactWithItsOwnKernels) {
+  const auto config = config_with_mtp();
+  const auto exact = results_on(at::kCPU, config, at::kDouble, kAllLosses);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    SCOPED_TRACE(type);
+    const auto cpu = results_on(at::kCPU, config, type, kAllLosses);
+    const testing::KernelsOnHost kernels(/*order=*/2);
+    const auto device = results_on(testing::strict_device(), config, type, kAllLosses);
+    EXPECT_GT(kernels.launches(), 100);
     EXPECT_LT(error_of_all(device, exact), 1.5 * error_of_all(cpu, exact));
     EXPECT_LE(device.use.number_of_waits(), allowed_waits(config, kAllLosses));
   }

@@ -284,6 +284,10 @@ at::Device strict_device() {
   return kDevice;
 }
 
+void allow_access_to_strict_memory(bool allow) {
+  memory().allow_access(allow);
+}
+
 std::int64_t DeviceUse::number_of_operations() const {
   return sum_of(operations);
 }

@@ -21,6 +21,10 @@ namespace braid::testing {
 /// CUDA lacks for a type, sums whose order varies.
 at::Device strict_device();
 
+/// Lets the CPU touch the device's memory from a call with true on until one with false
+/// for each of these: for kernels that the CPU runs in place of a GPU (kernels_on_host.h).
+void allow_access_to_strict_memory(bool allow);
+
 /// What was done on the device.
 struct DeviceUse {
   std::map<std::string, std::int64_t> operations;  ///< how often, by ATen's names and "copy ..."

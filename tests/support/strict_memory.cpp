@@ -6,6 +6,9 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "core/error.h"
 
@@ -18,6 +21,18 @@ std::uint8_t* mapped(int file, int protection) {
   void* address = mmap(nullptr, kBytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0);
   require(address != MAP_FAILED, "[strict device] cannot map ", kBytes, " bytes");
   return static_cast<std::uint8_t*>(address);
+}
+
+void set_poisoned([[maybe_unused]] const void* address,
+                  [[maybe_unused]] std::size_t bytes,
+                  [[maybe_unused]] bool poisoned) {
+#ifdef __SANITIZE_ADDRESS__
+  if (poisoned) {
+    __asan_poison_memory_region(address, bytes);
+  } else {
+    __asan_unpoison_memory_region(address, bytes);
+  }
+#endif
 }
 
 }  // namespace
@@ -48,6 +63,8 @@ void* StrictMemory::allocate(std::size_t bytes) {
       used_ += size;
     }
     sizes_[address] = size;
+    set_poisoned(address, size, true);
+    set_poisoned(address, bytes, false);
   }
   std::memset(accessible(address), kFresh, bytes);
   return address;
@@ -56,8 +73,17 @@ void* StrictMemory::allocate(std::size_t bytes) {
 void StrictMemory::free(void* address) {
   const std::lock_guard lock(mutex_);
   const auto found = sizes_.find(address);
+  set_poisoned(address, found->second, true);
   free_[found->second].push_back(address);
   sizes_.erase(found);
+}
+
+void StrictMemory::allow_access(bool allow) {
+  const std::lock_guard lock(mutex_);
+  accesses_ += allow ? 1 : -1;
+  const int protection = accesses_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE;
+  require(mprotect(forbidden_, kBytes, protection) == 0,
+          "[strict device] cannot change the protection of its memory");
 }
 
 void* StrictMemory::accessible(const void* address) const {

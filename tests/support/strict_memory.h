@@ -10,7 +10,8 @@ namespace braid::testing {
 
 /// Memory that is mapped twice: at the addresses that allocate() returns nobody may read or write
 /// (the process ends by SIGSEGV, as it does where the CPU follows a pointer of a GPU), and at those
-/// that accessible() gives for them the test's device may. Safe for many threads.
+/// that accessible() gives for them the test's device may. Under AddressSanitizer what allocate()
+/// did not give, and what was freed, is poisoned. Safe for many threads.
 class StrictMemory {
  public:
   StrictMemory();
@@ -21,12 +22,16 @@ class StrictMemory {
   void free(void* address);
   void* accessible(const void* address) const;
 
+  /// The addresses of allocate() may be touched while more calls had true than false.
+  void allow_access(bool allow);
+
   static constexpr int kFresh = 0xFE;
 
  private:
   std::uint8_t *forbidden_, *accessible_;
   std::mutex mutex_;
   std::size_t used_ = 0;
+  int accesses_ = 0;
   std::unordered_map<void*, std::size_t> sizes_;    // of what is allocated
   std::map<std::size_t, std::vector<void*>> free_;  // by size
 };

@@ -1,0 +1,120 @@
+#pragma once
+// All kernels in CUDA C++ as one table of functions. Nothing of LibTorch: the .cu files take flat
+// arguments, those of the CPU drivers (kernels/op_cpu.h), and compile in a second or two.
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/bfloat16.h"
+#include "kernels/mhc_cpu.h"
+#include "kernels/rms_norm_cpu.h"
+#include "kernels/rope_cpu.h"
+#include "kernels/routing_cpu.h"
+#include "kernels/sinkhorn_cpu.h"
+#include "kernels/streams_cpu.h"
+#include "kernels/swiglu_cpu.h"
+#include "kernels/update_cpu.h"
+
+namespace braid {
+
+/// The kernels for activations of type E, with T its wide type (precision.h). A null pointer is a
+/// kernel that is not written: the operation then takes its twin. Each function queues its work on
+/// `stream` (a cudaStream_t) and returns; it throws Error where the device refuses the launch.
+/// Sums have a fixed order: the same arguments give the same bits.
+///
+/// Kernels of wide tensors alone (Sinkhorn, routing, ...) stand in float's table only.
+template <class E>
+struct CudaKernelsOf {
+  using T = std::conditional_t<std::is_same_v<E, double>, double, float>;
+  using Stream = void*;
+
+  void (*rms_norm_forward)(const RmsNormProblem<E, T>&, E* y, T* inverse_rms, Stream) = nullptr;
+  void (*rms_norm_backward)(const RmsNormProblem<E, T>&,
+                            const T* inverse_rms,
+                            const E* dy,
+                            E* dx,
+                            T* dweight_parts,
+                            int64_t parts,
+                            Stream) = nullptr;
+
+  void (*rope)(const RopeProblem<T>&, const E* x, E* y, Stream) = nullptr;
+
+  void (*swiglu_forward)(const SwigluProblem<E, T>&, E* h, Stream) = nullptr;
+  void (*swiglu_backward)(
+      const SwigluProblem<E, T>&, const E* dh, E* dgate, E* dup, T* dweight, Stream) = nullptr;
+
+  /// Where has_cuda_streams().
+  void (*expand_forward)(const ExpandProblem<E, T>&, E* out, Stream) = nullptr;
+  void (*expand_backward)(const ExpandProblem<E, T>&,
+                          const E* dout,
+                          const ExpandGradients<E, T>&,
+                          Stream) = nullptr;
+  void (*mhc_enter_forward)(
+      const MhcProblem<T>&, const E* X, const MhcResults<E, T>&, int64_t tokens, Stream) = nullptr;
+  /// slopes [2, tokens, K] is work memory.
+  void (*mhc_enter_backward)(const MhcProblem<T>&,
+                             const E* X,
+                             const MhcResults<E, T>&,
+                             const MhcGradients<E, T>&,
+                             const MhcParts&,
+                             int64_t stride,
+                             T* slopes,
+                             Stream) = nullptr;
+  void (*sinkhorn_forward)(const SinkhornProblem<T>&, T* matrix, Stream) = nullptr;
+  void (*sinkhorn_backward)(const SinkhornProblem<T>&,
+                            const T* dmatrix,
+                            T* dlogits,
+                            Stream) = nullptr;
+
+  void (*routing_forward)(
+      const RoutingProblem<T>&, int64_t* experts, T* scores, T* weights, Stream) = nullptr;
+  void (*routing_backward)(const RoutingProblem<T>&,
+                           const int64_t* experts,
+                           const T* scores,
+                           const T* dscores,
+                           const T* dweights,
+                           T* dlogits,
+                           Stream) = nullptr;
+
+  /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
+  /// target that is negative gives a loss and gradients of 0.
+  void (*cross_entropy_rows)(T* logits,
+                             const int64_t* targets,
+                             const T* weights,
+                             T* losses,
+                             int64_t rows,
+                             int64_t V,
+                             bool gradients,
+                             Stream) = nullptr;
+
+  void (*update_by_adamw)(const AdamWProblem<T>&, Stream) = nullptr;
+  /// The squares of kCudaNormParts parts of x; their sum is that of all.
+  void (*squared_norm)(const T* x, int64_t count, double* sums, Stream) = nullptr;
+};
+
+struct CudaKernels {
+  CudaKernelsOf<float> float32;
+  CudaKernelsOf<Bfloat16> bfloat16;
+};
+
+/// The table of the kernels in this folder.
+const CudaKernels& cuda_kernel_table();
+
+/// How many parts of the rows the gradient of an RMS norm's weight is summed over: enough to keep a
+/// device busy, and a function of the shape alone.
+inline int64_t cuda_rms_norm_parts(int64_t rows, int64_t D) {
+  return std::clamp<int64_t>(rows, 1, D <= 1024 ? 2048 : 512);
+}
+/// The widest row of an RMS norm.
+inline constexpr int64_t kCudaRmsNormWidth = 8192;
+
+/// The number of streams that mHC's kernels are made for, and the most of Sinkhorn's iterations.
+inline constexpr int kCudaStreams = 4, kCudaSinkhornIterations = 32;
+/// Whether they take M streams of D channels.
+inline bool has_cuda_streams(int64_t M, int64_t D, int64_t iterations = 1) {
+  return M == kCudaStreams && D % 8 == 0 && iterations <= kCudaSinkhornIterations;
+}
+
+inline constexpr int64_t kCudaNormParts = 1024;
+
+}  // namespace braid

@@ -1,0 +1,22 @@
+#include "kernels/cuda/tables.h"
+
+namespace braid {
+
+const CudaKernels& cuda_kernel_table() {
+  static const CudaKernels kTable = [] {
+    CudaKernels table;
+    cuda::add_cross_entropy(table);
+    cuda::add_mhc(table);
+    cuda::add_rms_norm(table);
+    cuda::add_rope(table);
+    cuda::add_routing(table);
+    cuda::add_sinkhorn(table);
+    cuda::add_streams(table);
+    cuda::add_swiglu(table);
+    cuda::add_update(table);
+    return table;
+  }();
+  return kTable;
+}
+
+}  // namespace braid

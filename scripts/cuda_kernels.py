@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""What ptxas says of the kernels in kernels/cuda, for sm_90a: registers, shared memory, spills.
+
+    scripts/cuda_kernels.py           a table in Markdown
+    scripts/cuda_kernels.py --check   exit status 1 if a kernel spills registers to memory, or has more
+                                      than its threads leave (a ctest)
+
+NVCC=PROGRAM overrides which nvcc runs. Exits with 77 where there is none (ctest then counts the test as
+skipped). No GPU is needed.
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+def find_nvcc():
+    candidates = [os.environ.get("NVCC"), shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc"]
+    return next((c for c in candidates if c and pathlib.Path(c).exists()), None)
+
+
+def compiled(nvcc, source):
+    """ptxas's report of one file: (kernel, registers, shared memory, stack and spills in bytes)."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run(
+            [nvcc, "-std=c++20", "-O3", "-gencode=arch=compute_90a,code=sm_90a", "-Xptxas", "-v", f"-I{ROOT}",
+             "-cubin", str(source), "-o", f"{folder}/kernels.cubin"], capture_output=True, text=True)
+    report = run.stdout + run.stderr
+    if run.returncode != 0:
+        sys.exit(f"error: nvcc does not compile {source.relative_to(ROOT)}:\n{report}")
+    kernels, name, spilled = [], None, 0
+    for line in report.splitlines():
+        if "Compiling entry function" in line:
+            name, spilled = re.search(r"'(\w+)'", line).group(1), 0
+        elif found := SPILLS.search(line):
+            spilled = sum(int(number) for number in found.groups())
+        elif (found := USED.search(line)) and name:
+            kernels.append((name, int(found.group(1)), int(found.group(2) or 0), spilled))
+            name = None
+    return kernels
+
+
+def plain_names(mangled):
+    """rms_norm_forward_kernel<RowLayout<32, true>, float> of what the compiler calls it."""
+    text = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
+    names = []
+    for name in text.splitlines():
+        name = re.sub(r"\(anonymous namespace\)::|braid::cuda::|braid::|^void ", "", name)
+        names.append(name.split("(")[0])
+    return names
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    nvcc = find_nvcc()
+    if nvcc is None:
+        print("no nvcc, so no kernel is compiled (set NVCC=PROGRAM)", file=sys.stderr)
+        return 77
+    sources = sorted((ROOT / "kernels/cuda").glob("*.cu"))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        reports = list(pool.map(lambda source: compiled(nvcc, source), sources))
+    wrong = 0
+    if not arguments.check:
+        print("| kernel | registers | shared memory, bytes |\n|---|---|---|")
+    for source, kernels in zip(sources, reports):
+        names = plain_names([kernel[0] for kernel in kernels])
+        for name, (_, registers, shared, spilled) in sorted(zip(names, kernels)):
+            if spilled:
+                wrong += 1
+                print(f"{source.relative_to(ROOT)}: {name} keeps {spilled} bytes of its registers in memory; let a "
+                      "thread have less to do, or a block fewer threads", file=sys.stderr)
+            if not arguments.check:
+                print(f"| `{name}` | {registers} | {shared} |")
+    print(f"{sum(map(len, reports))} kernels of {len(sources)} files, {wrong} spill", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,383 @@
+#include "tests/cuda_on_host/cuda_on_host.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#include "core/error.h"
+
+#ifndef __x86_64__
+#error "Fibers switch by instructions of x86-64"
+#endif
+
+// Saves the registers that a call preserves on one stack, takes them from another.
+extern "C" void braid_switch_fiber(void** save, void* to);
+asm(R"(
+.text
+.p2align 4
+.globl braid_switch_fiber
+.type braid_switch_fiber,@function
+braid_switch_fiber:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size braid_switch_fiber, .-braid_switch_fiber
+)");
+
+namespace on_host {
+namespace {
+
+constexpr int kWarp = 32;
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kStackBytes = 256 << 10;
+#else
+constexpr std::size_t kStackBytes = 64 << 10;
+#endif
+constexpr int kRegisters = 6;  // that braid_switch_fiber saves
+
+std::atomic<uint64_t> g_order{0};
+std::atomic<int64_t> g_launches{0};
+std::atomic<void (*)(bool)> g_memory_guard{nullptr};
+
+// Who waits has seen `generation`; the last to arrive makes the next one.
+struct Barrier {
+  int arrived = 0;
+  uint64_t generation = 0;
+};
+
+// A stack with the registers of who left it, or the launching thread's.
+struct Stack {
+  void* top = nullptr;
+  // What AddressSanitizer wants to know.
+  const void* bottom = nullptr;
+  std::size_t bytes = 0;
+  void* fake = nullptr;
+};
+
+struct Fiber {
+  Stack stack;
+  std::unique_ptr<char[]> memory;
+  int number = 0;
+  bool done = false;
+  const Barrier* barrier = nullptr;  // where it waits
+  uint64_t generation = 0;
+  dim3 thread_index;
+};
+
+struct Warp {
+  Barrier barrier;
+  int fibers = 0, live = 0;
+  uint64_t exchanges = 0;  // values lie in two rows in turn: a lane may be one exchange ahead
+  alignas(16) unsigned char values[2][kWarp][16];
+};
+
+class Block {
+ public:
+  void run(dim3 grid, int threads, const std::function<void()>& thread, uint64_t order) {
+    thread_ = &thread;
+    place_.grid = grid;
+    place_.block = {static_cast<unsigned>(threads)};
+    const auto count = grid.x * grid.y * grid.z;
+    std::vector<unsigned> blocks(count);
+    std::iota(blocks.begin(), blocks.end(), 0u);
+    std::mt19937_64 random(order);
+    arrange(blocks, order, random);
+    for (const unsigned block : blocks) {
+      place_.block_index = {block % grid.x, block / grid.x % grid.y, block / (grid.x * grid.y)};
+      prepare(threads, order, random);
+      run_fibers();
+    }
+  }
+
+  // Of the fiber that runs.
+  const Place& place() {
+    place_.thread_index = now_->thread_index;
+    return place_;
+  }
+  int lane() const { return now_->number % kWarp; }
+  uint64_t number() const { return number_; }
+
+  // Of all threads: those that have ended too are waited for, in vain.
+  void sync_threads() { wait(barrier_, static_cast<int>(sequence_.size())); }
+
+  void sync_warp(uint32_t lanes) {
+    auto& warp = warp_of(*now_);
+    if (warp.fibers != kWarp || warp.live != kWarp || lanes != 0xffffffffu) {
+      give_up("all 32 lanes of a warp must take part in what it does together; " +
+              std::to_string(warp.live) + " are left");
+    }
+    wait(warp.barrier, kWarp);
+  }
+
+  void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
+    auto& warp = warp_of(*now_);
+    auto& values = warp.values[warp.exchanges % 2];
+    std::memcpy(values[lane()], mine, bytes);
+    if (warp.barrier.arrived + 1 == kWarp) {
+      ++warp.exchanges;
+    }
+    sync_warp(lanes);
+    std::memcpy(received, values[from % kWarp], bytes);
+  }
+
+ private:
+  template <class Items>
+  static void arrange(Items& items, uint64_t order, std::mt19937_64& random) {
+    if (order == 1) {
+      std::reverse(items.begin(), items.end());
+    } else if (order > 1) {
+      std::shuffle(items.begin(), items.end(), random);
+    }
+  }
+
+  Warp& warp_of(const Fiber& fiber) {
+    return warps_[static_cast<std::size_t>(fiber.number / kWarp)];
+  }
+
+  void prepare(int threads, uint64_t order, std::mt19937_64& random) {
+    static std::atomic<uint64_t> blocks{0};
+    number_ = ++blocks;
+    const auto count = static_cast<std::size_t>(threads);
+    fibers_.resize(std::max(fibers_.size(), count));
+    warps_.assign(count / kWarp, {});
+    barrier_ = {};
+    failure_.clear();
+    // Warps, and the lanes within each.
+    sequence_.clear();
+    std::vector<int> warps(warps_.size());
+    std::iota(warps.begin(), warps.end(), 0);
+    arrange(warps, order, random);
+    for (const int warp : warps) {
+      std::vector<int> lanes(kWarp);
+      std::iota(lanes.begin(), lanes.end(), warp * kWarp);
+      arrange(lanes, order, random);
+      sequence_.insert(sequence_.end(), lanes.begin(), lanes.end());
+    }
+    positions_.resize(count);
+    for (int i = 0; i < threads; ++i) {
+      positions_[static_cast<std::size_t>(sequence_[static_cast<std::size_t>(i)])] = i;
+    }
+    for (int i = 0; i < threads; ++i) {
+      prepare_fiber(fibers_[static_cast<std::size_t>(i)], i);
+    }
+  }
+
+  void prepare_fiber(Fiber& fiber, int number) {
+    if (fiber.memory == nullptr) {
+      fiber.memory.reset(new char[kStackBytes]);
+      fiber.stack.bottom = fiber.memory.get();
+      fiber.stack.bytes = kStackBytes;
+    }
+    fiber.number = number;
+    fiber.thread_index = {static_cast<unsigned>(number), 0, 0};
+    fiber.done = false;
+    fiber.barrier = nullptr;
+    fiber.stack.fake = nullptr;
+    // As if entry() had been called with its stack aligned, and were to be returned to.
+    const auto end = reinterpret_cast<uintptr_t>(fiber.memory.get() + kStackBytes) / 64 * 64;
+    auto* top = reinterpret_cast<uintptr_t*>(end);
+    *--top = 0;
+    *--top = reinterpret_cast<uintptr_t>(&entry);
+    fiber.stack.top = top - kRegisters;
+    auto& warp = warp_of(fiber);
+    ++warp.fibers;
+    ++warp.live;
+  }
+
+  void run_fibers() {
+    now_ = nullptr;
+    now_ = next();
+    enter(launcher_, now_->stack, /*ends=*/false);
+    for (const int number : sequence_) {
+      const auto& fiber = fibers_[static_cast<std::size_t>(number)];
+      if (failure_.empty() && !fiber.done) {
+        failure_ = "thread " + std::to_string(number) +
+                   (fiber.barrier == &barrier_ ? " waits at a barrier of the block"
+                                               : " waits for the other lanes of its warp") +
+                   ", which others do not reach";
+      }
+    }
+    braid::require(failure_.empty(),
+                   "[cuda on the host] block (",
+                   place_.block_index.x,
+                   ", ",
+                   place_.block_index.y,
+                   ", ",
+                   place_.block_index.z,
+                   "): ",
+                   failure_);
+  }
+
+  // The fiber to run after the one that runs: the next of its warp that can, else of another.
+  Fiber* next() {
+    const int count = static_cast<int>(sequence_.size());
+    const int start = now_ == nullptr ? -1 : positions_[static_cast<std::size_t>(now_->number)];
+    const int warp = std::max(start, 0) / kWarp * kWarp;
+    for (int i = 1; i <= kWarp; ++i) {
+      const int place = warp + (start - warp + i) % kWarp;
+      if (auto* fiber = runnable(place)) {
+        return fiber;
+      }
+    }
+    for (int i = 0; i < count; ++i) {
+      if (auto* fiber = runnable((warp + kWarp + i) % count)) {
+        return fiber;
+      }
+    }
+    return nullptr;
+  }
+
+  Fiber* runnable(int place) {
+    auto& fiber = fibers_[static_cast<std::size_t>(sequence_[static_cast<std::size_t>(place)])];
+    const bool waits = fiber.barrier != nullptr && fiber.barrier->generation == fiber.generation;
+    return fiber.done || waits ? nullptr : &fiber;
+  }
+
+  void wait(Barrier& barrier, int expected) {
+    if (++barrier.arrived == expected) {
+      barrier.arrived = 0;
+      ++barrier.generation;
+      return;
+    }
+    now_->barrier = &barrier;
+    now_->generation = barrier.generation;
+    leave(/*ends=*/false);
+  }
+
+  // Ends the launch; the stacks of all threads are left as they are.
+  void give_up(const std::string& failure) {
+    failure_ = failure;
+    enter(now_->stack, launcher_, /*ends=*/false);
+  }
+
+  void leave(bool ends) {
+    auto& from = *now_;
+    auto* to = next();
+    if (to == nullptr) {
+      enter(from.stack, launcher_, ends);
+      return;
+    }
+    to->barrier = nullptr;
+    now_ = to;
+    if (to != &from) {
+      enter(from.stack, to->stack, ends);
+    }
+  }
+
+  static void enter(Stack& from, Stack& to, [[maybe_unused]] bool ends) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(ends ? nullptr : &from.fake, to.bottom, to.bytes);
+#endif
+    braid_switch_fiber(&from.top, to.top);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(from.fake, nullptr, nullptr);
+#endif
+  }
+
+  [[noreturn]] static void entry();
+
+  Place place_;
+  uint64_t number_ = 0;
+  const std::function<void()>* thread_ = nullptr;
+  std::vector<Fiber> fibers_;
+  std::vector<Warp> warps_;
+  Barrier barrier_;
+  std::vector<int> sequence_, positions_;  // the order of fibers, and each one's place in it
+  Fiber* now_ = nullptr;
+  Stack launcher_;
+  std::string failure_;
+};
+
+thread_local Block* t_block = nullptr;
+
+void Block::entry() {
+  auto& block = *t_block;
+#ifdef __SANITIZE_ADDRESS__
+  auto& launcher = block.launcher_;
+  const void* bottom = nullptr;
+  std::size_t bytes = 0;
+  __sanitizer_finish_switch_fiber(nullptr, &bottom, &bytes);
+  if (launcher.bottom == nullptr) {
+    launcher.bottom = bottom;
+    launcher.bytes = bytes;
+  }
+#endif
+  (*block.thread_)();
+  auto& fiber = *block.now_;
+  fiber.done = true;
+  --block.warp_of(fiber).live;
+  block.leave(/*ends=*/true);
+  std::abort();  // nobody enters a fiber that is done
+}
+
+}  // namespace
+
+void launch(dim3 grid, int threads, const std::function<void()>& thread) {
+  braid::require(threads > 0 && threads % kWarp == 0 && threads <= 1024,
+                 "[cuda on the host] a block has 32 to 1024 threads, in whole warps, not ",
+                 threads);
+  ++g_launches;
+  struct Guarded {
+    Guarded() { set(true); }
+    ~Guarded() { set(false); }
+    static void set(bool running) {
+      if (auto* guard = g_memory_guard.load()) {
+        guard(running);
+      }
+    }
+  } guarded;
+  static thread_local Block block;  // keeps its stacks
+  t_block = &block;
+  block.run(grid, threads, thread, g_order);
+}
+
+void set_order(uint64_t order) {
+  g_order = order;
+}
+void set_memory_guard(void (*guard)(bool)) {
+  g_memory_guard = guard;
+}
+int64_t launches() {
+  return g_launches;
+}
+
+const Place& place() {
+  return t_block->place();
+}
+int lane() {
+  return t_block->lane();
+}
+uint64_t block_number() {
+  return t_block->number();
+}
+void sync_threads() {
+  t_block->sync_threads();
+}
+void sync_warp(uint32_t lanes) {
+  t_block->sync_warp(lanes);
+}
+void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
+  t_block->exchange(lanes, mine, bytes, from, received);
+}
+
+}  // namespace on_host

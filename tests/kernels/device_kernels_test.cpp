@@ -1,0 +1,143 @@
+// What check_op does not see of the kernels in kernels/cuda, run by the CPU in place of a GPU.
+#include <cmath>
+#include <limits>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "kernels/device.h"
+#include "kernels/rms_norm.h"
+#include "kernels/routing.h"
+#include "kernels/swiglu.h"
+#include "kernels/update.h"
+#include "tests/kernels/check_op.h"
+#include "tests/support/compare.h"
+#include "tests/support/kernels_on_host.h"
+#include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
+
+namespace braid {
+namespace {
+
+using testing::expect_close;
+using testing::KernelsOnHost;
+using testing::normal_tensor;
+using testing::strict_device;
+
+constexpr std::uint64_t kOrders[] = {0, 1, 2};  // of threads
+
+at::Tensor on_device(const char* name, at::IntArrayRef shape, at::ScalarType type = at::kFloat) {
+  return normal_tensor(name, shape, type).to(strict_device());
+}
+
+TEST(DeviceKernels, RunForTheTypesOfTheTableWhileItIsRegistered) {
+  for (const auto& [type, expected] :
+       {std::pair{at::kFloat, 1}, {at::kBFloat16, 1}, {at::kDouble, 0}}) {
+    const KernelsOnHost kernels;
+    rms_norm(on_device("x", {2, 8}, type), {}, 1e-6);
+    EXPECT_EQ(kernels.launches(), expected) << type;
+  }
+  EXPECT_EQ(device_kernels(strict_device().type()).table, nullptr);
+  const auto use = testing::strict_device_use([] { rms_norm(on_device("x", {2, 8}), {}, 1e-6); });
+  EXPECT_GT(use.operations.at("aten::rsqrt"), 0);  // the twin's
+}
+
+TEST(DeviceKernels, AreNotThoseOfTheCpuNorWithoutAStream) {
+  EXPECT_NE(testing::error_of([] { register_device_kernels(c10::kCPU, {}); }), "");
+  EXPECT_NE(testing::error_of([] {
+              register_device_kernels(strict_device().type(),
+                                      {.current_stream = [](c10::Device) -> void* { return {}; }});
+            }),
+            "");
+}
+
+TEST(DeviceKernels, LeaveRowsThatAreTooWideToTheTwin) {
+  const KernelsOnHost kernels;
+  const auto x = on_device("x", {1, 8200});
+  expect_close(
+      "y", rms_norm(x, {}, 1e-6), rms_norm_reference(x.cpu(), {}, 1e-6), {.relative = 1e-6});
+  EXPECT_EQ(kernels.launches(), 0);
+}
+
+TEST(DeviceKernels, OfSwigluWeighRows) {
+  const auto gate = 8 * normal_tensor("gate", {5, 24}, at::kFloat),
+             up = 8 * normal_tensor("up", {5, 24}, at::kFloat),
+             dh = normal_tensor("dh", {5, 24}, at::kFloat),
+             weight = normal_tensor("weight", {5}, at::kFloat);
+  const auto want = swiglu_rows(gate, up, weight, 10);
+  const auto want_back = swiglu_rows_backward(gate, up, weight, dh, 10);
+  for (const auto order : kOrders) {
+    const KernelsOnHost kernels(order);
+    const auto to = [](const at::Tensor& x) { return x.to(strict_device()); };
+    const auto got = swiglu_rows(to(gate), to(up), to(weight), 10);
+    const auto back = swiglu_rows_backward(to(gate), to(up), to(weight), to(dh), 10);
+    expect_close("h", got, want, {.relative = 1e-6});
+    expect_close("dgate", back.dgate, want_back.dgate, {.relative = 1e-6});
+    expect_close("dup", back.dup, want_back.dup, {.relative = 1e-6});
+    expect_close("dweight", back.dweight, want_back.dweight, {.relative = 1e-6});
+    EXPECT_EQ(kernels.launches(), 2);
+  }
+}
+
+TEST(DeviceKernels, OfRoutingTakeTheLowerOfEqualExpertsAndChooseAmongNan) {
+  const auto expect_experts = [](const at::Tensor& logits, std::vector<int64_t> experts) {
+    const auto E = logits.size(1);
+    const ExpertChoice choice{.picks = 3, .bias_E = at::zeros({E}, at::kFloat).to(strict_device())};
+    const auto routing = route(logits.to(strict_device()), choice, 1);
+    EXPECT_TRUE(routing.experts_TK.cpu().flatten().equal(at::tensor(experts, at::kLong)))
+        << routing.experts_TK.cpu();
+  };
+  for (const auto order : kOrders) {
+    const KernelsOnHost kernels(order);
+    for (const int64_t E : {4, 70}) {
+      const auto zeros = at::zeros({1, E}, at::kFloat);
+      expect_experts(zeros, {0, 1, 2});
+      expect_experts(zeros.clone().index_fill_(1, at::tensor({3, 1}, at::kLong), 1.0), {1, 3, 0});
+      expect_experts(at::full_like(zeros, std::nan("")), {0, 1, 2});
+      expect_experts(zeros.clone().index_fill_(1, at::tensor({0}, at::kLong), std::nan("")),
+                     {1, 2, 3});
+    }
+    EXPECT_GT(kernels.launches(), 0);
+  }
+}
+
+TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {
+  const auto x = normal_tensor("x", {300'001}, at::kFloat);
+  const double want = x.to(at::kDouble).square().sum().item<double>();
+  std::vector<double> sums;
+  for (const auto order : kOrders) {
+    const KernelsOnHost kernels(order);
+    sums.push_back(squared_norm(x.to(strict_device())));
+    EXPECT_EQ(kernels.launches(), 1);
+    EXPECT_EQ(squared_norm(at::zeros({0}, at::kFloat).to(strict_device())), 0);
+  }
+  EXPECT_NEAR(sums[0] / want, 1, 1e-13);
+  EXPECT_EQ(sums[1], sums[0]);
+  EXPECT_EQ(sums[2], sums[0]);
+}
+
+TEST(DeviceKernels, OfAdamWStepAsTheTwin) {
+  const AdamWStep step{.step = 3, .learning_rate = 0.1, .weight_decay = 0.2, .gradient_scale = 0.5};
+  const AdamWMoments moments{.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
+  const auto given = [](at::Device device) {
+    std::vector<at::Tensor> tensors;
+    for (const char* name : {"value", "gradient", "exp_avg", "exp_avg_sq"}) {
+      tensors.push_back(normal_tensor(name, {7, 51}, at::kFloat).to(device));
+    }
+    tensors[3].square_();
+    return tensors;
+  };
+  const auto want = given(at::kCPU);
+  update_by_adamw_reference(want[0], want[1], want[2], want[3], step, moments);
+  const KernelsOnHost kernels;
+  const auto got = given(strict_device());
+  update_by_adamw(got[0], got[1], got[2], got[3], step, moments);
+  EXPECT_EQ(kernels.launches(), 1);
+  for (const std::size_t i : {0, 2, 3}) {
+    expect_close(text("tensor ", i), got[i], want[i], {.relative = 1e-6});
+  }
+}
+
+}  // namespace
+}  // namespace braid
