@@ -74,7 +74,8 @@ at::Tensor fp8_codes(const at::Tensor& magnitude, const at::Tensor& is_negative)
   return (magnitude + is_negative * 128).to(at::kByte).view(at::kFloat8_e4m3fn);
 }
 at::Tensor fp4_codes(const at::Tensor& magnitude, const at::Tensor& is_negative) {
-  const auto pairs = (magnitude + is_negative * 8).view({magnitude.size(0), -1, 2});
+  const auto pairs =
+      (magnitude + is_negative * 8).view({magnitude.size(0), magnitude.size(1) / 2, 2});
   return (pairs.select(2, 0) + pairs.select(2, 1) * 16).to(at::kByte).view(at::kChar);
 }
 
@@ -101,7 +102,7 @@ Codes encode_fp8_reference(const at::Tensor& w, at::ScalarType scale_type) {
 
 Codes encode_fp4_reference(const at::Tensor& w) {
   const auto wide = w.to(at::kDouble);
-  const auto largest = wide.reshape({w.size(0), -1, kFp4Group}).abs().amax(2);
+  const auto largest = wide.reshape({w.size(0), w.size(1) / kFp4Group, kFp4Group}).abs().amax(2);
   const auto scales = e8m0_scales(largest, 0.75, 3);  // 6 = 0.75 * 2^3
   const auto y = wide / spread(wide_scales(scales), /*fp8=*/false, w.sizes());
   const auto magnitude = e2m1_magnitudes(y.abs());

@@ -99,6 +99,14 @@ TEST(FakeFp4Activations, AreRoundedInGroupsAndKeepWhatIsNotFinite) {
   }
 }
 
+// A decode state begins without compressed entries.
+TEST(FakeFp4Activations, OfNoRowsAreNone) {
+  for (const auto device : devices()) {
+    const auto none = at::zeros({2, 0, 64}, at::device(device));
+    EXPECT_EQ(fake_fp4_activations(none).sizes(), none.sizes()) << device;
+  }
+}
+
 TEST(Hadamard, IsItsOwnInverseAndSpreadsAnOutlierEvenly) {
   for (const int64_t n : {1, 2, 32, 128}) {
     const auto H = hadamard_matrix(n, at::kDouble);

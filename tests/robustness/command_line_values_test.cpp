@@ -41,6 +41,10 @@ TEST_F(CommandLineValues, AnOptionSaysWhichValuesItTakes) {
       {generate, "--top-p", "nan", "a number from 0 to 1"},
       {generate, "--top-k", "1x", "a whole number from 0 to"},
       {generate, "--max-tokens", "", "a whole number from 1 to"},
+      {generate, "--device", "gpu", "cpu, cuda, or cuda:N with the number of a device, not 'gpu'"},
+      {{"chat", "m"}, "--device", "cuda:", "cpu, cuda, or cuda:N"},
+      {{"probe", "m", "--inputs", "i", "--outputs", "o"}, "--device", "cuda:x", "cuda:N"},
+      {evaluate, "--device", "CPU", "not 'CPU'"},
       {evaluate, "--seq-len", "99999999999999999999", "a whole number from 2 to"},
       {evaluate, "--document-separator", "a\nb", "line break"},
       {evaluate, "--data", "", "empty"},
@@ -55,6 +59,13 @@ TEST_F(CommandLineValues, AnOptionSaysWhichValuesItTakes) {
     EXPECT_EQ(outcome.status, 2) << outcome.out;
     testing::expect_mentions(outcome.err, {"braid: " + option + ":", message, "--help"});
   }
+}
+
+// No machine has so many.
+TEST_F(CommandLineValues, ADeviceThatIsNotThereIsNamedWithTheKeyThatAskedForIt) {
+  expect_error(planned({"train.device=gpu"}), {"train.device", "expected cpu, cuda, or cuda:N"});
+  expect_error(braid({"train", "run.yaml", "--set", "train.device=cuda:99"}),
+               {"train.device is cuda:99, but "});
 }
 
 TEST_F(CommandLineValues, AnOptionWithoutItsValueAndOneTooManyAreNamed) {

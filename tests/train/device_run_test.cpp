@@ -38,17 +38,20 @@ RunConfig named(RunConfig run, const std::string& name) {
 
 class DeviceRun : public QuantizedBase {
  protected:
-  /// Six steps with Muon and AdamW, all kinds of layers, and validations with texts.
+  /// Three steps with Muon and AdamW and all kinds of layers, and a validation.
   RunConfig plain(const std::string& name) const {
     auto run = config(name);
     run.train.dtype = ComputeType::kFloat64;
-    run.logging.samples.count = 1;
-    run.logging.samples.max_tokens = 8;
+    run.train.max_steps = 3;
+    run.train.micro_batch_size = run.train.global_batch_size;
+    run.train.validate_every_steps = 0;
+    run.schedule.warmup_steps = 0;
+    run.checkpoint.every_steps = 0;
     return run;
   }
 
-  /// The same with every loss, every monitor in every step, rounded experts and indexers, and
-  /// activations that are computed again.
+  /// The same with every loss, its stages one step each, every monitor in every step, rounded
+  /// experts and indexers, activations that are computed again, and a text at the end.
   RunConfig everything(const std::string& name) const {
     auto run = plain(name);
     run.model.hidden_size = run.model.moe_intermediate_size = run.model.index_head_dim = 32;
@@ -59,6 +62,8 @@ class DeviceRun : public QuantizedBase {
     run.loss.indexer_mode = IndexerMode::kSparse;
     run.loss.balance_weight = 0.1;
     run.logging.monitor_every_steps = 1;
+    run.logging.samples.count = 1;
+    run.logging.samples.max_tokens = 4;
     run.optimizer.muon.idle_expert_damping = true;
     run.checkpoint.keep_best = 1;
     return run;
@@ -68,6 +73,10 @@ class DeviceRun : public QuantizedBase {
                              const std::vector<std::string>& targets) const {
     auto run = run_on_base(name);
     run.train.dtype = ComputeType::kFloat64;
+    run.train.max_steps = 2;
+    run.train.validate_every_steps = 0;
+    run.train.micro_batch_size = run.train.global_batch_size;
+    run.data.validation_fraction = 0;
     run.train.parameters.kind = TrainedParameters::Kind::kLora;
     run.adapter.rank = 4;
     run.adapter.alpha = 8;
@@ -102,6 +111,7 @@ TEST_F(DeviceRun, HasTheCpusNumbersWithEveryLossMonitorAndRounding) {
 TEST_F(DeviceRun, HasTheFirstStepsNumbersToTheLastBits) {
   auto run = plain("run");
   run.train.max_steps = 1;
+  run.train.micro_batch_size = 2;  // of a batch of four
   run.data.validation_fraction = 0;
   const auto on_device = named(run, "on-device");
   train(run);
@@ -127,7 +137,9 @@ TEST_F(DeviceRun, HasTheFirstStepsNumbersToTheLastBits) {
 
 // Narrow types round elsewhere on a device: losses are as far from float64's as the CPU's are.
 TEST_F(DeviceRun, IsAsExactInNarrowTypesAsTheCpu) {
-  const auto exact = plain("exact");
+  auto exact = plain("exact");
+  exact.train.max_steps = 2;
+  exact.data.validation_fraction = 0;
   train(exact);
   const auto want = losses_of(exact);
   const auto distance = [&](const RunConfig& run) {
@@ -140,9 +152,8 @@ TEST_F(DeviceRun, IsAsExactInNarrowTypesAsTheCpu) {
   };
   for (const auto& [type, name, least] : {std::tuple{ComputeType::kFloat32, "float32", 1e-6},
                                           std::tuple{ComputeType::kBfloat16, "bfloat16", 1e-2}}) {
-    auto run = plain(name);
+    auto run = named(exact, name);
     run.train.dtype = type;
-    run.logging.samples.count = 0;  // a near draw may fall out otherwise
     const auto on_device = named(run, text(name, "-on-device"));
     train(run);
     train_on_device(on_device);
@@ -154,10 +165,10 @@ TEST_F(DeviceRun, ContinuesOnEitherDeviceWhatTheOtherSaved) {
   const auto whole = everything("whole");
   train(whole);
   const auto there = named(whole, "to-the-device"), back = named(whole, "to-the-cpu");
-  train(there, 3);
+  train(there, 2);
   train_on_device(there);
   expect_close_run(there, whole, kClose);
-  train_on_device(back, 3);
+  train_on_device(back, 2);
   train(back);
   expect_close_run(back, whole, kClose);
 }
@@ -167,7 +178,7 @@ TEST_F(DeviceRun, StoppingChangesNoBit) {
   auto stopped = named(whole, "stopped");
   stopped.checkpoint.in_background = false;
   train_on_device(whole);
-  train_on_device(stopped, 3);
+  train_on_device(stopped, 1);
   train_on_device(stopped);
   expect_same_run(stopped, whole);
 }
@@ -183,7 +194,8 @@ TEST_F(DeviceRun, TrainsAdaptersOnAFrozenQuantizedBase) {
 TEST_F(DeviceRun, TakesExpertsThatWereChosenEarlier) {
   auto run = plain("run");
   run.model.routing_mode = RoutingMode::kAnticipatory;
-  run.model.routing_delay = 2;
+  run.model.routing_delay = 1;
+  run.data.validation_fraction = 0;
   expect_the_cpus_run(run);
 }
 
@@ -194,7 +206,7 @@ TEST_F(DeviceRun, LearnsPreferences) {
              "\n";
   }
   auto run = plain("run");
-  run.logging.samples.count = 0;
+  run.train.max_steps = 2;
   run.data.train = {write("pairs.jsonl", pairs).string()};
   run.data.document_separator = "";
   run.data.validation_fraction = 0.2;
@@ -227,19 +239,19 @@ TEST_F(DeviceRun, WaitsThreeTimesAStepAndOnceInEachPassThroughAMoeLayer) {
     run.schedule.dense_steps = run.schedule.indexer_warmup_steps = 0;
     run.data.validation_fraction = 0;
     run.logging.monitors = {};
-    run.checkpoint.every_steps = 0;
     run.checkpoint.keep_best = 0;
+    run.train.micro_batch_size = 2;
     if (!recomputes) {
       run.train.recompute_sublayers.reset();
     }
-    run.train.max_steps = 2;
-    const auto two = waits_of_run(run);
+    run.train.max_steps = 1;
+    const auto one = waits_of_run(run);
     run.run.name += "-longer";
-    run.train.max_steps = 3;
+    run.train.max_steps = 2;
     const auto layers = run.model.num_hidden_layers + run.model.num_nextn_predict_layers;
     const auto micro_batches = run.train.global_batch_size / run.train.micro_batch_size;
     const auto passes = layers * micro_batches * (recomputes ? 2 : 1);
-    EXPECT_EQ(waits_of_run(run) - two, kPerStep + passes) << all_waits_of_run(named(run, "listed"));
+    EXPECT_EQ(waits_of_run(run) - one, kPerStep + passes) << all_waits_of_run(named(run, "listed"));
   }
 }
 
