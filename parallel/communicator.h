@@ -23,7 +23,7 @@ class ErrorOfAnotherRank : public Error {
 class Pending {
  public:
   virtual ~Pending() = default;
-  /// Returns when the operation is over, for the caller's stream where tensors are a device's. Throws
+  /// Returns when the operation is over; of a device's tensors, for the caller's stream. Throws
   /// Error naming the operation and the missing ranks when it takes longer than the timeout.
   virtual void wait() = 0;
 };
