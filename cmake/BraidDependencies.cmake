@@ -45,10 +45,12 @@ target_link_options(braid_torch INTERFACE -Wl,-rpath-link,${BRAID_TORCH_DIR}/lib
                                           -Wl,-rpath,${BRAID_TORCH_DIR}/lib
                                           -Wl,--disable-new-dtags)
 
-# What the plugin of cuda/ is made with. The program itself needs none of it.
+# What the plugin of cuda/ is made with, and the compiler of kernels/cuda. The program needs none of it.
 set(BRAID_CUDA_STATUS off)
-if(BRAID_CUDA STREQUAL ON OR (BRAID_CUDA STREQUAL AUTO AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so))
+if(NOT BRAID_CUDA STREQUAL OFF)
   find_package(CUDAToolkit 13.0 QUIET)
+endif()
+if(BRAID_CUDA STREQUAL ON OR (BRAID_CUDA STREQUAL AUTO AND EXISTS ${BRAID_TORCH_DIR}/lib/libtorch_cuda.so))
   set(_nccl ${BRAID_TORCH_DIR}/../nvidia/nccl)
   find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${_nccl}/include)
   find_library(NCCL_LIBRARY NAMES nccl libnccl.so.2 HINTS ${CUDAToolkit_LIBRARY_DIR} ${_nccl}/lib)

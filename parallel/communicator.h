@@ -23,8 +23,8 @@ class ErrorOfAnotherRank : public Error {
 class Pending {
  public:
   virtual ~Pending() = default;
-  /// Returns when the operation is over. Throws Error naming the operation and the ranks that are
-  /// missing when it takes longer than the communicator's timeout.
+  /// Returns when the operation is over; of a device's tensors, for the caller's stream. Throws
+  /// Error naming the operation and the missing ranks when it takes longer than the timeout.
   virtual void wait() = 0;
 };
 

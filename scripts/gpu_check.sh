@@ -242,7 +242,8 @@ run() {
   else
     finish "races in kernels" skipped 0 "there is no compute-sanitizer"
   fi
-  if bin/braid train --help-config | grep -qE '^ *device\b'; then
+  bin/braid train --help-config >"$results/keys.txt" || true
+  if grep -q '^train\.device ' "$results/keys.txt"; then
     # A function of this file, in a process that timeout can end.
     export -f train_on train_on_both compare_training
     export results work

@@ -58,13 +58,51 @@ expect '"name": "device",' results/results.json
 expect "the GPU cannot be used" results/results.json
 [[ $(grep -c '"skipped"' results/results.json) == 5 ]] || fail "not all parts are skipped:" "$(cat results/results.json)"
 
-# With a GPU, but without what the training needs.
+# With a GPU, but a braid that does not train on one.
+pack_and_run() {
+  "$check" "$root/build" "$root/packed" >said 2>&1 || fail "$(cat said)"
+  run || true
+}
 "$cc" nothing.c -o build/bench/gpu_ceilings
 "$cc" -shared -fPIC library.c -o libraries/libown.so
-"$check" "$root/build" "$root/packed" >said 2>&1 || fail "$(cat said)"
-run || true
+pack_and_run
 expect "passed " said
 expect "training, CPU and GPU: this build has no key train.device" said
+
+# Losses of 20 steps on both devices.
+cat >braid.c <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(int count, char** words) {
+  const char *folder = "", *device = "";
+  char text[4096];
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(words[i], "--help-config") == 0) return puts("train.device = cpu") < 0;
+    if (strncmp(words[i], "run.output_dir=", 15) == 0) folder = words[i] + 15;
+    if (strncmp(words[i], "train.device=", 13) == 0) device = words[i] + 13;
+  }
+  snprintf(text, sizeof text, "mkdir -p '%s/run'", folder);
+  if (system(text) != 0) return 1;
+  snprintf(text, sizeof text, "%s/run/metrics.jsonl", folder);
+  FILE* file = fopen(text, "w");
+  const int is_wrong = getenv("WRONG_LOSSES") != NULL && strcmp(device, "cuda") == 0;
+  for (int step = 1; step <= 20; ++step) {
+    const double loss = 6.0 - 0.1 * step + (is_wrong && step > 10 ? 0.2 : 0.0);
+    fprintf(file, "{\"step\": %d, \"loss\": %.4f, \"tokens_per_second\": 100.0}\n", step, loss);
+  }
+  return fclose(file);
+}
+C
+"$cc" braid.c -o build/braid
+pack_and_run
+expect "training, CPU and GPU" said
+expect '"largest_difference": 0.0' results/results.json
+if grep -q "failed.*training" said; then fail "equal losses failed:" "$(cat said)"; fi
+export WRONG_LOSSES=1
+if run; then fail "status 0 with other losses on the GPU"; fi
+expect "the losses of CPU and GPU are further apart than rounding" said
+unset WRONG_LOSSES
 
 # Without LibTorch's CUDA half.
 rm torch/lib/libtorch_cuda.so
