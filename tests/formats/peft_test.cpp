@@ -519,7 +519,8 @@ TEST_F(PeftOfRun, AdaptersOfTheMtpBlockComeAlong) {
   const auto adapter = folder_ / "adapter";
   const auto written = write_adapter(run_.run_dir(), adapter);
   EXPECT_GT(written.of_mtp, 10);
-  for (const auto& name : SafetensorsFile(adapter / kPeftWeights).names()) {
+  const SafetensorsFile of_peft(adapter / kPeftWeights);
+  for (const auto& name : of_peft.names()) {
     EXPECT_EQ(name.find("mtp"), std::string::npos) << name;
   }
   const auto own = read_adapter(run_.run_dir()), read = read_adapter(adapter);
