@@ -7,11 +7,11 @@
 On a random DeepSeek-V4 model of every kind of layer:
 
 1. Adapters that PEFT made (attention; routed experts; a mixture with rsLoRA, patterns of ranks and
-   alphas, compressor, router, grouped output projection, mHC, head; DoRA of linear layers) give the same float32 logits in
-   Braid, beside their base and merged into it.
-2. Adapters that Braid trained, on every matrix there is and as DoRA on linear layers, load in PEFT with no missing and no
-   unexpected key and give the same logits; the model that Braid merges loads in transformers with
-   the same logits.
+   alphas, compressor, router, grouped output projection, mHC, head; DoRA of linear layers) give the
+   same float32 logits in Braid, beside their base and merged into it.
+2. Adapters that Braid trained, on every matrix there is and as DoRA on linear layers, load in PEFT
+   with no missing and no unexpected key and give the same logits; the model that Braid merges loads
+   in transformers with the same logits.
 3. Adapters that PEFT made, read and written by Braid, give the same logits in PEFT.
 
 "The same" is a largest difference of 1e-5 of the largest logit.  Not part of the test suite, which
