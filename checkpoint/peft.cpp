@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -9,6 +11,8 @@
 
 #include <ATen/ATen.h>
 
+#include "checkpoint/adapter_tensor.h"
+#include "checkpoint/mtp_adapter.h"
 #include "checkpoint/names.h"
 #include "checkpoint/peft_config.h"
 #include "checkpoint/safetensors.h"
@@ -21,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "base_model.model.", kBaseLayer = ".base_layer",
+constexpr std::string_view kPeftPrefix = "base_model.model.", kBaseLayer = ".base_layer",
                            kWeightSuffix = ".weight";
 // Hugging Face's names of the two stacks of experts.
 constexpr std::string_view kGateUp = "gate_up_proj", kDown = "down_proj";
@@ -37,9 +41,10 @@ constexpr KeyEnd kEnds[] = {
     {".lora_embedding_A", true},
     {".lora_embedding_B", false},
 };
+constexpr std::string_view kMagnitudeEnd = ".lora_magnitude_vector";  // [out]
 
 std::string without_prefix(const std::string& key) {
-  return key.starts_with(kPrefix) ? key.substr(kPrefix.size()) : key;
+  return key.starts_with(kPeftPrefix) ? key.substr(kPeftPrefix.size()) : key;
 }
 
 bool is_matrix(const std::string& name) {
@@ -127,17 +132,21 @@ class PeftReader {
               "' has ",
               pair.a.defined() ? "lora_A but no lora_B" : "lora_B but no lora_A",
               "; is the file complete?");
+      require_magnitude(path, pair);
       add(path, pair);
     }
     require(!adapter_.updates.empty(), name_, ": holds no adapters (keys with lora_A and lora_B)");
+    add_those_of_mtp();
+    require_each_once();
     return std::move(adapter_);
   }
 
-  static constexpr const char *kFingerprint = "braid.base_fingerprint", *kBase = "braid.base_model";
+  static constexpr const char *kFingerprint = "braid.base_fingerprint", *kBase = "braid.base_model",
+                              *kMtp = "braid.mtp_adapter";
 
  private:
   struct Pair {
-    at::Tensor a, b;
+    at::Tensor a, b, magnitude;
   };
 
   static std::string file_name(const fs::path& folder) { return (folder / kPeftWeights).string(); }
@@ -146,26 +155,25 @@ class PeftReader {
     const auto path = without_prefix(key);
     for (const auto& [end, is_a] : kEnds) {
       if (path.ends_with(end)) {
-        const auto value = file_.view(key);
-        require(value.dim() == 2 && value.is_floating_point() && value.numel() > 0,
-                name_,
-                ": '",
-                key,
-                "' is ",
-                value.sizes(),
-                " of ",
-                file_.dtype_text(key),
-                "; expected a matrix of floating numbers");
-        const auto wide = value.to(at::kFloat);
-        require(wide.isfinite().all().item<bool>(),
-                name_,
-                ": '",
-                key,
-                "' holds values that are not finite");
         auto& pair = pairs_[path.substr(0, path.size() - end.size())];
-        (is_a ? pair.a : pair.b) = wide;
+        auto& part = is_a ? pair.a : pair.b;
+        require(
+            !part.defined(), name_, ": '", key, "' is there twice, with the prefix and without");
+        part = adapter_tensor(file_, name_, key, 2);
         return;
       }
+    }
+    if (path.ends_with(kMagnitudeEnd)) {
+      require(config_.dora(),
+              name_,
+              ": '",
+              key,
+              "' is of a DoRA adapter, but ",
+              config_.file(),
+              " does not say use_dora: true; do the two files belong together?");
+      pairs_[path.substr(0, path.size() - kMagnitudeEnd.size())].magnitude =
+          adapter_tensor(file_, name_, key, 1);
+      return;
     }
     if (const auto name = base_copy(path)) {
       adapter_.base_copies.push_back({*name, file_.view(key)});
@@ -186,11 +194,8 @@ class PeftReader {
   }
 
   static std::string reason(const std::string& path) {
-    if (path.find("lora_magnitude_vector") != std::string::npos) {
-      return "is of a DoRA adapter, which Braid does not read; merge it into its base with "
-             "PEFT (merge_and_unload) and open the result";
-    }
-    if (path.find(".lora_A.") != std::string::npos || path.find(".lora_B.") != std::string::npos) {
+    if (path.find(".lora_A.") != std::string::npos || path.find(".lora_B.") != std::string::npos ||
+        path.find(kMagnitudeEnd) != std::string::npos) {
       return "is no tensor of PEFT's saved layout, whose keys end in .lora_A.weight and "
              ".lora_B.weight, without the adapter's name and without biases; save it with PEFT's "
              "save_pretrained";
@@ -202,14 +207,107 @@ class PeftReader {
     return "has no place in a LoRA adapter of a DeepSeek-V4 model";
   }
 
+  void require_magnitude(const std::string& path, const Pair& pair) const {
+    if (!config_.dora()) {
+      return;
+    }
+    require(pair.magnitude.defined(),
+            name_,
+            ": '",
+            path,
+            "' has no lora_magnitude_vector, but ",
+            config_.file(),
+            " says use_dora: true; is the file complete?");
+    // Of an embedding PEFT stores lora_B [width, r].
+    require(pair.magnitude.size(0) == pair.b.size(0),
+            name_,
+            ": '",
+            path,
+            "' has lora_magnitude_vector ",
+            pair.magnitude.sizes(),
+            " and lora_B ",
+            pair.b.sizes(),
+            ", which are no [out] and [out, rank]");
+  }
+
+  void refuse_dora_of_parameters(const std::string& path) const {
+    require(!config_.dora(),
+            name_,
+            ": '",
+            path,
+            "' is a parameter (target_parameters), for which PEFT defines no DoRA; expected linear "
+            "layers alone where ",
+            config_.file(),
+            " says use_dora: true");
+  }
+
+  // PEFT's norms of an embedding are those of its columns, over all ids; the head's operation takes
+  // the matrix whole.
+  void refuse_dora_of(const std::string& matrix) const {
+    const auto part = kind_of(matrix)->part;
+    require(!config_.dora() || (part != ModelPart::kEmbedding && part != ModelPart::kHead),
+            name_,
+            ": is a DoRA adapter of ",
+            matrix,
+            ", which Braid implements for the products of linear layers alone; merge it into its "
+            "base with PEFT (merge_and_unload) and open the result");
+  }
+
+  // Keys may say the same matrix in two namings.
+  void require_each_once() const {
+    std::set<std::string_view> matrices;
+    for (const auto& update : adapter_.updates) {
+      require(matrices.insert(update.matrix).second,
+              name_,
+              ": has two adapters of ",
+              update.matrix,
+              "; is one of them under another naming?");
+    }
+  }
+
+  void add_those_of_mtp() {
+    const auto folder = fs::path(name_).parent_path();
+    const auto named = file_.metadata().find(kMtp);
+    if (named == file_.metadata().end()) {
+      if (fs::exists(folder / kMtpAdapter)) {
+        adapter_.notes.push_back(text((folder / kMtpAdapter).string(),
+                                      ": is passed over, as ",
+                                      kPeftWeights,
+                                      " does not name it (",
+                                      kMtp,
+                                      " of its metadata): it is of other adapters"));
+      }
+      return;
+    }
+    require(named->second == kMtpAdapter,
+            name_,
+            ": ",
+            kMtp,
+            " of its metadata is '",
+            named->second,
+            "'; expected ",
+            kMtpAdapter);
+    require(fs::exists(folder / kMtpAdapter),
+            name_,
+            ": the adapters of the MTP block are in ",
+            kMtpAdapter,
+            " (",
+            kMtp,
+            " of its metadata), but the folder has no such file; copy it, too");
+    auto updates = read_mtp_adapter(folder / kMtpAdapter, adapter_.rslora, config_.dora());
+    std::ranges::move(updates, std::back_inserter(adapter_.updates));
+  }
+
   void add(const std::string& path, const Pair& pair) {
     if (const auto expert = expert_at(path)) {
+      refuse_dora_of_parameters(path);
       add_expert(path, *expert, pair);
       return;
     }
     const bool inner = path.ends_with(kBaseLayer);
     const auto module = inner ? path.substr(0, path.size() - kBaseLayer.size()) : path;
     if (const auto experts = experts_at(module)) {
+      refuse_dora_of_parameters(path);
       add_stack(path, module, *experts, inner, pair);
       return;
     }
@@ -222,10 +320,16 @@ class PeftReader {
             "model.layers.0.self_attn.q_a_proj");
     const auto place = hf_place(*matrix);
     const auto parameter = place ? place->name : *matrix;
-    const auto target = config_.targets_parameter(parameter) ? parameter : path;
+    const bool is_parameter = config_.targets_parameter(parameter);
+    if (is_parameter) {
+      refuse_dora_of_parameters(path);
+    }
+    refuse_dora_of(*matrix);
+    const auto target = is_parameter ? parameter : path;
     const auto rank = checked_rank(path, target, pair, 1);
     const auto alpha = config_.alpha_of(target);
-    adapter_.updates.push_back({*matrix, pair.a, pair.b, alpha, config_.scale(alpha, rank)});
+    adapter_.updates.push_back(
+        {*matrix, pair.a, pair.b, alpha, config_.scale(alpha, rank), pair.magnitude});
   }
 
   // A [experts * r, I] and B [O, r * experts]; one of both has to agree with the configuration.
@@ -378,8 +482,16 @@ class PeftWriter {
   PeftWriter(const fs::path& folder, const PeftAdapter& adapter)
       : folder_(folder), adapter_(adapter) {
     for (const auto& update : adapter.updates) {
-      place(update);
+      if (is_mtp(update.matrix)) {
+        of_mtp_.push_back(update);
+      } else {
+        place(update);
+      }
     }
+    require(!targets_.empty(),
+            adapter.source,
+            ": has adapters of the MTP block alone, which Hugging Face's models lack, so that "
+            "PEFT's layout has nothing to hold; use the run or checkpoint itself");
   }
 
   void write() const {
@@ -393,6 +505,10 @@ class PeftWriter {
     }
     if (!adapter_.base_fingerprint.empty()) {
       metadata[PeftReader::kFingerprint] = adapter_.base_fingerprint;
+    }
+    if (!of_mtp_.empty()) {
+      metadata[PeftReader::kMtp] = kMtpAdapter;
+      write_mtp_adapter(folder_ / kMtpAdapter, of_mtp_);
     }
     write_safetensors(folder_ / kPeftWeights, tensors, metadata);
     write_file_atomically(folder_ / kPeftConfig, config().dump(2) + "\n");
@@ -419,6 +535,16 @@ class PeftWriter {
     const auto& kind = *kind_of(update.matrix);
     const bool stack = place->expert >= 0;
     const bool parameter = stack || !is_module(kind);
+    require(!update.magnitude_O.defined() || !parameter,
+            update.matrix,
+            ": has a DoRA adapter and is a parameter to PEFT (target_parameters), for which it "
+            "defines no DoRA; leave the matrix out of adapter.targets, or merge the run (`braid "
+            "merge`)");
+    require(update.magnitude_O.defined() == adapter_.is_dora(),
+            adapter_.source,
+            ": some adapters are DoRA's and others are not (",
+            update.matrix,
+            "), which PEFT's use_dora cannot say");
     PeftTarget target{.module = without_last(place->name),
                       .path = parameter ? place->name : without_last(place->name),
                       .is_parameter = parameter,
@@ -442,7 +568,7 @@ class PeftWriter {
               "PEFT's stack of them cannot say");
     }
     const bool is_stack = kind_of(target.updates.front()->matrix)->is_expert();
-    auto module = std::string(kPrefix) + target.module;
+    auto module = std::string(kPeftPrefix) + target.module;
     if (is_stack_of_two(target) && targets_.contains(text(target.module, '.', kDown))) {
       module += kBaseLayer;
     }
@@ -454,6 +580,9 @@ class PeftWriter {
     if (!is_stack) {
       tensors.push_back({name("A"), target.updates.front()->a_rI});
       tensors.push_back({name("B"), target.updates.front()->b_Or});
+      if (const auto& magnitude_O = target.updates.front()->magnitude_O; magnitude_O.defined()) {
+        tensors.push_back({text(module, kMagnitudeEnd), magnitude_O});
+      }
       return;
     }
     std::vector<at::Tensor> as, bs;
@@ -492,7 +621,8 @@ class PeftWriter {
 
   // Whole numbers as such: readers take lora_alpha for an int.
   static nlohmann::ordered_json number(double value) {
-    return value == static_cast<double>(static_cast<int64_t>(value))
+    constexpr double kMostExact = 0x1p53;
+    return value < kMostExact && value == std::floor(value)
                ? nlohmann::ordered_json(static_cast<int64_t>(value))
                : nlohmann::ordered_json(value);
   }
@@ -539,7 +669,7 @@ class PeftWriter {
         {"revision", nullptr},
         {"target_modules", modules.empty() ? Json(nullptr) : modules},
         {"task_type", "CAUSAL_LM"},
-        {"use_dora", false},
+        {"use_dora", adapter_.is_dora()},
         {"use_rslora", adapter_.rslora},
     };
     if (!parameters.empty()) {  // versions before 0.17 refuse the key
@@ -551,6 +681,7 @@ class PeftWriter {
   fs::path folder_;
   const PeftAdapter& adapter_;
   std::map<std::string, PeftTarget> targets_;  // by path
+  std::vector<LowRankUpdate> of_mtp_;
 };
 
 }  // namespace
@@ -560,6 +691,19 @@ at::Tensor update_rows(const LowRankUpdate& update, int64_t first, int64_t rows)
   return is_embedding(update.matrix)
              ? at::mm(a.narrow(1, first, rows).t(), b.t()).mul_(update.scale)
              : at::mm(b.narrow(0, first, rows), a).mul_(update.scale);
+}
+
+at::Tensor change_of_rows(const LowRankUpdate& update, int64_t first, const at::Tensor& values_RI) {
+  const auto rows = values_RI.size(0);
+  const auto added_RI = update_rows(update, first, rows).to(values_RI.scalar_type());
+  if (!update.magnitude_O.defined()) {
+    return added_RI;
+  }
+  const auto sum_RI = values_RI + added_RI;
+  const auto norms_R = sum_RI.square().sum(1).clamp_min(std::numeric_limits<float>::min()).sqrt();
+  const auto factors_R =
+      update.magnitude_O.narrow(0, first, rows).to(sum_RI.scalar_type()) / norms_R;
+  return sum_RI * factors_R.unsqueeze(1) - values_RI;
 }
 
 bool is_peft_folder(const fs::path& folder) {

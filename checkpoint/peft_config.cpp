@@ -23,7 +23,6 @@ struct NotImplemented {
   const char* meaning;
 };
 constexpr NotImplemented kNotImplemented[] = {
-    {"use_dora", "DoRA"},
     {"use_qalora", "QALoRA"},
     {"use_bdlora", "block-diagonal LoRA"},
     {"lora_bias", "biases of adapters"},
@@ -69,6 +68,7 @@ constexpr const char* kPassedOver[] = {
     "target_modules",
     "target_parameters",
     "task_type",
+    "use_dora",
     "use_rslora",
 };
 
@@ -133,19 +133,14 @@ PeftConfig::PeftConfig(const std::filesystem::path& file) : file_(file.string())
   for (const char* key : {"r", "lora_alpha"}) {
     json_field(strict, key, file_);
   }
-  const auto& rank = json.at("r");
-  require(rank.is_number_integer() && rank >= 1,
-          file_,
-          ": r is ",
-          own_text(strict.at("r")),
-          "; expected a whole number from 1 on");
-  rank_ = rank.get<int64_t>();
+  rank_ = whole_rank(json.at("r"), "r");
   alpha_ = positive(json.at("lora_alpha"), "lora_alpha");
-  if (json.contains("use_rslora") && !json.at("use_rslora").is_null()) {
-    require(json.at("use_rslora").is_boolean(), file_, ": use_rslora is neither true nor false");
-    rslora_ = json.at("use_rslora").get<bool>();
-  }
+  rslora_ = flag(json, "use_rslora");
+  dora_ = flag(json, "use_dora");
   rank_patterns_ = patterns(json, "rank_pattern");
+  for (const auto& [pattern, value] : rank_patterns_) {
+    whole_rank(json.at("rank_pattern").at(pattern), text("rank_pattern.", pattern));
+  }
   alpha_patterns_ = patterns(json, "alpha_pattern");
   if (json.contains("base_model_name_or_path") && json.at("base_model_name_or_path").is_string()) {
     base_model_ = json.at("base_model_name_or_path").get<std::string>();
@@ -204,6 +199,27 @@ void PeftConfig::require_implemented(const json& json) {
       unknown_keys_.push_back(key);
     }
   }
+}
+
+bool PeftConfig::flag(const ordered_json& json, const char* key) const {
+  if (!json.contains(key) || json.at(key).is_null()) {
+    return false;
+  }
+  require(json.at(key).is_boolean(), file_, ": ", key, " is neither true nor false");
+  return json.at(key).get<bool>();
+}
+
+int64_t PeftConfig::whole_rank(const ordered_json& value, const std::string& key) const {
+  constexpr int64_t kMost = 1 << 20;
+  require(value.is_number_integer() && value >= 1 && value <= kMost,
+          file_,
+          ": ",
+          key,
+          " is ",
+          own_text(value),
+          "; expected a whole number from 1 to ",
+          kMost);
+  return value.get<int64_t>();
 }
 
 double PeftConfig::positive(const ordered_json& value, const std::string& key) const {

@@ -26,6 +26,7 @@ class PeftConfig {
   double scale(double alpha, int64_t rank) const;
 
   bool rslora() const { return rslora_; }
+  bool dora() const { return dora_; }
   const std::string& file() const { return file_; }
   const std::string& base_model() const { return base_model_; }
   const std::vector<std::string>& unknown_keys() const { return unknown_keys_; }
@@ -35,13 +36,15 @@ class PeftConfig {
 
   void require_implemented(const nlohmann::json& json);
   std::vector<Pattern> patterns(const nlohmann::ordered_json& json, const char* key) const;
+  int64_t whole_rank(const nlohmann::ordered_json& value, const std::string& key) const;
+  bool flag(const nlohmann::ordered_json& json, const char* key) const;
   double positive(const nlohmann::ordered_json& value, const std::string& key) const;
   const Pattern* pattern_for(const std::vector<Pattern>& patterns, const std::string& path) const;
 
   std::string file_, base_model_;
   int64_t rank_ = 0;
   double alpha_ = 0;
-  bool rslora_ = false;
+  bool rslora_ = false, dora_ = false;
   std::vector<Pattern> rank_patterns_, alpha_patterns_;
   std::vector<std::string> target_parameters_, unknown_keys_;
 };

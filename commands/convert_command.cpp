@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 
+#include "checkpoint/mtp_adapter.h"
 #include "commands/command_options.h"
 #include "commands/commands.h"
 #include "commands/convert_report.h"
@@ -21,9 +22,9 @@ int export_adapter(const std::string& source, const std::string& target) {
   print_notes(written.notes);
   std::cout << target << ": adapters of " << written.matrices << " matrices, " << written.parameters
             << " parameters, in PEFT's layout\n";
-  if (!written.left_out.empty()) {
-    std::cout << "left out, for Hugging Face has no MTP block: " << written.left_out.size()
-              << " adapters (" << written.left_out.front() << ", ...)\n";
+  if (written.of_mtp > 0) {
+    std::cout << "of the MTP block, which Hugging Face's models lack: " << written.of_mtp
+              << " matrices, in " << kMtpAdapter << ", which PEFT passes over and Braid reads\n";
   }
   return 0;
 }

@@ -133,6 +133,30 @@ void require_base_copies(const StoredModel& model, const PeftAdapter& adapter) {
   }
 }
 
+// The MTP block's, of a folder whose others are for the model.
+void leave_out_mtp(StoredModel& model, PeftAdapter& adapter) {
+  const bool has_mtp =
+      std::ranges::any_of(model.weights, [](const auto& entry) { return is_mtp(entry.first); });
+  if (has_mtp) {
+    return;
+  }
+  const auto left_out =
+      std::erase_if(adapter.updates, [](const auto& update) { return is_mtp(update.matrix); });
+  require(!adapter.updates.empty(),
+          adapter.source,
+          ": has adapters of the MTP block alone, which ",
+          model.source,
+          " does not have");
+  if (left_out > 0) {
+    model.notes.push_back(text(adapter.source,
+                               ": the adapters of ",
+                               left_out,
+                               " matrices of the MTP block are left out, which ",
+                               model.source,
+                               " does not have"));
+  }
+}
+
 // Of the files that the frozen weights are in; empty where they are in a run's checkpoint.
 std::string own_fingerprint(const StoredModel& model) {
   return model.base.empty() ? std::string() : fingerprint_of(model.base);
@@ -225,13 +249,21 @@ void complete_experts(int64_t experts, std::vector<LowRankUpdate>& updates) {
 }
 
 void put_weights(const std::vector<LowRankUpdate>& updates, StoredModel& model) {
+  const auto put = [&model](const std::string& name, const at::Tensor& value) {
+    model.weights[name] = Weight(value);
+    model.not_in_base.insert(name);
+  };
   for (const auto& update : updates) {
-    for (const auto& [name, value] : {std::pair(lora_a_name(update.matrix), update.a_rI),
-                                      std::pair(lora_b_name(update.matrix), update.b_Or)}) {
-      model.weights[name] = Weight(value);
-      model.not_in_base.insert(name);
+    put(lora_a_name(update.matrix), update.a_rI);
+    put(lora_b_name(update.matrix), update.b_Or);
+    if (update.magnitude_O.defined()) {
+      put(lora_magnitude_name(update.matrix), update.magnitude_O);
     }
   }
+}
+
+bool any_is_dora(const std::vector<LowRankUpdate>& updates) {
+  return std::ranges::any_of(updates, [](const auto& one) { return one.magnitude_O.defined(); });
 }
 
 void put_adapters(StoredModel& model,
@@ -241,6 +273,7 @@ void put_adapters(StoredModel& model,
   updates = with_shared_inputs(std::move(updates), rslora);
   complete_experts(model.config.n_routed_experts, updates);
   model.lora = lora_config_of(updates, rslora, source);
+  model.lora->dora = any_is_dora(updates);
   put_weights(updates, model);
 }
 
@@ -304,12 +337,6 @@ std::vector<LowRankUpdate> updates_in(const StoredModel& model) {
   if (!model.lora) {
     return updates;
   }
-  require(
-      !model.lora->dora,
-      model.source,
-      ": its adapters are DoRA's (adapter.dora), whose magnitudes cannot be exported, merged or "
-      "added to other adapters yet; use the run as it is (generate, evaluate and probe take "
-      "it)");
   for (const auto& [name, weight] : model.weights) {
     if (is_adapter(name)) {
       continue;
@@ -329,7 +356,8 @@ std::vector<LowRankUpdate> updates_in(const StoredModel& model) {
                        value_of(lora_a_name(name)),
                        value_of(lora_b_name(name)),
                        matrix->alpha,
-                       matrix->scale});
+                       matrix->scale,
+                       model.lora->dora ? value_of(lora_magnitude_name(name)) : at::Tensor()});
   }
   return updates;
 }
@@ -365,12 +393,22 @@ std::vector<LowRankUpdate> take_adapters(StoredModel& model) {
   return updates;
 }
 
+void require_addable(const std::vector<std::vector<LowRankUpdate>>& adapters,
+                     const std::string& source) {
+  require(adapters.size() < 2 || std::ranges::none_of(adapters, any_is_dora),
+          source,
+          ": is to have several adapters, one of which is DoRA's. It gives the rows of a matrix "
+          "their lengths, which is no sum with what others add; merge one adapter first (`braid "
+          "merge`), and add the next one to the result");
+}
+
 std::vector<PeftAdapter> adapters_for(StoredModel& model, const AdapterFolders& adapters) {
   std::vector<PeftAdapter> result;
   const auto fingerprint = adapters.folders.empty() ? std::string() : own_fingerprint(model);
   for (const auto& folder : adapters.folders) {
     result.push_back(read_adapter(folder));
-    const auto& adapter = result.back();
+    auto& adapter = result.back();
+    leave_out_mtp(model, adapter);
     require_base(model, adapter, fingerprint, adapters.any_base);
     require_shapes(model, adapter);
     require_base_copies(model, adapter);
@@ -392,6 +430,7 @@ void add_adapters(StoredModel& model, const AdapterFolders& adapters) {
     rslora = adapter.rslora;
     lists.push_back(with_shared_inputs(adapter.updates, adapter.rslora));
   }
+  require_addable(lists, model.source);
   if (lists.size() == 1) {
     put_adapters(model, lists.front(), rslora, adapters.folders.front());
     return;
@@ -412,11 +451,15 @@ void start_from_adapter(StoredModel& model, const fs::path& folder) {
           model.source,
           " has adapters already; leave the key out to train those, or merge them first (`braid "
           "merge`)");
-  require(!model.lora->dora,
-          "adapter.dora: is true, but adapters that adapter.init_from (",
-          folder.string(),
-          ") names have no magnitudes; leave one of the two keys out");
   const auto read = adapters_for(model, {.folders = {folder.string()}, .any_base = false});
+  const bool dora = read.front().is_dora();
+  require(model.lora->dora == dora,
+          "adapter.dora: is ",
+          dora ? "false, but the adapters of adapter.init_from ("
+               : "true, but the adapters of adapter.init_from (",
+          folder.string(),
+          dora ? ") are DoRA's, with magnitudes; set it to true"
+               : ") have no magnitudes; leave one of the two keys out");
   auto updates = with_shared_inputs(read.front().updates, read.front().rslora);
   complete_experts(model.config.n_routed_experts, updates);
   require_same_adapters(*model.lora, model, updates, folder.string());
@@ -432,20 +475,12 @@ WrittenAdapter write_adapter(const fs::path& source, const fs::path& target) {
   WrittenAdapter written;
   written.notes = adapter.notes;
   adapter.updates = with_shared_inputs(std::move(adapter.updates), adapter.rslora);
-  std::erase_if(adapter.updates, [&written](const LowRankUpdate& update) {
-    const bool none = is_mtp(update.matrix);
-    if (none) {
-      written.left_out.push_back(update.matrix);
-    }
-    return none;
-  });
-  require(!adapter.updates.empty(),
-          source.string(),
-          ": has adapters of the MTP block alone, which Hugging Face's models lack");
   std::set<const void*> counted;  // w1 and w3 share their A
   for (const auto& update : adapter.updates) {
     ++written.matrices;
+    written.of_mtp += is_mtp(update.matrix) ? 1 : 0;
     written.parameters += update.b_Or.numel();
+    written.parameters += update.magnitude_O.defined() ? update.magnitude_O.numel() : 0;
     if (counted.insert(update.a_rI.const_data_ptr()).second) {
       written.parameters += update.a_rI.numel();
     }

@@ -183,13 +183,18 @@ class Converter {
     require(options_.to != ConvertTo::kCheckpoint,
             "a merged model is written in the release's or Hugging Face's names; --to release is "
             "read as any checkpoint is");
-    MatrixUpdates updates;
-    for (const auto& update : take_adapters(model_)) {
-      updates[update.matrix].push_back(update);
+    std::vector<std::vector<LowRankUpdate>> lists;
+    if (auto own = take_adapters(model_); !own.empty()) {
+      lists.push_back(std::move(own));
     }
     for (const auto& adapter : adapters_for(model_, *options_.merged)) {
       adapter_folders_.emplace_back(adapter.source);
-      for (const auto& update : adapter.updates) {
+      lists.push_back(adapter.updates);
+    }
+    require_addable(lists, model_.source);
+    MatrixUpdates updates;
+    for (const auto& list : lists) {
+      for (const auto& update : list) {
         updates[update.matrix].push_back(update);
       }
     }

@@ -29,14 +29,15 @@ struct Conversion {
   /// Values are rounded to this first, as training rounded them.
   QuantFormat rounded_to = QuantFormat::kOff;
   bool of_drafter = false;  ///< of a DSpark drafter, no parameter: as it is
-  /// Added to the values, in float32. Then the encoding is one that rounds them.
+  /// Added to the values, in float32; one of DoRA is alone. Then the encoding is one that rounds
+  /// them.
   std::vector<LowRankUpdate> updates = {};
 
   /// Whether what is stored are codes of the form that the target has.
   bool keeps_codes = false;
 };
 
-/// What adapters add, by the matrix's release name.
+/// What adapters change, by the matrix's release name.
 using MatrixUpdates = std::map<std::string, std::vector<LowRankUpdate>>;
 
 /// Throws Error, with the key and the way out, for a model that the format cannot express.

@@ -141,7 +141,7 @@ Slab slab_of(const Conversion& conversion, int64_t first, int64_t rows) {
   }
   at::Tensor update;
   for (const auto& one : conversion.updates) {
-    const auto part = update_rows(one, first, rows);
+    const auto part = change_of_rows(one, first, rounded);
     update = update.defined() ? update + part : part;
   }
   const auto sum = rounded + update;

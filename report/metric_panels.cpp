@@ -34,6 +34,11 @@ constexpr const char* kOther = "Other monitors";
 constexpr std::array kKnown = {
     Known{"mtp_loss", kLoss, "Loss of multi-token prediction", "nats per target", ""},
     Known{"mtp_ratio", kLoss, "Multi-token prediction over main loss", "ratio", ""},
+    Known{"loss",
+          kLoss,
+          "Validation loss by role",
+          "nats per target",
+          "Of the messages of each role that are trained, and of the parts of the assistant's."},
     Known{"bits_per_byte", kLoss, "Bits per byte of validation text", "bits per byte", ""},
     Known{"accuracy", kLoss, "Accuracy", "share", ""},
     Known{"reward*", kLoss, "", "", ""},

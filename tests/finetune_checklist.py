@@ -158,12 +158,15 @@ class Bench:
         """{name: bytes} of a run's adapters, in PEFT's layout."""
         out = self.folder / f"{name}-{len(list(self.folder.glob(f'{name}-*')))}"
         self.call("convert", self.folder / "runs" / name, out, "--to", "peft")
-        data = (out / "adapter_model.safetensors").read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        header.pop("__metadata__", None)
-        content = data[8 + size :]
-        return {key: content[slice(*entry["data_offsets"])] for key, entry in header.items()}
+        tensors = {}
+        for file in sorted(out.glob("*.safetensors")):  # the MTP block's are in a file of their own
+            data = file.read_bytes()
+            size = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + size])
+            header.pop("__metadata__", None)
+            content = data[8 + size :]
+            tensors |= {key: content[slice(*entry["data_offsets"])] for key, entry in header.items()}
+        return tensors
 
 
 def digests(folder):

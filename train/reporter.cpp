@@ -440,6 +440,10 @@ void Reporter::validation(const std::string& set, const Evaluation& result) {
     }
     of_kind = accuracy_text(*result.answers);
   }
+  for (const auto& of_role : result.roles) {
+    values.emplace_back(text("loss.", of_role.role, of_role.part.empty() ? "" : ".", of_role.part),
+                        of_role.loss);
+  }
   folder_.write_metrics(state_.step, "validation", values);
   folder_.console().line(text("step ",
                               state_.step,

@@ -532,7 +532,8 @@ Evaluation Trainer::evaluation_of(std::size_t set) const {
   const auto& store = *data_.validation[set].store;
   const int64_t seq_len = config_.data.validation_seq_len;
   if (config_.loss.objective == ObjectiveKind::kLanguage) {
-    return evaluate(*state_.model, store, seq_len, kRows, &grid_);
+    const Tokenizer* for_roles = data_.has_samples ? tokenizer_.get() : nullptr;
+    return evaluate(*state_.model, store, seq_len, kRows, &grid_, for_roles);
   }
   const auto scores = document_scores(*state_.model, store, seq_len, kRows, &grid_);
   Evaluation result;

@@ -1,6 +1,7 @@
 // LoRA adapters in PEFT's layout, against files and logits that PEFT 0.21.2 made.
 #include "checkpoint/peft.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -9,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/mtp_adapter.h"
 #include "checkpoint/safetensors.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -75,8 +77,10 @@ struct Vector {
   const char* name;
   int64_t tokens[2];
 };
-constexpr Vector kVectors[] = {
-    {"adapter_attn", {40, 40}}, {"adapter_experts", {36, 21}}, {"adapter_mixed", {34, 22}}};
+constexpr Vector kVectors[] = {{"adapter_attn", {40, 40}},
+                               {"adapter_experts", {36, 21}},
+                               {"adapter_mixed", {34, 22}},
+                               {"adapter_dora", {40, 40}}};
 
 void expect_pefts_logits(const Vector& vector,
                          const at::Tensor& got,
@@ -209,6 +213,7 @@ TEST_F(Peft, WritesTheFilesThatPeftWrites) {
     for (std::size_t i = 0; i < again.updates.size(); ++i) {
       EXPECT_EQ(again.updates[i].alpha, read.updates[i].alpha);
     }
+    EXPECT_EQ(again.is_dora(), adapter == "adapter_dora");
   }
 }
 
@@ -317,19 +322,21 @@ TEST_F(Peft, RefusesByNameWhatItWouldComputeOtherwise) {
   };
   const std::vector<Case> cases = {
       {"peft_type", "LOHA", "peft_type is \"LOHA\""},
-      {"use_dora", true, "use_dora is true (DoRA)"},
+      {"use_dora", "yes", "use_dora is neither true nor false"},
+      {"use_dora", true, "has no lora_magnitude_vector"},
       {"bias", "all", "bias is \"all\""},
       {"lora_bias", true, "lora_bias is true"},
       {"fan_in_fan_out", true, "fan_in_fan_out is true"},
       {"modules_to_save", {"lm_head"}, "modules_to_save is [\"lm_head\"]"},
       {"trainable_token_indices", {1, 2}, "trainable_token_indices is [1,2]"},
       {"init_lora_weights", "pissa_niter_4", "init_lora_weights is \"pissa_niter_4\""},
-      {"r", 0, "r is 0; expected a whole number from 1 on"},
+      {"r", 0, "r is 0; expected a whole number from 1 to 1048576"},
       {"r", "four", "r is \"four\""},
       {"lora_alpha", nullptr, "lora_alpha is no number above 0"},
       {"use_rslora", "yes", "use_rslora is neither true nor false"},
       {"rank_pattern", {{"(", 3}}, "'(' is no regular expression"},
       {"rank_pattern", {{"q_a_proj", 0}}, "rank_pattern.q_a_proj is no number above 0"},
+      {"rank_pattern", {{"q_a_proj", 0.5}}, "rank_pattern.q_a_proj is 0.5; expected a whole"},
       {"rank_pattern", {{"q_a_proj", 3}}, "says rank 3 (r, rank_pattern) of"},
       {"r", 5, "do the two files belong together?"},
   };
@@ -360,7 +367,8 @@ TEST_F(Peft, RefusesTensorsWithoutAPlace) {
   const auto q = layer + "self_attn.q_a_proj";
   expect_mentions(with({{q + ".lora_A.weight", a}}), {"has lora_A but no lora_B", "complete"});
   expect_mentions(with({{q + ".lora_A.default.weight", a}}), {"without the adapter's name"});
-  expect_mentions(with({{q + ".lora_magnitude_vector", a}}), {"DoRA"});
+  expect_mentions(with({{q + ".lora_magnitude_vector", a}}), {"DoRA", "use_dora: true"});
+  expect_mentions(with({{q + ".lora_magnitude_vector.weight", a}}), {"PEFT's saved layout"});
   expect_mentions(with({{q + ".weight", a}}), {"whole weight beside the adapters"});
   expect_mentions(with({{layer + "self_attn.z_proj.lora_A.weight", a},
                         {layer + "self_attn.z_proj.lora_B.weight", b}}),
@@ -378,6 +386,51 @@ TEST_F(Peft, RefusesTensorsWithoutAPlace) {
                     {{q + ".lora_A.weight", at::ones({4, 47})}, {q + ".lora_B.weight", b}});
   expect_mentions(error_of([&] { logits_with(peft_tiny(""), {folder}); }),
                   {"for a matrix [24, 47]", "is [24, 48]", "of another model?"});
+}
+
+// PEFT has it for modules; Braid computes it for linear layers, whose products are scaled row by
+// row.
+TEST_F(Peft, DoraOfWhatHasNoneIsRefused) {
+  const auto experts = copy_of("adapter_experts");
+  change_config(experts, "use_dora", true);
+  expect_mentions(error_of([&] { read_peft(experts); }), {"has no lora_magnitude_vector"});
+  const auto with =
+      [&](const std::string& path, const char* a_name, const char* b_name, const json& parameters) {
+        const auto folder = copy_of("adapter_dora");
+        change_config(folder, "rank_pattern", json::object());
+        change_config(folder, "target_parameters", parameters);
+        const auto module = "base_model.model." + path;
+        write_safetensors(folder / kPeftWeights,
+                          {{module + a_name, at::ones({3, 48})},
+                           {module + b_name, at::ones({4, 3})},
+                           {module + ".lora_magnitude_vector", at::ones({4})}});
+        return error_of([&] { read_peft(folder); });
+      };
+  constexpr const char *kA = ".lora_A.weight", *kB = ".lora_B.weight";
+  expect_mentions(with("model.layers.1.mlp.gate", kA, kB, {"mlp.gate.weight"}),
+                  {"mlp.gate' is a parameter", "PEFT defines no DoRA"});
+  expect_mentions(with("model.layers.1.mlp.experts", kA, kB, {"mlp.experts.down_proj"}),
+                  {"mlp.experts' is a parameter", "PEFT defines no DoRA"});
+  expect_mentions(with("lm_head", kA, kB, nullptr), {"head.weight", "linear layers alone"});
+  expect_mentions(with("model.embed_tokens", ".lora_embedding_A", ".lora_embedding_B", nullptr),
+                  {"embed.weight", "linear layers alone"});
+  const auto folder = copy_of("adapter_dora");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, value] :
+       SafetensorsFile(peft_tiny("adapter_dora") / kPeftWeights).views()) {
+    const bool is_one = name.ends_with("layers.0.self_attn.q_a_proj.lora_magnitude_vector");
+    tensors.push_back({name, is_one ? value.narrow(0, 0, 5) : value});
+  }
+  write_safetensors(folder / kPeftWeights, tensors);
+  expect_mentions(error_of([&] { read_peft(folder); }), {"has lora_magnitude_vector [5]"});
+}
+
+TEST_F(Peft, DoraIsAloneBecauseLengthsAreNoSum) {
+  const std::vector<std::string> two = {peft_tiny("adapter_dora"), peft_tiny("adapter_attn")};
+  expect_mentions(error_of([&] { logits_with(peft_tiny(""), two); }), {"DoRA's", "no sum"});
+  expect_mentions(error_of([&] { merge(peft_tiny(""), two, "merged"); }), {"DoRA's", "no sum"});
+  merge(peft_tiny(""), {two[0]}, "first", StoredAs::kFloat32);
+  EXPECT_NO_THROW(merge(folder_ / "first", {two[1]}, "both", StoredAs::kFloat32));
 }
 
 /// Adapters of a run on a base of the release's layout.
@@ -405,19 +458,147 @@ class PeftOfRun : public QuantizedBase {
   RunConfig run_;
 };
 
-TEST_F(PeftOfRun, MagnitudesAreNotLeftOutSilently) {
-  run_.adapter.targets.items = {"attention"};
+TEST_F(PeftOfRun, DoraLeavesIsMergedAndTrainsFurther) {
+  run_.adapter.targets.items = {
+      "attention", "layers.*.ffn.shared_experts.*", "mtp.*.attn.wq_a.weight"};
   run_.adapter.rank_pattern.clear();
   run_.adapter.dora = true;
   train(run_);
-  const std::vector<std::string> parts = {"DoRA", "generate, evaluate and probe"};
-  expect_mentions(error_of([&] { write_adapter(run_.run_dir(), folder_ / "adapter"); }), parts);
-  expect_mentions(
-      error_of([&] {
-        convert(run_.run_dir(), folder_ / "merged", {.progress = {}, .merged = AdapterFolders{}});
-      }),
-      parts);
-  EXPECT_FALSE(fs::exists(folder_ / "adapter") || fs::exists(folder_ / "merged"));
+  const auto adapter = folder_ / "adapter";
+  const auto written = write_adapter(run_.run_dir(), adapter);
+  EXPECT_EQ(written.of_mtp, 1);
+  const auto read = read_peft(adapter);
+  EXPECT_TRUE(std::ranges::all_of(read.updates,
+                                  [](const auto& update) { return update.magnitude_O.defined(); }));
+  expect_bitwise_equal("logits", logits(base_, {{adapter}}), logits(run_.run_dir()));
+
+  convert(base_,
+          folder_ / "merged",
+          {.stored_as = StoredAs::kFloat32, .progress = {}, .merged = AdapterFolders{{adapter}}});
+  const auto& wide = Tolerance{.absolute = 1e-4, .relative = 1e-5};
+  expect_close("logits", logits(folder_ / "merged"), logits(run_.run_dir()), wide);
+  const auto values = [](const StoredModel& model, const std::string& name) {
+    const auto& weight = model.weights.at(name);
+    return weight.quantized() ? decode({weight.values, weight.scales}, at::kFloat)
+                              : weight.values.to(at::kFloat);
+  };
+  const auto before = read_model(base_), after = read_model(folder_ / "merged");
+  for (const auto& update : read.updates) {  // the formula of the paper
+    const auto sum = values(before, update.matrix) + whole_update(update);
+    const auto want = update.magnitude_O.unsqueeze(1) * sum / sum.norm(2, {1}, true);
+    expect_close(update.matrix, values(after, update.matrix), want, {.relative = 1e-5});
+  }
+
+  auto further = run_;
+  further.run.name = "further";
+  further.adapter.init_from = adapter.string();
+  train(further, 0);
+  expect_bitwise_equal("logits", logits(further.run_dir()), logits(run_.run_dir()));
+  further.run.name = "plain";
+  further.adapter.dora = false;
+  expect_mentions(error_of([&] { train(further); }), {"adapter.dora: is false", "set it to true"});
+}
+
+TEST_F(PeftOfRun, DoraOfARouterHasNoPlaceInPeftsLayout) {
+  run_.adapter.targets.items = {"attention", "layers.*.ffn.gate.weight"};
+  run_.adapter.rank_pattern.clear();
+  run_.adapter.dora = true;
+  train(run_);
+  expect_mentions(error_of([&] { write_adapter(run_.run_dir(), folder_ / "adapter"); }),
+                  {"ffn.gate.weight", "is a parameter to PEFT", "braid merge"});
+  EXPECT_FALSE(fs::exists(folder_ / "adapter"));
+  EXPECT_NO_THROW(
+      convert(run_.run_dir(), folder_ / "merged", {.progress = {}, .merged = AdapterFolders{}}));
+}
+
+// One folder holds all that was trained: what Hugging Face lacks lies beside PEFT's files.
+TEST_F(PeftOfRun, AdaptersOfTheMtpBlockComeAlong) {
+  run_.adapter.alpha_pattern = {{"mtp.*.attn.wkv.weight", 3}};
+  run_.loss.mtp_weight = 0.3;
+  train(run_);
+  const auto adapter = folder_ / "adapter";
+  const auto written = write_adapter(run_.run_dir(), adapter);
+  EXPECT_GT(written.of_mtp, 10);
+  const SafetensorsFile of_peft(adapter / kPeftWeights);
+  for (const auto& name : of_peft.names()) {
+    EXPECT_EQ(name.find("mtp"), std::string::npos) << name;
+  }
+  const auto own = read_adapter(run_.run_dir()), read = read_adapter(adapter);
+  expect_equal_updates(read.updates, own.updates);
+  std::map<std::string, double> alphas;
+  for (const auto& update : read.updates) {
+    alphas[update.matrix] = update.alpha;
+  }
+  EXPECT_EQ(alphas.at("mtp.0.attn.wkv.weight"), 3);
+  EXPECT_EQ(alphas.at("mtp.0.attn.wq_a.weight"), 8);
+
+  // Trained further, and to another folder: nothing is lost.
+  auto further = run_;
+  further.run.name = "further";
+  further.adapter.init_from = adapter.string();
+  train(further, 0);
+  expect_equal_updates(read_adapter(further.run_dir()).updates, own.updates);
+  write_adapter(adapter, folder_ / "again");
+  EXPECT_EQ(read_file(folder_ / "again" / kMtpAdapter), read_file(adapter / kMtpAdapter));
+
+  // The merged model's MTP block is that of base and adapter.
+  convert(base_,
+          folder_ / "merged",
+          {.stored_as = StoredAs::kFloat32, .progress = {}, .merged = AdapterFolders{{adapter}}});
+  const auto name = std::string("mtp.0.attn.wq_b.weight");
+  const auto merged = read_model(folder_ / "merged").weights.at(name).values;
+  const auto& base = read_model(base_).weights.at(name);
+  const auto change = merged - decode({base.values, base.scales}, at::kFloat);
+  EXPECT_GT(change.abs().max().item<float>(), 0);
+  expect_close(name, change, whole_updates(own.updates).at(name), {.absolute = 1e-6});
+
+  // A model without the block takes the others.
+  auto without = run_.model;
+  without.num_nextn_predict_layers = 0;
+  auto stored = read_model(base_);
+  configure(stored, without, {});
+  add_adapters(stored, {.folders = {adapter}, .any_base = false});
+  EXPECT_FALSE(stored.weights.contains("mtp.0.attn.wq_a.lora_A.weight"));
+  EXPECT_TRUE(stored.weights.contains("layers.0.attn.wq_a.lora_A.weight"));
+  ASSERT_FALSE(stored.notes.empty());
+  expect_mentions(stored.notes.back(), {"of the MTP block are left out"});
+}
+
+TEST_F(PeftOfRun, AFileOfTheMtpBlockThatDoesNotFitIsAnErrorOrANote) {
+  train(run_);
+  const auto adapter = folder_ / "adapter";
+  write_adapter(run_.run_dir(), adapter);
+  const SafetensorsFile peft(adapter / kPeftWeights), mtp(adapter / kMtpAdapter);
+  const auto tensors = mtp.views();
+  const auto metadata = mtp.metadata();
+  const auto with = [&](const std::vector<NamedTensor>& changed,
+                        const std::map<std::string, std::string>& said) {
+    write_safetensors(adapter / kMtpAdapter, changed, said);
+    return error_of([&] { read_peft(adapter); });
+  };
+  auto more = tensors;
+  more.push_back({"mtp.0.attn.wq_c.lora_A.weight", at::ones({2, 2})});
+  expect_mentions(with(more, metadata), {kMtpAdapter, "wq_c", "no matrix of the MTP block"});
+  auto fewer = tensors;
+  std::erase_if(fewer, [](const auto& one) { return one.name == "mtp.0.attn.wkv.lora_B.weight"; });
+  expect_mentions(with(fewer, metadata), {"has no mtp.0.attn.wkv.lora_B.weight", "complete"});
+  auto said = metadata;
+  said["braid.alpha.mtp.0.attn.wkv.weight"] = "8x";
+  expect_mentions(with(tensors, said), {"'8x'", "a number above 0"});
+  said = metadata;
+  said["braid.alpha.layers.0.attn.wkv.weight"] = "8";
+  expect_mentions(with(tensors, said), {"layers.0.attn.wkv.weight", "no matrix of the MTP block"});
+  fs::remove(adapter / kMtpAdapter);
+  expect_mentions(error_of([&] { read_peft(adapter); }), {kMtpAdapter, "copy it, too"});
+
+  // PEFT saves a folder again without what it does not know.
+  with(tensors, metadata);
+  auto kept = peft.metadata();
+  kept.erase("braid.mtp_adapter");
+  write_safetensors(adapter / kPeftWeights, peft.views(), kept);
+  const auto read = read_peft(adapter);
+  ASSERT_EQ(read.notes.size(), 1u);
+  expect_mentions(read.notes.front(), {kMtpAdapter, "is passed over"});
 }
 
 TEST_F(PeftOfRun, TrainsTheAdaptersOfAFolderFurther) {
@@ -458,7 +639,7 @@ TEST_F(PeftOfRun, AdaptersLeaveAndAreMergedAndTheBaseIsChecked) {
   train(run_);
   const auto adapter = folder_ / "adapter";
   const auto written = write_adapter(run_.run_dir(), adapter);
-  EXPECT_FALSE(written.left_out.empty());  // of the MTP block
+  EXPECT_GT(written.of_mtp, 0);
   EXPECT_FALSE(fs::exists(adapter / ".braid"));
   expect_bitwise_equal("logits", logits(base_, {{adapter}}), logits(run_.run_dir()));
   expect_mentions(error_of([&] { write_adapter(run_.run_dir(), adapter); }), {"adapter"});

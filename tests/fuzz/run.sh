@@ -9,7 +9,7 @@ source "$(dirname "$0")/../../scripts/lib.sh"
 
 seconds=${1:-60}
 build=build-fuzz
-targets=(jsonl samples yaml token_store safetensors tokenizer)
+targets=(adapter jsonl samples yaml token_store safetensors tokenizer)
 
 command -v clang++ >/dev/null || die "fuzzing needs clang++: apt-get install clang"
 step "Building the fuzzers in $build/"

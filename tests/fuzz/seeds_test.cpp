@@ -30,7 +30,8 @@ TEST_P(FuzzSeeds, AreAcceptedOrRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Readers,
                          FuzzSeeds,
-                         ::testing::Values(Target{"jsonl", read_jsonl},
+                         ::testing::Values(Target{"adapter", read_adapter},
+                                           Target{"jsonl", read_jsonl},
                                            Target{"samples", read_samples},
                                            Target{"yaml", read_yaml},
                                            Target{"token_store", read_token_store},

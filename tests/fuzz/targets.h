@@ -23,6 +23,11 @@ bool read_token_store(std::string_view bytes);
 /// A safetensors file, or its header alone (safetensors_fuzz.cpp).
 bool read_safetensors(std::string_view bytes);
 
+/// An adapter's folder, parted by NUL bytes: adapter_config.json (behind a '+', a JSON merge patch
+/// of a sound one), the header of adapter_model.safetensors and, where there is a third part, that
+/// of mtp_adapter.safetensors. What is accepted is also written and read again.
+bool read_adapter(std::string_view bytes);
+
 /// A tokenizer.json; behind a '+', a JSON merge patch of the one that stands for bytes.
 bool read_tokenizer(std::string_view bytes);
 

@@ -7,11 +7,11 @@
 On a random DeepSeek-V4 model of every kind of layer:
 
 1. Adapters that PEFT made (attention; routed experts; a mixture with rsLoRA, patterns of ranks and
-   alphas, compressor, router, grouped output projection, mHC, head) give the same float32 logits in
-   Braid, beside their base and merged into it.
-2. Adapters that Braid trained, on every matrix there is, load in PEFT with no missing and no
-   unexpected key and give the same logits; the model that Braid merges loads in transformers with
-   the same logits.
+   alphas, compressor, router, grouped output projection, mHC, head; DoRA of linear layers) give the
+   same float32 logits in Braid, beside their base and merged into it.
+2. Adapters that Braid trained, on every matrix there is and as DoRA on linear layers, load in PEFT
+   with no missing and no unexpected key and give the same logits; the model that Braid merges loads
+   in transformers with the same logits.
 3. Adapters that PEFT made, read and written by Braid, give the same logits in PEFT.
 
 "The same" is a largest difference of 1e-5 of the largest logit.  Not part of the test suite, which
@@ -51,21 +51,32 @@ ADAPTERS = {
                       "experts.gate_up_proj": 2},
         alpha_pattern={"self_attn.kv_proj": 9},
     ),
+    "DoRA": dict(
+        r=3,
+        lora_alpha=6,
+        use_dora=True,
+        use_rslora=True,
+        target_modules=ATTENTION
+        + ["compressor.kv_proj", "compressor.gate_proj"]
+        + [f"shared_experts.{name}_proj" for name in ("gate", "up", "down")],
+        rank_pattern={"self_attn.q_b_proj": 5},
+        alpha_pattern={"self_attn.kv_proj": 9},
+    ),
 }
 RECIPE = """
-run: {{name: tuned, output_dir: {folder}, init_from: {base}}}
+run: {{name: {name}, output_dir: {folder}, init_from: {base}}}
 model: from_base
 tokenizer: {{file: bytes}}
 data: {{train: [{text}], document_separator: "%", seq_len: 64, validation_seq_len: 64}}
 train: {{parameters: lora, max_steps: 4, global_batch_size: 4, micro_batch_size: 4}}
-adapter:
-  rank: 4
-  alpha: 8
-  targets: all
-  rank_pattern: [{{match: "*.ffn.experts.*", rank: 2}}]
+adapter: {{rank: 4, alpha: 8, {adapter}}}
 optimizer: {{learning_rate: 0.01}}
 loss: {{mtp_weight: 0, mtp_decay_weight: 0}}
 """
+TRAINED = {
+    "every matrix": 'targets: all, rank_pattern: [{match: "*.ffn.experts.*", rank: 2}]',
+    "DoRA": 'dora: true, targets: [attention, "layers.*.ffn.shared_experts.*"]',
+}
 
 
 def base_model(folder):
@@ -85,7 +96,9 @@ def make_adapter(base, folder, arguments):
     model = get_peft_model(base_model(base), LoraConfig(task_type="CAUSAL_LM", **arguments))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_" in name:
+            if "lora_magnitude_vector" in name:
+                parameter.mul_(1 + 0.2 * torch.randn_like(parameter))
+            elif "lora_" in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(folder)
 
@@ -121,14 +134,18 @@ def main():
 
         text, recipe = folder / "corpus.txt", folder / "recipe.yaml"
         text.write_text("".join(f"Line {i} of a text to learn by heart.\n%\n" for i in range(400)))
-        recipe.write_text(RECIPE.format(folder=folder, base=base, text=text))
-        run(braid, "train", recipe)
-        tuned, adapter = folder / "tuned", folder / "trained"
-        want = braid_logits(braid, tuned, ids, folder)
-        run(braid, "convert", tuned, adapter, "--to", "peft")
-        compare("trained by Braid -> PEFT", adapter_logits(base, adapter, ids), want)
-        run(braid, "merge", base, adapter, folder / "hf", "--to", "hf")
-        compare("  merged by Braid -> transformers", hf_logits(loaded(folder / "hf"), ids), want)
+        for what, section in TRAINED.items():
+            tuned = folder / f"tuned-{what.replace(' ', '-')}"
+            recipe.write_text(
+                RECIPE.format(name=tuned.name, folder=folder, base=base, text=text, adapter=section)
+            )
+            run(braid, "train", recipe)
+            want = braid_logits(braid, tuned, ids, folder)
+            adapter, merged = tuned.with_suffix(".peft"), tuned.with_suffix(".hf")
+            run(braid, "convert", tuned, adapter, "--to", "peft")
+            compare(f"trained by Braid, {what} -> PEFT", adapter_logits(base, adapter, ids), want)
+            run(braid, "merge", base, adapter, merged, "--to", "hf")
+            compare("  merged by Braid -> transformers", hf_logits(loaded(merged), ids), want)
 
 
 if __name__ == "__main__":

@@ -260,6 +260,16 @@ TEST(MetricPanels, KnowNamesAndGroupTheRestByThem) {
   EXPECT_EQ(panels[3].title, "Newer");
 }
 
+TEST(MetricPanels, ShowTheValidationLossOfRolesInOnePlot) {
+  const auto panels =
+      validation_panels({"loss", "loss.assistant", "loss.assistant.text", "loss.user", "tokens"});
+  ASSERT_EQ(panels.size(), 1u);
+  EXPECT_EQ(panels[0].section, "Loss");
+  EXPECT_EQ(panels[0].title, "Validation loss by role");
+  ASSERT_EQ(panels[0].members.size(), 3u);
+  EXPECT_EQ(panels[0].members[1].name, "assistant.text");
+}
+
 TEST(WritePage, ReplacesPagesAndNothingElse) {
   const auto folder = testing::fresh_folder();
   const auto path = folder / "page.html";

@@ -6,6 +6,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "formats/base_model.h"
+#include "formats/synthesize.h"
 #include "sweep/sweep_run.h"
 #include "tests/core/fresh_folder.h"
 
@@ -136,14 +138,22 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
 // In configs/reproductions/ beside what their runs are made of.
 TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
   const fs::path configs = BRAID_TEST_DATA "/../../configs";
+  // What those of fine-tuning start from; their first lines say how it is made.
+  const auto base = load_run_config((configs / "finetune/tiny-base.yaml").string(), {}).model;
+  synthesize_release(folder_ / "base", base, {.sizes_only = true, .progress = {}});
   int sweeps = 0;
   for (const auto* folder : {"sweeps", "reproductions"}) {
     for (const auto& entry : fs::directory_iterator(configs / folder)) {
       SCOPED_TRACE(entry.path());
-      if (read_file(entry.path()).find("\narms:") == std::string::npos) {
+      const auto contents = read_file(entry.path());
+      if (contents.find("\narms:") == std::string::npos) {
         continue;
       }
-      const auto config = load_sweep_config(entry.path().string(), {});
+      std::vector<std::string> overrides;
+      if (contents.find("run.init_from") != std::string::npos) {
+        overrides.push_back("set={run.init_from: " + (folder_ / "base").string() + "}");
+      }
+      const auto config = load_sweep_config(entry.path().string(), overrides);
       EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
       ++sweeps;
     }

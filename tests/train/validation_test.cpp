@@ -2,8 +2,11 @@
 // ends.
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "checkpoint/history.h"
+#include "formats/open_model.h"
+#include "inference/evaluate.h"
 #include "tests/train/tiny_run.h"
 #include "train/best_validations.h"
 
@@ -103,6 +106,43 @@ TEST_F(ValidationTest, TheBestIsTheSameHoweverOftenTheRunStops) {
   EXPECT_EQ(checkpoint_steps(stopped), checkpoint_steps(whole));
   EXPECT_EQ(fs::read_symlink(stopped.run_dir() / "checkpoints/best"),
             fs::read_symlink(whole.run_dir() / "checkpoints/best"));
+}
+
+// The records have what `braid evaluate` says of the same store.
+TEST_F(ValidationTest, OfConversationsHasTheLossOfEveryRole) {
+  std::string lines, held_out;
+  for (int i = 0; i < 12; ++i) {
+    (i % 3 == 0 ? held_out : lines) += text(R"({"messages": [{"role": "user", "content": "n)",
+                                            i,
+                                            R"(?"}, {"role": "assistant", "content": ")",
+                                            i * i,
+                                            "\"}]}\n");
+  }
+  auto run = config("run");
+  run.data.train = {write("train.jsonl", lines).string()};
+  run.data.validation = {write("held-out.jsonl", held_out).string()};
+  run.data.validation_fraction = 0;
+  run.data.document_separator.clear();
+  run.data.roles_to_train = {ChatRole::kUser, ChatRole::kAssistant};
+  train(run);
+  const auto record = validations_of(run).back();
+  const auto opened = open_model(run.run_dir(), at::kFloat);
+  const TokenStore store(run.run_dir() / "data" / "validation.tokens");
+  const auto evaluation = evaluate(*opened.model, store, 32, 4, nullptr, &tokenizer_);
+  std::set<std::string> keys;
+  for (const auto& [role, part, loss, tokens, weight] : evaluation.roles) {
+    const auto key = text("loss.", role, part.empty() ? "" : ".", part);
+    keys.insert(key);
+    ASSERT_TRUE(record.contains(key)) << record;
+    EXPECT_NEAR(record.at(key).get<double>(), loss, 1e-6 * loss) << key;
+  }
+  EXPECT_EQ(keys,
+            (std::set<std::string>{
+                "loss.user", "loss.assistant", "loss.assistant.text", "loss.assistant.end_token"}));
+  train(config("of text"));
+  for (const auto& [key, value] : validations_of(config("of text")).back().items()) {
+    EXPECT_FALSE(key.starts_with("loss.")) << key;
+  }
 }
 
 TEST_F(ValidationTest, OtherTextsMakeTheBestLossSoFarMeaningless) {
