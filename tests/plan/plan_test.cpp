@@ -143,7 +143,7 @@ TEST(Plan, CountsThePassThatChoosesExpertsAhead) {
   EXPECT_DOUBLE_EQ(ahead.stages.back().look_ahead_flops, forward);
   EXPECT_DOUBLE_EQ(ahead.stages.back().flops() - sync.stages.back().flops(),
                    forward * static_cast<double>(sync.stages.back().tokens()));
-  const PlannedSpeed speed{.peak_flops = 1e9};
+  const PlannedSpeed speed{.peak_flops = 1e9, .measured = "given"};
   EXPECT_GT(planned_time(ahead, speed).run, planned_time(sync, speed).run);
   // The model's own operations, which the share of the peak goes by, are as they were.
   EXPECT_EQ(ahead.stages.back().forward_backward_flops, sync.stages.back().forward_backward_flops);
