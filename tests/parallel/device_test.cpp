@@ -120,7 +120,7 @@ class RunOfRanks : public testing::TinyRun {
     run.run.output_dir = ranks().from_first((folder_ / "runs").string(), "folder");
     run.data.train = {ranks().from_first(corpus_.string(), "corpus")};
     run.model.n_routed_experts = ranks().size() == 3 ? 6 : 4;
-    run.data.seq_len = 48;
+    run.data.seq_len = run.data.validation_seq_len = 48;
     run.data.validation_fraction = 0;
     run.train.dtype = ComputeType::kFloat64;
     run.train.global_batch_size = 12;
