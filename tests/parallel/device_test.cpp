@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "parallel/expert_exchange.h"
 #include "parallel/gradient_sync.h"
 #include "parallel/through_host.h"
 #include "tests/parallel/ranks.h"
@@ -91,6 +92,26 @@ TEST(StochasticRounding, HasTheCpusBitsOnADevice) {
   }
 }
 
+// Beside what experts and exchanges wait for, of which there are none here.
+TEST(ExpertExchange, WaitsOnceForTheNumbersOfRows) {
+  const auto self = alone();
+  const auto x = normal_tensor("x", {6, 4}).to(strict_device()).requires_grad_(true),
+             weights = normal_tensor("weights", {6, 2}).to(strict_device()).requires_grad_(true);
+  const auto experts =
+      at::tensor({0, 2, 1, 3, 2, 3, 3, 0, 2, 1, 0, 1}, at::kLong).view({6, 2}).to(strict_device());
+  const auto scaled = [](int64_t, const at::Tensor& rows, const at::Tensor&, const at::Tensor& by) {
+    return rows * by.unsqueeze(1);
+  };
+  at::Tensor y;
+  const auto use = testing::strict_device_use([&] {
+    y = exchanged_experts({self.get(), 2}, 4, x, experts, weights, at::kDouble, scaled);
+    y.sum().backward();
+  });
+  EXPECT_EQ(use.number_of_waits(), 1);
+  testing::expect_close(
+      "y", y.cpu(), (x * weights.sum(1, true)).detach().cpu(), {.relative = 1e-14});
+}
+
 // The runs of all ranks, in the folder of the first.
 class RunOfRanks : public testing::TinyRun {
  protected:
@@ -99,7 +120,7 @@ class RunOfRanks : public testing::TinyRun {
     run.run.output_dir = ranks().from_first((folder_ / "runs").string(), "folder");
     run.data.train = {ranks().from_first(corpus_.string(), "corpus")};
     run.model.n_routed_experts = ranks().size() == 3 ? 6 : 4;
-    run.data.seq_len = 48;
+    run.data.seq_len = run.data.validation_seq_len = 48;
     run.data.validation_fraction = 0;
     run.train.dtype = ComputeType::kFloat64;
     run.train.global_batch_size = 12;
