@@ -92,7 +92,7 @@ pack() {
   cat docs/*.md >"$stage/text.md"
   realpath tests/data >"$stage/data_was_at"  # the tests look there
   git rev-parse HEAD >"$stage/commit" 2>/dev/null || echo unknown >"$stage/commit"
-  tar -C "$stage" -cf - . | xz -T0 -6 >"$out/payload.tar.xz"
+  tar -C "$stage" -cf - . | xz -T0 -1 >"$out/payload.tar.xz"
   cp "$0" "$out/gpu_check.sh"
   (cd "$stage" && find . -type f -printf '%s %P\n' | sort -k 2) >"$out/list.txt"
   local mib=$(($(du -sk "$out" | cut -f 1) / 1024))
