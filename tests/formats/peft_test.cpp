@@ -592,7 +592,7 @@ TEST_F(PeftOfRun, AFileOfTheMtpBlockThatDoesNotFitIsAnErrorOrANote) {
   expect_mentions(error_of([&] { read_peft(adapter); }), {kMtpAdapter, "copy it, too"});
 
   // PEFT saves a folder again without what it does not know.
-  with(tensors, metadata);
+  write_safetensors(adapter / kMtpAdapter, tensors, metadata);
   auto kept = peft.metadata();
   kept.erase("braid.mtp_adapter");
   write_safetensors(adapter / kPeftWeights, peft.views(), kept);
