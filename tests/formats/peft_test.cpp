@@ -674,7 +674,10 @@ TEST_F(PeftOfRun, AdaptersLeaveAndAreMergedAndTheBaseIsChecked) {
     const auto delta = whole_update(update).to(at::kDouble);
     const auto change = values(after.at(update.matrix)) - values(before.at(update.matrix));
     const auto* row = kind_of(update.matrix);
-    const auto kind = text(row->place == ParameterPlace::kTop ? "" : "layers.*.", row->name);
+    const auto* block = row->place == ParameterPlace::kTop ? ""
+                        : is_mtp(update.matrix)            ? "mtp.*."
+                                                           : "layers.*.";
+    const auto kind = text(block, row->name);
     products[kind] += (change * delta).sum().item<double>();
     squares[kind] += delta.square().sum().item<double>();
   }
