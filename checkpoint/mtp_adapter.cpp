@@ -3,7 +3,6 @@
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 
@@ -133,14 +132,8 @@ class MtpAdapterReader {
 }  // namespace
 
 void write_mtp_adapter(const fs::path& file, const std::vector<LowRankUpdate>& updates) {
-  std::vector<NamedTensor> tensors;
-  std::set<std::string> written;
+  std::map<std::string, at::Tensor> by_name;  // w1 and w3 share their A
   std::map<std::string, std::string> metadata;
-  const auto add = [&](const std::string& name, const at::Tensor& value) {
-    if (written.insert(name).second) {
-      tensors.push_back({name, value});
-    }
-  };
   for (const auto& update : updates) {
     const auto key = text(kAlphaOf, with_starred_expert(update.matrix));
     const auto alpha = metadata.emplace(key, real_text(update.alpha)).first->second;
@@ -151,11 +144,15 @@ void write_mtp_adapter(const fs::path& file, const std::vector<LowRankUpdate>& u
             ", another expert of its layer ",
             alpha,
             "; experts of a layer have one alpha");
-    add(lora_a_name(update.matrix), update.a_rI);
-    add(lora_b_name(update.matrix), update.b_Or);
+    by_name.emplace(lora_a_name(update.matrix), update.a_rI);
+    by_name.emplace(lora_b_name(update.matrix), update.b_Or);
     if (update.magnitude_O.defined()) {
-      add(lora_magnitude_name(update.matrix), update.magnitude_O);
+      by_name.emplace(lora_magnitude_name(update.matrix), update.magnitude_O);
     }
+  }
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, value] : by_name) {
+    tensors.push_back({name, value});
   }
   write_safetensors(file, tensors, metadata);
 }

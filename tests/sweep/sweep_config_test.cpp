@@ -140,7 +140,8 @@ TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
   const fs::path configs = BRAID_TEST_DATA "/../../configs";
   // What those of fine-tuning start from; their first lines say how it is made.
   const auto base = load_run_config((configs / "finetune/tiny-base.yaml").string(), {}).model;
-  synthesize_release(folder_ / "base", base, {.sizes_only = true, .progress = {}});
+  synthesize_release(
+      folder_ / "base", base, {.expert_layers = {}, .sizes_only = true, .progress = {}});
   int sweeps = 0;
   for (const auto* folder : {"sweeps", "reproductions"}) {
     for (const auto& entry : fs::directory_iterator(configs / folder)) {
