@@ -161,19 +161,25 @@ __device__ inline float warp_sum(float x) {
   return x;
 }
 
-/// The sums over the lanes of a warp of 32 numbers: lane i returns that of the i-th. In each step
-/// half of a lane's numbers go to another lane, so that it takes 31 exchanges instead of 32 times
-/// five.
-__device__ inline float warp_sum_of_each(float (&x)[kWarp]) {
+/// A step of the next function: the halves of 2 kHalf numbers go to lanes of their own.
+template <int kHalf>
+__device__ inline void halve_numbers(float (&x)[kWarp]) {
+  const bool upper = (thread_index() & kHalf) != 0;
 #pragma unroll
-  for (int half = kWarp / 2; half > 0; half /= 2) {
-    const bool upper = (thread_index() & half) != 0;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float kept = upper ? x[i + half] : x[i], given = upper ? x[i] : x[i + half];
-      x[i] = kept + __shfl_xor_sync(kAllLanes, given, half);
-    }
+  for (int i = 0; i < kHalf; ++i) {
+    const float kept = upper ? x[i + kHalf] : x[i], given = upper ? x[i] : x[i + kHalf];
+    x[i] = kept + __shfl_xor_sync(kAllLanes, given, kHalf);
   }
+}
+
+/// The sums over the lanes of a warp of 32 numbers: lane i returns that of the i-th. It takes 31
+/// exchanges instead of 32 times five.
+__device__ inline float warp_sum_of_each(float (&x)[kWarp]) {
+  halve_numbers<16>(x);
+  halve_numbers<8>(x);
+  halve_numbers<4>(x);
+  halve_numbers<2>(x);
+  halve_numbers<1>(x);
   return x[0];
 }
 
