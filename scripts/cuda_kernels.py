@@ -64,6 +64,10 @@ def plain_names(mangled):
     return names
 
 
+def span(numbers):
+    return f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
@@ -76,8 +80,7 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         reports = list(pool.map(lambda source: compiled(nvcc, source), sources))
     wrong = 0
-    if not arguments.check:
-        print("| kernel | registers | shared memory, bytes |\n|---|---|---|")
+    variants = {}  # by the kernel's name: registers and shared memory of each
     for source, kernels in zip(sources, reports):
         names = plain_names([kernel[0] for kernel in kernels])
         for name, (_, registers, shared, spilled) in sorted(zip(names, kernels)):
@@ -90,8 +93,12 @@ def main():
                 wrong += 1
                 print(f"{source.relative_to(ROOT)}: {name} takes {registers} registers, more than {most}; let a thread "
                       "have less to do, or change the limit in scripts/cuda_kernels.py", file=sys.stderr)
-            if not arguments.check:
-                print(f"| `{name}` | {registers} | {shared} |")
+            variants.setdefault(name.split("<")[0], []).append((registers, shared))
+    if not arguments.check:
+        print("| kernel | variants | registers | shared memory, bytes |\n|---|---|---|---|")
+        for name, numbers in sorted(variants.items()):
+            registers, shared = (sorted(column) for column in zip(*numbers))
+            print(f"| `{name}` | {len(numbers)} | {span(registers)} | {span(shared)} |")
     print(f"{sum(map(len, reports))} kernels of {len(sources)} files, {wrong} wrong", file=sys.stderr)
     return 1 if wrong else 0
 

@@ -161,29 +161,61 @@ __device__ inline float warp_sum(float x) {
   return x;
 }
 
-/// The sums over a block of kThreads threads of each of kCount numbers, in all threads. All threads
-/// call it.
+/// A step of the next function: the halves of 2 kHalf numbers go to lanes of their own.
+template <int kHalf>
+__device__ inline void halve_numbers(float (&x)[kWarp]) {
+  const bool upper = (thread_index() & kHalf) != 0;
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) {
+    const float kept = upper ? x[i + kHalf] : x[i], given = upper ? x[i] : x[i + kHalf];
+    x[i] = kept + __shfl_xor_sync(kAllLanes, given, kHalf);
+  }
+}
+
+/// The sums over the lanes of a warp of 32 numbers: lane i returns that of the i-th. It takes 31
+/// exchanges instead of 32 times five.
+__device__ inline float warp_sum_of_each(float (&x)[kWarp]) {
+  halve_numbers<16>(x);
+  halve_numbers<8>(x);
+  halve_numbers<4>(x);
+  halve_numbers<2>(x);
+  halve_numbers<1>(x);
+  return x[0];
+}
+
+/// The sums over a block of kThreads threads of each of kCount numbers, at most 32, in all threads.
+/// All threads call it.
 template <int kThreads, int kCount>
 __device__ inline void block_sums(float (&x)[kCount]) {
+  static_assert(kCount <= kWarp);
   constexpr int kWarps = kThreads / kWarp;
   BRAID_SHARED(float[kWarps][kCount], sums);
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    x[i] = warp_sum(x[i]);
-  }
-  __syncthreads();  // all have read the sums of an earlier call
-  if (thread_index() % kWarp == 0) {
+  const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
+  float each = 0;
+  if constexpr (kCount <= 6) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      sums[thread_index() / kWarp][i] = x[i];
+      const float sum = warp_sum(x[i]);
+      each = lane == i ? sum : each;
     }
+  } else {
+    float padded[kWarp] = {};
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      padded[i] = x[i];
+    }
+    each = warp_sum_of_each(padded);
+  }
+  __syncthreads();  // all have read the sums of an earlier call
+  if (lane < kCount) {
+    sums[warp][lane] = each;
   }
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     x[i] = 0;
-    for (int warp = 0; warp < kWarps; ++warp) {
-      x[i] += sums[warp][i];
+    for (int w = 0; w < kWarps; ++w) {
+      x[i] += sums[w][i];
     }
   }
 }

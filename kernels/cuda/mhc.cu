@@ -99,28 +99,26 @@ __global__ void __launch_bounds__(kThreads) enter_forward_kernel(MhcProblem<floa
   const E* X = all_X + first * size;
 
   // 1. Projections, by warps, then of the block, over the root of the mean square.
-  BRAID_SHARED(float[kWarps][kTokens][kRows + 1], parts);
+  // (of the tokens by rows, then the tokens' squares)
+  constexpr int kSums = kTokens * (kRows + 1), kGroups = (kSums + kWarp - 1) / kWarp;
+  BRAID_SHARED(float[kWarps][kGroups * kWarp], parts);
   BRAID_SHARED(float[kTokens][kRows], ms);
   {
     float m[kTokens][kRows] = {}, squares[kTokens] = {};
     project(p, X, count, m, squares);
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
+    for (int group = 0; group < kGroups; ++group) {
+      float of_group[kWarp] = {};
 #pragma unroll
-      for (int row = 0; row < kRows; ++row) {
-        m[t][row] = warp_sum(m[t][row]);
-      }
-      squares[t] = warp_sum(squares[t]);
-    }
-    if (thread % kWarp == 0) {
-#pragma unroll
-      for (int t = 0; t < kTokens; ++t) {
-#pragma unroll
-        for (int row = 0; row < kRows; ++row) {
-          parts[warp][t][row] = m[t][row];
+      for (int i = 0; i < kWarp; ++i) {
+        const int number = group * kWarp + i;
+        if (number < kTokens * kRows) {
+          of_group[i] = m[number / kRows][number % kRows];
+        } else if (number < kSums) {
+          of_group[i] = squares[number - kTokens * kRows];
         }
-        parts[warp][t][kRows] = squares[t];
       }
+      parts[warp][group * kWarp + thread % kWarp] = warp_sum_of_each(of_group);
     }
   }
   __syncthreads();
@@ -128,8 +126,8 @@ __global__ void __launch_bounds__(kThreads) enter_forward_kernel(MhcProblem<floa
     const int t = thread / kRows, row = thread % kRows;
     float m = 0, squares = 0;
     for (int w = 0; w < kWarps; ++w) {
-      m += parts[w][t][row];
-      squares += parts[w][t][kRows];
+      m += parts[w][thread];
+      squares += parts[w][kTokens * kRows + t];
     }
     const float inverse = rsqrtf(squares / static_cast<float>(size) + p.norm_eps);
     ms[t][row] = m * inverse;

@@ -86,35 +86,18 @@ struct SinkhornMatrix {
                                float (&gradient)[kM][kM],
                                const Factor& factor) {
     const auto steps = static_cast<int>(sinkhorn_steps(iterations));
-    for (int step = 0; step < steps; ++step) {
-      const bool of_columns = step % 2 == 0;
-      of_columns ? normalize_columns() : normalize_rows();
-#pragma unroll
-      for (int i = 0; i < kM; ++i) {
-        factor(step, i) = of_columns ? columns[i] : rows[i];
+    for (int step = 0; step < steps; step += 2) {
+      if (step > 0) {
+        normalize_rows();
+        keep(rows, step - 1, factor);
       }
+      normalize_columns();
+      keep(columns, step, factor);
     }
-    // Of m = n / (sums of n + eps): dn = (dm - sum(dm m)) / (sums of n + eps).
-    for (int step = steps - 1; step >= 0; --step) {
-      const bool of_columns = step % 2 == 0;
-#pragma unroll
-      for (int i = 0; i < kM; ++i) {
-        float product = 0;
-#pragma unroll
-        for (int j = 0; j < kM; ++j) {
-          product += of_columns ? gradient[j][i] * at(j, i) : gradient[i][j] * at(i, j);
-        }
-        const float before = step >= 2 ? factor(step - 2, i) : 1.0f;
-        const float inverse = factor(step, i) / before;
-#pragma unroll
-        for (int j = 0; j < kM; ++j) {
-          float& d = of_columns ? gradient[j][i] : gradient[i][j];
-          d = (d - product) * inverse;
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kM; ++i) {
-        (of_columns ? columns[i] : rows[i]) = step >= 2 ? factor(step - 2, i) : 1.0f;
+    for (int step = steps - 1; step >= 0; step -= 2) {
+      undo_columns(step, gradient, factor);
+      if (step > 0) {
+        undo_rows(step - 1, gradient, factor);
       }
     }
 #pragma unroll
@@ -128,6 +111,51 @@ struct SinkhornMatrix {
       for (int j = 0; j < kM; ++j) {
         gradient[i][j] = (gradient[i][j] - product) * softmax[i][j];
       }
+    }
+  }
+
+ private:
+  template <class Factor>
+  static __device__ void keep(const float (&factors)[kM], int step, const Factor& factor) {
+#pragma unroll
+    for (int i = 0; i < kM; ++i) {
+      factor(step, i) = factors[i];
+    }
+  }
+
+  // Of m = n / (sums of n + eps): dn = (dm - sum(dm m)) / (sums of n + eps). Then the matrix is n.
+  template <class Factor>
+  __device__ void undo_columns(int step, float (&gradient)[kM][kM], const Factor& factor) {
+#pragma unroll
+    for (int j = 0; j < kM; ++j) {
+      float product = 0;
+#pragma unroll
+      for (int i = 0; i < kM; ++i) {
+        product += gradient[i][j] * at(i, j);
+      }
+      const float before = step >= 2 ? factor(step - 2, j) : 1.0f, inverse = columns[j] / before;
+#pragma unroll
+      for (int i = 0; i < kM; ++i) {
+        gradient[i][j] = (gradient[i][j] - product) * inverse;
+      }
+      columns[j] = before;
+    }
+  }
+  template <class Factor>
+  __device__ void undo_rows(int step, float (&gradient)[kM][kM], const Factor& factor) {
+#pragma unroll
+    for (int i = 0; i < kM; ++i) {
+      float product = 0;
+#pragma unroll
+      for (int j = 0; j < kM; ++j) {
+        product += gradient[i][j] * at(i, j);
+      }
+      const float before = step >= 2 ? factor(step - 2, i) : 1.0f, inverse = rows[i] / before;
+#pragma unroll
+      for (int j = 0; j < kM; ++j) {
+        gradient[i][j] = (gradient[i][j] - product) * inverse;
+      }
+      rows[i] = before;
     }
   }
 };
