@@ -1,7 +1,10 @@
 #include "run/device_choice.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <limits>
+
+#include <ATen/Context.h>
 
 #include "core/error.h"
 #include "kernels/device.h"
@@ -13,12 +16,22 @@ namespace {
 
 constexpr int64_t kMostDevices = std::numeric_limits<c10::DeviceIndex>::max();
 
+// Twins add up with index_add and scatter_add, whose order varies on CUDA unless LibTorch is told
+// otherwise; an operation that has no fixed order there warns.
+void make_sums_deterministic() {
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  auto& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+  context.setDeterministicFillUninitializedMemory(false);
+}
+
 // How many this machine has. Throws Error that says what it lacks to have one.
 int64_t cuda_devices() {
   const auto& plugin = cuda_plugin();
   if (plugin.kernels != nullptr) {
     register_device_kernels(at::kCUDA, {plugin.kernels, plugin.current_stream});
   }
+  make_sums_deterministic();
   return plugin.device_count();
 }
 

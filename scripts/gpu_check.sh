@@ -232,6 +232,7 @@ run() {
     die "$(sed -n 's/^error: //p' "$results/device.log" | head -n 1 | grep . || echo "the GPU cannot be used")"
   fi
   cat "$results/device.json"
+  export BRAID_TEST_CUDA=1  # tests of devices take the GPU too
   part "kernel tests" 200 bin/braid_kernels_tests --gtest_brief=1 || status=1
   part "model tests" 150 bin/braid_model_tests --gtest_brief=1 || status=1
   part "exchanges of GPUs" 60 bin/braid_parallel_tests --gtest_filter='Nccl.*' || status=1
