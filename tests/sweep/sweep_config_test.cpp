@@ -138,8 +138,9 @@ TEST_F(SweepConfigTest, FilesAreRelativeToTheOneThatNamesThem) {
 // In configs/reproductions/ beside what their runs are made of.
 TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
   const fs::path configs = BRAID_TEST_DATA "/../../configs";
-  // What those of fine-tuning start from; their first lines say how it is made.
-  const auto base = load_run_config((configs / "finetune/tiny-base.yaml").string(), {}).model;
+  // What those of fine-tuning start from, in place of what their first lines make.
+  const auto tiny_base = configs / "finetune/tiny-base.yaml";
+  const auto base = load_run_config(tiny_base.string(), {"tokenizer=bytes"}).model;
   synthesize_release(
       folder_ / "base", base, {.expert_layers = {}, .sizes_only = true, .progress = {}});
   int sweeps = 0;
@@ -152,7 +153,8 @@ TEST_F(SweepConfigTest, EveryShippedSweepLoadsWithItsRuns) {
       }
       std::vector<std::string> overrides;
       if (contents.find("run.init_from") != std::string::npos) {
-        overrides.push_back("set={run.init_from: " + (folder_ / "base").string() + "}");
+        overrides.push_back("set={tokenizer: bytes, run.init_from: " + (folder_ / "base").string() +
+                            "}");
       }
       const auto config = load_sweep_config(entry.path().string(), overrides);
       EXPECT_GE(sweep_runs(config, sweep_arms(config), {1e9, ""}).size(), 6u);
