@@ -1,7 +1,9 @@
 #pragma once
 // A DeviceLink of which a test says what happens.
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,16 +36,26 @@ class FakeLink : public DeviceLink {
  public:
   /// What the test sees and says; it outlives the link.
   struct Device {
+    /// For a test whose link has a watching thread.
+    void set_error(const std::string& error) {
+      const std::lock_guard lock(mutex);
+      state.error = error;
+    }
+
+    std::mutex mutex;  // of state
     State state;
     std::vector<std::shared_ptr<FakeMark::Point>> ready, over;  // of each exchange
     std::vector<std::vector<DeviceTransfer>> enqueued;
-    int aborted = 0;
+    std::atomic<int> aborted = 0;
     std::function<void()> on_abort = [] {};
   };
 
   explicit FakeLink(Device& device) : device_(device) {}
 
-  State state() override { return device_.state; }
+  State state() override {
+    const std::lock_guard lock(device_.mutex);
+    return device_.state;
+  }
   std::unique_ptr<DeviceMark> mark_stream() override { return mark(device_.ready); }
   std::unique_ptr<DeviceMark> mark_exchanges() override { return mark(device_.over); }
   void hold_back_exchanges(DeviceMark&) override {}
