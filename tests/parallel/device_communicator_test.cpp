@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstring>
-#include <numeric>
 #include <thread>
 
 #include <ATen/ATen.h>
@@ -14,16 +13,16 @@
 #include "parallel/mpi_world.h"
 #include "tests/parallel/fake_link.h"
 #include "tests/parallel/ranks.h"
+#include "tests/parallel/uneven_exchange.h"
 #include "tests/support/compare.h"
-#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {
 
 using testing::expect_bitwise_equal;
 using testing::FakeLink;
-using testing::normal_tensor;
 using testing::ranks;
+using testing::UnevenExchange;
 using Kind = DeviceTransfer::Kind;
 
 std::string never_late(const std::string& what, double) {
@@ -69,35 +68,15 @@ class MpiLink : public DeviceLink {
   }
 };
 
-// Rank r has r rows for itself, and r + s + 1 for rank s; for rank 1 none.
-std::vector<int64_t> rows_of(int64_t rank) {
-  std::vector<int64_t> rows;
-  for (int64_t s = 0; s < ranks().size(); ++s) {
-    rows.push_back(s == 1 ? 0 : s == rank ? rank : rank + s + 1);
-  }
-  return rows;
-}
-
 TEST(DeviceCommunicatorTest, ExchangesAndGathersWhatTheHostDoes) {
   DeviceCommunicator device(
       ranks().rank(), ranks().size(), at::kCPU, std::make_unique<MpiLink>(), never_late);
-  const int64_t own = ranks().rank();
-  const auto out = rows_of(own);
-  std::vector<int64_t> in, gathered;
-  for (int64_t r = 0; r < ranks().size(); ++r) {
-    in.push_back(rows_of(r)[static_cast<std::size_t>(own)]);
-    gathered.push_back(r % 3);
-  }
-  const auto total = [](const std::vector<int64_t>& rows) {
-    return std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  };
-  const auto to_send = normal_tensor(text("send ", own), {total(out), 5}, at::kFloat),
-             to_gather = normal_tensor(text("gather ", own), {own % 3, 5}, at::kFloat);
+  const UnevenExchange exchange(ranks());
   const auto exchanged = [&](Communicator& by) {
     const int64_t before = by.bytes_sent();
-    const auto received = at::empty({total(in), 5}), all = at::empty({total(gathered), 5});
-    by.start_all_to_all(to_send, out, received, in, "test")->wait();
-    by.start_all_gather(to_gather, all, gathered, "test")->wait();
+    const auto received = exchange.received(at::kCPU), all = exchange.all(at::kCPU);
+    by.start_all_to_all(exchange.to_send, exchange.out, received, exchange.in, "test")->wait();
+    by.start_all_gather(exchange.to_gather, all, exchange.gathered, "test")->wait();
     return std::tuple(received, all, by.bytes_sent() - before);
   };
   const auto [want_exchanged, want_gathered, want_bytes] = exchanged(ranks());

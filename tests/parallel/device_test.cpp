@@ -1,14 +1,14 @@
 // Ranks whose tensors are on a device that the CPU cannot touch: the same numbers as on the CPU.
 #include <limits>
-#include <numeric>
 #include <tuple>
 
 #include <ATen/ATen.h>
 
 #include "parallel/expert_exchange.h"
 #include "parallel/gradient_sync.h"
-#include "parallel/through_host.h"
 #include "tests/parallel/ranks.h"
+#include "tests/parallel/through_host.h"
+#include "tests/parallel/uneven_exchange.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
 #include "tests/support/strict_device.h"
@@ -21,32 +21,19 @@ using testing::expect_bitwise_equal;
 using testing::normal_tensor;
 using testing::ranks;
 using testing::strict_device;
-
-// Rank r sends r + s + 1 rows to rank s, and nothing to rank 1.
-int64_t rows_of(int64_t from, int64_t to) {
-  return to == 1 ? 0 : from + to + 1;
-}
+using testing::through_host;
+using testing::UnevenExchange;
 
 TEST(ThroughHost, ExchangesAndGathersTensorsOfADeviceAsThoseOfTheCpu) {
   const auto group = through_host(ranks().split(0));
-  const int64_t own = group->rank(), size = group->size();
-  std::vector<int64_t> out, in, gathered;
-  for (int64_t r = 0; r < size; ++r) {
-    out.push_back(rows_of(own, r));
-    in.push_back(rows_of(r, own));
-    gathered.push_back(r % 3);
-  }
-  const auto total = [](const std::vector<int64_t>& rows) {
-    return std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  };
-  const auto to_send = normal_tensor(text("send ", own), {total(out), 5}, at::kFloat),
-             to_gather = normal_tensor(text("gather ", own), {own % 3, 5}, at::kFloat);
+  const UnevenExchange exchange(*group);
   const auto exchanged = [&](at::Device device) {
-    const auto received = at::empty({total(in), 5}, at::device(device)),
-               all = at::empty({total(gathered), 5}, at::device(device));
+    const auto received = exchange.received(device), all = exchange.all(device);
     const int64_t before = group->bytes_sent();
-    const auto first = group->start_all_to_all(to_send.to(device), out, received, in, "test");
-    const auto second = group->start_all_gather(to_gather.to(device), all, gathered, "test");
+    const auto first = group->start_all_to_all(
+        exchange.to_send.to(device), exchange.out, received, exchange.in, "test");
+    const auto second =
+        group->start_all_gather(exchange.to_gather.to(device), all, exchange.gathered, "test");
     first->wait();
     second->wait();
     second->wait();  // changes nothing

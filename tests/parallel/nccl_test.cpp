@@ -1,23 +1,21 @@
 // Exchanges of tensors on GPUs. They need one for each rank of a machine, and are skipped without.
 #include "parallel/nccl.h"
 
-#include <numeric>
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "parallel/cuda_plugin.h"
 #include "parallel/mpi_world.h"
 #include "tests/parallel/ranks.h"
+#include "tests/parallel/uneven_exchange.h"
 #include "tests/support/compare.h"
-#include "tests/support/normal_tensor.h"
 
 namespace braid {
 namespace {
 
 using testing::expect_bitwise_equal;
-using testing::normal_tensor;
 using testing::ranks;
+using testing::UnevenExchange;
 
 class Nccl : public ::testing::Test {
  protected:
@@ -38,34 +36,15 @@ class Nccl : public ::testing::Test {
   at::Device device_ = at::kCPU;
 };
 
-// Rank r has r rows for itself, and r + s + 1 for rank s; for rank 1 none.
-std::vector<int64_t> rows_from(int64_t rank) {
-  std::vector<int64_t> rows;
-  for (int64_t s = 0; s < ranks().size(); ++s) {
-    rows.push_back(s == 1 ? 0 : s == rank ? rank : rank + s + 1);
-  }
-  return rows;
-}
-
 TEST_F(Nccl, ExchangesAndGathersWhatMpiDoes) {
-  const int64_t own = ranks().rank();
-  const auto out = rows_from(own);
-  std::vector<int64_t> in, gathered;
-  for (int64_t r = 0; r < ranks().size(); ++r) {
-    in.push_back(rows_from(r)[static_cast<std::size_t>(own)]);
-    gathered.push_back(r % 3);
-  }
-  const auto total = [](const std::vector<int64_t>& rows) {
-    return std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  };
-  const auto to_send = normal_tensor(text("send ", own), {total(out), 5}, at::kFloat),
-             to_gather = normal_tensor(text("gather ", own), {own % 3, 5}, at::kFloat);
+  const UnevenExchange exchange(ranks());
   const auto exchanged = [&](at::Device device) {
-    const auto received = at::empty({total(in), 5}, at::device(device)),
-               all = at::empty({total(gathered), 5}, at::device(device));
+    const auto received = exchange.received(device), all = exchange.all(device);
     // Both under way at once, of values that the device may still be computing.
-    const auto first = ranks().start_all_to_all(to_send.to(device) * 2, out, received, in, "test");
-    const auto second = ranks().start_all_gather(to_gather.to(device) * 2, all, gathered, "test");
+    const auto first = ranks().start_all_to_all(
+        exchange.to_send.to(device) * 2, exchange.out, received, exchange.in, "test");
+    const auto second =
+        ranks().start_all_gather(exchange.to_gather.to(device) * 2, all, exchange.gathered, "test");
     first->wait();
     second->wait();
     return std::pair((received + 1).cpu(), (all + 1).cpu());

@@ -1,10 +1,10 @@
-#include "parallel/through_host.h"
+#include "tests/parallel/through_host.h"
 
 #include <utility>
 
 #include <ATen/ATen.h>
 
-namespace braid {
+namespace braid::testing {
 namespace {
 
 // An exchange of copies; what arrived goes on to its device when it is over.
@@ -83,4 +83,4 @@ std::unique_ptr<Communicator> through_host(std::unique_ptr<Communicator> host) {
   return std::make_unique<ThroughHost>(std::move(host));
 }
 
-}  // namespace braid
+}  // namespace braid::testing
