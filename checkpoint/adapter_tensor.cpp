@@ -31,4 +31,26 @@ at::Tensor adapter_tensor(const SafetensorsFile& file,
   return wide;
 }
 
+void require_one_rank(const at::Tensor& a_rI, const at::Tensor& b_Or, const std::string& where) {
+  require(a_rI.size(0) == b_Or.size(1),
+          where,
+          " has lora_A ",
+          a_rI.sizes(),
+          " and lora_B ",
+          b_Or.sizes(),
+          ", which are no [rank, in] and [out, rank]");
+}
+
+void require_magnitude_of(const at::Tensor& b_Or,
+                          const at::Tensor& magnitude_O,
+                          const std::string& where) {
+  require(magnitude_O.size(0) == b_Or.size(0),
+          where,
+          " has lora_magnitude_vector ",
+          magnitude_O.sizes(),
+          " and lora_B ",
+          b_Or.sizes(),
+          ", which are no [out] and [out, rank]");
+}
+
 }  // namespace braid

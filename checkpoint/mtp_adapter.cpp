@@ -87,28 +87,13 @@ class MtpAdapterReader {
 
   void add(const std::string& matrix, double alpha) {
     const auto a_rI = values_of(lora_a_name(matrix), 2), b_Or = values_of(lora_b_name(matrix), 2);
-    require(a_rI.size(0) == b_Or.size(1),
-            name_,
-            ": ",
-            matrix,
-            " has lora_A ",
-            a_rI.sizes(),
-            " and lora_B ",
-            b_Or.sizes(),
-            ", which are no [rank, in] and [out, rank]");
+    const auto where = text(name_, ": ", matrix);
+    require_one_rank(a_rI, b_Or, where);
     const auto rank = static_cast<double>(a_rI.size(0));
     LowRankUpdate update{matrix, a_rI, b_Or, alpha, alpha / (rslora_ ? std::sqrt(rank) : rank)};
     if (dora_) {
       update.magnitude_O = values_of(lora_magnitude_name(matrix), 1);
-      require(update.magnitude_O.size(0) == b_Or.size(0),
-              name_,
-              ": ",
-              matrix,
-              " has lora_magnitude_vector ",
-              update.magnitude_O.sizes(),
-              " and lora_B ",
-              b_Or.sizes(),
-              ", which are no [out] and [out, rank]");
+      require_magnitude_of(b_Or, update.magnitude_O, where);
     }
     updates_.push_back(std::move(update));
   }

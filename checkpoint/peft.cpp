@@ -219,15 +219,7 @@ class PeftReader {
             config_.file(),
             " says use_dora: true; is the file complete?");
     // Of an embedding PEFT stores lora_B [width, r].
-    require(pair.magnitude.size(0) == pair.b.size(0),
-            name_,
-            ": '",
-            path,
-            "' has lora_magnitude_vector ",
-            pair.magnitude.sizes(),
-            " and lora_B ",
-            pair.b.sizes(),
-            ", which are no [out] and [out, rank]");
+    require_magnitude_of(pair.b, pair.magnitude, text(name_, ": '", path, "'"));
   }
 
   void refuse_dora_of_parameters(const std::string& path) const {
@@ -338,15 +330,7 @@ class PeftReader {
                        const Pair& pair,
                        int64_t experts) const {
     const auto rank = config_.rank_of(target);
-    require(pair.b.size(1) == pair.a.size(0),
-            name_,
-            ": '",
-            path,
-            "' has lora_A ",
-            pair.a.sizes(),
-            " and lora_B ",
-            pair.b.sizes(),
-            ", which are no [rank, in] and [out, rank]");
+    require_one_rank(pair.a, pair.b, text(name_, ": '", path, "'"));
     require(pair.a.size(0) == rank * experts,
             name_,
             ": '",

@@ -25,8 +25,9 @@ void make_sums_deterministic() {
   context.setDeterministicFillUninitializedMemory(false);
 }
 
-// How many this machine has. Throws Error that says what it lacks to have one.
-int64_t cuda_devices() {
+// Makes GPUs usable, with Braid's kernels and sums of one order, and says how many this machine
+// has. Throws Error that says what it lacks to have one.
+int64_t open_cuda_devices() {
   const auto& plugin = cuda_plugin();
   if (plugin.kernels != nullptr) {
     register_device_kernels(at::kCUDA, {plugin.kernels, plugin.current_stream});
@@ -79,7 +80,7 @@ at::Device device_of(const DeviceChoice& choice, const std::string& asked_by) {
   const auto what = text(asked_by, " is ", choice.spelled(), ", but ");
   int64_t devices = 0;
   try {
-    devices = cuda_devices();
+    devices = open_cuda_devices();
   } catch (const Error& error) {
     fail(what, error.what());
   }
