@@ -37,12 +37,10 @@ std::vector<RoomProblem> problems_of(const RunConfig& config,
   const auto add = [&problems](const std::vector<RoomProblem>& more) {
     problems.insert(problems.end(), more.begin(), more.end());
   };
-  const bool in_host_memory = config.train.device.kind == DeviceChoice::Kind::kCpu;
-  for (const auto& [name, machine] : machines) {
-    if (!in_host_memory) {
-      break;  // a device's memory is not compared
+  if (config.train.device.kind == DeviceChoice::Kind::kCpu) {  // a GPU's memory is not compared
+    for (const auto& [name, machine] : machines) {
+      add(memory_problems(config, plan, machine));
     }
-    add(memory_problems(config, plan, machine));
   }
   if (const auto free = free_disk(config.run_dir())) {
     add(disk_problems(config, plan, *free + disk_usage(RunPaths{config.run_dir()}.checkpoints())));
