@@ -26,16 +26,6 @@ using namespace testing;
 
 class LoraRun : public QuantizedBase {
  protected:
-  RunConfig on_base(const std::string& name, const std::vector<std::string>& targets) const {
-    auto run = run_on_base(name);
-    run.train.parameters.kind = TrainedParameters::Kind::kLora;
-    run.adapter.rank = 4;
-    run.adapter.alpha = 8;
-    run.adapter.targets.items = targets;
-    run.optimizer.learning_rate = 0.01;
-    return run;
-  }
-
   static std::map<std::string, at::Tensor> tensors_of(const RunConfig& run) {
     std::map<std::string, at::Tensor> tensors;
     for (const auto& [name, value] : load_checkpoint(newest_checkpoint(run)).tensors) {
@@ -53,7 +43,7 @@ class LoraRun : public QuantizedBase {
 const std::vector<std::string> kAll = {"all"}, kUsual = {"attention", "experts"};
 
 TEST_F(LoraRun, MovesAndSavesAdaptersAlone) {
-  const auto run = on_base("run", kUsual);
+  const auto run = adapters_on_base("run", kUsual);
   const auto before = fingerprint_of(base_);
   const auto trained = train(run);
   EXPECT_EQ(trained.end, TrainingEnd::kFinished);
@@ -85,7 +75,7 @@ TEST_F(LoraRun, MovesAndSavesAdaptersAlone) {
 
 // Gradients and optimizer state are those of the adapters; codes of experts stay in their files.
 TEST_F(LoraRun, TakesTheMemoryThatThePlanSays) {
-  const auto run = on_base("run", kUsual);
+  const auto run = adapters_on_base("run", kUsual);
   const auto output = train(run, 1).output;
   const auto plan = plan_training(run, 1, bytes_of_codes(base_));
   const auto opened = open_model(run.run_dir(), at::kFloat);
@@ -110,7 +100,7 @@ TEST_F(LoraRun, TakesTheMemoryThatThePlanSays) {
 }
 
 TEST_F(LoraRun, EveryAdapterLearnsInARunWithEveryLoss) {
-  auto run = on_base("run", kAll);
+  auto run = adapters_on_base("run", kAll);
   run.loss.indexer_mode = IndexerMode::kSparse;
   run.loss.balance_weight = 0.1;
   run.train.recompute_sublayers = 2;
@@ -128,7 +118,7 @@ TEST_F(LoraRun, EveryAdapterLearnsInARunWithEveryLoss) {
 }
 
 TEST_F(LoraRun, ContinuesBitForBit) {
-  auto whole = on_base("whole", {"attention", "layers.*.ffn.shared_experts.*"});
+  auto whole = adapters_on_base("whole", {"attention", "layers.*.ffn.shared_experts.*"});
   whole.adapter.dropout = 0.3;
   auto stopped = whole;
   stopped.run.name = "stopped";
@@ -136,7 +126,7 @@ TEST_F(LoraRun, ContinuesBitForBit) {
   train(stopped, 2);
   train(stopped);
   expect_same_run(stopped, whole);
-  auto all = on_base("all", kAll), halved = on_base("halved", kAll);
+  auto all = adapters_on_base("all", kAll), halved = adapters_on_base("halved", kAll);
   train(all);
   train(halved, 3);
   train(halved);
@@ -144,7 +134,7 @@ TEST_F(LoraRun, ContinuesBitForBit) {
 }
 
 TEST_F(LoraRun, OfDoraContinuesBitForBitToo) {
-  auto whole = on_base("whole", {"attention", "layers.*.ffn.shared_experts.*"});
+  auto whole = adapters_on_base("whole", {"attention", "layers.*.ffn.shared_experts.*"});
   whole.adapter.dora = true;
   auto stopped = whole;
   stopped.run.name = "stopped";
@@ -158,7 +148,7 @@ TEST_F(LoraRun, OfDoraContinuesBitForBitToo) {
 }
 
 TEST_F(LoraRun, RoutingBiasesStay) {
-  auto run = on_base("run", kAll);
+  auto run = adapters_on_base("run", kAll);
   run.train.max_steps = 3;
   train(run);
   const auto stored = read_model(run.run_dir()).weights, base = read_model(base_).weights;
@@ -173,7 +163,7 @@ TEST_F(LoraRun, RoutingBiasesStay) {
 }
 
 TEST_F(LoraRun, TheSizeOfMicroBatchesDoesNotMatter) {
-  auto whole = on_base("whole", kAll), parts = on_base("parts", kAll);
+  auto whole = adapters_on_base("whole", kAll), parts = adapters_on_base("parts", kAll);
   whole.train.dtype = parts.train.dtype = ComputeType::kFloat64;
   whole.train.micro_batch_size = 4;
   parts.train.micro_batch_size = 1;
@@ -188,7 +178,7 @@ TEST_F(LoraRun, TheSizeOfMicroBatchesDoesNotMatter) {
 
 // One recipe, and one key that differs.
 TEST_F(LoraRun, TheSameRecipeTrainsEverythingOrSomeParameters) {
-  auto recipe = on_base("lora", kUsual);
+  auto recipe = adapters_on_base("lora", kUsual);
   recipe.optimizer.groups = {{"*.lora_?.weight", OptimizerKind::kMuon, 2, 0.0},
                              {"*ffn.experts.*", OptimizerKind::kAdamW, 1, {}}};
   auto full = recipe, some = recipe;
@@ -215,7 +205,7 @@ TEST_F(LoraRun, TheSameRecipeTrainsEverythingOrSomeParameters) {
 }
 
 TEST_F(LoraRun, TrainedParametersThatMatchNothingAreAnError) {
-  auto run = on_base("run", kUsual);
+  auto run = adapters_on_base("run", kUsual);
   run.train.parameters = {TrainedParameters::Kind::kPatterns, {"*.attn.wkv.weight", "wq_b"}};
   expect_mentions(error_of([&] { run.validate(); }),
                   {"train.parameters[1]", "'wq_b'", "layers.*.attn.wq_b.weight"});
@@ -229,7 +219,7 @@ TEST_F(LoraRun, TrainedParametersThatMatchNothingAreAnError) {
 }
 
 TEST_F(LoraRun, SaysWhichAdaptersGetNoGradient) {
-  auto run = on_base("run", kAll);
+  auto run = adapters_on_base("run", kAll);
   run.loss.mtp_weight = run.loss.mtp_decay_weight = run.loss.balance_weight = 0;
   const auto output = train(run).output;
   expect_mentions(
@@ -241,7 +231,7 @@ TEST_F(LoraRun, SaysWhichAdaptersGetNoGradient) {
 }
 
 TEST_F(LoraRun, OtherAdaptersCannotContinue) {
-  const auto run = on_base("run", kUsual);
+  const auto run = adapters_on_base("run", kUsual);
   train(run, 2);
   auto other = run;
   other.adapter.alpha = 16;
@@ -257,9 +247,9 @@ TEST_F(LoraRun, OtherAdaptersCannotContinue) {
 }
 
 TEST_F(LoraRun, ARunOnARunWithAdaptersTrainsThemFurther) {
-  const auto first = on_base("first", kUsual);
+  const auto first = adapters_on_base("first", kUsual);
   train(first);
-  auto second = on_base("second", kUsual);
+  auto second = adapters_on_base("second", kUsual);
   second.run.init_from = first.run_dir().string();
   second.train.max_steps = 1;
   second.optimizer.learning_rate = 1e-30;

@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "formats/synthesize.h"
 #include "tests/train/tiny_run.h"
@@ -32,6 +33,18 @@ class QuantizedBase : public TinyRun {
     auto run = config(name);
     run.model = base_model();
     run.run.init_from = base_.string();
+    return run;
+  }
+
+  /// One that trains adapters of these matrices.
+  RunConfig adapters_on_base(const std::string& name,
+                             const std::vector<std::string>& targets) const {
+    auto run = run_on_base(name);
+    run.train.parameters.kind = TrainedParameters::Kind::kLora;
+    run.adapter.rank = 4;
+    run.adapter.alpha = 8;
+    run.adapter.targets.items = targets;
+    run.optimizer.learning_rate = 0.01;
     return run;
   }
 

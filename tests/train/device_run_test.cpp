@@ -69,19 +69,14 @@ class DeviceRun : public QuantizedBase {
     return run;
   }
 
-  RunConfig adapters_on_base(const std::string& name,
-                             const std::vector<std::string>& targets) const {
-    auto run = run_on_base(name);
+  RunConfig short_run_of_adapters(const std::string& name,
+                                  const std::vector<std::string>& targets) const {
+    auto run = adapters_on_base(name, targets);
     run.train.dtype = ComputeType::kFloat64;
     run.train.max_steps = 2;
     run.train.validate_every_steps = 0;
     run.train.micro_batch_size = run.train.global_batch_size;
     run.data.validation_fraction = 0;
-    run.train.parameters.kind = TrainedParameters::Kind::kLora;
-    run.adapter.rank = 4;
-    run.adapter.alpha = 8;
-    run.adapter.targets.items = targets;
-    run.optimizer.learning_rate = 0.01;
     return run;
   }
 
@@ -184,8 +179,8 @@ TEST_F(DeviceRun, StoppingChangesNoBit) {
 }
 
 TEST_F(DeviceRun, TrainsAdaptersOnAFrozenQuantizedBase) {
-  expect_the_cpus_run(adapters_on_base("all", {"all"}));
-  auto run = adapters_on_base("dropped", {"attention", "layers.*.ffn.shared_experts.*"});
+  expect_the_cpus_run(short_run_of_adapters("all", {"all"}));
+  auto run = short_run_of_adapters("dropped", {"attention", "layers.*.ffn.shared_experts.*"});
   run.adapter.dropout = 0.3;
   run.adapter.dora = true;
   expect_the_cpus_run(run);
