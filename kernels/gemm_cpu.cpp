@@ -14,8 +14,7 @@ namespace braid {
 namespace {
 
 constexpr int64_t kDepthUnits = 256;  // of a block: a panel's share stays in the L1 cache
-// Of a block of A: in the L2 cache.
-constexpr int64_t kLeastRows = 2 * kGemmTileRows, kMostRows = 16 * kGemmTileRows;
+constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
 constexpr int64_t kRowsAtOnce = 32;  // that are packed for all panels: in the L1 cache
 
 bool same_right(const GemmProduct& p, const GemmProduct& q) {
@@ -124,11 +123,11 @@ class Products {
 
   // Of a block: as many as make the busiest thread's work the least, where fetching the panels
   // costs each block as much as so many more rows.
-  static int64_t block_rows(int64_t all_rows) {
+  int64_t block_rows(int64_t all_rows) const {
     constexpr int64_t kFetching = 8;
     const int64_t threads = at::get_num_threads();
-    int64_t best = kLeastRows, least = std::numeric_limits<int64_t>::max();
-    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kGemmTileRows) {
+    int64_t best = kMostRows, least = std::numeric_limits<int64_t>::max();
+    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kernels_.rows) {
       const int64_t busiest = blocks(blocks(all_rows, rows), threads) * (rows + kFetching);
       if (busiest < least) {
         least = busiest;
@@ -168,6 +167,7 @@ class Products {
                   columns = std::min(count * kernels_.width, p.n - column),
                   offset = row * p.ldc + column;
     const bool adds = accumulate_ || share.k > 0;
+    const KeptRegisters kept(kernels_);
     if (!p.rounds) {
       auto* c = static_cast<float*>(p.c) + offset;
       add_block(share, row, rows, first_panel, count, c, p.ldc, adds);

@@ -33,15 +33,13 @@ struct CodedOperand {
 /// Units of a panel that codes are decoded to: it stays in the L1 cache while it is multiplied.
 constexpr int64_t kCodedUnits = 64;
 
-/// Rows of the register tile: blocks of A are best a multiple of it high.
-constexpr int64_t kGemmTileRows = 6;
-
 /// The pieces of a product C = A B whose operands are packed into units of 32 bits along k: one
 /// float32, or two bfloat16 where an instruction multiplies pairs. A block of A is packed
 /// [rows][units]; B in panels of `width` columns, each [units][width] and zero beyond its columns.
 struct GemmKernels {
   int64_t width;  ///< columns of a panel
   int64_t pair;   ///< elements of a unit: 1 or 2
+  int64_t rows;   ///< of the tile that registers hold: blocks of A are best a multiple of it high
   /// Rows [row, row + rows), columns [k, k + depth) of A, to rows that are lda units apart.
   void (*pack_a)(const GemmOperand& a,
                  int64_t row,
@@ -81,6 +79,10 @@ struct GemmKernels {
                    int64_t columns,
                    int64_t units,
                    bool accumulate);
+  /// Whether the calling thread keeps the set-up of its registers from one product to the next;
+  /// without, each product makes and undoes it. What else uses tile registers, as LibTorch's
+  /// products do, must not run meanwhile.
+  void (*keep_registers)(bool keep);
 };
 
 /// Units of float32, one multiply-add each.
@@ -88,5 +90,9 @@ BRAID_DECLARE_CPU(GemmKernels gemm_of_floats())
 /// For bfloat16 products: units of two that vdpbf16ps sums in float32, where the instruction set
 /// has it, else float32 ones.
 BRAID_DECLARE_CPU(GemmKernels gemm_of_bf16())
+/// The same on tile registers (CpuIsa::kAmx).
+namespace amx {
+GemmKernels gemm_of_bf16();
+}
 
 }  // namespace braid

@@ -17,8 +17,28 @@ inline GemmKernels gemm_of_floats() {
   return BRAID_CPU(gemm_of_floats)();
 }
 inline GemmKernels gemm_of_bf16() {
+#if defined(__x86_64__)
+  if (cpu_isa() == CpuIsa::kAmx) {
+    return amx::gemm_of_bf16();
+  }
+#endif
   return has_bf16_products() ? BRAID_CPU(gemm_of_bf16)() : gemm_of_floats();
 }
+
+/// While it is there, products of this thread keep the set-up of their registers
+/// (GemmKernels::keep_registers).
+class KeptRegisters {
+ public:
+  explicit KeptRegisters(const GemmKernels& kernels) : kernels_(kernels) {
+    kernels_.keep_registers(true);
+  }
+  ~KeptRegisters() { kernels_.keep_registers(false); }
+  KeptRegisters(const KeptRegisters&) = delete;
+  KeptRegisters& operator=(const KeptRegisters&) = delete;
+
+ private:
+  const GemmKernels& kernels_;
+};
 
 /// Rows [row, row + rows), columns [k, k + depth) of A, packed: in place where they lie so already,
 /// else in `scratch`. Rows are lda units apart.
@@ -107,9 +127,12 @@ class TileProducts<float> {
   void multiply_lower(
       const GemmOperand& a, const Packed& b, float* c, int64_t ldc, int64_t first, int64_t m) {
     multiply_rows(a, b, c + first * ldc, ldc, first, m, first + m, false, [&](int64_t column) {
-      return std::max<int64_t>(0, column - first) / kGemmTileRows * kGemmTileRows;
+      return std::max<int64_t>(0, column - first) / tile_rows() * tile_rows();
     });
   }
+
+  /// Blocks of rows are best a multiple of so many.
+  int64_t tile_rows() const { return kernels_.rows; }
 
  private:
   int64_t units(int64_t k) const { return blocks(k, kernels_.pair); }
@@ -127,6 +150,7 @@ class TileProducts<float> {
                      bool accumulate,
                      const FirstRow& first_row) {
     constexpr int64_t kDepthUnits = 256;  // a panel's share stays in the L1 cache
+    const KeptRegisters kept(kernels_);
     const int64_t most = kDepthUnits * kernels_.pair, stride = kernels_.width * units(b.k);
     for (int64_t k = 0; k < b.k; k += most) {
       const int64_t depth = std::min(most, b.k - k);
@@ -170,6 +194,7 @@ class TileProducts<double> {
   }
 
   static constexpr int64_t kColumns = 64;
+  static int64_t tile_rows() { return 6; }
   void make_room(int64_t k, int64_t n, Packed& packed) const {
     packed.k = k;
     packed.n = n;

@@ -1,9 +1,10 @@
 // The pieces of matrix products, in every instruction set that this machine has. Pairs of bfloat16
-// are tested on all machines: the tile is the kernel's own, compiled here with the instructions
-// spelled out that multiply and round.
+// are tested on all machines, in vectors and on tile registers: the loops are the kernel's own,
+// compiled here with the instructions spelled out that multiply and round.
 #include "kernels/cpu/gemm_loops.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -20,7 +21,7 @@
 
 #define BRAID_CPU_ISA spelled_out
 #define BRAID_VECTOR_BYTES 64
-#include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/amx_tile.h"
 
 namespace braid::spelled_out {
 
@@ -38,6 +39,94 @@ GemmKernels gemm_of_pairs() {
   return kernels_of<Pairs>();
 }
 
+// The eight tile registers of a thread, with what the instructions refuse (#UD, #GP), and a count
+// of their set-ups.
+struct TilesState {
+  bool configured = false;
+  TileShape shape;
+  std::array<uint32_t, kTileSide * kTileSide> registers[8];
+};
+struct Tiles {
+  static inline TilesState state;
+  static inline int64_t configurations = 0;
+
+  static void configure(const TileShape& shape) {
+    for (int i = 0; i < 8; ++i) {
+      require(shape.rows(i) >= 1 && shape.rows(i) <= 16, "rows of a register: ", shape.rows(i));
+      require(shape.row_bytes(i) >= 4 && shape.row_bytes(i) <= 64, "bytes: ", shape.row_bytes(i));
+      state.registers[i].fill(0);
+    }
+    state.configured = true;
+    state.shape = shape;
+    ++configurations;
+  }
+  static void release() { state.configured = false; }
+
+  static auto& values(int index) {
+    require(state.configured, "tile register ", index, " is used without a configuration");
+    return state.registers[index];
+  }
+  template <int kRegister>
+  static void zero() {
+    values(kRegister).fill(0);
+  }
+  template <int kRegister>
+  static void load(const void* from, int64_t row_bytes) {
+    zero<kRegister>();
+    for (int row = 0; row < state.shape.rows(kRegister); ++row) {
+      std::memcpy(values(kRegister).data() + row * kTileSide,
+                  static_cast<const char*>(from) + row * row_bytes,
+                  state.shape.row_bytes(kRegister));
+    }
+  }
+  template <int kRegister>
+  static void store(void* to, int64_t row_bytes) {
+    for (int row = 0; row < state.shape.rows(kRegister); ++row) {
+      std::memcpy(static_cast<char*>(to) + row * row_bytes,
+                  values(kRegister).data() + row * kTileSide,
+                  state.shape.row_bytes(kRegister));
+    }
+  }
+  // What tdpbf16ps does, apart from its treatment of numbers below 2^-126.
+  template <int kSum, int kA, int kB>
+  static void multiply_add() {
+    const auto& shape = state.shape;
+    require(shape.rows(kSum) == shape.rows(kA) && shape.row_bytes(kA) == 4 * shape.rows(kB) &&
+                shape.row_bytes(kSum) == shape.row_bytes(kB),
+            "sizes of registers ",
+            kSum,
+            ", ",
+            kA,
+            ", ",
+            kB,
+            " do not fit");
+    const auto value = [](uint32_t pair, bool second) {
+      return c10::detail::fp32_from_bits(second ? pair & 0xFFFF0000 : pair << 16);
+    };
+    auto& sums = values(kSum);
+    for (int64_t row = 0; row < shape.rows(kSum); ++row) {
+      for (int64_t column = 0; column < kTileSide; ++column) {
+        float each[2] = {};
+        for (int64_t unit = 0; unit < shape.units; ++unit) {
+          for (const bool second : {false, true}) {
+            each[second] += value(values(kA)[row * kTileSide + unit], second) *
+                            value(values(kB)[unit * kTileSide + column], second);
+          }
+        }
+        uint32_t& bits = sums[row * kTileSide + column];
+        float sum;
+        std::memcpy(&sum, &bits, sizeof sum);
+        sum += each[0] + each[1];
+        std::memcpy(&bits, &sum, sizeof sum);
+      }
+    }
+  }
+};
+
+GemmKernels gemm_on_tiles() {
+  return kernels_on_tiles<Tiles>();
+}
+
 }  // namespace braid::spelled_out
 
 namespace braid {
@@ -52,7 +141,8 @@ struct Variant {
 
 std::vector<Variant> variants() {
   std::vector<Variant> result = {{"baseline", baseline::gemm_of_floats()},
-                                 {"pairs spelled out", spelled_out::gemm_of_pairs()}};
+                                 {"pairs spelled out", spelled_out::gemm_of_pairs()},
+                                 {"tiles spelled out", spelled_out::gemm_on_tiles()}};
   if (cpu_isa() >= CpuIsa::kAvx2) {
     result.push_back({"avx2", avx2::gemm_of_floats()});
   }
@@ -63,6 +153,11 @@ std::vector<Variant> variants() {
     result.push_back({"avx512bf16 of float32", avx512bf16::gemm_of_floats()});
     result.push_back({"avx512bf16", avx512bf16::gemm_of_bf16()});
   }
+#if defined(__x86_64__)
+  if (cpu_isa() >= CpuIsa::kAmx) {
+    result.push_back({"amx", amx::gemm_of_bf16()});
+  }
+#endif
   return result;
 }
 
@@ -83,7 +178,7 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
   constexpr int64_t kRow = 3, kK = 5, kColumn = 2;
   for (const auto& [name, kernels] : variants()) {
     for (const auto& [rows, columns, depth] :
-         {Sizes{6, 64, 16}, {1, 1, 1}, {13, 71, 33}, {5, 24, 40}, {2, 130, 7}}) {
+         {Sizes{6, 64, 16}, {1, 1, 1}, {13, 71, 33}, {5, 24, 40}, {2, 130, 7}, {49, 40, 100}}) {
       for (const auto a_type : {at::kFloat, at::kBFloat16}) {
         for (const auto b_type : {at::kFloat, at::kBFloat16}) {
           for (const bool a_by_columns : {false, true}) {
@@ -136,6 +231,59 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
       }
     }
   }
+}
+
+// Rows and columns get the same bits whatever others are computed with them, so that results do not
+// depend on how threads divide a matrix; the set-up of tile registers is kept only when asked for.
+TEST(GemmPieces, GiveTheSameBitsInAnyBlocksOfRows) {
+  constexpr int64_t kRows = 77, kDepth = 150;
+  const auto a = normal_tensor("a", {kRows, kDepth}, at::kFloat),
+             b = normal_tensor("b", {kDepth, 64}, at::kFloat);
+  for (const auto& [name, kernels] : variants()) {
+    const int64_t units = (kDepth + kernels.pair - 1) / kernels.pair;
+    std::vector<uint32_t> packed_a(kRows * units), panel(units * kernels.width);
+    const bool rounded = kernels.pair == 2;
+    const int64_t columns = kernels.width - 3;
+    kernels.pack_a(operand(a, false, rounded), 0, 0, kRows, kDepth, packed_a.data(), units);
+    kernels.pack_b(operand(b, false, rounded), 0, 0, kDepth, columns, panel.data());
+    const auto in_blocks = [&, &kernels = kernels](int64_t rows) {
+      auto c = at::zeros({kRows, columns}, at::kFloat);
+      for (int64_t row = 0; row < kRows; row += rows) {
+        kernels.multiply(packed_a.data() + row * units,
+                         units,
+                         panel.data(),
+                         c.data_ptr<float>() + row * columns,
+                         columns,
+                         std::min(rows, kRows - row),
+                         columns,
+                         units,
+                         /*accumulate=*/false);
+      }
+      return c;
+    };
+    const auto want = in_blocks(kRows);
+    for (const int64_t rows : {1, 5, 12, 16, 17, 32, 48}) {
+      testing::expect_bitwise_equal(text(name, ", blocks of ", rows), in_blocks(rows), want);
+    }
+  }
+  using spelled_out::Tiles;
+  const auto kernels = spelled_out::gemm_on_tiles();
+  const std::vector<uint32_t> block(16 * kernels.width);
+  std::vector<float> c(kernels.width);
+  const auto multiply = [&] {
+    kernels.multiply(block.data(), 16, block.data(), c.data(), kernels.width, 1, 64, 16, false);
+  };
+  Tiles::configurations = 0;
+  multiply();
+  multiply();
+  EXPECT_EQ(Tiles::configurations, 2);
+  EXPECT_FALSE(Tiles::state.configured);
+  kernels.keep_registers(true);
+  multiply();
+  multiply();
+  EXPECT_EQ(Tiles::configurations, 3);
+  kernels.keep_registers(false);
+  EXPECT_FALSE(Tiles::state.configured);
 }
 
 // Codes become the same panels, bit for bit, as their decoded values do.
