@@ -335,6 +335,38 @@ TEST(GemmPieces, OfEveryInstructionSetDecodeIntoPanels) {
   }
 }
 
+// All scales, those of tiny and huge values and NaN too.
+TEST(GemmPieces, OfEveryInstructionSetDecodePairsOfFp4WithAnyScale) {
+  constexpr int64_t kRows = 128, kColumns = 192;
+  const auto values = at::randint(0, 256, {kRows, kColumns / 2}, at::kByte),
+             scales = at::arange(kRows * kColumns / 32).remainder(256).to(at::kByte);
+  for (const auto& [name, kernels] : variants()) {
+    for (const bool turned : {false, true}) {
+      const CodedOperand coded{.values = values.const_data_ptr<uint8_t>(),
+                               .scales = scales.const_data_ptr<uint8_t>(),
+                               .turned = turned,
+                               .rounded = true,
+                               .row_codes = kColumns,
+                               .scales_stride = kColumns / 32};
+      const int64_t columns = turned ? kRows : kColumns;
+      const auto decoded = [&, turned = turned](const GemmKernels& by, int64_t column) {
+        std::vector<float> of_columns(kColumns / 32 * by.width);
+        if (turned) {
+          by.turn_scales(coded, column, by.width, kColumns / 32, of_columns.data());
+        }
+        std::vector<uint32_t> panel((kCodedUnits + 8) * by.width);
+        by.pack_codes(coded, of_columns.data(), 0, column, 128, by.width, panel.data());
+        panel.resize(kCodedUnits * by.width);
+        return panel;
+      };
+      for (int64_t column = 0; kernels.pair == 2 && column < columns; column += kernels.width) {
+        ASSERT_EQ(decoded(kernels, column), decoded(spelled_out::gemm_of_pairs(), column))
+            << name << (turned ? ", turned" : "") << ", columns from " << column;
+      }
+    }
+  }
+}
+
 TEST(Bf16Rows, OfEveryInstructionSetRoundAsLibTorchDoes) {
   auto wide = normal_tensor("x", {1003}, at::kFloat);
   const float special[] = {
