@@ -55,4 +55,8 @@ GemmKernels gemm_of_bf16() {
   return kernels_on_tiles<Tiles>();
 }
 
+GemmKernels gemm_of_split_floats() {
+  return split_kernels_on_tiles<Tiles>();
+}
+
 }  // namespace braid::amx

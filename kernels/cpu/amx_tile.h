@@ -101,24 +101,55 @@ struct TileOfC {
   }
 };
 
-/// The operands of `steps` multiplications: A's rows from `a` on, a panel's columns from `b` on.
+/// What is multiplied in a step along the depth: units of A from `a` on by those of a panel from
+/// `b` on, counted from where the step begins.
+struct TileTerm {
+  int64_t a, b;
+};
+struct WholeValues {
+  static constexpr int64_t kUnits = kTileSide;  // of a step
+  static constexpr TileTerm kTerms[] = {{0, 0}};
+};
+/// Of three parts (GemmKernels::parts), those products that are above 2^-24 of the whole, the
+/// smallest first.
+struct SplitValues {
+  static constexpr int64_t kUnits = 3 * kTileSide;
+  static constexpr TileTerm kTerms[] = {{0, 2 * kTileSide},
+                                        {2 * kTileSide, 0},
+                                        {kTileSide, kTileSide},
+                                        {0, kTileSide},
+                                        {kTileSide, 0},
+                                        {0, 0}};
+};
+
+/// The operands of `steps` steps: A's rows from `a` on, a panel's columns from `b` on.
+template <class Values>
 struct TileSteps {
   const uint32_t *a, *b;
   int64_t lda, steps;
 
-  template <class Tiles, int kRegister>
-  void load_a(int64_t step, int64_t row) const {
-    Tiles::template load<kRegister>(a + row * lda + step * kTileSide, lda * sizeof *a);
+  /// f(where rows of A begin, where rows of the panel begin) for all that is multiplied.
+  template <class F>
+  void for_each(const F& f) const {
+    for (int64_t first = 0; first < steps * Values::kUnits; first += Values::kUnits) {
+      for (const auto& term : Values::kTerms) {
+        f(a + first + term.a, b + (first + term.b) * kWidth);
+      }
+    }
   }
   template <class Tiles, int kRegister>
-  void load_b(int64_t step, int64_t column) const {
-    Tiles::template load<kRegister>(b + step * kTileSide * kWidth + column, kWidth * sizeof *b);
+  void load_a(const uint32_t* from, int64_t row) const {
+    Tiles::template load<kRegister>(from + row * lda, lda * sizeof *from);
+  }
+  template <class Tiles, int kRegister>
+  static void load_b(const uint32_t* from, int64_t column) {
+    Tiles::template load<kRegister>(from + column, kWidth * sizeof *from);
   }
 };
 
 // 2 x 2 registers of sums, or 2 x 1.
-template <class Tiles, int kAcross>
-void sum_two_rows(TileSteps operands, TileOfC c, int64_t column) {
+template <class Tiles, int kAcross, class Values>
+void sum_two_rows(TileSteps<Values> operands, TileOfC c, int64_t column) {
   const auto of = [&](int64_t row, int64_t v) {
     const int64_t first = column + v * kTileSide;
     return TileOfC{c.c + row * kTileSide * c.ldc + first,
@@ -133,18 +164,18 @@ void sum_two_rows(TileSteps operands, TileOfC c, int64_t column) {
     of(0, 1).template begin<Tiles, 1>();
     of(1, 1).template begin<Tiles, 3>();
   }
-  for (int64_t step = 0; step < operands.steps; ++step) {
-    operands.load_b<Tiles, 6>(step, column);
-    operands.load_a<Tiles, 4>(step, 0);
+  operands.for_each([&](const uint32_t* a, const uint32_t* b) __attribute__((always_inline)) {
+    operands.template load_b<Tiles, 6>(b, column);
+    operands.template load_a<Tiles, 4>(a, 0);
     Tiles::template multiply_add<0, 4, 6>();
-    operands.load_a<Tiles, 5>(step, kTileSide);
+    operands.template load_a<Tiles, 5>(a, kTileSide);
     Tiles::template multiply_add<2, 5, 6>();
     if constexpr (kAcross == 2) {
-      operands.load_b<Tiles, 7>(step, column + kTileSide);
+      operands.template load_b<Tiles, 7>(b, column + kTileSide);
       Tiles::template multiply_add<1, 4, 7>();
       Tiles::template multiply_add<3, 5, 7>();
     }
-  }
+  });
   of(0, 0).template end<Tiles, 0>();
   of(1, 0).template end<Tiles, 2>();
   if constexpr (kAcross == 2) {
@@ -154,27 +185,28 @@ void sum_two_rows(TileSteps operands, TileOfC c, int64_t column) {
 }
 
 // 1 x kAcross registers of sums.
-template <class Tiles, int kAcross>
-void sum_one_row(TileSteps operands, TileOfC c) {
+template <class Tiles, int kAcross, class Values>
+void sum_one_row(TileSteps<Values> operands, TileOfC c) {
   constexpr auto kRegisters = std::make_integer_sequence<int, kAcross>{};
   const auto of = [&](int64_t v) {
     const int64_t first = v * kTileSide;
     return TileOfC{c.c + first, c.ldc, c.rows, c.columns - first, c.accumulate};
   };
   for_indices(kRegisters, [&](auto v) { of(v).template begin<Tiles, v>(); });
-  for (int64_t step = 0; step < operands.steps; ++step) {
-    operands.load_a<Tiles, 4>(step, 0);
-    for_indices(kRegisters, [&](auto v) {
-      operands.load_b<Tiles, 6 + v % 2>(step, v * kTileSide);
-      Tiles::template multiply_add<v, 4, 6 + v % 2>();
-    });
-  }
+  operands.for_each([&](const uint32_t* a, const uint32_t* b) __attribute__((always_inline)) {
+    operands.template load_a<Tiles, 4>(a, 0);
+    for_indices(
+        kRegisters, [&](auto v) __attribute__((always_inline)) {
+          operands.template load_b<Tiles, 6 + v % 2>(b, v * kTileSide);
+          Tiles::template multiply_add<v, 4, 6 + v % 2>();
+        });
+  });
   for_indices(kRegisters, [&](auto v) { of(v).template end<Tiles, v>(); });
 }
 
 // The whole product along `steps` x `units` of the depth.
-template <class Tiles>
-void multiply_steps(TileSteps operands, TileOfC c, int64_t units) {
+template <class Tiles, class Values>
+void multiply_steps(TileSteps<Values> operands, TileOfC c, int64_t units) {
   const auto shaped = [&](int64_t first, int64_t second) {
     shape_tiles<Tiles>(
         {static_cast<uint8_t>(first), static_cast<uint8_t>(second), static_cast<uint8_t>(units)});
@@ -219,16 +251,122 @@ void multiply_on_tiles(const uint32_t* a,
   static_assert(kWidth == 4 * kTileSide);
   const int64_t steps = units / kTileSide, whole = steps * kTileSide;
   if (steps > 0) {
-    multiply_steps<Tiles>({a, panel, lda, steps}, {c, ldc, rows, columns, accumulate}, kTileSide);
+    multiply_steps<Tiles, WholeValues>(
+        {a, panel, lda, steps}, {c, ldc, rows, columns, accumulate}, kTileSide);
   }
   if (units > whole) {
-    multiply_steps<Tiles>({a + whole, panel + whole * kWidth, lda, 1},
-                          {c, ldc, rows, columns, accumulate || steps > 0},
-                          units - whole);
+    multiply_steps<Tiles, WholeValues>({a + whole, panel + whole * kWidth, lda, 1},
+                                       {c, ldc, rows, columns, accumulate || steps > 0},
+                                       units - whole);
   }
   if (!tile_state.kept) {
     release_tiles<Tiles>();
   }
+}
+
+// `units` are whole steps.
+template <class Tiles>
+void multiply_split_on_tiles(const uint32_t* a,
+                             int64_t lda,
+                             const uint32_t* panel,
+                             float* c,
+                             int64_t ldc,
+                             int64_t rows,
+                             int64_t columns,
+                             int64_t units,
+                             bool accumulate) {
+  multiply_steps<Tiles, SplitValues>(
+      {a, panel, lda, units / SplitValues::kUnits}, {c, ldc, rows, columns, accumulate}, kTileSide);
+  if (!tile_state.kept) {
+    release_tiles<Tiles>();
+  }
+}
+
+constexpr int64_t kSplitDepth = 2 * kTileSide;  // elements of a step
+
+/// x as a sum of three bfloat16 in the upper halves, but for 2^-24 of it.
+struct ThreeParts {
+  Units8 parts[3];
+
+  explicit ThreeParts(const Units8& x) {
+    using Floats8 [[gnu::vector_size(32)]] = float;
+    auto rest = (Floats8)x;
+    for (auto& part : parts) {
+      part = rounded_to_bf16((Units8)rest);
+      rest -= (Floats8)part;
+    }
+  }
+};
+
+// A row's pairs of neighbors in each part; `from` has a whole step of float32 bits.
+inline void split_row(const uint32_t* from, uint32_t* to) {
+  for (int64_t i = 0; i < kSplitDepth; i += 16) {
+    const ThreeParts first(loaded<Units8>(from + i)), second(loaded<Units8>(from + i + 8));
+    for (int64_t part = 0; part < 3; ++part) {
+      uint32_t values[16];
+      stored(first.parts[part], values);
+      stored(second.parts[part], values + 8);
+      stored(paired(values), to + part * kTileSide + i / 2);
+    }
+  }
+}
+
+// A panel's pairs of rows in each part.
+inline void split_panel(const uint32_t* from, uint32_t* to) {
+  for (int64_t unit = 0; unit < kTileSide; ++unit, from += 2 * kWidth, to += kWidth) {
+    for (int64_t column = 0; column < kWidth; column += 8) {
+      const ThreeParts first(loaded<Units8>(from + column)),
+          second(loaded<Units8>(from + kWidth + column));
+      for (int64_t part = 0; part < 3; ++part) {
+        stored((first.parts[part] >> 16) | second.parts[part],
+               to + part * kTileSide * kWidth + column);
+      }
+    }
+  }
+}
+
+inline void pack_split_a(const GemmOperand& a,
+                         int64_t row,
+                         int64_t k,
+                         int64_t rows,
+                         int64_t depth,
+                         uint32_t* to,
+                         int64_t lda) {
+  for (int64_t first = 0; first < rows; first += kTileSide) {
+    const int64_t count = std::min(kTileSide, rows - first);
+    for (int64_t done = 0; done < depth; done += kSplitDepth) {
+      uint32_t whole[kTileSide * kSplitDepth] = {};
+      pack_a<1>(
+          a, row + first, k + done, count, std::min(kSplitDepth, depth - done), whole, kSplitDepth);
+      for (int64_t i = 0; i < count; ++i) {
+        split_row(whole + i * kSplitDepth,
+                  to + (first + i) * lda + done / kSplitDepth * 3 * kTileSide);
+      }
+    }
+  }
+}
+
+inline void pack_split_b(
+    const GemmOperand& b, int64_t k, int64_t column, int64_t depth, int64_t columns, uint32_t* to) {
+  for (int64_t done = 0; done < depth; done += kSplitDepth, to += 3 * kTileSide * kWidth) {
+    uint32_t whole[kSplitDepth * kWidth] = {};
+    pack_b<1>(b, k + done, column, std::min(kSplitDepth, depth - done), columns, whole);
+    split_panel(whole, to);
+  }
+}
+
+template <class Tiles>
+constexpr GemmKernels split_kernels_on_tiles() {
+  return {kWidth,
+          2,
+          2 * kTileSide,
+          3,
+          pack_split_a,
+          pack_split_b,
+          nullptr,
+          nullptr,
+          multiply_split_on_tiles<Tiles>,
+          keep_tiles<Tiles>};
 }
 
 template <class Tiles>
@@ -236,6 +374,7 @@ constexpr GemmKernels kernels_on_tiles() {
   return {kWidth,
           2,
           2 * kTileSide,
+          1,
           pack_a<2>,
           pack_b<2>,
           pack_codes<2>,

@@ -388,6 +388,7 @@ constexpr GemmKernels kernels_of() {
   return {kWidth,
           Format::kPair,
           kTileRows,
+          1,
           pack_a<Format::kPair>,
           pack_b<Format::kPair>,
           pack_codes<Format::kPair>,

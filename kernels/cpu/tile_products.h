@@ -25,6 +25,23 @@ inline GemmKernels gemm_of_bf16() {
   return has_bf16_products() ? BRAID_CPU(gemm_of_bf16)() : gemm_of_floats();
 }
 
+/// Of float32 products in three parts; only where cpu_isa() is kAmx.
+inline GemmKernels gemm_of_split_floats() {
+#if defined(__x86_64__)
+  if (cpu_isa() == CpuIsa::kAmx) {
+    return amx::gemm_of_split_floats();
+  }
+#endif
+  return gemm_of_floats();
+}
+
+/// Units of `depth` elements along k.
+inline int64_t units_of(const GemmKernels& kernels, int64_t depth) {
+  constexpr int64_t kStep = 32, kUnitsOfAPart = 16;
+  return kernels.parts == 1 ? blocks(depth, kernels.pair)
+                            : blocks(depth, kStep) * kUnitsOfAPart * kernels.parts;
+}
+
 /// While it is there, products of this thread keep the set-up of their registers
 /// (GemmKernels::keep_registers).
 class KeptRegisters {
@@ -50,14 +67,15 @@ inline const uint32_t* packed_rows(const GemmKernels& kernels,
                                    int64_t depth,
                                    std::vector<uint32_t>& scratch,
                                    int64_t& lda) {
-  const bool in_place = !a.by_columns && !a.rounded && a.bf16 == (kernels.pair == 2) &&
-                        depth % kernels.pair == 0 && a.stride % kernels.pair == 0;
+  const bool in_place = !a.by_columns && !a.rounded && kernels.parts == 1 &&
+                        a.bf16 == (kernels.pair == 2) && depth % kernels.pair == 0 &&
+                        a.stride % kernels.pair == 0;
   if (in_place) {
     lda = a.stride / kernels.pair;
     return static_cast<const uint32_t*>(a.data) + row * lda + k / kernels.pair;
   }
   constexpr int64_t kGap = 16;  // units: lines of neighboring rows share no set of the cache
-  lda = blocks(depth, kernels.pair) + kGap;
+  lda = units_of(kernels, depth) + kGap;
   if (static_cast<int64_t>(scratch.size()) < rows * lda) {
     scratch.resize(rows * lda);
   }

@@ -16,6 +16,8 @@
 #include "kernels/codec.h"
 #include "kernels/codec_cpu.h"
 #include "kernels/cpu/bf16_rows_loops.h"
+#include "kernels/cpu/tile_products.h"
+#include "kernels/gemm_cpu.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
 
@@ -47,8 +49,8 @@ struct TilesState {
   std::array<uint32_t, kTileSide * kTileSide> registers[8];
 };
 struct Tiles {
-  static inline TilesState state;
-  static inline int64_t configurations = 0;
+  static inline thread_local TilesState state;
+  static inline thread_local int64_t configurations = 0;
 
   static void configure(const TileShape& shape) {
     for (int i = 0; i < 8; ++i) {
@@ -126,6 +128,9 @@ struct Tiles {
 GemmKernels gemm_on_tiles() {
   return kernels_on_tiles<Tiles>();
 }
+GemmKernels gemm_of_split_floats() {
+  return split_kernels_on_tiles<Tiles>();
+}
 
 }  // namespace braid::spelled_out
 
@@ -142,7 +147,8 @@ struct Variant {
 std::vector<Variant> variants() {
   std::vector<Variant> result = {{"baseline", baseline::gemm_of_floats()},
                                  {"pairs spelled out", spelled_out::gemm_of_pairs()},
-                                 {"tiles spelled out", spelled_out::gemm_on_tiles()}};
+                                 {"tiles spelled out", spelled_out::gemm_on_tiles()},
+                                 {"split floats spelled out", spelled_out::gemm_of_split_floats()}};
   if (cpu_isa() >= CpuIsa::kAvx2) {
     result.push_back({"avx2", avx2::gemm_of_floats()});
   }
@@ -156,9 +162,15 @@ std::vector<Variant> variants() {
 #if defined(__x86_64__)
   if (cpu_isa() >= CpuIsa::kAmx) {
     result.push_back({"amx", amx::gemm_of_bf16()});
+    result.push_back({"amx of split floats", amx::gemm_of_split_floats()});
   }
 #endif
   return result;
+}
+
+// Whether float32 operands are rounded to bfloat16.
+bool rounds(const GemmKernels& kernels) {
+  return kernels.pair == 2 && kernels.parts == 1;
 }
 
 GemmOperand operand(const at::Tensor& matrix, bool by_columns, bool rounded) {
@@ -186,7 +198,7 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
               const auto laid_out = [](const at::Tensor& matrix, bool by_columns) {
                 return by_columns ? matrix.t().contiguous().t() : matrix;
               };
-              const bool rounded = kernels.pair == 2 || a_type != b_type;
+              const bool rounded = rounds(kernels) || a_type != b_type;
               const auto a = laid_out(normal_tensor("a", {rows + kRow, depth + kK + 2}).to(a_type),
                                       a_by_columns);
               const auto b = laid_out(
@@ -200,7 +212,7 @@ TEST(GemmPieces, OfEveryInstructionSetMultiplyEveryLayoutAndType) {
                   at::mm(exact(a.narrow(0, kRow, rows).narrow(1, kK, depth)),
                          exact(b.narrow(0, kK, depth).narrow(1, kColumn, columns)));
 
-              const int64_t units = (depth + kernels.pair - 1) / kernels.pair;
+              const int64_t units = units_of(kernels, depth);
               const int64_t lda = units + 3;
               std::vector<uint32_t> packed_a(rows * lda), panel(units * kernels.width);
               kernels.pack_a(
@@ -240,9 +252,9 @@ TEST(GemmPieces, GiveTheSameBitsInAnyBlocksOfRows) {
   const auto a = normal_tensor("a", {kRows, kDepth}, at::kFloat),
              b = normal_tensor("b", {kDepth, 64}, at::kFloat);
   for (const auto& [name, kernels] : variants()) {
-    const int64_t units = (kDepth + kernels.pair - 1) / kernels.pair;
+    const int64_t units = units_of(kernels, kDepth);
     std::vector<uint32_t> packed_a(kRows * units), panel(units * kernels.width);
-    const bool rounded = kernels.pair == 2;
+    const bool rounded = rounds(kernels);
     const int64_t columns = kernels.width - 3;
     kernels.pack_a(operand(a, false, rounded), 0, 0, kRows, kDepth, packed_a.data(), units);
     kernels.pack_b(operand(b, false, rounded), 0, 0, kDepth, columns, panel.data());
@@ -286,6 +298,64 @@ TEST(GemmPieces, GiveTheSameBitsInAnyBlocksOfRows) {
   EXPECT_FALSE(Tiles::state.configured);
 }
 
+// The driver with the kernels that other machines have, too: several blocks along every side, a
+// right operand that is shared, results that are rounded.
+TEST(GemmPieces, MakeWholeProductsOnAllThreads) {
+  constexpr int64_t kM = 110, kK = 530, kN = 70;
+  const auto float_a = normal_tensor("a", {kM, kK}, at::kFloat),
+             float_b = normal_tensor("b", {kK, kN}, at::kFloat);
+  for (const auto& [name, kernels] : variants()) {
+    const bool rounded = rounds(kernels);
+    for (const bool turned : {false, true}) {
+      const auto a = turned ? float_a.t().contiguous().t() : float_a,
+                 b = turned ? float_b.t().contiguous().t() : float_b;
+      const auto exact = [&](const at::Tensor& t) {
+        return (rounded ? t.to(at::kBFloat16) : t).to(at::kDouble);
+      };
+      const auto want = at::mm(exact(a), exact(b));
+      auto whole = at::empty({kM, kN}, at::kFloat), part = at::empty({9, kN}, at::kFloat),
+           narrow = at::empty({kM, kN}, at::kBFloat16);
+      const auto product = [&](const at::Tensor& c) {
+        return GemmProduct{operand(a, turned, rounded),
+                           operand(b, turned, rounded),
+                           c.data_ptr(),
+                           kN,
+                           c.scalar_type() == at::kBFloat16,
+                           c.size(0),
+                           kN,
+                           kK};
+      };
+      multiply_by_kernels_cpu(kernels, {product(whole), product(part), product(narrow)}, false);
+      // Of split factors: below 2^-21 of |a| |b|, which is far more than |a b| here.
+      testing::expect_close(name, whole, want, {.relative = 2e-6});
+      testing::expect_bitwise_equal(name, part, whole.narrow(0, 0, 9));
+      testing::expect_bitwise_equal(name, narrow, whole.to(at::kBFloat16));
+    }
+  }
+}
+
+// As exact as float32 products are, within the error that is stated.
+TEST(GemmPieces, OfFactorsInThreePartsAreNearlyExact) {
+  const auto a = normal_tensor("a", {40, 300}, at::kFloat) * at::logspace(-3, 3, 300),
+             b = normal_tensor("b", {300, 50}, at::kFloat);
+  auto c = at::empty({40, 50}, at::kFloat);
+  multiply_by_kernels_cpu(spelled_out::gemm_of_split_floats(),
+                          {{operand(a, false, false),
+                            operand(b, false, false),
+                            c.data_ptr(),
+                            50,
+                            /*rounds=*/false,
+                            40,
+                            50,
+                            300}},
+                          false);
+  const auto error = (c - at::mm(a.to(at::kDouble), b.to(at::kDouble))).abs(),
+             bound = at::mm(a.to(at::kDouble).abs(), b.to(at::kDouble).abs());
+  EXPECT_LT((error / bound).max().item<double>(), std::exp2(-21));
+  const auto single = (at::mm(a, b) - at::mm(a.to(at::kDouble), b.to(at::kDouble))).abs();
+  EXPECT_LT((error / bound).mean().item<double>(), 4 * (single / bound).mean().item<double>());
+}
+
 // Codes become the same panels, bit for bit, as their decoded values do.
 TEST(GemmPieces, OfEveryInstructionSetDecodeIntoPanels) {
   constexpr int64_t kFirst = 64, kRows = 200, kColumns = 288;
@@ -293,6 +363,9 @@ TEST(GemmPieces, OfEveryInstructionSetDecodeIntoPanels) {
   const Codes fp4 = encode_fp4(w), fp8 = encode_fp8(w, at::kFloat8_e8m0fnu),
               scaled{fp8.values, at::rand(fp8.scales.sizes()) + 0.1};
   for (const auto& [name, kernels] : variants()) {
+    if (kernels.parts > 1) {
+      continue;
+    }
     for (const auto& [format, codes] :
          {std::pair{"FP4", fp4}, {"FP8", fp8}, {"FP8, F32", scaled}}) {
       const auto stored = decode_reference(codes).narrow(0, kFirst, kRows).contiguous();
@@ -359,7 +432,7 @@ TEST(GemmPieces, OfEveryInstructionSetDecodePairsOfFp4WithAnyScale) {
         panel.resize(kCodedUnits * by.width);
         return panel;
       };
-      for (int64_t column = 0; kernels.pair == 2 && column < columns; column += kernels.width) {
+      for (int64_t column = 0; rounds(kernels) && column < columns; column += kernels.width) {
         ASSERT_EQ(decoded(kernels, column), decoded(spelled_out::gemm_of_pairs(), column))
             << name << (turned ? ", turned" : "") << ", columns from " << column;
       }
