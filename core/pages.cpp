@@ -1,12 +1,8 @@
 #include "core/pages.h"
 
 #include <cerrno>
-#include <condition_variable>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
-#include <thread>
-#include <utility>
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -38,55 +34,7 @@ Pages within(const void* data, std::size_t size) {
   return {reinterpret_cast<void*>(begin), end > begin ? end - begin : 0};
 }
 
-class BackgroundPrefetch {
- public:
-  ~BackgroundPrefetch() {
-    {
-      const std::lock_guard lock(mutex_);
-      ends_ = true;
-    }
-    changed_.notify_one();
-    thread_.join();
-  }
-
-  void ask(std::vector<PageRange> ranges) {
-    {
-      const std::lock_guard lock(mutex_);
-      ranges_ = std::move(ranges);
-      next_ = 0;
-    }
-    changed_.notify_one();
-  }
-
- private:
-  void run() {
-    std::unique_lock lock(mutex_);
-    while (true) {
-      changed_.wait(lock, [&] { return ends_ || next_ < ranges_.size(); });
-      if (ends_) {
-        return;
-      }
-      const auto range = ranges_[next_++];
-      lock.unlock();
-      prefetch_pages(range.data, range.size);
-      lock.lock();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<PageRange> ranges_;
-  std::size_t next_ = 0;
-  bool ends_ = false;
-  std::thread thread_{[this] { run(); }};  // last: it uses all of the others
-};
-
 }  // namespace
-
-void prefetch_in_background(std::vector<PageRange> ranges) {
-  static BackgroundPrefetch prefetch;
-  prefetch.ask(std::move(ranges));
-}
 
 void read_pages(const void* data, std::size_t size) {
   constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14

@@ -118,20 +118,6 @@ void Weight::prefetch() const {
   }
 }
 
-void prefetch_in_background(const std::vector<const ExpertWeights*>& all) {
-  std::vector<PageRange> ranges;
-  for (const auto* experts : all) {
-    for (const auto& weight : experts->each()) {
-      if (weight.mapped) {
-        ranges.push_back({weight.values.const_data_ptr(), weight.values.nbytes()});
-      }
-    }
-  }
-  if (!ranges.empty()) {
-    prefetch_in_background(std::move(ranges));
-  }
-}
-
 std::vector<int64_t> ExpertWeights::sizes() const {
   return quantized() ? std::vector{static_cast<int64_t>(each_.size()),
                                    each_.front().rows(),

@@ -49,9 +49,6 @@ class ExpertWeights {
   std::vector<Weight> each_;
 };
 
-/// Asks for the pages of all that is mapped among these, in the background (core/pages.h).
-void prefetch_in_background(const std::vector<const ExpertWeights*>& all);
-
 /// y = x W^T. x [..., in] of any floating type; floating values are cast to it, codes decoded to
 /// it. Gradients: x, and floating values.
 at::Tensor project(const at::Tensor& x, const Weight& weight);

@@ -32,7 +32,6 @@ EnteredStreams Block::enter(const Residual& residual,
 }
 
 at::Tensor Block::attend(const at::Tensor& X_BSMD, const Pass& pass) const {
-  ffn_.prefetch_experts(pass.ids_BS.numel());  // read while attention computes
   const auto input = enter(*hc_attn_, X_BSMD, attn_norm_, pass);
   auto* state = pass.state != nullptr ? &pass.state->layers.at(index_) : nullptr;
   const auto attended = attn_.forward(

@@ -13,7 +13,6 @@ namespace braid {
 Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const ExpertRanks& ranks)
     : limit_(config.swiglu_limit),
       num_experts_(config.n_routed_experts),
-      experts_per_token_(config.num_experts_per_tok),
       qat_(config.qat_experts),
       ranks_(ranks),
       router_(scope.inner("gate"), config, kind) {
@@ -33,14 +32,6 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
     shared_w1_ = scope.linear("shared_experts.w1.weight", {F, D});
     shared_w2_ = scope.linear("shared_experts.w2.weight", {D, F});
     shared_w3_ = scope.linear("shared_experts.w3.weight", {F, D});
-  }
-}
-
-void Moe::prefetch_experts(int64_t tokens) const {
-  // Of experts chosen at random six in seven are visited then.
-  if (tokens * experts_per_token_ >= 2 * num_experts_) {
-    prefetch_in_background(
-        {&experts_.w1.weights(), &experts_.w3.weights(), &experts_.w2.weights()});
   }
 }
 

@@ -27,17 +27,13 @@ class Moe {
                  const at::Tensor& given_TK = {},
                  LayerObserver shown = {}) const;
 
-  /// Where the experts are in mapped files and so many tokens will visit most of them: asks for
-  /// their pages, in the background.
-  void prefetch_experts(int64_t tokens) const;
-
   const Router& router() const { return router_; }
 
  private:
   at::Tensor routed(const at::Tensor& x_TD, const Routing& routing, LayerObserver shown) const;
 
   double limit_;
-  int64_t num_experts_, experts_per_token_;
+  int64_t num_experts_;
   QuantFormat qat_;
   ExpertRanks ranks_;
   Router router_;

@@ -60,13 +60,9 @@ variable_list results_of(const Segment& segment, const at::Tensor& X, const Pass
 }
 
 struct KeptSegment : torch::CustomClassHolder {
-  KeptSegment(Segment given, Pass its_pass, std::function<void()> its_before_backward)
-      : run(std::move(given)),
-        pass(std::move(its_pass)),
-        before_backward(std::move(its_before_backward)) {}
+  KeptSegment(Segment given, Pass its_pass) : run(std::move(given)), pass(std::move(its_pass)) {}
   Segment run;
   Pass pass;
-  std::function<void()> before_backward;
 };
 
 class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> {
@@ -74,11 +70,10 @@ class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> 
   static variable_list forward(AutogradContext* ctx,
                                const at::Tensor& X,
                                const Segment& segment,
-                               const Pass& pass,
-                               const std::function<void()>& before_backward) {
+                               const Pass& pass) {
     ctx->save_for_backward({X});
     ctx->saved_data["segment"] =
-        c10::IValue::make_capsule(c10::make_intrusive<KeptSegment>(segment, pass, before_backward));
+        c10::IValue::make_capsule(c10::make_intrusive<KeptSegment>(segment, pass));
     return results_of(segment, X, pass);  // autograd is off inside a Function
   }
 
@@ -98,9 +93,6 @@ class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> 
       }
       return results_of(segment.run, X, pass);
     }();
-    if (segment.before_backward) {
-      segment.before_backward();
-    }
     variable_list roots, root_gradients;
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].requires_grad() && gradients[i].defined()) {
@@ -109,26 +101,23 @@ class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> 
       }
     }
     torch::autograd::backward(roots, root_gradients);
-    return {X.grad(), at::Tensor(), at::Tensor(), at::Tensor()};  // the others have no gradient
+    return {X.grad(), at::Tensor(), at::Tensor()};  // segment and pass have no gradient
   }
 };
 
 }  // namespace
 
-at::Tensor recomputed(const Segment& segment,
-                      const at::Tensor& X,
-                      const Pass& pass,
-                      const std::function<void()>& before_backward) {
+at::Tensor recomputed(const Segment& segment, const at::Tensor& X, const Pass& pass) {
   if (!at::GradMode::is_enabled() || !X.requires_grad()) {
     return segment(X, pass);
   }
   if (pass.observations == nullptr) {
-    return RecomputedFunction::apply(X, segment, pass, before_backward)[0];
+    return RecomputedFunction::apply(X, segment, pass)[0];
   }
   Observations reported{.layers = {}, .streams_BSMD = {}, .on_layer = pass.observations->on_layer};
   auto own = pass;
   own.observations = &reported;
-  const auto results = RecomputedFunction::apply(X, segment, own, before_backward);
+  const auto results = RecomputedFunction::apply(X, segment, own);
   // The segment reported each loss as it computed it; out of the Function it has a gradient.
   std::size_t next = 1;
   for (auto* loss : losses_in(reported)) {
@@ -162,14 +151,7 @@ at::Tensor recomputed_blocks(const std::vector<Block>& blocks,
       }
       return result;
     };
-    // The backward pass comes to the layer before this one next.
-    const auto* before = first > 0 ? sublayers[first - 1].block : nullptr;
-    const auto read_ahead = [before, tokens = pass.ids_BS.numel()] {
-      if (before != nullptr) {
-        before->ffn().prefetch_experts(tokens);
-      }
-    };
-    result_BSMD = recomputed(segment, result_BSMD, pass, read_ahead);
+    result_BSMD = recomputed(segment, result_BSMD, pass);
   }
   return result_BSMD;
 }

@@ -16,12 +16,8 @@ using Segment = std::function<at::Tensor(const at::Tensor& X, const Pass& pass)>
 /// segment(X, pass), of which only X, the result and the reports stay in memory; the backward pass
 /// runs it again. Reported losses have their gradient. Where X needs no gradient the segment simply
 /// runs: what it keeps then is what its own parameters need. Parameters used inside receive their
-/// gradients directly. `before_backward` is called when the segment has been run again: what it
-/// starts has the time of the segment's backward pass.
-at::Tensor recomputed(const Segment& segment,
-                      const at::Tensor& X,
-                      const Pass& pass,
-                      const std::function<void()>& before_backward = {});
+/// gradients directly.
+at::Tensor recomputed(const Segment& segment, const at::Tensor& X, const Pass& pass);
 
 /// The streams X_BSMD after all `blocks`, in segments of options.recompute_sublayers sublayers
 /// (Block::attend or Block::apply_experts), which need not end with a layer. `blocks` must outlive
