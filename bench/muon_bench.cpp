@@ -55,7 +55,7 @@ void run(const std::string& path, bool bf16) {
     const char* form = gram ? " in Gram form" : "";
     const MuonConfig muon{.newton_schulz_steps = iterations * 8 / 10,
                           .newton_schulz_final_steps = iterations - iterations * 8 / 10,
-                          .newton_schulz_gram = gram,
+                          .newton_schulz_gram = gram ? GramForm::kAlways : GramForm::kNever,
                           .bfloat16_products = bf16};
     double all_seconds = 0, all_least = 0;
     for (const auto& [shape, list] : stacks) {

@@ -48,7 +48,7 @@ PreferenceEvaluation preference_means(const PreferenceOptions& options,
     result.margin += pair.margin;
     result.chosen_reward += pair.chosen_reward;
     result.rejected_reward += pair.rejected_reward;
-    result.accuracy += pair.margin > 0;
+    result.accuracy += pair.prefers_chosen();
     ++result.pairs;
   }
   const auto pairs = static_cast<double>(result.pairs);

@@ -20,6 +20,10 @@ struct PreferenceLoss {
   double loss = 0, margin = 0;
   double chosen_reward = 0, rejected_reward = 0;
   double by_chosen = 0, by_rejected = 0;  ///< d loss / d log p of either answer
+
+  /// Whether the chosen answer has gained on the other one. A model that is its own reference has
+  /// not, though the two were scored in other batches: their rounding is far below this margin.
+  bool prefers_chosen() const { return margin > 1e-6; }
 };
 PreferenceLoss preference_loss(const PreferenceOptions& options,
                                const DocumentScore& chosen,
@@ -30,7 +34,7 @@ PreferenceLoss preference_loss(const PreferenceOptions& options,
 /// Means over the pairs of a store.
 struct PreferenceEvaluation {
   double loss = 0, margin = 0, chosen_reward = 0, rejected_reward = 0;
-  double accuracy = 0;  ///< share of pairs with a margin above 0
+  double accuracy = 0;  ///< share of pairs that prefers_chosen()
   int64_t pairs = 0;
 };
 

@@ -1,6 +1,7 @@
 // Local letters: I inputs and O outputs of a matrix.
 #include "kernels/gemm.h"
 
+#include <atomic>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -63,6 +64,8 @@ at::Tensor without_gaps(const at::Tensor& matrix) {
   return has_plain_rows(matrix) || has_plain_columns(matrix) ? matrix : matrix.contiguous();
 }
 
+std::atomic<Float32Products> of_float32 = Float32Products::kExact;
+
 class LinearFunction : public Function<LinearFunction> {
  public:
   static variable_list forward(AutogradContext* ctx,
@@ -112,6 +115,14 @@ class LinearFunction : public Function<LinearFunction> {
 };
 
 }  // namespace
+
+void use_float32_products(Float32Products products) {
+  of_float32 = cpu_isa() == CpuIsa::kAmx ? products : Float32Products::kExact;
+}
+
+Float32Products float32_products() {
+  return of_float32;
+}
 
 void multiply(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accumulate) {
   multiply_each({{a, b, c}}, accumulate);

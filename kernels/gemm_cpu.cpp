@@ -9,13 +9,13 @@
 #include "kernels/cpu/bf16_rows_loops.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/tile_products.h"
+#include "kernels/gemm.h"
 
 namespace braid {
 namespace {
 
 constexpr int64_t kDepthUnits = 256;  // of a block: a panel's share stays in the L1 cache
-// Of a block of A: in the L2 cache.
-constexpr int64_t kLeastRows = 2 * kGemmTileRows, kMostRows = 16 * kGemmTileRows;
+constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
 constexpr int64_t kRowsAtOnce = 32;  // that are packed for all panels: in the L1 cache
 
 bool same_right(const GemmProduct& p, const GemmProduct& q) {
@@ -36,7 +36,9 @@ struct Share {
 class Products {
  public:
   Products(const GemmKernels& kernels, bool accumulate)
-      : kernels_(kernels), accumulate_(accumulate), depth_(kDepthUnits * kernels.pair) {}
+      : kernels_(kernels),
+        accumulate_(accumulate),
+        depth_(kDepthUnits * kernels.pair / kernels.parts / kRowsAtOnce * kRowsAtOnce) {}
 
   // As many right operands as the buffer holds are packed by all threads together, then multiplied.
   void run(const std::vector<GemmProduct>& products) {
@@ -47,7 +49,7 @@ class Products {
       // A result that is rounded needs its whole sum at once.
       const bool whole = std::any_of(first, end, [](const auto& p) { return p.rounds; });
       const int64_t most =
-          whole ? first->k : std::max<int64_t>(1, kPackedUnits / width / kDepthUnits) * depth_;
+          whole ? first->k : std::max<int64_t>(1, kPackedUnits / width / units(depth_)) * depth_;
       for (int64_t k = 0; k < first->k; k += most) {
         const int64_t depth = std::min(most, first->k - k);
         // The next piece of a sum waits until the last one stands.
@@ -65,7 +67,7 @@ class Products {
   }
 
  private:
-  int64_t units(int64_t depth) const { return blocks(depth, kernels_.pair); }
+  int64_t units(int64_t depth) const { return units_of(kernels_, depth); }
   int64_t panels(const GemmProduct& product) const { return blocks(product.n, kernels_.width); }
 
   void flush() {
@@ -118,17 +120,17 @@ class Products {
   void pack_panel(const Share& share, int64_t panel, int64_t row, int64_t rows) const {
     const int64_t column = panel * kernels_.width;
     const int64_t columns = std::min(kernels_.width, share.product->n - column);
-    auto* to = share.packed + kernels_.width * (panel * units(share.depth) + row / kernels_.pair);
+    auto* to = share.packed + kernels_.width * (panel * units(share.depth) + units(row));
     kernels_.pack_b(share.product->b, share.k + row, column, rows, columns, to);
   }
 
   // Of a block: as many as make the busiest thread's work the least, where fetching the panels
   // costs each block as much as so many more rows.
-  static int64_t block_rows(int64_t all_rows) {
+  int64_t block_rows(int64_t all_rows) const {
     constexpr int64_t kFetching = 8;
     const int64_t threads = at::get_num_threads();
-    int64_t best = kLeastRows, least = std::numeric_limits<int64_t>::max();
-    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kGemmTileRows) {
+    int64_t best = kMostRows, least = std::numeric_limits<int64_t>::max();
+    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kernels_.rows) {
       const int64_t busiest = blocks(blocks(all_rows, rows), threads) * (rows + kFetching);
       if (busiest < least) {
         least = busiest;
@@ -168,6 +170,7 @@ class Products {
                   columns = std::min(count * kernels_.width, p.n - column),
                   offset = row * p.ldc + column;
     const bool adds = accumulate_ || share.k > 0;
+    const KeptRegisters kept(kernels_);
     if (!p.rounds) {
       auto* c = static_cast<float*>(p.c) + offset;
       add_block(share, row, rows, first_panel, count, c, p.ldc, adds);
@@ -201,8 +204,7 @@ class Products {
       for (int64_t i = 0; i < count; ++i) {
         const int64_t column = (first_panel + i) * kernels_.width;
         const auto* panel =
-            share.packed +
-            kernels_.width * ((first_panel + i) * units(share.depth) + done / kernels_.pair);
+            share.packed + kernels_.width * ((first_panel + i) * units(share.depth) + units(done));
         kernels_.multiply(a,
                           lda,
                           panel,
@@ -236,12 +238,19 @@ class Products {
 
 }  // namespace
 
+void multiply_by_kernels_cpu(const GemmKernels& kernels,
+                             const std::vector<GemmProduct>& products,
+                             bool accumulate) {
+  Products(kernels, accumulate).run(products);
+}
+
 void multiply_floats_cpu(const std::vector<GemmProduct>& products, bool accumulate) {
-  Products(gemm_of_floats(), accumulate).run(products);
+  const bool split = float32_products() == Float32Products::kBf16x3;
+  multiply_by_kernels_cpu(split ? gemm_of_split_floats() : gemm_of_floats(), products, accumulate);
 }
 
 void multiply_bf16_cpu(const std::vector<GemmProduct>& products, bool accumulate) {
-  Products(gemm_of_bf16(), accumulate).run(products);
+  multiply_by_kernels_cpu(gemm_of_bf16(), products, accumulate);
 }
 
 }  // namespace braid

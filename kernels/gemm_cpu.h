@@ -20,6 +20,11 @@ struct GemmProduct {
 /// needs its right operand whole: k n must not be more than this.
 inline constexpr int64_t kPackedUnits = 1 << 20;
 
+/// With the given kernels, to which operands of both types must come as they take them.
+void multiply_by_kernels_cpu(const GemmKernels& kernels,
+                             const std::vector<GemmProduct>& products,
+                             bool accumulate);
+
 /// Products of float32 operands, and of operands of which one is bfloat16 (the other is rounded to
 /// it).
 void multiply_floats_cpu(const std::vector<GemmProduct>& products, bool accumulate);

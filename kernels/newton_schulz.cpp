@@ -20,14 +20,25 @@ at::Tensor newton_schulz(const at::Tensor& x_Brc, const NewtonSchulzOptions& opt
   if (kernel_of(x_Brc) == Kernel::kPlain) {
     return newton_schulz_reference(x_Brc, options);
   }
-  const NewtonSchulzProblem problem{
-      B, rows, cols, newton_schulz_polynomials(options), options.bfloat16_products, options.gram};
+  const NewtonSchulzProblem problem{B,
+                                    rows,
+                                    cols,
+                                    newton_schulz_polynomials(options),
+                                    options.bfloat16_products,
+                                    in_gram_form(rows, cols, options)};
   const auto x = x_Brc.contiguous(), result = at::empty_like(x);
   with_wide_type(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     newton_schulz_cpu<T>(problem, x.const_data_ptr<T>(), data<T>(result));
   });
   return result;
+}
+
+bool in_gram_form(int64_t rows, int64_t cols, const NewtonSchulzOptions& options) {
+  const auto n = static_cast<double>(std::min(rows, cols)),
+             m = static_cast<double>(std::max(rows, cols));
+  return options.gram == GramForm::kAlways ||
+         (options.gram == GramForm::kAuto && m >= kGramAspect * n);
 }
 
 std::vector<std::array<double, 3>> newton_schulz_polynomials(const NewtonSchulzOptions& options) {
@@ -47,8 +58,9 @@ NewtonSchulzFlops newton_schulz_flops(int64_t rows,
              m = static_cast<double>(std::max(rows, cols));
   const double nnm = n * n * m, nnn = n * n * n;
   const int64_t iterations = options.steps + options.final_steps;
-  const auto twos = static_cast<double>(options.gram ? iterations / 2 : 0),
-             ones = static_cast<double>(options.gram ? iterations % 2 : iterations);
+  const bool gram = in_gram_form(rows, cols, options);
+  const auto twos = static_cast<double>(gram ? iterations / 2 : 0),
+             ones = static_cast<double>(gram ? iterations % 2 : iterations);
   return {ones * (4 * nnm + 2 * nnn) + twos * (4 * nnm + 10 * nnn),
           ones * (3 * nnm + nnn) + twos * (3 * nnm + 5 * nnn)};
 }

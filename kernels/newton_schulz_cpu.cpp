@@ -82,10 +82,11 @@ class NewtonSchulz {
   // are the longest.
   template <class F>
   void for_each_block(int64_t all, const F& f) const {
-    constexpr int64_t kTile = kGemmTileRows, kLeast = 4 * kTile, kMost = 16 * kTile;
+    constexpr int64_t kMost = 96;
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const int64_t tile = products_of_thread().tile_rows(), least = blocks(24, tile) * tile;
     const int64_t rows =
-        threads == 1 ? kMost : std::clamp(blocks(all, 4 * threads * kTile) * kTile, kLeast, kMost);
+        threads == 1 ? kMost : std::clamp(blocks(all, 4 * threads * tile) * tile, least, kMost);
     const int64_t count = blocks(all, rows);
     for_each_of(count, [&](int64_t i) {
       const int64_t first = (count - 1 - i) * rows;

@@ -16,10 +16,11 @@ at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const NewtonSchulzOp
     const auto identity = at::eye(gram.size(1), gram.options());
     return a * identity + b * gram + c * at::bmm(gram, gram);
   };
+  const bool in_pairs = in_gram_form(x.size(1), x.size(2), options);
   for (std::size_t i = 0; i < polynomials.size(); ++i) {
     const auto gram = at::bmm(x, x.transpose(1, 2));
     auto p = polynomial(i, gram);
-    if (options.gram && i + 1 < polynomials.size()) {
+    if (in_pairs && i + 1 < polynomials.size()) {
       p = at::bmm(polynomial(++i, at::bmm(at::bmm(gram, p), p)), p);
     }
     x = at::bmm(p, x);

@@ -90,7 +90,7 @@ MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& u
                          cols,
                          newton_schulz_polynomials(update.newton_schulz),
                          update.newton_schulz.bfloat16_products,
-                         update.newton_schulz.gram}};
+                         in_gram_form(rows, cols, update.newton_schulz)}};
   for (const auto& stack : stacks) {
     for (int64_t b = 0; b < stack.value_Brc.size(0); ++b) {
       result.matrices.push_back({data<T>(stack.value_Brc) + b * elements,

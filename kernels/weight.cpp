@@ -88,7 +88,21 @@ at::Tensor fitting(const Weight& weight, const at::Tensor& x) {
   return weight.values.to(wide_type(x) == at::kDouble ? at::kDouble : weight.values.scalar_type());
 }
 
+thread_local int keep_mapped_pages = 0;
+
 }  // namespace
+
+MappedPagesKept::MappedPagesKept() {
+  ++keep_mapped_pages;
+}
+
+MappedPagesKept::~MappedPagesKept() {
+  --keep_mapped_pages;
+}
+
+bool MappedPagesKept::on_this_thread() {
+  return keep_mapped_pages > 0;
+}
 
 int64_t Weight::columns() const {
   return values.size(1) * (quantized() && values.scalar_type() != at::kFloat8_e4m3fn ? 2 : 1);

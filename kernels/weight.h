@@ -14,7 +14,7 @@ struct Weight {
   at::Tensor values;  ///< floating [out, in]; F8_E4M3 [out, in]; I8 or U8 [out, in / 2]
   at::Tensor scales;  ///< of codes; undefined beside floating values
   /// The codes lie in a file mapping: their pages are read ahead of a product and let go after it,
-  /// so that a model larger than the memory takes part.
+  /// so that a model larger than the memory takes part (but see MappedPagesKept).
   bool mapped = false;
 
   Weight() = default;
@@ -78,6 +78,18 @@ void multiply_by_columns_reference(const at::Tensor& dy_TO,
                                    const Weight& weight,
                                    int64_t first_row,
                                    at::Tensor& out_TI);
+
+/// While it is there, this thread's products leave the pages of mapped weights in memory for others
+/// that follow soon, as a backward pass follows the recomputation of its activations.
+class MappedPagesKept {
+ public:
+  MappedPagesKept();
+  ~MappedPagesKept();
+  MappedPagesKept(const MappedPagesKept&) = delete;
+  MappedPagesKept& operator=(const MappedPagesKept&) = delete;
+
+  static bool on_this_thread();
+};
 
 /// Where the time of products with quantized weights went on this thread, in seconds.
 struct ProductTimes {

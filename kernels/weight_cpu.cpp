@@ -58,8 +58,8 @@ CodedOperand coded_operand(const QuantizedMatrixProduct& product) {
 }
 
 /// One of the products while it runs. Its panels are divided among tasks. Mapped codes are read
-/// before the first task uses them, while the next product's are asked for, and let go after the
-/// last one.
+/// before the first task uses them, while those of the next products are asked for, and let go
+/// after the last one.
 struct Running {
   Running(const QuantizedMatrixProduct& its, int64_t width)
       : product(its),
@@ -79,6 +79,7 @@ struct Running {
   GemmOperand a;
   int64_t m, n, k, panels;
   std::once_flag is_read = {};
+  std::atomic_flag is_asked_for = {};
   std::atomic<int64_t> panels_left = panels;
 };
 
@@ -102,7 +103,8 @@ class QuantizedProducts {
       // All of one type: bfloat16 in pairs where the machine multiplies those.
       : kernels_(products.front().a.scalar_type() == at::kBFloat16 ? gemm_of_bf16()
                                                                    : gemm_of_floats()),
-        accumulate_(accumulate) {
+        accumulate_(accumulate),
+        keeps_pages_(MappedPagesKept::on_this_thread()) {
     for (const auto& product : products) {
       running_.push_back(std::make_unique<Running>(product, kernels_.width));
       count_flops(2 * running_.back()->m * running_.back()->n * running_.back()->k);
@@ -147,6 +149,7 @@ class QuantizedProducts {
 
  private:
   static constexpr int64_t kColumnsOfATask = 256;
+  static constexpr int64_t kBytesAhead = 32 << 20;  // enough requests to keep a disk busy
   static constexpr int64_t kLda = kCodedUnits + 16;
   static constexpr int64_t kTimedSteps = 8;  // of so many one: a look at the clock costs as much as
                                              // decoding a hundred codes
@@ -159,17 +162,22 @@ class QuantizedProducts {
     }
     Stopwatch waiting;
     std::call_once(its.is_read, [&] {
-      if (index + 1 < running_.size()) {
-        running_[index + 1]->product.weight.prefetch();
+      int64_t ahead = 0;
+      for (auto next = index + 1; next < running_.size() && ahead < kBytesAhead; ++next) {
+        const auto& later = running_[next]->product.weight;
+        if (!running_[next]->is_asked_for.test_and_set()) {
+          later.prefetch();
+        }
+        ahead += later.nbytes();
       }
       read_pages(weight.values.const_data_ptr(), weight.values.nbytes());
     });
     times.waiting += waiting.lap();
   }
 
-  static void release(Running& its, int64_t panels) {
+  void release(Running& its, int64_t panels) const {
     const auto& weight = its.product.weight;
-    if (its.panels_left.fetch_sub(panels) == panels && weight.mapped) {
+    if (its.panels_left.fetch_sub(panels) == panels && weight.mapped && !keeps_pages_) {
       release_mapped_pages(weight.values.const_data_ptr(), weight.values.nbytes());
     }
   }
@@ -188,6 +196,7 @@ class QuantizedProducts {
     for (int64_t i = 0; i < its.m && rounds && accumulate_; ++i) {
       BRAID_CPU(widen)(narrow + i * its.product.out.stride(0), c + i * ldc, columns);
     }
+    const KeptRegisters kept(kernels_);
     const int64_t most = kCodedUnits * kernels_.pair, groups = blocks(its.k, its.b.scale_columns);
     uint32_t* panel = with_room(scratch.panel, (kCodedUnits + 8) * width);
     float* scales = with_room(scratch.scales, count * groups * width);
@@ -235,6 +244,7 @@ class QuantizedProducts {
 
   GemmKernels kernels_;
   bool accumulate_;
+  bool keeps_pages_;
   std::vector<std::unique_ptr<Running>> running_;
 };
 

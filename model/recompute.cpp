@@ -1,11 +1,14 @@
 #include "model/recompute.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "kernels/weight.h"
 
 namespace braid {
 namespace {
@@ -83,7 +86,13 @@ class RecomputedFunction : public torch::autograd::Function<RecomputedFunction> 
     auto pass = segment.pass;
     pass.observations = pass.observations != nullptr ? &again : nullptr;
     pass.options.observer = nullptr;
-    const auto outputs = results_of(segment.run, X, pass);
+    const auto outputs = [&] {
+      std::optional<MappedPagesKept> for_the_backward_pass;
+      if (pass.options.recompute_sublayers <= 2) {  // those of one layer; more may not fit
+        for_the_backward_pass.emplace();
+      }
+      return results_of(segment.run, X, pass);
+    }();
     variable_list roots, root_gradients;
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].requires_grad() && gradients[i].defined()) {

@@ -9,6 +9,7 @@
 
 #include "core/config.h"
 #include "core/parameter_names.h"
+#include "kernels/newton_schulz.h"
 
 namespace braid {
 
@@ -25,12 +26,18 @@ inline auto enum_names(QuerySplit) {
                     EnumName{"per_head", QuerySplit::kPerHead}};
 }
 
+inline auto enum_names(GramForm) {
+  return std::array{EnumName{"auto", GramForm::kAuto},
+                    EnumName{"always", GramForm::kAlways},
+                    EnumName{"never", GramForm::kNever}};
+}
+
 struct MuonConfig {
   double momentum = 0.95;
   int64_t newton_schulz_steps = 8;
   int64_t newton_schulz_final_steps = 2;
   double update_rms = 0.18;
-  bool newton_schulz_gram = false;
+  GramForm newton_schulz_gram = GramForm::kAuto;
   bool bfloat16_products = false;
   bool idle_expert_damping = false;
 
@@ -47,8 +54,9 @@ struct MuonConfig {
       between(0, 1000));
     v("newton_schulz_gram",
       &MuonConfig::newton_schulz_gram,
-      "iterations go two at a time on the product of a matrix with its own transpose: fewer "
-      "operations, the same result but for rounding");
+      "iterations go two at a time on the product of a matrix with its own transpose: the same "
+      "result but for rounding; auto = of matrices for which that is faster, those with one side "
+      "1.5 times as long as the other");
     v("update_rms", &MuonConfig::update_rms, "RMS of an update at learning rate 1", more_than(0));
     v("bfloat16_products",
       &MuonConfig::bfloat16_products,

@@ -13,6 +13,7 @@
 #include "core/config.h"
 #include "data/config.h"
 #include "data/tokenizer_config.h"
+#include "kernels/gemm.h"
 #include "model/config.h"
 #include "model/lora.h"
 #include "optim/config.h"
@@ -103,6 +104,11 @@ inline auto enum_names(ComputeType) {
 }
 at::ScalarType scalar_type(ComputeType type);
 
+inline auto enum_names(Float32Products) {
+  return std::array{EnumName{"exact", Float32Products::kExact},
+                    EnumName{"bf16x3", Float32Products::kBf16x3}};
+}
+
 /// What of the model a run trains. optimizer.groups say how, and may freeze more.
 struct TrainedParameters {
   enum class Kind { kFull, kLora, kPatterns };
@@ -123,6 +129,7 @@ struct TrainSection {
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
+  Float32Products float32_products = Float32Products::kExact;
   DeviceChoice device;
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
@@ -150,6 +157,10 @@ struct TrainSection {
       "sequences that are in memory at once",
       at_least(1));
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
+    v("float32_products",
+      &T::float32_products,
+      "products of two float32 matrices: exact; or bf16x3 = each factor as three bfloat16, on "
+      "processors with AMX (error below 2^-21 of the factors), elsewhere exact");
     v("device",
       &T::device,
       "where the model, its gradients and its optimizer are: cpu; cuda = the GPU of the rank's "

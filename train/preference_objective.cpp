@@ -126,7 +126,7 @@ void PreferenceObjective::add_main(const Batch& batch,
       sum.margin += pair.margin;
       sum.chosen_reward += pair.chosen_reward;
       sum.rejected_reward += pair.rejected_reward;
-      preferred += pair.margin > 0;
+      preferred += pair.prefers_chosen();
     }
   }
   const auto weights_BS = at::tensor(weights, at::kDouble)

@@ -11,7 +11,7 @@ namespace braid {
 ///
 ///   loss             mean of -log sigmoid(margin) over the step's pairs
 ///   reward_margin    mean margin
-///   reward_accuracy  share of pairs with a margin above 0
+///   reward_accuracy  share of pairs with a margin above 1e-6 (PreferenceLoss::prefers_chosen)
 ///   chosen_reward, rejected_reward  mean rewards
 ///
 /// The losses of routers and indexers are added as in LanguageObjective; an MTP block does not

@@ -179,6 +179,13 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   if (!threads.warning.empty()) {
     console.line(threads.warning);
   }
+  if (config_.train.float32_products == Float32Products::kBf16x3) {
+    console.line(
+        float32_products() == Float32Products::kBf16x3
+            ? "products of float32 matrices: three bfloat16 for each factor, on AMX"
+            : "warning: train.float32_products is bf16x3, which takes a processor with AMX; "
+              "they are exact here");
+  }
   if (grid_.place.ranks > 1) {
     console.line(ranks_line(grid_.place, state_.optimizer->sharding()));
   }

@@ -1,6 +1,7 @@
 #pragma once
 // Codes decoded straight into the panels of gemm_tile.h, which is included first.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -206,6 +207,74 @@ void pack_codes_as_they_lie(const CodedOperand& b,
   }
 }
 
+#if defined(__AVX512BW__)
+// Whole panels of FP4 as they lie, in pairs, exactly as above: 32 codes are looked up at once as
+// bfloat16, and a scale is added to the exponents of what is not zero. Rows whose scales would lead
+// out of the normal numbers take the other way.
+inline void pack_fp4_pairs_as_they_lie(
+    const CodedOperand& b, int64_t k, int64_t column, int64_t depth, uint32_t* to) {
+  constexpr int64_t kRowsAhead = 32, kGroup = 32;
+  constexpr auto kValues = std::to_array<uint16_t>(  // of the low five bits, of which four count
+      {0,      0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80,
+       0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0, 0,      0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040,
+       0x4080, 0x40c0, 0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0});
+  const __m512i values = _mm512_loadu_si512(kValues.data());
+  // A byte of each row in each half of a lane, for two lanes.
+  const __m512i order = _mm512_set_epi32(0x000f0007,
+                                         0x000f0007,
+                                         0x000e0006,
+                                         0x000e0006,
+                                         0x000d0005,
+                                         0x000d0005,
+                                         0x000c0004,
+                                         0x000c0004,
+                                         0x000b0003,
+                                         0x000b0003,
+                                         0x000a0002,
+                                         0x000a0002,
+                                         0x00090001,
+                                         0x00090001,
+                                         0x00080000,
+                                         0x00080000);
+  const __m512i shifts = _mm512_set1_epi64(0x0004000400000000);
+  const __m512i not_sign = _mm512_set1_epi16(0x7fff);
+  const int64_t stride = bytes_of<Fp4>(b.row_codes);
+  const uint8_t* line = b.values + (b.first_row + k) * stride + bytes_of<Fp4>(column);
+  const uint8_t* scale = b.scales + (b.first_row + k) * b.scales_stride + column / kGroup;
+  for (int64_t row = 0; row < depth;
+       row += 2, line += 2 * stride, scale += 2 * b.scales_stride, to += kWidth) {
+    uint16_t of_rows[2];
+    std::memcpy(&of_rows[0], scale, 2);
+    std::memcpy(&of_rows[1], scale + b.scales_stride, 2);
+    // Two groups of the first row, two of the second; values are 0.5 to 6.
+    const __m128i scales = _mm_cvtsi32_si128(static_cast<int>(of_rows[0] | of_rows[1] << 16));
+    const __m128i normal =
+        _mm_min_epu8(_mm_max_epu8(scales, _mm_set1_epi8(2)), _mm_set1_epi8(static_cast<char>(252)));
+    if (_mm_cvtsi128_si32(normal) != _mm_cvtsi128_si32(scales)) {
+      pack_codes_as_they_lie<Fp4, 2>(b, nullptr, k + row, column, 2, kWidth, to);
+      continue;
+    }
+    const __m512i steps = _mm512_zextsi128_si512(
+        _mm_sub_epi16(_mm_slli_epi16(_mm_cvtepu8_epi16(scales), 7), _mm_set1_epi16(127 << 7)));
+    const __m512i of_group[2] = {_mm512_permutexvar_epi16(_mm512_set1_epi32(0x00020000), steps),
+                                 _mm512_permutexvar_epi16(_mm512_set1_epi32(0x00030001), steps)};
+    __builtin_prefetch(line + kRowsAhead * stride);
+    __builtin_prefetch(line + (kRowsAhead + 1) * stride);
+    for (int64_t v = 0; v < kVectors; ++v) {
+      const __m128i both =
+          _mm_unpacklo_epi64(_mm_loadu_si64(line + 8 * v), _mm_loadu_si64(line + stride + 8 * v));
+      const __m512i codes = _mm512_srlv_epi16(
+          _mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(0xffff, both), order), shifts);
+      const __m512i value = _mm512_permutexvar_epi16(codes, values);
+      _mm512_storeu_si512(
+          to + v * kLanes,
+          _mm512_mask_add_epi16(
+              value, _mm512_test_epi16_mask(value, not_sign), value, of_group[v / 2]));
+    }
+  }
+}
+#endif
+
 template <int64_t kPair>
 void pack_codes(const CodedOperand& b,
                 const float* scales,
@@ -214,6 +283,13 @@ void pack_codes(const CodedOperand& b,
                 int64_t depth,
                 int64_t columns,
                 uint32_t* to) {
+#if defined(__AVX512BW__)
+  if (kPair == 2 && !b.fp8 && !b.turned && !b.float_scales && columns == kWidth && depth % 2 == 0 &&
+      column % b.scale_columns == 0) {
+    pack_fp4_pairs_as_they_lie(b, k, column, depth, to);
+    return;
+  }
+#endif
   const auto pack =
       b.fp8 ? (b.turned ? pack_turned_codes<Fp8, kPair> : pack_codes_as_they_lie<Fp8, kPair>)
             : (b.turned ? pack_turned_codes<Fp4, kPair> : pack_codes_as_they_lie<Fp4, kPair>);

@@ -33,15 +33,16 @@ struct CodedOperand {
 /// Units of a panel that codes are decoded to: it stays in the L1 cache while it is multiplied.
 constexpr int64_t kCodedUnits = 64;
 
-/// Rows of the register tile: blocks of A are best a multiple of it high.
-constexpr int64_t kGemmTileRows = 6;
-
 /// The pieces of a product C = A B whose operands are packed into units of 32 bits along k: one
 /// float32, or two bfloat16 where an instruction multiplies pairs. A block of A is packed
 /// [rows][units]; B in panels of `width` columns, each [units][width] and zero beyond its columns.
 struct GemmKernels {
   int64_t width;  ///< columns of a panel
   int64_t pair;   ///< elements of a unit: 1 or 2
+  int64_t rows;   ///< of the tile that registers hold: blocks of A are best a multiple of it high
+  /// 1, or 3: each float32 is the sum of three bfloat16. Then 32 elements along k are a step, zero
+  /// beyond the depth: 16 units of each part, one part after the other.
+  int64_t parts;
   /// Rows [row, row + rows), columns [k, k + depth) of A, to rows that are lda units apart.
   void (*pack_a)(const GemmOperand& a,
                  int64_t row,
@@ -57,9 +58,9 @@ struct GemmKernels {
                  int64_t depth,
                  int64_t columns,
                  uint32_t* to);
-  /// The same of codes: k is a multiple of those that share a scale, depth at most kCodedUnits
-  /// units. Writes up to seven rows of the panel more.
-  /// `scales` are those of turn_scales() for these columns of a turned operand, else not read.
+  /// The same of codes, where parts is 1: k is a multiple of those that share a scale, depth at
+  /// most kCodedUnits units. Writes up to seven rows of the panel more. `scales` are those of
+  /// turn_scales() for these columns of a turned operand, else not read.
   void (*pack_codes)(const CodedOperand& b,
                      const float* scales,
                      int64_t k,
@@ -81,6 +82,10 @@ struct GemmKernels {
                    int64_t columns,
                    int64_t units,
                    bool accumulate);
+  /// Whether the calling thread keeps the set-up of its registers from one product to the next;
+  /// without, each product makes and undoes it. What else uses tile registers, as LibTorch's
+  /// products do, must not run meanwhile.
+  void (*keep_registers)(bool keep);
 };
 
 /// Units of float32, one multiply-add each.
@@ -88,5 +93,11 @@ BRAID_DECLARE_CPU(GemmKernels gemm_of_floats())
 /// For bfloat16 products: units of two that vdpbf16ps sums in float32, where the instruction set
 /// has it, else float32 ones.
 BRAID_DECLARE_CPU(GemmKernels gemm_of_bf16())
+/// The same on tile registers (CpuIsa::kAmx); and products of float32 there, each factor split into
+/// three bfloat16 and six products of them summed in float32.
+namespace amx {
+GemmKernels gemm_of_bf16();
+GemmKernels gemm_of_split_floats();
+}  // namespace amx
 
 }  // namespace braid

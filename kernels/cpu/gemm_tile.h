@@ -21,7 +21,7 @@ constexpr int64_t kBytes = BRAID_VECTOR_BYTES, kLanes = kBytes / 4;
 constexpr int64_t kVectors = kBytes == 64 ? 4 : 2;  // of a panel's row
 constexpr int64_t kWidth = kVectors * kLanes;
 // x kVectors sums: as many as registers hold beside the operands
-constexpr int64_t kTileRows = kGemmTileRows;
+constexpr int64_t kTileRows = 6;
 
 using Floats [[gnu::vector_size(kBytes)]] = float;
 using Units [[gnu::vector_size(kBytes)]] = uint32_t;
@@ -387,11 +387,14 @@ template <class Format>
 constexpr GemmKernels kernels_of() {
   return {kWidth,
           Format::kPair,
+          kTileRows,
+          1,
           pack_a<Format::kPair>,
           pack_b<Format::kPair>,
           pack_codes<Format::kPair>,
           turn_scales,
-          multiply_panel<Format>};
+          multiply_panel<Format>,
+          [](bool) {}};
 }
 
 }  // namespace

@@ -17,8 +17,45 @@ inline GemmKernels gemm_of_floats() {
   return BRAID_CPU(gemm_of_floats)();
 }
 inline GemmKernels gemm_of_bf16() {
+#if defined(__x86_64__)
+  if (cpu_isa() == CpuIsa::kAmx) {
+    return amx::gemm_of_bf16();
+  }
+#endif
   return has_bf16_products() ? BRAID_CPU(gemm_of_bf16)() : gemm_of_floats();
 }
+
+/// Of float32 products in three parts; only where cpu_isa() is kAmx.
+inline GemmKernels gemm_of_split_floats() {
+#if defined(__x86_64__)
+  if (cpu_isa() == CpuIsa::kAmx) {
+    return amx::gemm_of_split_floats();
+  }
+#endif
+  return gemm_of_floats();
+}
+
+/// Units of `depth` elements along k.
+inline int64_t units_of(const GemmKernels& kernels, int64_t depth) {
+  constexpr int64_t kStep = 32, kUnitsOfAPart = 16;
+  return kernels.parts == 1 ? blocks(depth, kernels.pair)
+                            : blocks(depth, kStep) * kUnitsOfAPart * kernels.parts;
+}
+
+/// While it is there, products of this thread keep the set-up of their registers
+/// (GemmKernels::keep_registers).
+class KeptRegisters {
+ public:
+  explicit KeptRegisters(const GemmKernels& kernels) : kernels_(kernels) {
+    kernels_.keep_registers(true);
+  }
+  ~KeptRegisters() { kernels_.keep_registers(false); }
+  KeptRegisters(const KeptRegisters&) = delete;
+  KeptRegisters& operator=(const KeptRegisters&) = delete;
+
+ private:
+  const GemmKernels& kernels_;
+};
 
 /// Rows [row, row + rows), columns [k, k + depth) of A, packed: in place where they lie so already,
 /// else in `scratch`. Rows are lda units apart.
@@ -30,14 +67,15 @@ inline const uint32_t* packed_rows(const GemmKernels& kernels,
                                    int64_t depth,
                                    std::vector<uint32_t>& scratch,
                                    int64_t& lda) {
-  const bool in_place = !a.by_columns && !a.rounded && a.bf16 == (kernels.pair == 2) &&
-                        depth % kernels.pair == 0 && a.stride % kernels.pair == 0;
+  const bool in_place = !a.by_columns && !a.rounded && kernels.parts == 1 &&
+                        a.bf16 == (kernels.pair == 2) && depth % kernels.pair == 0 &&
+                        a.stride % kernels.pair == 0;
   if (in_place) {
     lda = a.stride / kernels.pair;
     return static_cast<const uint32_t*>(a.data) + row * lda + k / kernels.pair;
   }
   constexpr int64_t kGap = 16;  // units: lines of neighboring rows share no set of the cache
-  lda = blocks(depth, kernels.pair) + kGap;
+  lda = units_of(kernels, depth) + kGap;
   if (static_cast<int64_t>(scratch.size()) < rows * lda) {
     scratch.resize(rows * lda);
   }
@@ -107,9 +145,12 @@ class TileProducts<float> {
   void multiply_lower(
       const GemmOperand& a, const Packed& b, float* c, int64_t ldc, int64_t first, int64_t m) {
     multiply_rows(a, b, c + first * ldc, ldc, first, m, first + m, false, [&](int64_t column) {
-      return std::max<int64_t>(0, column - first) / kGemmTileRows * kGemmTileRows;
+      return std::max<int64_t>(0, column - first) / tile_rows() * tile_rows();
     });
   }
+
+  /// Blocks of rows are best a multiple of so many.
+  int64_t tile_rows() const { return kernels_.rows; }
 
  private:
   int64_t units(int64_t k) const { return blocks(k, kernels_.pair); }
@@ -127,6 +168,7 @@ class TileProducts<float> {
                      bool accumulate,
                      const FirstRow& first_row) {
     constexpr int64_t kDepthUnits = 256;  // a panel's share stays in the L1 cache
+    const KeptRegisters kept(kernels_);
     const int64_t most = kDepthUnits * kernels_.pair, stride = kernels_.width * units(b.k);
     for (int64_t k = 0; k < b.k; k += most) {
       const int64_t depth = std::min(most, b.k - k);
@@ -170,6 +212,7 @@ class TileProducts<double> {
   }
 
   static constexpr int64_t kColumns = 64;
+  static int64_t tile_rows() { return 6; }
   void make_room(int64_t k, int64_t n, Packed& packed) const {
     packed.k = k;
     packed.n = n;

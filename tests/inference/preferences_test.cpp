@@ -73,5 +73,16 @@ TEST(Preferences, MeansAreOverPairs) {
   EXPECT_NEAR(means.loss, (std::log1p(std::exp(-0.9)) + std::log1p(std::exp(0.9))) / 2, 1e-14);
 }
 
+// Rounding of either sign, as another batch gives it, is no preference.
+TEST(Preferences, AModelThatIsItsOwnReferencePrefersNothing) {
+  for (const double rounding : {1e-13, 0.0, -1e-13}) {
+    const DocumentScore again{kChosen.log_probability + rounding, kChosen.targets};
+    const auto means = preference_means({}, {again, kRejected}, {kChosen, kRejected});
+    EXPECT_EQ(means.accuracy, 0) << rounding;
+  }
+  const DocumentScore better{kChosen.log_probability + 1e-3, kChosen.targets};
+  EXPECT_EQ(preference_means({}, {better, kRejected}, {kChosen, kRejected}).accuracy, 1);
+}
+
 }  // namespace
 }  // namespace braid

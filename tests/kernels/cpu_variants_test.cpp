@@ -542,10 +542,11 @@ TEST(CpuIsa, IsLimitedFromOutside) {
   // What the machine lacks is not promised.
   EXPECT_EQ(limited_isa(CpuIsa::kAvx2, "avx512"), CpuIsa::kAvx2);
   EXPECT_EQ(testing::error_of([] { static_cast<void>(limited_isa(CpuIsa::kAvx2, "avx3")); }),
-            "the environment variable BRAID_CPU_ISA is 'avx3'; expected baseline, avx2, avx512 or "
-            "avx512bf16");
-  for (const auto isa : {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
-    EXPECT_EQ(limited_isa(CpuIsa::kAvx512Bf16, isa_name(isa)), isa);
+            "the environment variable BRAID_CPU_ISA is 'avx3'; expected baseline, avx2, avx512, "
+            "avx512bf16 or amx");
+  for (const auto isa :
+       {CpuIsa::kBaseline, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmx}) {
+    EXPECT_EQ(limited_isa(CpuIsa::kAmx, isa_name(isa)), isa);
   }
 }
 

@@ -58,7 +58,7 @@ TEST(NewtonSchulz, Bfloat16ProductsOrthogonalizeToOnePercent) {
 }
 
 TEST(NewtonSchulz, TheGramFormEqualsItsReferenceOnEveryDevice) {
-  const NewtonSchulzOptions gram{.gram = true};
+  const NewtonSchulzOptions gram{.gram = GramForm::kAlways};
   for (const auto& sizes :
        {std::vector<int64_t>{3, 70, 130}, {1, 130, 70}, {2, 32, 300}, {5, 5, 7}, {0, 4, 6}}) {
     const auto x = normal_tensor("X", sizes);
@@ -77,8 +77,9 @@ TEST(NewtonSchulz, TheGramFormEqualsItsReferenceOnEveryDevice) {
 // Both an even and an odd number of iterations.
 TEST(NewtonSchulz, TheGramFormEqualsTheOtherOneButForRounding) {
   for (const auto& [steps, final_steps] : {std::pair<int64_t, int64_t>{8, 2}, {5, 0}, {1, 0}}) {
-    const NewtonSchulzOptions direct{.steps = steps, .final_steps = final_steps},
-        gram{.steps = steps, .final_steps = final_steps, .gram = true};
+    const NewtonSchulzOptions direct{
+        .steps = steps, .final_steps = final_steps, .gram = GramForm::kNever},
+        gram{.steps = steps, .final_steps = final_steps, .gram = GramForm::kAlways};
     for (const auto& sizes : {std::vector<int64_t>{2, 24, 40}, {1, 40, 24}, {1, 32, 32}}) {
       const auto x = normal_tensor("X", sizes);
       expect_close(text(steps, " of ", x.sizes()),
@@ -97,13 +98,25 @@ TEST(NewtonSchulz, TheGramFormSettlesSmallSingularValuesInFloat32) {
   const auto spectrum = at::logspace(0, -4, 64, 10, at::kDouble);
   const auto x = at::matmul(basis("U", 64) * spectrum, basis("V", 96).narrow(1, 0, 64));
   for (const bool bf16 : {false, true}) {
-    const NewtonSchulzOptions gram{.bfloat16_products = bf16, .gram = true};
+    const NewtonSchulzOptions gram{.bfloat16_products = bf16, .gram = GramForm::kAlways};
     const auto o = newton_schulz(x.to(at::kFloat), gram);
     const auto values = at::linalg_svdvals(o.to(at::kDouble));
     const double tolerance = bf16 ? 0.03 : 0.003;
     EXPECT_LT(values.max().item<double>(), 1 + tolerance) << "bfloat16: " << bf16;
     EXPECT_GT(values.min().item<double>(), 1 - tolerance) << "bfloat16: " << bf16;
   }
+}
+
+TEST(NewtonSchulz, TakesTheGramFormOfLongMatrices) {
+  EXPECT_FALSE(in_gram_form(64, 64, {}));
+  EXPECT_FALSE(in_gram_form(64, 90, {}));
+  EXPECT_TRUE(in_gram_form(64, 96, {}));
+  EXPECT_TRUE(in_gram_form(96, 64, {}));
+  EXPECT_TRUE(in_gram_form(64, 64, {.gram = GramForm::kAlways}));
+  EXPECT_FALSE(in_gram_form(8, 64, {.gram = GramForm::kNever}));
+  const auto x = normal_tensor("X", {1, 24, 48}, at::kFloat);
+  testing::expect_bitwise_equal(
+      "long", newton_schulz(x, {}), newton_schulz(x, {.gram = GramForm::kAlways}));
 }
 
 TEST(NewtonSchulz, RefusesOtherPrecisions) {
@@ -114,12 +127,13 @@ TEST(NewtonSchulz, RefusesOtherPrecisions) {
 TEST(NewtonSchulz, CountsItsOperations) {
   const auto tall = newton_schulz_iteration_flops(10, 6),
              wide = newton_schulz_iteration_flops(6, 10);
+  const NewtonSchulzOptions direct{.gram = GramForm::kNever};
   EXPECT_EQ(tall.whole, 4 * 6 * 6 * 10 + 2 * 6 * 6 * 6);
   EXPECT_EQ(tall.least, 3 * 6 * 6 * 10 + 6 * 6 * 6);
   EXPECT_EQ(wide.whole, tall.whole);
   EXPECT_EQ(wide.least, tall.least);
-  EXPECT_EQ(newton_schulz_flops(10, 6, {}).whole, 10 * tall.whole);
-  const NewtonSchulzOptions three{.steps = 3, .final_steps = 0, .gram = true};
+  EXPECT_EQ(newton_schulz_flops(10, 6, direct).whole, 10 * tall.whole);
+  const NewtonSchulzOptions three{.steps = 3, .final_steps = 0, .gram = GramForm::kAlways};
   EXPECT_EQ(newton_schulz_flops(10, 6, three).whole, 4 * 6 * 6 * 10 + 10 * 6 * 6 * 6 + tall.whole);
   EXPECT_EQ(newton_schulz_flops(10, 6, three).least, 3 * 6 * 6 * 10 + 5 * 6 * 6 * 6 + tall.least);
 }

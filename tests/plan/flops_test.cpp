@@ -97,14 +97,19 @@ TEST(Flops, NewtonSchulzCountsEveryMatrixAndIteration) {
   // Four of 6 x 10 and two of 4 x 12.
   const double per_iteration =
       4 * 2 * (2 * 6 * 6 * 10 + 6 * 6 * 6) + 2 * 2 * (2 * 4 * 4 * 12 + 4 * 4 * 4);
-  EXPECT_EQ(newton_schulz_flops(groups, {}, TrainedParts::all()), 10 * per_iteration);
-  const MuonConfig three{.newton_schulz_steps = 3, .newton_schulz_final_steps = 0};
+  const MuonConfig ten{.newton_schulz_gram = GramForm::kNever};
+  EXPECT_EQ(newton_schulz_flops(groups, ten, TrainedParts::all()), 10 * per_iteration);
+  const MuonConfig three{.newton_schulz_steps = 3,
+                         .newton_schulz_final_steps = 0,
+                         .newton_schulz_gram = GramForm::kNever};
   EXPECT_EQ(newton_schulz_flops(groups, three, TrainedParts::all()), 3 * per_iteration);
   EXPECT_EQ(newton_schulz_flops(groups, three, {TrainedPart::kIndexer}), 0);
-  const MuonConfig gram{.newton_schulz_gram = true};
+  const MuonConfig gram{.newton_schulz_gram = GramForm::kAlways};
   const double per_two =
       4 * (4 * 6 * 6 * 10 + 10 * 6 * 6 * 6) + 2 * (4 * 4 * 4 * 12 + 10 * 4 * 4 * 4);
   EXPECT_EQ(newton_schulz_flops(groups, gram, TrainedParts::all()), 5 * per_two);
+  // Both shapes are long enough.
+  EXPECT_EQ(newton_schulz_flops(groups, {}, TrainedParts::all()), 5 * per_two);
 }
 
 }  // namespace
