@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/bfloat16.h"
+#include "kernels/expert_rows_cpu.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
@@ -76,6 +77,26 @@ struct CudaKernelsOf {
                            T* dlogits,
                            Stream) = nullptr;
 
+  /// Of at most kCudaOrderedExperts.
+  void (*order_by_expert)(const ExpertOrderProblem&, Stream) = nullptr;
+  void (*permute_to_experts)(const ExpertRowsProblem&,
+                             const E* x,
+                             const T* weights,
+                             E* rows,
+                             T* row_weights,
+                             Stream) = nullptr;
+  void (*permute_to_experts_backward)(const ExpertRowsProblem&,
+                                      const E* drows,
+                                      const T* drow_weights,
+                                      E* dx,
+                                      T* dweights,
+                                      Stream) = nullptr;
+  void (*combine_of_experts)(const ExpertRowsProblem&, const E* rows, T* out, Stream) = nullptr;
+  void (*combine_of_experts_backward)(const ExpertRowsProblem&,
+                                      const T* dout,
+                                      E* drows,
+                                      Stream) = nullptr;
+
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.
   void (*cross_entropy_rows)(T* logits,
@@ -114,6 +135,8 @@ inline constexpr int kCudaStreams = 4, kCudaSinkhornIterations = 32;
 inline bool has_cuda_streams(int64_t M, int64_t D, int64_t iterations = 1) {
   return M == kCudaStreams && D % 8 == 0 && iterations <= kCudaSinkhornIterations;
 }
+
+inline constexpr int64_t kCudaOrderedExperts = 1024;
 
 inline constexpr int64_t kCudaNormParts = 1024;
 

@@ -6,6 +6,7 @@ const CudaKernels& cuda_kernel_table() {
   static const CudaKernels kTable = [] {
     CudaKernels table;
     cuda::add_cross_entropy(table);
+    cuda::add_expert_rows(table);
     cuda::add_mhc(table);
     cuda::add_rms_norm(table);
     cuda::add_rope(table);

@@ -5,6 +5,7 @@
 namespace braid::cuda {
 
 void add_cross_entropy(CudaKernels& table);
+void add_expert_rows(CudaKernels& table);
 void add_mhc(CudaKernels& table);
 void add_rms_norm(CudaKernels& table);
 void add_rope(CudaKernels& table);
