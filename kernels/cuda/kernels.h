@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/attention_cpu.h"
 #include "kernels/bfloat16.h"
 #include "kernels/expert_rows_cpu.h"
 #include "kernels/mhc_cpu.h"
@@ -18,6 +19,14 @@
 
 namespace braid {
 
+/// What attention's backward pass works in: memory for `queries` queries at a time, each of which
+/// sees `slots` keys at most.
+struct AttentionWork {
+  float* mean;   ///< [B, S, N]: of the gradients of a row's weights
+  float* added;  ///< [queries, slots, H]: what a query adds to the gradient of a key that it sees
+  int64_t queries, slots;
+};
+
 /// The kernels for activations of type E, with T its wide type (precision.h). A null pointer is a
 /// kernel that is not written: the operation then takes its twin. Each function queues its work on
 /// `stream` (a cudaStream_t) and returns; it throws Error where the device refuses the launch.
@@ -28,6 +37,16 @@ template <class E>
 struct CudaKernelsOf {
   using T = std::conditional_t<std::is_same_v<E, double>, double, float>;
   using Stream = void*;
+
+  /// H is kCudaAttentionWidth at most.
+  void (*attention_forward)(const AttentionProblem<T>&,
+                            const AttentionResults<T>&,
+                            Stream) = nullptr;
+  void (*attention_backward)(const AttentionProblem<T>&,
+                             const AttentionResults<T>&,
+                             const AttentionGradients<T>&,
+                             const AttentionWork&,
+                             Stream) = nullptr;
 
   void (*rms_norm_forward)(const RmsNormProblem<E, T>&, E* y, T* inverse_rms, Stream) = nullptr;
   void (*rms_norm_backward)(const RmsNormProblem<E, T>&,
@@ -134,6 +153,15 @@ inline constexpr int kCudaStreams = 4, kCudaSinkhornIterations = 32;
 /// Whether they take M streams of D channels.
 inline bool has_cuda_streams(int64_t M, int64_t D, int64_t iterations = 1) {
   return M == kCudaStreams && D % 8 == 0 && iterations <= kCudaSinkhornIterations;
+}
+
+inline constexpr int64_t kCudaAttentionWidth = 512;
+/// How many queries attention's backward pass takes at a time: those for whose slots a quarter of a
+/// gigabyte is enough, or one.
+inline int64_t cuda_attention_queries(int64_t queries, int64_t slots, int64_t H) {
+  constexpr int64_t kNumbers = int64_t{1} << 26;
+  const int64_t fitting = kNumbers / std::max<int64_t>(1, slots * H);
+  return std::max<int64_t>(1, std::min(queries, fitting));
 }
 
 inline constexpr int64_t kCudaOrderedExperts = 1024;

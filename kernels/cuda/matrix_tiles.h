@@ -19,16 +19,14 @@ struct TileRows {
   /// kThreads threads, in the background (copy_async).
   template <int kThreads, class FromRow>
   __device__ void load(int rows, int H, const FromRow& from_row) const {
-    constexpr int kPieces = kWidth / kPiece;
-    for (int row = thread_index() / kWarp; row < rows; row += kThreads / kWarp) {
+    constexpr int kPieces = kWidth / kPiece, kLanes = kPieces < kWarp ? kPieces : kWarp;
+    for (int row = thread_index() / kLanes; row < rows; row += kThreads / kLanes) {
       const Bfloat16* from = from_row(row);
 #pragma unroll
-      for (int i = 0; i < (kPieces + kWarp - 1) / kWarp; ++i) {
-        const int at = thread_index() % kWarp + kWarp * i;
-        if (at < kPieces) {
-          const bool valid = from != nullptr && at * kPiece < H;
-          copy_async(piece(row, at), valid ? from + at * kPiece : nullptr, valid);
-        }
+      for (int i = 0; i < kPieces / kLanes; ++i) {
+        const int at = thread_index() % kLanes + kLanes * i;
+        const bool valid = from != nullptr && at * kPiece < H;
+        copy_async(piece(row, at), valid ? from + at * kPiece : nullptr, valid);
       }
     }
   }

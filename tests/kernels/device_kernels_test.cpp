@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/attention.h"
+#include "kernels/cuda/kernels.h"
 #include "kernels/device.h"
 #include "kernels/rms_norm.h"
 #include "kernels/routing.h"
@@ -100,6 +102,87 @@ TEST(DeviceKernels, OfRoutingTakeTheLowerOfEqualExpertsAndChooseAmongNan) {
     }
     EXPECT_GT(kernels.launches(), 0);
   }
+}
+
+// Seven queries of three heads, of which a chunk takes fewer.
+TEST(DeviceKernels, OfAttentionAddToTheKeysChunkByChunk) {
+  const int64_t B = 2, S = 7, N = 3, H = 8, U = 9, C = 4;
+  const auto wide = at::TensorOptions(strict_device()).dtype(at::kFloat);
+  const auto q = on_device("q", {B, S, N, H}), kv = on_device("kv", {B, U, H}),
+             compressed = on_device("compressed", {B, C, H}), sink = on_device("sink", {N}),
+             dout = on_device("dout", {B, S, N, H});
+  const auto end = at::arange(U - S + 1, U + 1, at::kLong).expand({B, S}).contiguous(),
+             first = (end - 4).clamp_min(0), none = at::zeros({B, S}, at::kLong),
+             seen = end.div(2, "floor").clamp_max(C);
+  const auto moved = [](const at::Tensor& ids) { return ids.to(strict_device()); };
+  const auto window_first = moved(first), window_end = moved(end), entry_first = moved(none),
+             entry_end = moved(seen);
+  const auto ids = [](const at::Tensor& t) {
+    return static_cast<const int64_t*>(t.const_data_ptr());
+  };
+  const auto bytes = [](const at::Tensor& t) {
+    return static_cast<uint8_t*>(t.mutable_data_ptr());
+  };
+  const auto floats = [](const at::Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); };
+  const auto gradients_of = [&](int64_t queries) {
+    const AttentionProblem<float> problem{{ids(window_first),
+                                           ids(window_end),
+                                           ids(entry_first),
+                                           ids(entry_end),
+                                           nullptr,
+                                           B,
+                                           S,
+                                           N,
+                                           U,
+                                           C,
+                                           0},
+                                          bytes(q),
+                                          bytes(kv),
+                                          bytes(compressed),
+                                          floats(sink),
+                                          H,
+                                          0.5,
+                                          false};
+    const int64_t slots = 4 + C;
+    const auto o = at::empty_like(q), dq = at::empty_like(q), log_sum = at::empty({B, S, N}, wide),
+               mean = at::empty_like(log_sum), added = at::empty({queries, slots, H}, wide),
+               dkv = at::zeros_like(kv), dcompressed = at::zeros_like(compressed),
+               dsink = at::zeros_like(sink);
+    const auto& kernels = cuda_kernel_table().float32;
+    kernels.attention_forward(problem, {bytes(o), floats(log_sum)}, nullptr);
+    kernels.attention_backward(
+        problem,
+        {bytes(o), floats(log_sum)},
+        {bytes(dout), bytes(dq), floats(dkv), floats(dcompressed), floats(dsink)},
+        {floats(mean), floats(added), queries, slots},
+        nullptr);
+    return std::vector{dq, dkv, dcompressed, dsink};
+  };
+  const KernelsOnHost kernels;
+  const auto want = gradients_of(B * S);
+  for (const int64_t queries : {1, 3, 13}) {
+    const auto got = gradients_of(queries);
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_GT(want[i].abs().max().item<float>(), 0);
+      expect_close(text(queries, " at a time, result ", i), got[i], want[i], {.relative = 1e-6});
+    }
+  }
+}
+
+// What a query's gradients of keys need is known without waiting for the device.
+TEST(DeviceKernels, OfAttentionWaitForNothing) {
+  const KernelsOnHost kernels;
+  const auto q = on_device("q", {1, 3, 2, 8}).requires_grad_(true),
+             kv = on_device("kv", {1, 4, 8}).requires_grad_(true),
+             compressed = on_device("compressed", {1, 2, 8}).requires_grad_(true),
+             sink = on_device("sink", {2}).requires_grad_(true);
+  const auto end = at::arange(2, 5, at::kLong).view({1, 3}).to(strict_device());
+  const KeyRange window{end - 2, end, 2}, range{at::zeros_like(end), end - 2};
+  const auto use = testing::strict_device_use([&] {
+    attention(q, kv, compressed, sink, window, {range, {}}, 1).sum().backward();
+  });
+  EXPECT_EQ(use.number_of_waits(), 0);
+  EXPECT_EQ(kernels.launches(), 5);
 }
 
 TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {
