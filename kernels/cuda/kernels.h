@@ -7,6 +7,7 @@
 
 #include "kernels/attention_cpu.h"
 #include "kernels/bfloat16.h"
+#include "kernels/code_arrays.h"
 #include "kernels/expert_rows_cpu.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/rms_norm_cpu.h"
@@ -115,6 +116,12 @@ struct CudaKernelsOf {
                                       const T* dout,
                                       E* drows,
                                       Stream) = nullptr;
+
+  /// out [block.rows, block.columns].
+  void (*decode_block)(const CodeArrays<const uint8_t>&,
+                       const CodeBlock&,
+                       E* out,
+                       Stream) = nullptr;
 
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.

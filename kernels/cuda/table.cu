@@ -6,6 +6,7 @@ const CudaKernels& cuda_kernel_table() {
   static const CudaKernels kTable = [] {
     CudaKernels table;
     cuda::add_attention(table);
+    cuda::add_codec(table);
     cuda::add_cross_entropy(table);
     cuda::add_expert_rows(table);
     cuda::add_mhc(table);

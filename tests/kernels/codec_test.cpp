@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/devices.h"
+#include "tests/support/kernels_on_host.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -58,18 +60,34 @@ TEST(Decode, EqualsTheReferenceForAllCodesAndScales) {
         EXPECT_TRUE(same_values(decode(on(device, codes), type).cpu(), expected))
             << codes.values.sizes() << " to " << type << " on " << device;
       }
+      for (const std::uint64_t order : {0, 1, 2}) {
+        const testing::KernelsOnHost kernels(order);
+        EXPECT_TRUE(same_values(decode(on(testing::strict_device(), codes), type).cpu(), expected))
+            << codes.values.sizes() << " to " << type << " by kernels/cuda";
+        EXPECT_EQ(kernels.launches(), type == at::kDouble ? 0 : 1);
+      }
     }
   }
 }
 
 TEST(Decode, OfABlockIsThatPartOfTheWhole) {
   const auto fp8 = any_fp8(300, 517), fp4 = any_fp4(37, 320);
-  auto block = at::empty({140, 261});
-  decode_block(fp8, 77, 256, block);
-  EXPECT_TRUE(same_values(block, decode(fp8).narrow(0, 77, 140).narrow(1, 256, 261)));
-  block = at::empty({5, 64});
-  decode_block(fp4, 31, 160, block);
-  EXPECT_TRUE(same_values(block, decode(fp4).narrow(0, 31, 5).narrow(1, 160, 64)));
+  const auto check = [&](at::Device device) {
+    const auto blocks_are_parts =
+        [&](const Codes& codes, int64_t row, int64_t column, at::IntArrayRef sizes) {
+          auto block = at::empty(sizes, at::TensorOptions(device).dtype(at::kFloat));
+          decode_block(on(device, codes), row, column, block);
+          EXPECT_TRUE(same_values(
+              block.cpu(), decode(codes).narrow(0, row, sizes[0]).narrow(1, column, sizes[1])));
+        };
+    blocks_are_parts(fp8, 77, 256, {140, 261});
+    blocks_are_parts(fp8, 77, 256, {140, 64});
+    blocks_are_parts(fp4, 31, 160, {5, 64});
+  };
+  check(at::kCPU);
+  const testing::KernelsOnHost kernels;
+  check(testing::strict_device());
+  EXPECT_EQ(kernels.launches(), 3);
 }
 
 TEST(Decode, RefusesWhatIsNeitherFormat) {
