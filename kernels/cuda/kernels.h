@@ -9,6 +9,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/code_arrays.h"
 #include "kernels/expert_rows_cpu.h"
+#include "kernels/index_topk_cpu.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
@@ -26,6 +27,12 @@ struct AttentionWork {
   float* mean;   ///< [B, S, N]: of the gradients of a row's weights
   float* added;  ///< [queries, slots, H]: what a query adds to the gradient of a key that it sees
   int64_t queries, slots;
+};
+
+/// What the indexer's choice works in.
+struct IndexTopkWork {
+  float* scores;  ///< [queries, C], of so many queries at a time
+  int64_t queries;
 };
 
 /// The kernels for activations of type E, with T its wide type (precision.h). A null pointer is a
@@ -123,6 +130,12 @@ struct CudaKernelsOf {
                        E* out,
                        Stream) = nullptr;
 
+  /// chosen [B, S, k].
+  void (*index_topk)(const IndexTopkProblem<T>&,
+                     int64_t* chosen,
+                     const IndexTopkWork&,
+                     Stream) = nullptr;
+
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.
   void (*cross_entropy_rows)(T* logits,
@@ -168,6 +181,13 @@ inline constexpr int64_t kCudaAttentionWidth = 512;
 inline int64_t cuda_attention_queries(int64_t queries, int64_t slots, int64_t H) {
   constexpr int64_t kNumbers = int64_t{1} << 26;
   const int64_t fitting = kNumbers / std::max<int64_t>(1, slots * H);
+  return std::max<int64_t>(1, std::min(queries, fitting));
+}
+
+/// Of how many queries the indexer has the scores at a time: a quarter of a gigabyte's, or one's.
+inline int64_t cuda_index_queries(int64_t queries, int64_t C) {
+  constexpr int64_t kNumbers = int64_t{1} << 26, kMost = 32768;
+  const int64_t fitting = std::min(kMost, kNumbers / std::max<int64_t>(1, C));
   return std::max<int64_t>(1, std::min(queries, fitting));
 }
 
