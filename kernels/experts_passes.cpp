@@ -3,13 +3,11 @@
 
 #include <ATen/ATen.h>
 
-#include "kernels/codec.h"
-#include "kernels/device.h"
 #include "kernels/expert_rows.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
-#include "kernels/weight_cpu.h"
+#include "kernels/weight.h"
 
 namespace braid {
 namespace {
@@ -21,19 +19,6 @@ void for_each_visited(const std::vector<int64_t>& first_E, const F& f) {
     if (first_E[e + 1] > first_E[e]) {
       f(static_cast<int64_t>(e), first_E[e], first_E[e + 1] - first_E[e]);
     }
-  }
-}
-
-// Each of them; a matrix of a device's is decoded whole for its product.
-void multiply_each_quantized(const std::vector<QuantizedMatrixProduct>& products,
-                             bool accumulate = false) {
-  if (products.empty() || kernel_of(products[0].out) == Kernel::kCpu) {
-    multiply_quantized_cpu(products, accumulate);
-    return;
-  }
-  for (auto [a, weight, out, first_row, by_columns] : products) {
-    const auto w_OI = decode({weight.values, weight.scales}, a.scalar_type());
-    multiply(a, by_columns ? w_OI : w_OI.t(), out, accumulate);
   }
 }
 

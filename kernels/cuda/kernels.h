@@ -29,6 +29,25 @@ struct AttentionWork {
   int64_t queries, slots;
 };
 
+/// Products of rows with FP4 matrices [O, I] (kernels/codec.h), of one shape, whose codes begin at
+/// multiples of 16 bytes.
+struct Fp4Matrix {
+  const uint8_t *values, *scales;
+  const Bfloat16* a;  ///< [rows, I], or [rows, O] by columns
+  Bfloat16* out;      ///< a W^T [rows, O], or a W [rows, I]
+  int64_t rows;
+};
+struct Fp4Products {
+  static constexpr int kMost = 64;
+  int64_t O, I;
+  bool accumulate;  ///< adds to out
+  int count;
+  Fp4Matrix matrices[kMost];
+};
+inline bool has_fp4_products(int64_t O, int64_t I) {
+  return O % 8 == 0 && I % kFp4Group == 0;
+}
+
 /// What the indexer's choice works in.
 struct IndexTopkWork {
   float* scores;  ///< [queries, C], of so many queries at a time
@@ -135,6 +154,9 @@ struct CudaKernelsOf {
                      int64_t* chosen,
                      const IndexTopkWork&,
                      Stream) = nullptr;
+
+  /// Of bfloat16 alone; where has_fp4_products().
+  void (*multiply_fp4)(const Fp4Products&, bool by_columns, Stream) = nullptr;
 
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.
