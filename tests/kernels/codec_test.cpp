@@ -53,7 +53,14 @@ std::vector<Codes> any_codes() {
 }
 
 TEST(Decode, EqualsTheReferenceForAllCodesAndScales) {
-  for (const auto& codes : any_codes()) {
+  auto all = any_codes();
+  const auto bytes = at::arange(256, at::kByte);
+  const auto scales = bytes.view(at::kFloat8_e8m0fnu);
+  all.push_back(
+      {bytes.repeat({256, 1}).view(at::kChar), scales.unsqueeze(1).expand({256, 16}).contiguous()});
+  all.push_back(
+      {bytes.repeat({129, 1}).view(at::kFloat8_e4m3fn), scales.slice(0, 0, 4).view({2, 2})});
+  for (const auto& codes : all) {
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
       const auto expected = decode_reference(codes, type);
       for (const auto device : testing::devices()) {

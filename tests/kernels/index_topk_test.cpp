@@ -102,6 +102,25 @@ TEST(IndexTopk, OfScoresThatAreNotNumbersIsStillAChoice) {
   EXPECT_EQ(kernels.launches(), 2);
 }
 
+TEST(IndexTopk, TakesOtherEntriesBeforeOnesWhoseScoreIsNoNumber) {
+  const auto& c = kCases[3];
+  const int64_t entry = 1;
+  const auto q = at::ones({c.B, c.S, c.I, c.H}), weights = at::ones({c.B, c.S, c.I});
+  auto keys = at::ones({c.B, c.C, c.H});
+  keys.select(1, entry).fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto visible = visible_of(c);
+  const auto has_others = mask_of(visible, c.C).sum(-1) > c.k;
+  ASSERT_TRUE(has_others.logical_and(visible.first_BS <= entry).any().item<bool>());
+  const auto expect_others = [&](const at::Tensor& chosen) {
+    EXPECT_FALSE((chosen == entry).any(-1).logical_and(has_others).any().item<bool>());
+  };
+  expect_others(index_topk(q, keys, weights, visible, c.k));
+  const KernelsOnHost kernels;
+  const auto to = [](const auto& x) { return x.to(strict_device()); };
+  expect_others(index_topk(to(q), to(keys), to(weights), to(visible), c.k).cpu());
+  EXPECT_EQ(kernels.launches(), 2);
+}
+
 TEST(IndexTopk, RefusesShapesThatDoNotFit) {
   const auto q = at::ones({1, 4, 2, 3}), keys = at::ones({1, 5, 3}), weights = at::ones({1, 4, 2});
   const KeyRange visible{at::zeros({1, 4}, at::kLong), at::ones({1, 4}, at::kLong)};
