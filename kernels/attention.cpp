@@ -1,5 +1,6 @@
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -7,8 +8,8 @@
 #include "core/sizes.h"
 #include "kernels/attention_cpu.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -23,7 +24,8 @@ enum AttentionSaved {
   kEntryFirst,
   kEntryEnd,
   kChosen,
-  kLogSum
+  kLogSum,
+  kOut  // kept for devices: the CPU does without it
 };
 
 template <class T>
@@ -51,6 +53,28 @@ AttentionProblem<T> attention_problem(const std::vector<at::Tensor>& saved, doub
           q.scalar_type() == at::kBFloat16};
 }
 
+// No query sees more keys of a range.
+int64_t keys_of_a_query(const KeyRange& range, int64_t keys) {
+  return range.most < 0 ? keys : std::min(range.most, keys);
+}
+
+template <class E, class T>
+void backward_on_device(const AttentionProblem<T>& problem,
+                        const std::vector<at::Tensor>& saved,
+                        int64_t slots,
+                        const AttentionGradients<T>& gradients) {
+  if constexpr (!std::is_same_v<E, double>) {  // which has no kernels
+    const auto& log_sum = saved[kLogSum];
+    const int64_t queries =
+        cuda_attention_queries(problem.keys.B * problem.keys.S, slots, problem.H);
+    const auto mean = at::empty_like(log_sum),
+               added = at::empty({queries, slots, problem.H}, log_sum.options());
+    const AttentionResults<T> results{data<uint8_t>(saved[kOut]), data<T>(log_sum)};
+    const AttentionWork work{data<float>(mean), data<float>(added), queries, slots};
+    queue_kernel<E>(log_sum, BRAID_KERNEL(attention_backward), problem, results, gradients, work);
+  }
+}
+
 class AttentionFunction : public Function<AttentionFunction> {
  public:
   static at::Tensor forward(AutogradContext* ctx,
@@ -73,14 +97,19 @@ class AttentionFunction : public Function<AttentionFunction> {
                                      chosen.defined() ? chosen.contiguous() : chosen};
     auto o = at::empty_like(saved[kQ]);
     auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(wide_type(q)));
-    with_wide_type(q.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      attention_forward_cpu<T>(attention_problem<T>(saved, scale),
-                               {data<uint8_t>(o), data<T>(log_sum)});
+    with_activation_type(q.scalar_type(), [&](auto e, auto t) {
+      using T = decltype(t);
+      const auto problem = attention_problem<T>(saved, scale);
+      const AttentionResults<T> results{data<uint8_t>(o), data<T>(log_sum)};
+      BRAID_RUN(decltype(e), q, attention_forward, problem, results);
     });
     saved.push_back(log_sum);
+    saved.push_back(q.is_cpu() ? at::Tensor() : o);
     ctx->save_for_backward(saved);
     ctx->saved_data["scale"] = scale;
+    ctx->saved_data["slots"] =
+        keys_of_a_query(window, kv.size(1)) +
+        (chosen.defined() ? chosen.size(2) : keys_of_a_query(entries.range, compressed.size(1)));
     return o;
   }
 
@@ -92,15 +121,19 @@ class AttentionFunction : public Function<AttentionFunction> {
     auto dq = at::empty_like(saved[kQ]), dkv = at::zeros(saved[kKv].sizes(), wide),
          dcompressed = at::zeros(saved[kCompressed].sizes(), wide),
          dsink = at::zeros_like(saved[kSink]);
-    with_wide_type(dout.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      attention_backward_cpu<T>(attention_problem<T>(saved, scale),
-                                data<const T>(saved[kLogSum]),
-                                {data<const uint8_t>(dout),
-                                 data<uint8_t>(dq),
-                                 data<T>(dkv),
-                                 data<T>(dcompressed),
-                                 data<T>(dsink)});
+    with_activation_type(dout.scalar_type(), [&](auto e, auto t) {
+      using T = decltype(t);
+      const auto problem = attention_problem<T>(saved, scale);
+      const AttentionGradients<T> results{data<const uint8_t>(dout),
+                                          data<uint8_t>(dq),
+                                          data<T>(dkv),
+                                          data<T>(dcompressed),
+                                          data<T>(dsink)};
+      if (dout.is_cpu()) {
+        attention_backward_cpu<T>(problem, data<const T>(saved[kLogSum]), results);
+      } else {
+        backward_on_device<decltype(e)>(problem, saved, ctx->saved_data["slots"].toInt(), results);
+      }
     });
     return {dq,
             dkv.to(saved[kKv].scalar_type()),
@@ -143,10 +176,13 @@ at::Tensor attention(const at::Tensor& q_BSNH,
       window.first_BS.sizes(),
       ", entries ",
       chosen.defined() ? chosen.sizes() : entries.range.first_BS.sizes());
-  if (kernel_of(q_BSNH) == Kernel::kPlain) {
+  const auto kernel = kernel_of(q_BSNH, BRAID_KERNEL(attention_forward));
+  if (kernel == Kernel::kPlain || (kernel == Kernel::kCuda && H > kCudaAttentionWidth)) {
     return attention_reference(q_BSNH, kv_BUH, compressed_BCH, sink_N, window, entries, scale);
   }
-  require_keys_exist("attention", window, U, entries, C);
+  if (kernel == Kernel::kCpu) {  // to read the numbers of another device would be to wait for it
+    require_keys_exist("attention", window, U, entries, C);
+  }
   const auto type = q_BSNH.scalar_type();
   return AttentionFunction::apply(q_BSNH,
                                   kv_BUH.to(type),

@@ -8,7 +8,7 @@
 #include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/codec_cpu.h"
-#include "kernels/device.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -99,11 +99,11 @@ int64_t columns_of(const Codes& codes) {
 }
 
 at::Tensor decode(const Codes& codes, at::ScalarType type) {
-  if (kernel_of(codes.values) == Kernel::kPlain) {
-    require_format(codes);
+  require_format(codes);
+  if (kernel_of(codes.values.device(), type, BRAID_KERNEL(decode_block)) == Kernel::kPlain) {
     return decode_reference(codes, type);
   }
-  auto out = at::empty({rows_of(codes), columns_of(codes)}, type);
+  auto out = at::empty({rows_of(codes), columns_of(codes)}, codes.values.options().dtype(type));
   decode_block(codes, 0, 0, out);
   return out;
 }
@@ -133,15 +133,20 @@ void decode_block(const Codes& codes, int64_t first_row, int64_t first_column, a
   require(type == at::kFloat || type == at::kDouble || type == at::kBFloat16,
           "[codec] cannot decode to ",
           type);
-  if (kernel_of(codes.values) == Kernel::kPlain) {
+  if (kernel_of(out, BRAID_KERNEL(decode_block)) == Kernel::kPlain) {
     out.copy_(
         decode_reference(codes, type).narrow(0, first_row, rows).narrow(1, first_column, columns));
     return;
   }
   const auto arrays = arrays_of<const uint8_t>(codes);
+  const CodeBlock block{first_row, first_column, rows, columns};
   with_activation_type(type, [&](auto e, auto t) {
-    decode_block_cpu<decltype(t)>(
-        arrays, {first_row, first_column, rows, columns}, data<decltype(e)>(out));
+    using E = decltype(e);
+    if (out.is_cpu()) {
+      decode_block_cpu<decltype(t)>(arrays, block, data<E>(out));
+    } else {
+      queue_kernel<E>(out, BRAID_KERNEL(decode_block), arrays, block, data<E>(out));
+    }
   });
 }
 

@@ -6,9 +6,9 @@
 //        F8_E8M0 scale for 32 inputs of a row, [out, in / 32].
 #include <ATen/core/Tensor.h>
 
-namespace braid {
+#include "kernels/code_arrays.h"
 
-inline constexpr int64_t kFp8Tile = 128, kFp4Group = 32;
+namespace braid {
 
 /// A matrix in one of the formats, told apart by the dtype of `values`.
 struct Codes {

@@ -8,9 +8,9 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
-#include "kernels/experts_cpu.h"
+#include "kernels/experts_passes.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -59,14 +59,12 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                                   scales[0],
                                   scales[1]};
     ExpertActivations a;
-    const auto out_TD =
-        routed_experts_forward_cpu(x_TD, experts_TK, weights_TK, w, adapters, limit, a);
+    const auto out_TD = routed_experts_forward(x_TD, experts_TK, weights_TK, w, adapters, limit, a);
     ctx->save_for_backward({a.x_RD,
                             a.gate_RF,
                             a.up_RF,
                             a.h_RF,
                             a.weight_R,
-                            a.token_R,
                             a.row_TK,
                             a.z13_Rr,
                             a.z2_Rr,
@@ -98,18 +96,17 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                                         saved[5],
                                         saved[6],
                                         saved[7],
-                                        saved[8],
                                         ctx->saved_data["first_E"].toIntVector(),
                                         ctx->saved_data["K"].toInt()};
     const auto capsule = ctx->saved_data["quantized"].toCapsule();
-    const bool learns = saved[9].defined();
-    const auto w = learns ? ExpertMatrices{saved[9], saved[10], saved[11]}
+    const bool learns = saved[8].defined();
+    const auto w = learns ? ExpertMatrices{saved[8], saved[9], saved[10]}
                           : static_cast<const QuantizedExperts&>(*capsule).w;
-    const ExpertAdapters adapters{saved[12],
+    const ExpertAdapters adapters{saved[11],
+                                  saved[12],
                                   saved[13],
                                   saved[14],
                                   saved[15],
-                                  saved[16],
                                   ctx->saved_data["scale13"].toDouble(),
                                   ctx->saved_data["scale2"].toDouble()};
     // Autograd counts the tensors that were given, x, experts and weights first.
@@ -124,7 +121,7 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     want.b3 = wanted(adapters.b3_EFr.defined());
     want.a2 = wanted(adapters.a2_ErF.defined());
     want.b2 = wanted(adapters.b2_EDr.defined());
-    const auto g = routed_experts_backward_cpu(
+    const auto g = routed_experts_backward(
         gradients[0], activations, w, adapters, ctx->saved_data["limit"].toDouble(), want);
     return {g.dx_TD,
             at::Tensor(),
@@ -206,7 +203,7 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
   require(w1_EFD.quantized() == w2_EDF.quantized() && w1_EFD.quantized() == w3_EFD.quantized(),
           "[routed_experts] w1, w2 and w3 must all be quantized, or none of them");
   require_fitting_adapters(adapters, sizes1[0], sizes1[1], D);
-  if (kernel_of(x_TD) == Kernel::kPlain) {
+  if (kernel_of(x_TD, BRAID_KERNEL(permute_to_experts)) == Kernel::kPlain) {
     return routed_experts_reference(
         x_TD, experts_TK, weights_TK, w1_EFD, w2_EDF, w3_EFD, limit, adapters);
   }

@@ -3,7 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include "core/sizes.h"
+#include "kernels/expert_rows.h"
 #include "kernels/experts.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
@@ -34,28 +34,6 @@ at::Tensor adapted_product(const at::Tensor& x,
   return y + project_reference(narrow, b_EOr.select(0, e));
 }
 
-// The (token, choice) pairs sorted by expert, pairs of one expert in token order.
-struct SortedPairs {
-  at::Tensor pair_R;             // sorted row -> t * K + k
-  at::Tensor row_TK;             // the inverse, flattened
-  std::vector<int64_t> first_E;  // E + 1 bounds of the experts' rows
-};
-
-SortedPairs sorted_pairs(const at::Tensor& experts_TK, int64_t E) {
-  const auto [expert_R, pair_R] =
-      at::sort(experts_TK.flatten(), /*stable=*/true, /*dim=*/0, /*descending=*/false);
-  const auto numbers = at::arange(pair_R.numel(), pair_R.options());
-  const auto row_TK = at::empty_like(pair_R).scatter(0, pair_R, numbers);
-  const auto bounds =
-      at::searchsorted(expert_R, at::arange(E + 1, expert_R.options())).to(at::kCPU).contiguous();
-  const auto* first = bounds.const_data_ptr<int64_t>();
-  require(first[0] == 0 && first[E] == pair_R.numel(),
-          "[routed_experts] an expert of a token is not one of the ",
-          E,
-          " experts; check the model's tid2eid tables");
-  return {pair_R, row_TK, {first, first + E + 1}};
-}
-
 }  // namespace
 
 at::Tensor routed_experts_reference(const at::Tensor& x_TD,
@@ -66,11 +44,10 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
                                     const ExpertWeights& w3_EFD,
                                     double limit,
                                     const ExpertAdapters& adapters) {
-  const auto [T, K] = sizes<2>(experts_TK);
   const int64_t E = w1_EFD.sizes()[0];
-  const auto order = sorted_pairs(experts_TK, E);
-  const auto x_RD = x_TD.index_select(0, order.pair_R.div(K, "floor"));
-  const auto weight_R1 = weights_TK.flatten().index_select(0, order.pair_R).unsqueeze(-1);
+  const auto order = sorted_by_expert_reference(experts_TK, E);
+  const auto [x_RD, weight_R] = permute_to_experts_reference(x_TD, weights_TK, order.row_TK);
+  const auto weight_R1 = weight_R.unsqueeze(-1);
   const auto w1 = matrices_of(w1_EFD), w2 = matrices_of(w2_EDF), w3 = matrices_of(w3_EFD);
   std::vector<at::Tensor> y_RD;
   for (int64_t e = 0; e < E; ++e) {
@@ -90,7 +67,7 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
   if (y_RD.empty()) {
     return at::zeros_like(x_TD, x_TD.options().dtype(wide_type(x_TD)));
   }
-  return widened(at::cat(y_RD)).index_select(0, order.row_TK).view({T, K, -1}).sum(1);
+  return combine_of_experts_reference(at::cat(y_RD), order.row_TK, experts_TK.size(1));
 }
 
 }  // namespace braid

@@ -9,6 +9,8 @@ void multiply_reference(const at::Tensor& a, const at::Tensor& b, at::Tensor& c,
   at::Tensor product;
   if (bf16 && c.scalar_type() == at::kBFloat16 && !accumulate) {
     product = at::mm(a.to(at::kBFloat16), b.to(at::kBFloat16));
+  } else if (bf16 && a.is_cuda()) {
+    product = at::mm(a.to(at::kBFloat16), b.to(at::kBFloat16), at::kFloat);  // CUDA alone has it
   } else {
     // Sums are wide: factors are rounded, then widened.
     const auto factor = [&](const at::Tensor& t) {

@@ -4,8 +4,8 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/index_topk_cpu.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 
@@ -27,7 +27,7 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
           weight_BSI.sizes(),
           ", visible ",
           visible.first_BS.sizes());
-  if (kernel_of(q_BSIH) == Kernel::kPlain) {
+  if (kernel_of(q_BSIH, BRAID_KERNEL(index_topk)) == Kernel::kPlain) {
     return index_topk_reference(q_BSIH, keys_BCH, weight_BSI, visible, k);
   }
   const auto q = q_BSIH.detach().contiguous(), weight = weight_BSI.detach().contiguous(),
@@ -36,18 +36,25 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
   auto chosen = at::empty({B, S, k}, first.options());
   with_wide_type(q.scalar_type(), [&, S = S, B = B, I = I, H = H, C = C](auto zero) {
     using T = decltype(zero);
-    index_topk_cpu<T>({data<const T>(q),
-                       data<const T>(keys),
-                       data<const T>(weight),
-                       data<const int64_t>(first),
-                       data<const int64_t>(end),
-                       B,
-                       S,
-                       I,
-                       H,
-                       C,
-                       k},
-                      data<int64_t>(chosen));
+    const IndexTopkProblem<T> problem{data<const T>(q),
+                                      data<const T>(keys),
+                                      data<const T>(weight),
+                                      data<const int64_t>(first),
+                                      data<const int64_t>(end),
+                                      B,
+                                      S,
+                                      I,
+                                      H,
+                                      C,
+                                      k};
+    if (q.is_cpu()) {
+      index_topk_cpu<T>(problem, data<int64_t>(chosen));
+      return;
+    }
+    const int64_t queries = cuda_index_queries(B * S, C);
+    const auto scores = at::empty({queries, C}, q.options());
+    const IndexTopkWork work{data<float>(scores), queries};
+    queue_kernel<T>(q, BRAID_KERNEL(index_topk), problem, data<int64_t>(chosen), work);
   });
   return chosen;
 }

@@ -13,17 +13,22 @@ namespace braid {
 /// The entry `name` of a table, for kernel_of: kernel_of(x, BRAID_KERNEL(rms_norm_forward)).
 #define BRAID_KERNEL(name) [](const auto& kernels) { return kernels.name; }
 
-/// Whether the device of x has the kernel `entry` for x's type.
+/// Whether a device has the kernel `entry` for a type of activations.
 template <class Entry>
-Kernel kernel_of(const at::Tensor& x, const Entry& entry) {
-  if (x.is_cpu()) {
+Kernel kernel_of(c10::Device device, at::ScalarType type, const Entry& entry) {
+  if (device.is_cpu()) {
     return Kernel::kCpu;
   }
-  const auto* table = device_kernels(x.device().type()).table;
-  const bool has =
-      table != nullptr && ((x.scalar_type() == at::kFloat && entry(table->float32)) ||
-                           (x.scalar_type() == at::kBFloat16 && entry(table->bfloat16)));
+  const auto* table = device_kernels(device.type()).table;
+  const bool has = table != nullptr && ((type == at::kFloat && entry(table->float32)) ||
+                                        (type == at::kBFloat16 && entry(table->bfloat16)));
   return has ? Kernel::kCuda : Kernel::kPlain;
+}
+
+/// Whether the device of x has it for x's type.
+template <class Entry>
+Kernel kernel_of(const at::Tensor& x, const Entry& entry) {
+  return kernel_of(x.device(), x.scalar_type(), entry);
 }
 
 /// The kernels of a device for elements E; none for double.

@@ -22,7 +22,7 @@ void require_within(const char* op, const KeyRange& range, int64_t keys, const c
 }  // namespace
 
 KeyRange KeyRange::to(at::Device device) const {
-  return {first_BS.to(device), end_BS.to(device)};
+  return {first_BS.to(device), end_BS.to(device), most};
 }
 
 SeenEntries SeenEntries::to(at::Device device) const {

@@ -6,9 +6,12 @@
 
 namespace braid {
 
-/// Query s of row b sees the keys [first, end): both int64 [B, S]; none where end <= first.
+/// Query s of row b sees the keys [first, end): both int64 [B, S]; none where end <= first. No
+/// query sees more than `most`, where that is known on the host (else it is -1): kernels need less
+/// memory.
 struct KeyRange {
   at::Tensor first_BS, end_BS;
+  int64_t most = -1;
 
   KeyRange to(at::Device device) const;
 };

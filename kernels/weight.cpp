@@ -8,9 +8,10 @@
 #include "core/error.h"
 #include "core/pages.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
+#include "kernels/codec_cpu.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 #include "kernels/weight_cpu.h"
 
 namespace braid {
@@ -29,7 +30,7 @@ class QuantizedProduct : public Function<QuantizedProduct> {
     ctx->saved_data["mapped"] = weight.mapped;
     ctx->saved_data["first_row"] = first_row;
     auto out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
-    multiply_by_rows(x_TI.contiguous(), weight, first_row, out_TO);
+    multiply_each_quantized({{x_TI.contiguous(), weight, out_TO, first_row}});
     return out_TO;
   }
 
@@ -39,9 +40,59 @@ class QuantizedProduct : public Function<QuantizedProduct> {
                         ctx->saved_data["mapped"].toBool());
     const auto dy_TO = gradients[0].contiguous();
     auto dx_TI = at::empty({dy_TO.size(0), weight.columns()}, dy_TO.options());
-    multiply_by_columns(dy_TO, weight, ctx->saved_data["first_row"].toInt(), dx_TI);
+    multiply_each_quantized({{dy_TO,
+                              weight,
+                              dx_TI,
+                              ctx->saved_data["first_row"].toInt(),
+                              /*by_columns=*/true}});
     return {dx_TI, at::Tensor(), at::Tensor(), at::Tensor()};  // the weight is frozen
   }
+};
+
+// Products with FP4 codes on a device that has the kernel, those of one shape in one launch.
+class Fp4Queue {
+ public:
+  explicit Fp4Queue(bool accumulate) { queued_.accumulate = accumulate; }
+
+  static bool takes(const QuantizedMatrixProduct& product) {
+    const auto& [a, weight, out, first_row, by_columns] = product;
+    return kernel_of(a, BRAID_KERNEL(multiply_fp4)) == Kernel::kCuda &&
+           out.scalar_type() == at::kBFloat16 && a.is_contiguous() && out.is_contiguous() &&
+           weight.values.scalar_type() != at::kFloat8_e4m3fn &&
+           has_fp4_products(by_columns ? a.size(1) : out.size(1), weight.columns());
+  }
+
+  void add(const QuantizedMatrixProduct& product) {
+    const auto& [a, weight, out, first_row, by_columns] = product;
+    const int64_t O = by_columns ? a.size(1) : out.size(1), I = weight.columns();
+    if (queued_.count == Fp4Products::kMost || O != queued_.O || I != queued_.I ||
+        by_columns != by_columns_) {
+      flush();
+    }
+    queued_.O = O;
+    queued_.I = I;
+    by_columns_ = by_columns;
+    used_.push_back(product);
+    const auto codes = code_arrays({weight.values, weight.scales});
+    queued_.matrices[queued_.count++] = {codes.values + first_row * (I / 2),
+                                         codes.scales + first_row * (I / kFp4Group),
+                                         data<Bfloat16>(a),
+                                         data<Bfloat16>(out),
+                                         a.size(0)};
+  }
+
+  void flush() {
+    if (queued_.count > 0) {
+      queue_kernel<Bfloat16>(used_.front().a, BRAID_KERNEL(multiply_fp4), queued_, by_columns_);
+    }
+    queued_.count = 0;
+    used_.clear();
+  }
+
+ private:
+  Fp4Products queued_{};
+  bool by_columns_ = false;
+  std::vector<QuantizedMatrixProduct> used_;  // whose memory is pointed to
 };
 
 // Group by group, straight from and into the rows that hold all groups.
@@ -125,26 +176,26 @@ std::vector<int64_t> ExpertWeights::sizes() const {
                      : stack_.sizes().vec();
 }
 
-void multiply_by_rows(const at::Tensor& x_TI,
-                      const Weight& weight,
-                      int64_t first_row,
-                      at::Tensor& out_TO) {
-  if (kernel_of(x_TI) == Kernel::kPlain) {
-    multiply_by_rows_reference(x_TI, weight, first_row, out_TO);
-  } else {
-    multiply_quantized_cpu({{x_TI, weight, out_TO, first_row}});
+void multiply_each_quantized(const std::vector<QuantizedMatrixProduct>& products, bool accumulate) {
+  if (products.empty()) {
+    return;
   }
-}
-
-void multiply_by_columns(const at::Tensor& dy_TO,
-                         const Weight& weight,
-                         int64_t first_row,
-                         at::Tensor& out_TI) {
-  if (kernel_of(dy_TO) == Kernel::kPlain) {
-    multiply_by_columns_reference(dy_TO, weight, first_row, out_TI);
-  } else {
-    multiply_quantized_cpu({{dy_TO, weight, out_TI, first_row, /*by_columns=*/true}});
+  if (products.front().out.is_cpu()) {
+    multiply_quantized_cpu(products, accumulate);
+    return;
   }
+  Fp4Queue fp4(accumulate);
+  for (const auto& product : products) {
+    if (Fp4Queue::takes(product)) {
+      fp4.add(product);
+      continue;
+    }
+    auto [a, weight, out, first_row, by_columns] = product;
+    auto w_OI = at::empty({by_columns ? a.size(1) : out.size(1), weight.columns()}, a.options());
+    decode_block({weight.values, weight.scales}, first_row, 0, w_OI);
+    multiply(a, by_columns ? w_OI : w_OI.t(), out, accumulate);
+  }
+  fp4.flush();
 }
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {

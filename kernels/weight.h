@@ -61,23 +61,23 @@ at::Tensor project_reference(const at::Tensor& x, const Weight& weight);
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight);
 at::Tensor grouped_project_reference(const at::Tensor& x_TGI, const Weight& weight);
 
-/// The products with quantized weights alone, without autograd, into `out`; x [T, in] contiguous.
-/// out [T, rows] = x W[first_row : first_row + rows]^T.
-void multiply_by_rows(const at::Tensor& x_TI, const Weight&, int64_t first_row, at::Tensor& out_TO);
-/// out [T, in] = dy W[first_row : first_row + dy.size(1)].
-void multiply_by_columns(const at::Tensor& dy_TO,
-                         const Weight&,
-                         int64_t first_row,
-                         at::Tensor& out_TI);
-/// The same in plain LibTorch, with the matrix decoded whole.
-void multiply_by_rows_reference(const at::Tensor& x_TI,
-                                const Weight& weight,
-                                int64_t first_row,
-                                at::Tensor& out_TO);
-void multiply_by_columns_reference(const at::Tensor& dy_TO,
-                                   const Weight& weight,
-                                   int64_t first_row,
-                                   at::Tensor& out_TI);
+/// A product with consecutive rows of quantized weights, those from `first_row` on.
+struct QuantizedMatrixProduct {
+  at::Tensor a;  ///< [m, in], or [m, rows] with `by_columns`; rows have no gaps
+  Weight weight;
+  at::Tensor out;  ///< a W^T [m, rows], or a W [m, in]; rows have no gaps
+  int64_t first_row = 0;
+  bool by_columns = false;  ///< a W
+};
+
+/// All of them, without autograd; `out` of different ones must not overlap. `accumulate` adds to
+/// them. On the CPU in one parallel region. A device multiplies bfloat16 rows with FP4 codes as
+/// they are; other codes are decoded, a matrix at a time.
+void multiply_each_quantized(const std::vector<QuantizedMatrixProduct>& products,
+                             bool accumulate = false);
+/// The same in plain LibTorch.
+void multiply_each_quantized_reference(const std::vector<QuantizedMatrixProduct>& products,
+                                       bool accumulate = false);
 
 /// While it is there, this thread's products leave the pages of mapped weights in memory for others
 /// that follow soon, as a backward pass follows the recomputation of its activations.

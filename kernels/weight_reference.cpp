@@ -25,20 +25,13 @@ at::Tensor grouped_project_reference(const at::Tensor& x_TGI, const Weight& weig
   return at::bmm(x_TGI.transpose(0, 1), w_GOI.transpose(1, 2)).transpose(0, 1);
 }
 
-void multiply_by_rows_reference(const at::Tensor& x_TI,
-                                const Weight& weight,
-                                int64_t first_row,
-                                at::Tensor& out_TO) {
-  const auto w_OI = values_of(weight, x_TI.scalar_type()).narrow(0, first_row, out_TO.size(1));
-  multiply_reference(x_TI, w_OI.t(), out_TO);
-}
-
-void multiply_by_columns_reference(const at::Tensor& dy_TO,
-                                   const Weight& weight,
-                                   int64_t first_row,
-                                   at::Tensor& out_TI) {
-  const auto w_OI = values_of(weight, dy_TO.scalar_type()).narrow(0, first_row, dy_TO.size(1));
-  multiply_reference(dy_TO, w_OI, out_TI);
+void multiply_each_quantized_reference(const std::vector<QuantizedMatrixProduct>& products,
+                                       bool accumulate) {
+  for (auto [a, weight, out, first_row, by_columns] : products) {
+    const int64_t rows = by_columns ? a.size(1) : out.size(1);
+    const auto w_OI = values_of(weight, a.scalar_type()).narrow(0, first_row, rows);
+    multiply_reference(a, by_columns ? w_OI : w_OI.t(), out, accumulate);
+  }
 }
 
 }  // namespace braid

@@ -31,7 +31,9 @@ std::set<std::optional<int64_t>> windows_of(const ModelConfig& config) {
 namespace {
 
 KeyRange own_share(const KeyRange& range, const ContextRanks& ranks) {
-  return {ranks.own_share(range.first_BS).contiguous(), ranks.own_share(range.end_BS).contiguous()};
+  return {ranks.own_share(range.first_BS).contiguous(),
+          ranks.own_share(range.end_BS).contiguous(),
+          range.most};
 }
 
 // Whether any layer's entries of this ratio reach back one window.
@@ -214,7 +216,7 @@ KeyRange own_keys(const KeyRange& range,
   }
   const int64_t start = ranks.rank() * share - rows_before[ranks.rank()];
   const auto own = own_share(range, ranks);
-  return {own.first_BS - start, own.end_BS - start};
+  return {own.first_BS - start, own.end_BS - start, own.most};
 }
 
 }  // namespace
@@ -277,7 +279,7 @@ Geometry packed_geometry(const ModelConfig& config,
   for (const auto& window : windows_of(config)) {
     const auto first_BS = window ? at::maximum(end_BS - *window, start_BS) : start_BS;
     auto& raw = result.raw[window];
-    raw.visible = own_keys({first_BS, end_BS}, ranks, raw.rows_before);
+    raw.visible = own_keys({first_BS, end_BS, window.value_or(-1)}, ranks, raw.rows_before);
   }
   for (const int64_t R : ratios_of(config)) {
     result.compression[R] = compression_of(config, documents_BS, positions_BS, R, type, ranks);

@@ -20,8 +20,10 @@ import tempfile
 
 # 128 registers leave room for 512 threads on a multiprocessor.
 MOST_REGISTERS = 128
-# Sums of four tokens by all rows of mHC's projection, and of its gradient's rows by four streams.
-MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168}
+# Sums of four tokens by all rows of mHC's projection, and of its gradient's rows by four streams; of 64 heads by
+# an eighth of 512 channels, which leave room for one block of 256 threads.
+MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
+                  "attention_mma_backward_kernel": 255}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")

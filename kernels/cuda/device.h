@@ -38,12 +38,56 @@ void launch(void (*kernel)(Parameters...),
 #endif
 }
 
+/// The same with dynamic shared memory for each block: BRAID_DYNAMIC_SHARED(memory).
+template <class... Parameters, class... Arguments>
+void launch_with_shared(void (*kernel)(Parameters...),
+                        dim3 grid,
+                        int threads,
+                        int shared_bytes,
+                        void* stream,
+                        const Arguments&... arguments) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) {
+    return;
+  }
+#ifdef BRAID_CUDA_ON_HOST
+  static_cast<void>(stream);
+  on_host::launch(
+      grid, threads, [&] { kernel(arguments...); }, static_cast<std::size_t>(shared_bytes));
+#else
+  auto error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  if (error == cudaSuccess) {
+    kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(arguments...);
+    error = cudaGetLastError();
+  }
+  require(error == cudaSuccess,
+          "[cuda] a kernel with ",
+          shared_bytes,
+          " bytes of shared memory could not be launched: ",
+          cudaGetErrorString(error));
+#endif
+}
+
+/// Bytes of shared memory that a block of the current device may have.
+inline int most_shared_bytes() {
+#ifdef BRAID_CUDA_ON_HOST
+  return 227 << 10;
+#else
+  int device = 0, bytes = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  return bytes;
+#endif
+}
+
 /// A variable that the threads of a block share: BRAID_SHARED(float[8], sums);
 #ifdef BRAID_CUDA_ON_HOST
 #define BRAID_SHARED(type, name)                                \
   static thread_local ::on_host::Shared<type> shared_of_##name; \
   auto& name = shared_of_##name.of_block()
+#define BRAID_DYNAMIC_SHARED(name) unsigned char* name = ::on_host::dynamic_shared()
 #else
+#define BRAID_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #define BRAID_SHARED(type, name) __shared__ std::type_identity_t<type> name
 #endif
 
@@ -225,6 +269,91 @@ __device__ inline float block_sum(float x) {
   float one[1] = {x};
   block_sums<kThreads>(one);
   return one[0];
+}
+
+// ---- Copies in the background, and products of 16 x 16 and 16 x 8 matrices by a warp ----
+
+/// 16 bytes from global to shared memory, or zeros; done when wait_for_copies() says so, and then
+/// for this thread alone: a barrier must follow.
+__device__ inline void copy_async(void* shared, const void* global, bool valid) {
+#ifdef BRAID_CUDA_ON_HOST
+  on_host::copy_async(shared, global, valid);
+#else
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile(
+      "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0)
+      : "memory");
+#endif
+}
+/// Makes one group of this thread's copies since the last call.
+__device__ inline void commit_copies() {
+#ifdef BRAID_CUDA_ON_HOST
+  on_host::commit_copies();
+#else
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Until at most kPending of this thread's groups are under way.
+template <int kPending>
+__device__ inline void wait_for_copies() {
+#ifdef BRAID_CUDA_ON_HOST
+  on_host::wait_for_copies(kPending);
+#else
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+/// Four 8 x 8 matrices of bfloat16 in shared memory: lane l gives the address of row l % 8 of
+/// matrix l / 8. Lane l gets elements 2 (l % 4) and + 1 of row l / 4 of each, or of column l / 4
+/// where kTransposed.
+template <bool kTransposed>
+__device__ inline void load_matrices(uint32_t (&to)[4], const void* row) {
+#ifdef BRAID_CUDA_ON_HOST
+  on_host::load_matrices(to, row, kTransposed);
+#else
+  const auto from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (kTransposed) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(from)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(from)
+                 : "memory");
+  }
+#endif
+}
+
+/// d [16, 8] += a [16, 16] b [16, 8] of bfloat16, sums in float32. Lane l has: of d, rows l / 4 and
+/// + 8, columns 2 (l % 4) and + 1; of a, these rows, columns 2 (l % 4) and + 1 and 8 further; of b,
+/// column l / 4, these rows of it.
+__device__ inline void multiply_add(float (&d)[4],
+                                    const uint32_t (&a)[4],
+                                    uint32_t b_upper,
+                                    uint32_t b_lower) {
+#ifdef BRAID_CUDA_ON_HOST
+  on_host::multiply_add(d, a, {b_upper, b_lower});
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_upper), "r"(b_lower));
+#endif
+}
+
+/// a and b rounded, a in the lower half.
+__device__ inline uint32_t narrowed_pair(float a, float b) {
+#ifdef BRAID_CUDA_ON_HOST
+  return on_host::rounded_to_bfloat16(a) | static_cast<uint32_t>(on_host::rounded_to_bfloat16(b))
+                                               << 16;
+#else
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
+  return pair;
+#endif
 }
 
 /// Blocks of `size` that cover `count`.

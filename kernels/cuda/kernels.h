@@ -5,7 +5,11 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/attention_cpu.h"
 #include "kernels/bfloat16.h"
+#include "kernels/code_arrays.h"
+#include "kernels/expert_rows_cpu.h"
+#include "kernels/index_topk_cpu.h"
 #include "kernels/mhc_cpu.h"
 #include "kernels/rms_norm_cpu.h"
 #include "kernels/rope_cpu.h"
@@ -17,6 +21,39 @@
 
 namespace braid {
 
+/// What attention's backward pass works in: memory for `queries` queries at a time, each of which
+/// sees `slots` keys at most.
+struct AttentionWork {
+  float* mean;   ///< [B, S, N]: of the gradients of a row's weights
+  float* added;  ///< [queries, slots, H]: what a query adds to the gradient of a key that it sees
+  int64_t queries, slots;
+};
+
+/// Products of rows with FP4 matrices [O, I] (kernels/codec.h), of one shape, whose codes begin at
+/// multiples of 16 bytes.
+struct Fp4Matrix {
+  const uint8_t *values, *scales;
+  const Bfloat16* a;  ///< [rows, I], or [rows, O] by columns
+  Bfloat16* out;      ///< a W^T [rows, O], or a W [rows, I]
+  int64_t rows;
+};
+struct Fp4Products {
+  static constexpr int kMost = 64;
+  int64_t O, I;
+  bool accumulate;  ///< adds to out
+  int count;
+  Fp4Matrix matrices[kMost];
+};
+inline bool has_fp4_products(int64_t O, int64_t I) {
+  return O % 8 == 0 && I % kFp4Group == 0;
+}
+
+/// What the indexer's choice works in.
+struct IndexTopkWork {
+  float* scores;  ///< [queries, C], of so many queries at a time
+  int64_t queries;
+};
+
 /// The kernels for activations of type E, with T its wide type (precision.h). A null pointer is a
 /// kernel that is not written: the operation then takes its twin. Each function queues its work on
 /// `stream` (a cudaStream_t) and returns; it throws Error where the device refuses the launch.
@@ -27,6 +64,16 @@ template <class E>
 struct CudaKernelsOf {
   using T = std::conditional_t<std::is_same_v<E, double>, double, float>;
   using Stream = void*;
+
+  /// H is kCudaAttentionWidth at most.
+  void (*attention_forward)(const AttentionProblem<T>&,
+                            const AttentionResults<T>&,
+                            Stream) = nullptr;
+  void (*attention_backward)(const AttentionProblem<T>&,
+                             const AttentionResults<T>&,
+                             const AttentionGradients<T>&,
+                             const AttentionWork&,
+                             Stream) = nullptr;
 
   void (*rms_norm_forward)(const RmsNormProblem<E, T>&, E* y, T* inverse_rms, Stream) = nullptr;
   void (*rms_norm_backward)(const RmsNormProblem<E, T>&,
@@ -76,6 +123,41 @@ struct CudaKernelsOf {
                            T* dlogits,
                            Stream) = nullptr;
 
+  /// Of at most kCudaOrderedExperts.
+  void (*order_by_expert)(const ExpertOrderProblem&, Stream) = nullptr;
+  void (*permute_to_experts)(const ExpertRowsProblem&,
+                             const E* x,
+                             const T* weights,
+                             E* rows,
+                             T* row_weights,
+                             Stream) = nullptr;
+  void (*permute_to_experts_backward)(const ExpertRowsProblem&,
+                                      const E* drows,
+                                      const T* drow_weights,
+                                      E* dx,
+                                      T* dweights,
+                                      Stream) = nullptr;
+  void (*combine_of_experts)(const ExpertRowsProblem&, const E* rows, T* out, Stream) = nullptr;
+  void (*combine_of_experts_backward)(const ExpertRowsProblem&,
+                                      const T* dout,
+                                      E* drows,
+                                      Stream) = nullptr;
+
+  /// out [block.rows, block.columns].
+  void (*decode_block)(const CodeArrays<const uint8_t>&,
+                       const CodeBlock&,
+                       E* out,
+                       Stream) = nullptr;
+
+  /// chosen [B, S, k].
+  void (*index_topk)(const IndexTopkProblem<T>&,
+                     int64_t* chosen,
+                     const IndexTopkWork&,
+                     Stream) = nullptr;
+
+  /// Of bfloat16 alone; where has_fp4_products().
+  void (*multiply_fp4)(const Fp4Products&, bool by_columns, Stream) = nullptr;
+
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.
   void (*cross_entropy_rows)(T* logits,
@@ -114,6 +196,24 @@ inline constexpr int kCudaStreams = 4, kCudaSinkhornIterations = 32;
 inline bool has_cuda_streams(int64_t M, int64_t D, int64_t iterations = 1) {
   return M == kCudaStreams && D % 8 == 0 && iterations <= kCudaSinkhornIterations;
 }
+
+inline constexpr int64_t kCudaAttentionWidth = 512;
+/// How many queries attention's backward pass takes at a time: those for whose slots a quarter of a
+/// gigabyte is enough, or one.
+inline int64_t cuda_attention_queries(int64_t queries, int64_t slots, int64_t H) {
+  constexpr int64_t kNumbers = int64_t{1} << 26;
+  const int64_t fitting = kNumbers / std::max<int64_t>(1, slots * H);
+  return std::max<int64_t>(1, std::min(queries, fitting));
+}
+
+/// Of how many queries the indexer has the scores at a time: a quarter of a gigabyte's, or one's.
+inline int64_t cuda_index_queries(int64_t queries, int64_t C) {
+  constexpr int64_t kNumbers = int64_t{1} << 26, kMost = 32768;
+  const int64_t fitting = std::min(kMost, kNumbers / std::max<int64_t>(1, C));
+  return std::max<int64_t>(1, std::min(queries, fitting));
+}
+
+inline constexpr int64_t kCudaOrderedExperts = 1024;
 
 inline constexpr int64_t kCudaNormParts = 1024;
 

@@ -5,7 +5,12 @@ namespace braid {
 const CudaKernels& cuda_kernel_table() {
   static const CudaKernels kTable = [] {
     CudaKernels table;
+    cuda::add_attention(table);
+    cuda::add_codec(table);
     cuda::add_cross_entropy(table);
+    cuda::add_expert_rows(table);
+    cuda::add_fp4_products(table);
+    cuda::add_index_topk(table);
     cuda::add_mhc(table);
     cuda::add_rms_norm(table);
     cuda::add_rope(table);

@@ -13,6 +13,7 @@
 #endif
 
 #include "core/error.h"
+#include "tests/cuda_on_host/fragments.h"
 
 #ifndef __x86_64__
 #error "Fibers switch by instructions of x86-64"
@@ -53,10 +54,11 @@ constexpr std::size_t kStackBytes = 256 << 10;
 #else
 constexpr std::size_t kStackBytes = 64 << 10;
 #endif
+constexpr int kCopied = 16;    // bytes of a copy in the background
 constexpr int kRegisters = 6;  // that braid_switch_fiber saves
 
 std::atomic<uint64_t> g_order{0};
-std::atomic<int64_t> g_launches{0};
+std::atomic<int64_t> g_launches{0}, g_matrices{0}, g_matrix_steps{0};
 std::atomic<void (*)(bool)> g_memory_guard{nullptr};
 
 // Who waits has seen `generation`; the last to arrive makes the next one.
@@ -74,6 +76,14 @@ struct Stack {
   void* fake = nullptr;
 };
 
+// In the background, of one thread.
+struct Copy {
+  void* to;
+  const void* from;
+  bool valid;
+  int group;
+};
+
 struct Fiber {
   Stack stack;
   std::unique_ptr<char[]> memory;
@@ -82,19 +92,40 @@ struct Fiber {
   const Barrier* barrier = nullptr;  // where it waits
   uint64_t generation = 0;
   dim3 thread_index;
+  std::vector<Copy> copies;
+  int group = 0;  // that the next copy belongs to
 };
+
+// What a warp does together, by its last lane; each lane's arguments.
+using Collective = void (*)(void* const (&arguments)[kWarp]);
 
 struct Warp {
   Barrier barrier;
   int fibers = 0, live = 0;
   uint64_t exchanges = 0;  // values lie in two rows in turn: a lane may be one exchange ahead
   alignas(16) unsigned char values[2][kWarp][16];
+  Collective collective = nullptr;  // that the first lane came for
+  void* arguments[kWarp];
+};
+
+struct FreeMemory {
+  void operator()(void* memory) const { std::free(memory); }
 };
 
 class Block {
  public:
-  void run(dim3 grid, int threads, const std::function<void()>& thread, uint64_t order) {
+  void run(dim3 grid,
+           int threads,
+           const std::function<void()>& thread,
+           std::size_t shared_bytes,
+           uint64_t order) {
     thread_ = &thread;
+    constexpr std::size_t kAlignment = 1024;
+    void* memory = nullptr;
+    braid::require(posix_memalign(&memory, kAlignment, std::max<std::size_t>(shared_bytes, 1)) == 0,
+                   "[cuda on the host] no memory for shared memory");
+    dynamic_.reset(static_cast<unsigned char*>(memory));
+    dynamic_bytes_ = shared_bytes;
     place_.grid = grid;
     place_.block = {static_cast<unsigned>(threads)};
     const auto count = grid.x * grid.y * grid.z;
@@ -122,6 +153,17 @@ class Block {
 
   void sync_warp(uint32_t lanes) {
     auto& warp = warp_of(*now_);
+    if (warp.barrier.arrived == 0) {
+      warp.collective = nullptr;
+    }
+    if (warp.collective != nullptr) {
+      give_up("the lanes of a warp do different things together");
+    }
+    wait_for_warp(lanes);
+  }
+
+  void wait_for_warp(uint32_t lanes = 0xffffffffu) {
+    auto& warp = warp_of(*now_);
     if (warp.fibers != kWarp || warp.live != kWarp || lanes != 0xffffffffu) {
       give_up("all 32 lanes of a warp must take part in what it does together; " +
               std::to_string(warp.live) + " are left");
@@ -129,8 +171,52 @@ class Block {
     wait(warp.barrier, kWarp);
   }
 
+  unsigned char* dynamic_shared() { return dynamic_.get(); }
+
+  void copy_async(void* to, const void* from, bool valid) {
+    if (reinterpret_cast<uintptr_t>(to) % kCopied != 0 ||
+        (valid && reinterpret_cast<uintptr_t>(from) % kCopied != 0)) {
+      give_up("cp.async copies from and to multiples of 16 bytes");
+    }
+    std::memset(to, 0xff, kCopied);
+    now_->copies.push_back({to, from, valid, now_->group});
+  }
+  void commit_copies() { ++now_->group; }
+  void wait_for_copies(int pending) {
+    auto& copies = now_->copies;
+    const auto later = std::find_if(copies.begin(), copies.end(), [&](const Copy& copy) {
+      return copy.group >= now_->group - pending;
+    });
+    for (auto copy = copies.begin(); copy != later; ++copy) {
+      if (copy->valid) {
+        std::memcpy(copy->to, copy->from, kCopied);
+      } else {
+        std::memset(copy->to, 0, kCopied);
+      }
+    }
+    copies.erase(copies.begin(), later);
+  }
+
+  void collective(Collective done_by_last, void* argument) {
+    auto& warp = warp_of(*now_);
+    if (warp.barrier.arrived == 0) {
+      warp.collective = done_by_last;
+    }
+    if (warp.collective != done_by_last) {
+      give_up("the lanes of a warp do different things together");
+    }
+    warp.arguments[lane()] = argument;
+    if (warp.barrier.arrived + 1 == kWarp) {
+      done_by_last(warp.arguments);
+    }
+    wait_for_warp();
+  }
+
   void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
     auto& warp = warp_of(*now_);
+    if (warp.barrier.arrived == 0) {
+      warp.collective = nullptr;
+    }
     auto& values = warp.values[warp.exchanges % 2];
     std::memcpy(values[lane()], mine, bytes);
     if (warp.barrier.arrived + 1 == kWarp) {
@@ -162,6 +248,7 @@ class Block {
     warps_.assign(count / kWarp, {});
     barrier_ = {};
     failure_.clear();
+    std::memset(dynamic_.get(), 0xff, dynamic_bytes_);
     // Warps, and the lanes within each.
     sequence_.clear();
     std::vector<int> warps(warps_.size());
@@ -193,6 +280,8 @@ class Block {
     fiber.done = false;
     fiber.barrier = nullptr;
     fiber.stack.fake = nullptr;
+    fiber.copies.clear();
+    fiber.group = 0;
     // As if entry() had been called with its stack aligned, and were to be returned to.
     const auto end = reinterpret_cast<uintptr_t>(fiber.memory.get() + kStackBytes) / 64 * 64;
     auto* top = reinterpret_cast<uintptr_t*>(end);
@@ -215,6 +304,10 @@ class Block {
                    (fiber.barrier == &barrier_ ? " waits at a barrier of the block"
                                                : " waits for the other lanes of its warp") +
                    ", which others do not reach";
+      }
+      if (failure_.empty() && !fiber.copies.empty()) {
+        failure_ = "thread " + std::to_string(number) +
+                   " ended with copies in the background that it did not wait for";
       }
     }
     braid::require(failure_.empty(),
@@ -306,6 +399,8 @@ class Block {
   Fiber* now_ = nullptr;
   Stack launcher_;
   std::string failure_;
+  std::unique_ptr<unsigned char, FreeMemory> dynamic_;  // by itself, so that sanitizers see its end
+  std::size_t dynamic_bytes_ = 0;
 };
 
 thread_local Block* t_block = nullptr;
@@ -330,9 +425,82 @@ void Block::entry() {
   std::abort();  // nobody enters a fiber that is done
 }
 
+// ---- ldmatrix and mma.sync ----
+
+struct MatrixLoad {
+  uint32_t* to;
+  const unsigned char* row;
+};
+
+template <bool kTransposed>
+void load_matrices_of_warp(void* const (&arguments)[kWarp]) {
+  constexpr int kRows = 8;
+  const auto load = [&](int lane) { return static_cast<MatrixLoad*>(arguments[lane]); };
+  int steps = 0;
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    uint16_t rows[kRows][kRows];
+    int of_banks[kRows] = {}, most = 0;  // four banks of 4 bytes each hold a row
+    for (int row = 0; row < kRows; ++row) {
+      const auto* from = load(matrix * kRows + row)->row;
+      std::memcpy(rows[row], from, sizeof rows[row]);
+      most = std::max(most, ++of_banks[reinterpret_cast<uintptr_t>(from) / 16 % kRows]);
+    }
+    steps += most;
+    for (int lane = 0; lane < kWarp; ++lane) {
+      uint32_t pair = 0;
+      for (int element = 0; element < 2; ++element) {
+        const auto [row, column] = place_in_loaded(lane, element);
+        const uint32_t value = kTransposed ? rows[column][row] : rows[row][column];
+        pair |= value << (16 * element);
+      }
+      load(lane)->to[matrix] = pair;
+    }
+  }
+  g_matrices += 4;
+  g_matrix_steps += steps;
+}
+
+struct Multiplication {
+  float* d;
+  const uint32_t *a, *b;
+};
+
+float element_of(const uint32_t* registers, int element) {
+  return __uint_as_float(registers[element / 2] >> (16 * (element % 2)) << 16);
+}
+
+void multiply_add_of_warp(void* const (&arguments)[kWarp]) {
+  constexpr int kM = 16, kN = 8, kK = 16;
+  float a[kM][kK], b[kK][kN], d[kM][kN] = {};
+  const auto of = [&](int lane) { return static_cast<Multiplication*>(arguments[lane]); };
+  for (int lane = 0; lane < kWarp; ++lane) {
+    for (int element = 0; element < 8; ++element) {
+      const auto [row, column] = place_in_a(lane, element);
+      a[row][column] = element_of(of(lane)->a, element);
+    }
+    for (int element = 0; element < 4; ++element) {
+      const auto [row, column] = place_in_b(lane, element);
+      b[row][column] = element_of(of(lane)->b, element);
+    }
+  }
+  for (int m = 0; m < kM; ++m) {
+    for (int k = 0; k < kK; ++k) {
+      for (int n = 0; n < kN; ++n) {
+        d[m][n] += a[m][k] * b[k][n];
+      }
+    }
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    for (int element = 0; element < 4; ++element) {
+      const auto [row, column] = place_in_d(lane, element);
+      of(lane)->d[element] += d[row][column];
+    }
+  }
+}
+
 }  // namespace
 
-void launch(dim3 grid, int threads, const std::function<void()>& thread) {
+void launch(dim3 grid, int threads, const std::function<void()>& thread, std::size_t shared_bytes) {
   braid::require(threads > 0 && threads % kWarp == 0 && threads <= 1024,
                  "[cuda on the host] a block has 32 to 1024 threads, in whole warps, not ",
                  threads);
@@ -348,7 +516,13 @@ void launch(dim3 grid, int threads, const std::function<void()>& thread) {
   } guarded;
   static thread_local Block block;  // keeps its stacks
   t_block = &block;
-  block.run(grid, threads, thread, g_order);
+  constexpr std::size_t kMostShared = 227 << 10;  // of a Hopper's block
+  braid::require(shared_bytes <= kMostShared,
+                 "[cuda on the host] a block has at most ",
+                 kMostShared,
+                 " bytes of shared memory, not ",
+                 shared_bytes);
+  block.run(grid, threads, thread, shared_bytes, g_order);
 }
 
 void set_order(uint64_t order) {
@@ -359,6 +533,10 @@ void set_memory_guard(void (*guard)(bool)) {
 }
 int64_t launches() {
   return g_launches;
+}
+
+MatrixReads matrix_reads() {
+  return {g_matrices, g_matrix_steps};
 }
 
 const Place& place() {
@@ -375,6 +553,27 @@ void sync_threads() {
 }
 void sync_warp(uint32_t lanes) {
   t_block->sync_warp(lanes);
+}
+unsigned char* dynamic_shared() {
+  return t_block->dynamic_shared();
+}
+void copy_async(void* shared, const void* global, bool valid) {
+  t_block->copy_async(shared, global, valid);
+}
+void commit_copies() {
+  t_block->commit_copies();
+}
+void wait_for_copies(int pending) {
+  t_block->wait_for_copies(pending);
+}
+void load_matrices(uint32_t (&to)[4], const void* row, bool transposed) {
+  MatrixLoad load{to, static_cast<const unsigned char*>(row)};
+  t_block->collective(transposed ? load_matrices_of_warp<true> : load_matrices_of_warp<false>,
+                      &load);
+}
+void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  Multiplication product{d, a, b};
+  t_block->collective(multiply_add_of_warp, &product);
 }
 void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
   t_block->exchange(lanes, mine, bytes, from, received);

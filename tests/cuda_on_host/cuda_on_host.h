@@ -6,8 +6,12 @@
 // is a barrier of its 32 fibers and an exchange. Blocks run one after another. A launch throws
 // braid::Error where threads wait at barriers that others never reach, or leave a warp that still
 // exchanges values. Shared memory starts as NaN (all bits set), so that what is read before it is
-// written shows. In another order of threads, warps and blocks (set_order) a kernel must give the
-// same bits: a barrier that is missing, or blocks that depend on each other, show by that.
+// written shows. A copy in the background (cp.async) is made when its thread waits for it, and its
+// place holds NaN from its beginning: what is read too early, or overwritten too early, shows as
+// well, and a copy that is never waited for is an error. ldmatrix and mma.sync are made by the last
+// lane that arrives, as the layouts of fragments.h say. In another order of threads, warps and
+// blocks (set_order) a kernel must give the same bits: a barrier that is missing, or blocks that
+// depend on each other, show by that.
 //
 // It cannot show: speed; work that runs at the same moment; memory that is written by one thread
 // and not yet seen by another; the last bits of the GPU's own functions (rsqrtf, __expf).
@@ -29,10 +33,17 @@ struct dim3 {
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
+struct alignas(8) float2 {
+  float x, y;
+};
+
 namespace on_host {
 
-/// Runs `thread` for each thread of each block.
-void launch(dim3 grid, int threads, const std::function<void()>& thread);
+/// Runs `thread` for each thread of each block, which has so many bytes of dynamic shared memory.
+void launch(dim3 grid,
+            int threads,
+            const std::function<void()>& thread,
+            std::size_t shared_bytes = 0);
 
 /// The order in which threads, warps and blocks run from the next launch on: 0 is ascending, 1
 /// descending, every other number a shuffled one. Of all threads of the process.
@@ -43,6 +54,13 @@ void set_memory_guard(void (*guard)(bool running));
 
 /// Launches so far.
 int64_t launches();
+
+/// Matrices that ldmatrix read so far, and the steps that it took: one for each matrix whose rows
+/// lie in different banks of shared memory.
+struct MatrixReads {
+  int64_t matrices = 0, steps = 0;
+};
+MatrixReads matrix_reads();
 
 // ---- What kernels use ----
 
@@ -66,6 +84,19 @@ Value exchanged(uint32_t lanes, Value mine, int from) {
   exchange(lanes, &mine, sizeof mine, from, &received);
   return received;
 }
+
+/// The dynamic shared memory of the block that runs, at a multiple of 1024.
+unsigned char* dynamic_shared();
+
+/// cp.async of 16 bytes, zeros unless `valid`; its groups.
+void copy_async(void* shared, const void* global, bool valid);
+void commit_copies();
+void wait_for_copies(int pending);
+
+/// ldmatrix.x4: a row of 16 bytes of each lane -> four registers.
+void load_matrices(uint32_t (&to)[4], const void* row, bool transposed);
+/// mma.sync.m16n8k16, bfloat16, d += a b.
+void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
 /// Number of the block that runs, never used again.
 uint64_t block_number();
@@ -120,6 +151,11 @@ inline float __uint_as_float(uint32_t bits) {
   float x;
   std::memcpy(&x, &bits, sizeof x);
   return x;
+}
+inline uint32_t __float_as_uint(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
 }
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);

@@ -102,7 +102,33 @@ TEST(Attention, OfLongTilesEqualsItsReference) {
             .float64 = 1e-12,
             .float32 = 5e-6,
             .bfloat16 = 1.0 / 128,
-            .gradcheck = false});
+            .gradcheck = false,
+            .on_host = false});
+}
+
+// Shapes at which kernels/cuda takes other ways: more heads than a block has at once, several tiles
+// of keys, channels of a model, lists that end early, queries that see nothing, more queries than a
+// block has threads.
+TEST(Attention, OfWideHeadsAndManyQueriesEqualsItsReference) {
+  for (const AttentionCase& c : {AttentionCase{"wide heads", 1, 2, 64, 512, 70, 80, 70},
+                                 {"many heads", 1, 2, 70, 136, 40, 90, 40},
+                                 {"few channels of a piece", 2, 5, 20, 24, 12, 70, 5},
+                                 {"broken pieces", 1, 3, 9, 100, 40, 6, 33},
+                                 {"many keys", 1, 2, 3, 16, 200, 9, 200},
+                                 {"queries that see nothing", 1, 6, 3, 16, 6, 4, 0},
+                                 {"many queries", 3, 90, 1, 8, 95, 4, 3}}) {
+    const auto window = window_of(c);
+    for (const auto& entries : {chosen_of(c), range_of(c)}) {
+      check_op(text("attention ", c.name, entries.chosen_BSK.defined() ? " chosen" : " range"),
+               {.fused = bound(attention, window, entries, 0.1),
+                .reference = bound(attention_reference, window, entries, 0.1),
+                .inputs = inputs(c),
+                .float64 = 1e-12,
+                .float32 = 5e-6,
+                .bfloat16 = 1.0 / 128,
+                .gradcheck = false});
+    }
+  }
 }
 
 // The formula of the header, query by query.

@@ -34,6 +34,7 @@ struct OpCheck {
   // by at most 2^-9.
   double bfloat16 = 1.0 / 256;
   bool gradcheck = true;  // off where the inputs sit on a kink
+  bool on_host = true;    // off where sizes are those at which the CPU's loops change their ways
 };
 
 /// On every device (tests/support/devices.h), and in float64, float32 and bfloat16: fused and

@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/devices.h"
+#include "tests/support/kernels_on_host.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -51,12 +53,25 @@ std::vector<Codes> any_codes() {
 }
 
 TEST(Decode, EqualsTheReferenceForAllCodesAndScales) {
-  for (const auto& codes : any_codes()) {
+  auto all = any_codes();
+  const auto bytes = at::arange(256, at::kByte);
+  const auto scales = bytes.view(at::kFloat8_e8m0fnu);
+  all.push_back(
+      {bytes.repeat({256, 1}).view(at::kChar), scales.unsqueeze(1).expand({256, 16}).contiguous()});
+  all.push_back(
+      {bytes.repeat({129, 1}).view(at::kFloat8_e4m3fn), scales.slice(0, 0, 4).view({2, 2})});
+  for (const auto& codes : all) {
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
       const auto expected = decode_reference(codes, type);
       for (const auto device : testing::devices()) {
         EXPECT_TRUE(same_values(decode(on(device, codes), type).cpu(), expected))
             << codes.values.sizes() << " to " << type << " on " << device;
+      }
+      for (const std::uint64_t order : {0, 1, 2}) {
+        const testing::KernelsOnHost kernels(order);
+        EXPECT_TRUE(same_values(decode(on(testing::strict_device(), codes), type).cpu(), expected))
+            << codes.values.sizes() << " to " << type << " by kernels/cuda";
+        EXPECT_EQ(kernels.launches(), type == at::kDouble ? 0 : 1);
       }
     }
   }
@@ -64,12 +79,22 @@ TEST(Decode, EqualsTheReferenceForAllCodesAndScales) {
 
 TEST(Decode, OfABlockIsThatPartOfTheWhole) {
   const auto fp8 = any_fp8(300, 517), fp4 = any_fp4(37, 320);
-  auto block = at::empty({140, 261});
-  decode_block(fp8, 77, 256, block);
-  EXPECT_TRUE(same_values(block, decode(fp8).narrow(0, 77, 140).narrow(1, 256, 261)));
-  block = at::empty({5, 64});
-  decode_block(fp4, 31, 160, block);
-  EXPECT_TRUE(same_values(block, decode(fp4).narrow(0, 31, 5).narrow(1, 160, 64)));
+  const auto check = [&](at::Device device) {
+    const auto blocks_are_parts =
+        [&](const Codes& codes, int64_t row, int64_t column, at::IntArrayRef sizes) {
+          auto block = at::empty(sizes, at::TensorOptions(device).dtype(at::kFloat));
+          decode_block(on(device, codes), row, column, block);
+          EXPECT_TRUE(same_values(
+              block.cpu(), decode(codes).narrow(0, row, sizes[0]).narrow(1, column, sizes[1])));
+        };
+    blocks_are_parts(fp8, 77, 256, {140, 261});
+    blocks_are_parts(fp8, 77, 256, {140, 64});
+    blocks_are_parts(fp4, 31, 160, {5, 64});
+  };
+  check(at::kCPU);
+  const testing::KernelsOnHost kernels;
+  check(testing::strict_device());
+  EXPECT_EQ(kernels.launches(), 3);
 }
 
 TEST(Decode, RefusesWhatIsNeitherFormat) {

@@ -6,11 +6,17 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "kernels/attention.h"
+#include "kernels/codec.h"
+#include "kernels/cuda/kernels.h"
 #include "kernels/device.h"
+#include "kernels/experts.h"
+#include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/routing.h"
 #include "kernels/swiglu.h"
 #include "kernels/update.h"
+#include "kernels/weight.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/kernels_on_host.h"
@@ -100,6 +106,198 @@ TEST(DeviceKernels, OfRoutingTakeTheLowerOfEqualExpertsAndChooseAmongNan) {
     }
     EXPECT_GT(kernels.launches(), 0);
   }
+}
+
+// Seven queries of three heads, of which a chunk takes fewer.
+TEST(DeviceKernels, OfAttentionAddToTheKeysChunkByChunk) {
+  const int64_t B = 2, S = 7, N = 3, H = 8, U = 9, C = 4;
+  const auto wide = at::TensorOptions(strict_device()).dtype(at::kFloat);
+  const auto q = on_device("q", {B, S, N, H}), kv = on_device("kv", {B, U, H}),
+             compressed = on_device("compressed", {B, C, H}), sink = on_device("sink", {N}),
+             dout = on_device("dout", {B, S, N, H});
+  const auto end = at::arange(U - S + 1, U + 1, at::kLong).expand({B, S}).contiguous(),
+             first = (end - 4).clamp_min(0), none = at::zeros({B, S}, at::kLong),
+             seen = end.div(2, "floor").clamp_max(C);
+  const auto moved = [](const at::Tensor& ids) { return ids.to(strict_device()); };
+  const auto window_first = moved(first), window_end = moved(end), entry_first = moved(none),
+             entry_end = moved(seen);
+  const auto ids = [](const at::Tensor& t) {
+    return static_cast<const int64_t*>(t.const_data_ptr());
+  };
+  const auto bytes = [](const at::Tensor& t) {
+    return static_cast<uint8_t*>(t.mutable_data_ptr());
+  };
+  const auto floats = [](const at::Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); };
+  const auto gradients_of = [&](int64_t queries) {
+    const AttentionProblem<float> problem{{ids(window_first),
+                                           ids(window_end),
+                                           ids(entry_first),
+                                           ids(entry_end),
+                                           nullptr,
+                                           B,
+                                           S,
+                                           N,
+                                           U,
+                                           C,
+                                           0},
+                                          bytes(q),
+                                          bytes(kv),
+                                          bytes(compressed),
+                                          floats(sink),
+                                          H,
+                                          0.5,
+                                          false};
+    const int64_t slots = 4 + C;
+    const auto o = at::empty_like(q), dq = at::empty_like(q), log_sum = at::empty({B, S, N}, wide),
+               mean = at::empty_like(log_sum), added = at::empty({queries, slots, H}, wide),
+               dkv = at::zeros_like(kv), dcompressed = at::zeros_like(compressed),
+               dsink = at::zeros_like(sink);
+    const auto& kernels = cuda_kernel_table().float32;
+    kernels.attention_forward(problem, {bytes(o), floats(log_sum)}, nullptr);
+    kernels.attention_backward(
+        problem,
+        {bytes(o), floats(log_sum)},
+        {bytes(dout), bytes(dq), floats(dkv), floats(dcompressed), floats(dsink)},
+        {floats(mean), floats(added), queries, slots},
+        nullptr);
+    return std::vector{dq, dkv, dcompressed, dsink};
+  };
+  const KernelsOnHost kernels;
+  const auto want = gradients_of(B * S);
+  for (const int64_t queries : {1, 3, 13}) {
+    const auto got = gradients_of(queries);
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_GT(want[i].abs().max().item<float>(), 0);
+      expect_close(text(queries, " at a time, result ", i), got[i], want[i], {.relative = 1e-6});
+    }
+  }
+}
+
+// What a query's gradients of keys need is known without waiting for the device.
+TEST(DeviceKernels, OfAttentionWaitForNothing) {
+  const KernelsOnHost kernels;
+  const auto q = on_device("q", {1, 3, 2, 8}).requires_grad_(true),
+             kv = on_device("kv", {1, 4, 8}).requires_grad_(true),
+             compressed = on_device("compressed", {1, 2, 8}).requires_grad_(true),
+             sink = on_device("sink", {2}).requires_grad_(true);
+  const auto end = at::arange(2, 5, at::kLong).view({1, 3}).to(strict_device());
+  const KeyRange window{end - 2, end, 2}, range{at::zeros_like(end), end - 2};
+  const auto use = testing::strict_device_use([&] {
+    attention(q, kv, compressed, sink, window, {range, {}}, 1).sum().backward();
+  });
+  EXPECT_EQ(use.number_of_waits(), 0);
+  EXPECT_EQ(kernels.launches(), 5);
+}
+
+// Several tiles of rows, columns and steps, none of them whole; more matrices than a launch takes;
+// rows that begin within a matrix; sums that are added to others.
+TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
+  struct Case {
+    int64_t matrices, O, I, most_rows, first_row;
+    bool by_columns, accumulate;
+  };
+  for (const auto& c : {Case{1, 136, 96, 70, 0, false, false},
+                        {1, 136, 160, 70, 0, true, false},
+                        {3, 32, 64, 20, 32, false, true},
+                        {3, 32, 64, 20, 32, true, true},
+                        {70, 32, 32, 3, 0, false, false}}) {
+    std::vector<Codes> codes;
+    std::vector<at::Tensor> a, before, want;
+    for (int64_t i = 0; i < c.matrices; ++i) {
+      const auto name = [&](const char* what) { return text(what, i); };
+      codes.push_back(encode_fp4(normal_tensor(name("w"), {c.O + c.first_row, c.I}, at::kFloat)));
+      const int64_t rows = i % c.most_rows + (c.matrices == 1 ? c.most_rows : 0);
+      a.push_back(normal_tensor(name("a"), {rows, c.by_columns ? c.O : c.I}, at::kBFloat16));
+      before.push_back(normal_tensor(name("out"), {rows, c.by_columns ? c.I : c.O}, at::kBFloat16));
+      const auto w = decode(codes.back(), at::kDouble).narrow(0, c.first_row, c.O);
+      want.push_back(a.back().to(at::kDouble).mm(c.by_columns ? w : w.t()));
+      if (c.accumulate) {
+        want.back() += before.back();
+      }
+    }
+    std::vector<at::Tensor> first;
+    for (const auto order : kOrders) {
+      const KernelsOnHost kernels(order);
+      std::vector<QuantizedMatrixProduct> products;
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        const auto to = [](const at::Tensor& x) { return x.to(strict_device()); };
+        products.push_back({to(a[i]),
+                            Weight(to(codes[i].values), to(codes[i].scales)),
+                            to(before[i]),
+                            c.first_row,
+                            c.by_columns});
+      }
+      multiply_each_quantized(products, c.accumulate);
+      EXPECT_EQ(kernels.launches(), c.matrices > Fp4Products::kMost ? 2 : 1);
+      for (std::size_t i = 0; i < products.size(); ++i) {
+        const auto& got = products[i].out;
+        expect_close(text(c.O, " x ", c.I, ", product ", i), got, want[i], {.relative = 1.0 / 256});
+        if (order == 0) {
+          first.push_back(got);
+        } else {
+          testing::expect_bitwise_equal(text("order ", order), got, first[i]);
+        }
+      }
+    }
+  }
+}
+
+// FP8 matrices, and FP4 ones beside float32 rows, are decoded.
+TEST(DeviceKernels, OfOtherProductsWithCodesDecodeThem) {
+  const auto w = normal_tensor("w", {64, 96}, at::kFloat);
+  for (const auto& codes : {encode_fp8(w, at::kFloat), encode_fp4(w)}) {
+    const KernelsOnHost kernels;
+    const auto x = normal_tensor("x", {5, 96}, at::kFloat).to(strict_device());
+    const Weight weight(codes.values.to(strict_device()), codes.scales.to(strict_device()));
+    expect_close("product", project(x, weight), x.cpu().mm(decode(codes).t()), {.relative = 1e-6});
+    EXPECT_EQ(kernels.launches(), 1);
+  }
+}
+
+// The experts' passes with codes, forward and backward, by the kernels for rows and products.
+TEST(DeviceKernels, OfExpertsWithFp4CodesAreThoseOfTheDecodedMatrices) {
+  const int64_t T = 9, E = 5, K = 2, D = 64, F = 32;
+  const auto x = normal_tensor("x", {T, D}, at::kBFloat16),
+             weights = normal_tensor("weights", {T, K}, at::kFloat).abs();
+  const auto experts = (at::arange(T * K, at::kLong) % 4).view({T, K});
+  const auto w = [&](const char* name, int64_t O, int64_t I, at::Device device, bool decoded) {
+    std::vector<Weight> each;
+    for (int64_t e = 0; e < E; ++e) {
+      const auto codes = encode_fp4(normal_tensor(text(name, e), {O, I}, at::kFloat) / 8);
+      each.push_back(decoded ? Weight(decode(codes, at::kDouble))
+                             : Weight(codes.values.to(device), codes.scales.to(device)));
+    }
+    if (!decoded) {
+      return ExpertWeights(each);
+    }
+    std::vector<at::Tensor> values;
+    for (const auto& matrix : each) {
+      values.push_back(matrix.values);
+    }
+    return ExpertWeights(at::stack(values));
+  };
+  const auto run = [&](at::Device device, bool decoded) {
+    const auto type = decoded ? at::kDouble : at::kBFloat16;
+    const auto of_x = x.to(type).to(device).requires_grad_(true),
+               of_weights = weights.to(wide_type(type)).to(device).requires_grad_(true);
+    const auto y = routed_experts(of_x,
+                                  experts.to(device),
+                                  of_weights,
+                                  w("w1", F, D, device, decoded),
+                                  w("w2", D, F, device, decoded),
+                                  w("w3", F, D, device, decoded),
+                                  4);
+    (y * normal_tensor("dy", {T, D}).to(y.scalar_type()).to(device)).sum().backward();
+    return std::vector{y.detach(), of_x.grad(), of_weights.grad()};
+  };
+  const auto want = run(at::kCPU, true);
+  const KernelsOnHost kernels;
+  const auto got = run(strict_device(), false);
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    expect_close(text("result ", i), got[i], want[i], {.relative = 1.0 / 64});
+  }
+  // Order, rows and SwiGLU as always; w1 with w3, w2, and the same back, where w3 adds to w1.
+  EXPECT_EQ(kernels.launches(), 9 + 2 + 3);
 }
 
 TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {

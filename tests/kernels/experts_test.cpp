@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "kernels/codec.h"
-#include "kernels/experts_cpu.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/normal_tensor.h"
@@ -251,14 +250,6 @@ TEST(RoutedExperts, RefuseAdaptersThatDoNotFit) {
                   .starts_with("[routed_experts] the adapters of w1 and w3 do not fit"));
   EXPECT_TRUE(message({.a2_ErF = a13, .b2_EDr = b1})
                   .starts_with("[routed_experts] the adapter of w2 does not fit"));
-}
-
-TEST(SortedByExpert, KeepsTheTokensOfAnExpertInOrder) {
-  const auto experts = at::tensor({2, 0, 0, 3, 2, 3}, at::kLong).view({3, 2});
-  const auto order = sorted_by_expert(experts, 5);
-  EXPECT_EQ(order.first_E, (std::vector<int64_t>{0, 2, 2, 4, 6, 6}));
-  EXPECT_TRUE(order.pair_R.equal(at::tensor({1, 2, 0, 4, 3, 5}, at::kLong)));
-  EXPECT_TRUE(order.row_TK.index_select(0, order.pair_R).equal(at::arange(6, at::kLong)));
 }
 
 TEST(RoutedExperts, RefuseWhatDoesNotFit) {

@@ -10,7 +10,9 @@
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -34,7 +36,8 @@ const std::vector<Case> kCases = {{"small", 1, 7, 2, 4, 5, 2},
                                   {"more picks than entries", 2, 9, 1, 3, 4, 6},
                                   {"one pick", 1, 40, 3, 8, 30, 1},
                                   {"blocks of entries", 2, 50, 4, 16, 1300, 64},
-                                  {"odd sizes", 1, 33, 5, 7, 517, 33}};
+                                  {"odd sizes", 1, 33, 5, 7, 517, 33},
+                                  {"many heads", 1, 3, 70, 20, 140, 20}};
 
 TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
   for (const auto& c : kCases) {
@@ -58,6 +61,13 @@ TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
         EXPECT_EQ(there.device(), device);
         EXPECT_TRUE(there.cpu().equal(chosen)) << c.name << " on " << device;
       }
+      for (const std::uint64_t order : {0, 1, 2}) {
+        const KernelsOnHost kernels(order);
+        const auto to = [](const auto& x) { return x.to(strict_device()); };
+        const auto there = index_topk(to(q), to(keys), to(weights), to(visible), c.k);
+        EXPECT_TRUE(there.cpu().equal(chosen)) << c.name << " by kernels/cuda";
+        EXPECT_EQ(kernels.launches(), type == at::kFloat ? 2 : 0);
+      }
     }
   }
 }
@@ -79,10 +89,36 @@ TEST(IndexTopk, OfScoresThatAreNotNumbersIsStillAChoice) {
   const auto q = at::full({c.B, c.S, c.I, c.H}, std::numeric_limits<float>::quiet_NaN()),
              keys = at::ones({c.B, c.C, c.H}), weights = at::ones({c.B, c.S, c.I});
   const auto visible = visible_of(c);
-  const auto chosen = index_topk(q, keys, weights, visible, c.k);
-  const auto seen = mask_of(visible, c.C), got = mask_of(SeenEntries{visible, chosen}, c.C);
-  EXPECT_FALSE(got.logical_and(seen.logical_not()).any().item<bool>());
-  EXPECT_TRUE(got.sum(-1).equal(seen.sum(-1).clamp_max(c.k)));
+  const auto seen = mask_of(visible, c.C);
+  const auto expect_choice = [&](const at::Tensor& chosen) {
+    const auto got = mask_of(SeenEntries{visible, chosen}, c.C);
+    EXPECT_FALSE(got.logical_and(seen.logical_not()).any().item<bool>());
+    EXPECT_TRUE(got.sum(-1).equal(seen.sum(-1).clamp_max(c.k)));
+  };
+  expect_choice(index_topk(q, keys, weights, visible, c.k));
+  const KernelsOnHost kernels;
+  const auto to = [](const auto& x) { return x.to(strict_device()); };
+  expect_choice(index_topk(to(q), to(keys), to(weights), to(visible), c.k).cpu());
+  EXPECT_EQ(kernels.launches(), 2);
+}
+
+TEST(IndexTopk, TakesOtherEntriesBeforeOnesWhoseScoreIsNoNumber) {
+  const auto& c = kCases[3];
+  const int64_t entry = 1;
+  const auto q = at::ones({c.B, c.S, c.I, c.H}), weights = at::ones({c.B, c.S, c.I});
+  auto keys = at::ones({c.B, c.C, c.H});
+  keys.select(1, entry).fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto visible = visible_of(c);
+  const auto has_others = mask_of(visible, c.C).sum(-1) > c.k;
+  ASSERT_TRUE(has_others.logical_and(visible.first_BS <= entry).any().item<bool>());
+  const auto expect_others = [&](const at::Tensor& chosen) {
+    EXPECT_FALSE((chosen == entry).any(-1).logical_and(has_others).any().item<bool>());
+  };
+  expect_others(index_topk(q, keys, weights, visible, c.k));
+  const KernelsOnHost kernels;
+  const auto to = [](const auto& x) { return x.to(strict_device()); };
+  expect_others(index_topk(to(q), to(keys), to(weights), to(visible), c.k).cpu());
+  EXPECT_EQ(kernels.launches(), 2);
 }
 
 TEST(IndexTopk, RefusesShapesThatDoNotFit) {

@@ -1,16 +1,13 @@
 // Local letter: R rows, one for each (token, choice) pair, sorted by expert.
-#include "kernels/experts_cpu.h"
-
-#include <algorithm>
+#include "kernels/experts_passes.h"
 
 #include <ATen/ATen.h>
 
-#include "kernels/autograd.h"
-#include "kernels/cpu/bf16_rows.h"
+#include "kernels/expert_rows.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/swiglu.h"
-#include "kernels/weight_cpu.h"
+#include "kernels/weight.h"
 
 namespace braid {
 namespace {
@@ -44,7 +41,7 @@ std::vector<at::Tensor> grouped_products(const at::Tensor& a,
     });
   }
   multiply_each(products);
-  multiply_quantized_cpu(quantized);
+  multiply_each_quantized(quantized);
   return results;
 }
 
@@ -65,7 +62,7 @@ void grouped_product_back(const at::Tensor& a,
     }
   });
   multiply_each(products, accumulate);
-  multiply_quantized_cpu(quantized, accumulate);
+  multiply_each_quantized(quantized, accumulate);
 }
 
 // scale a[rows of e] w[e]^T.
@@ -120,77 +117,18 @@ std::vector<at::Tensor> grouped_gradients(const std::vector<at::Tensor>& left,
   return results;
 }
 
-// Sums the K rows of each token, in the order of k: deterministic, unlike adding rows where they
-// fall. The result has the given type.
-at::Tensor summed_per_token(const at::Tensor& rows_RD,
-                            const at::Tensor& row_TK,
-                            int64_t K,
-                            at::ScalarType type) {
-  const int64_t T = row_TK.numel() / K, D = rows_RD.size(1);
-  auto out_TD = at::empty({T, D}, rows_RD.options().dtype(type));
-  const int64_t* row = row_TK.const_data_ptr<int64_t>();
-  with_wide_type(type, [&](auto zero) {
-    using Wide = decltype(zero);
-    parallel_rows(T, K * D / 4, [&](int64_t begin, int64_t end) {
-      RowsIn<Wide> rows(rows_RD, D);
-      RowsOut<Wide> out(out_TD, D);
-      for (int64_t t = begin; t < end; ++t) {
-        Wide* sum = out.at(t, 1);
-        std::copy_n(rows.at(row[t * K], 1), D, sum);
-        for (int64_t k = 1; k < K; ++k) {
-          const Wide* addend = rows.at(row[t * K + k], 1);
-          for (int64_t i = 0; i < D; ++i) {
-            sum[i] += addend[i];
-          }
-        }
-        out.put();
-      }
-    });
-  });
-  return out_TD;
-}
-
 }  // namespace
 
-ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t num_experts) {
-  const auto pairs = experts_TK.contiguous();
-  const int64_t* expert = pairs.data_ptr<int64_t>();
-  const int64_t count = pairs.numel();
-  ExpertOrder order{at::empty({count}, at::kLong),
-                    at::empty({count}, at::kLong),
-                    std::vector<int64_t>(num_experts + 1, 0)};
-  for (int64_t pair = 0; pair < count; ++pair) {
-    require(expert[pair] >= 0 && expert[pair] < num_experts,
-            "[routed_experts] expert ",
-            expert[pair],
-            " of a token is not one of the ",
-            num_experts,
-            " experts; check the model's tid2eid tables");
-    ++order.first_E[expert[pair] + 1];
-  }
-  for (int64_t e = 0; e < num_experts; ++e) {
-    order.first_E[e + 1] += order.first_E[e];
-  }
-  auto next = order.first_E;
-  for (int64_t pair = 0; pair < count; ++pair) {
-    const int64_t row = next[expert[pair]]++;
-    order.pair_R.data_ptr<int64_t>()[row] = pair;
-    order.row_TK.data_ptr<int64_t>()[pair] = row;
-  }
-  return order;
-}
-
-at::Tensor routed_experts_forward_cpu(const at::Tensor& x_TD,
-                                      const at::Tensor& experts_TK,
-                                      const at::Tensor& weights_TK,
-                                      const ExpertMatrices& w,
-                                      const ExpertAdapters& adapters,
-                                      double limit,
-                                      ExpertActivations& activations) {
+at::Tensor routed_experts_forward(const at::Tensor& x_TD,
+                                  const at::Tensor& experts_TK,
+                                  const at::Tensor& weights_TK,
+                                  const ExpertMatrices& w,
+                                  const ExpertAdapters& adapters,
+                                  double limit,
+                                  ExpertActivations& activations) {
   const int64_t K = experts_TK.size(1);
   const auto order = sorted_by_expert(experts_TK, w.w1_EFD.sizes()[0]);
-  const auto token_R = order.pair_R.div(K, "floor");
-  const auto x_RD = x_TD.index_select(0, token_R);
+  const auto [x_RD, weight_R] = permute_to_experts(x_TD, weights_TK, order.row_TK);
   const auto inner = grouped_products(x_RD, {&w.w1_EFD, &w.w3_EFD}, order.first_E);
   const auto &gate_RF = inner[0], &up_RF = inner[1];
   const auto& first_E = order.first_E;
@@ -200,27 +138,25 @@ at::Tensor routed_experts_forward_cpu(const at::Tensor& x_TD,
     add_grouped_products({{z13_Rr, adapters.b1_EFr, gate_RF}, {z13_Rr, adapters.b3_EFr, up_RF}},
                          first_E);
   }
-  const auto weight_R = weights_TK.reshape(-1).index_select(0, order.pair_R);
   const auto h_RF = swiglu_rows(gate_RF, up_RF, weight_R, limit);
   const auto y_RD = grouped_products(h_RF, {&w.w2_EDF}, first_E)[0];
   if (adapters.a2_ErF.defined()) {
     z2_Rr = scaled_products(h_RF, adapters.a2_ErF, adapters.scale2, first_E);
     add_grouped_products({{z2_Rr, adapters.b2_EDr, y_RD}}, first_E);
   }
-  activations = {
-      x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, order.row_TK, z13_Rr, z2_Rr, first_E, K};
-  return summed_per_token(y_RD, order.row_TK, K, wide_type(x_TD));
+  activations = {x_RD, gate_RF, up_RF, h_RF, weight_R, order.row_TK, z13_Rr, z2_Rr, first_E, K};
+  return combine_of_experts(y_RD, order.row_TK, K);
 }
 
-ExpertGradients routed_experts_backward_cpu(const at::Tensor& dout_TD,
-                                            const ExpertActivations& activations,
-                                            const ExpertMatrices& w,
-                                            const ExpertAdapters& adapters,
-                                            double limit,
-                                            const WantedExperts& wanted) {
-  const auto& [x_RD, gate_RF, up_RF, h_RF, weight_R, token_R, row_TK, z13_Rr, z2_Rr, first_E, K] =
+ExpertGradients routed_experts_backward(const at::Tensor& dout_TD,
+                                        const ExpertActivations& activations,
+                                        const ExpertMatrices& w,
+                                        const ExpertAdapters& adapters,
+                                        double limit,
+                                        const WantedExperts& wanted) {
+  const auto& [x_RD, gate_RF, up_RF, h_RF, weight_R, row_TK, z13_Rr, z2_Rr, first_E, K] =
       activations;
-  const auto dy_RD = dout_TD.to(x_RD.scalar_type()).index_select(0, token_R);
+  const auto dy_RD = combine_of_experts_backward(dout_TD, row_TK, K, x_RD.scalar_type());
   auto dh_RF = at::empty_like(h_RF), dx_RD = at::empty_like(x_RD);
   ExpertGradients gradients;
   const auto gradient = [&](bool is_wanted, const at::Tensor& left, const at::Tensor& right) {
@@ -262,8 +198,9 @@ ExpertGradients routed_experts_backward_cpu(const at::Tensor& dout_TD,
     gradients.db1_EFr = gradient(wanted.b1, inner.dgate, z13_Rr);
     gradients.db3_EFr = gradient(wanted.b3, inner.dup, z13_Rr);
   }
-  gradients.dx_TD = summed_per_token(dx_RD, row_TK, K, x_RD.scalar_type());
-  gradients.dweights_TK = inner.dweight.index_select(0, row_TK).view({-1, K});
+  const auto of_tokens = permute_to_experts_backward({dx_RD, inner.dweight}, row_TK, K);
+  gradients.dx_TD = of_tokens.tokens_TD;
+  gradients.dweights_TK = of_tokens.weights_TK;
   return gradients;
 }
 

@@ -1,0 +1,62 @@
+#pragma once
+// Matrices of bfloat16 in shared memory, and how a warp gets the operands of its products from
+// them.
+#include "kernels/cuda/device.h"
+
+namespace braid::cuda {
+
+// Rows of kWidth bfloat16 in shared memory, in pieces of 16 bytes whose places differ from row to
+// row, so that ldmatrix finds eight rows in different banks.
+template <int kWidth>
+struct TileRows {
+  unsigned char* memory;
+
+  static constexpr int kRowBytes = kWidth * 2;
+  __device__ unsigned char* piece(int row, int piece) const {
+    return memory + row * kRowBytes + (piece / 8 * 8 + ((piece ^ row) & 7)) * 16;
+  }
+  /// Copies `rows` rows of H channels; zeros beyond and where from_row(row) is null. By all of
+  /// kThreads threads, in the background (copy_async).
+  template <int kThreads, class FromRow>
+  __device__ void load(int rows, int H, const FromRow& from_row) const {
+    constexpr int kPieces = kWidth / kPiece, kLanes = kPieces < kWarp ? kPieces : kWarp;
+    for (int row = thread_index() / kLanes; row < rows; row += kThreads / kLanes) {
+      const Bfloat16* from = from_row(row);
+#pragma unroll
+      for (int i = 0; i < kPieces / kLanes; ++i) {
+        const int at = thread_index() % kLanes + kLanes * i;
+        const bool valid = from != nullptr && at * kPiece < H;
+        copy_async(piece(row, at), valid ? from + at * kPiece : nullptr, valid);
+      }
+    }
+  }
+};
+
+// The operands of products, 16 x 16 at a time; `piece` counts eight columns of memory.
+// a of rows [row, row + 16).
+template <class Tile>
+__device__ inline void load_a(uint32_t (&to)[4], const Tile& tile, int row, int piece) {
+  const int lane = thread_index() % kWarp;
+  load_matrices<false>(to, tile.piece(row + lane % 16, piece + lane / 16));
+}
+// a^T of rows [row, row + 16), which are a's columns.
+template <class Tile>
+__device__ inline void load_a_transposed(uint32_t (&to)[4], const Tile& tile, int row, int piece) {
+  const int lane = thread_index() % kWarp;
+  load_matrices<true>(to, tile.piece(row + lane % 8 + lane / 16 * 8, piece + lane / 8 % 2));
+}
+// b of two products: rows [row, row + 16) are the columns of the first (registers 0 and 1) and of
+// the second (2 and 3).
+template <class Tile>
+__device__ inline void load_b(uint32_t (&to)[4], const Tile& tile, int row, int piece) {
+  const int lane = thread_index() % kWarp;
+  load_matrices<false>(to, tile.piece(row + lane % 8 + lane / 16 * 8, piece + lane / 8 % 2));
+}
+// b of two products from rows that are b's: the eight columns of `piece` and those behind them.
+template <class Tile>
+__device__ inline void load_b_transposed(uint32_t (&to)[4], const Tile& tile, int row, int piece) {
+  const int lane = thread_index() % kWarp;
+  load_matrices<true>(to, tile.piece(row + lane % 16, piece + lane / 16));
+}
+
+}  // namespace braid::cuda
