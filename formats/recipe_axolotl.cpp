@@ -220,7 +220,13 @@ void translate_axolotl_schedule(Translation& to, const RecipeKey& key, const Con
 }
 
 void translate_axolotl_warmup(Translation& to, const RecipeKey& key, const ConfigNode*) {
+  constexpr double kShare =
+      0.03;  // of all steps, and no more than 100, where the recipe says nothing
   const auto steps = to.steps();
+  if (!steps && !to.number(key.key) && !to.number("warmup_ratio")) {
+    to.set_number("schedule.warmup_share", kShare);
+    return;
+  }
   translate_warmup(
       to, key.key, "warmup_ratio", steps ? std::min<int64_t>(100, *steps * 3 / 100) : 100);
 }
@@ -276,19 +282,19 @@ constexpr RecipeKey kAxolotlKeys[] = {
     {"lr_scheduler", kTranslated, "schedule.kind", "linear, cosine, constant, constant_with_warmup", nullptr, translate_axolotl_schedule},
     {"cosine_min_lr_ratio", kCopied, "schedule.min_ratio", "", "0"},
     {"cosine_constant_lr_ratio", kOff, kNoKey, "Braid's cosine ends with the run"},
-    {"warmup_steps", kTranslated, "schedule.warmup_steps", "a count or a share of max_steps", nullptr, translate_axolotl_warmup},
-    {"warmup_ratio", kTranslated, "schedule.warmup_steps", "x max_steps"},
+    {"warmup_steps", kTranslated, "schedule.warmup_steps, schedule.warmup_share", "a count, or a share", nullptr, translate_axolotl_warmup},
+    {"warmup_ratio", kTranslated, "schedule.warmup_share"},
 
     {"rl", kTranslated, "loss.objective", "dpo = preference", nullptr, translate_preference},
     {"rl_beta", kCopied, "loss.preference_beta"},
     {"dpo_beta", kCopied, "loss.preference_beta"},
     {"dpo_norm_loss", kCopied, "loss.preference_length_normalized"},
 
-    {"save_steps", kTranslated, "checkpoint.every_steps", "a count or a share of max_steps", nullptr, translate_interval},
+    {"save_steps", kTranslated, "checkpoint.every_steps", "a count, or a share where max_steps is given", nullptr, translate_interval},
     {"saves_per_epoch", kOff, kNoKey, "Braid counts steps; set checkpoint.every_steps"},
     {"save_total_limit", kCopied, "checkpoint.keep_last"},
     {"load_best_model_at_end", kTranslated, "checkpoint.keep_best", "true = 1", nullptr, translate_best},
-    {"eval_steps", kTranslated, "train.validate_every_steps", "a count or a share of max_steps", nullptr, translate_interval},
+    {"eval_steps", kTranslated, "train.validate_every_steps", "a count, or a share where max_steps is given", nullptr, translate_interval},
     {"evals_per_epoch", kOff, kNoKey, "Braid counts steps; set train.validate_every_steps"},
     {"early_stopping_patience", kCopied, "train.stop_when_worse_for"},
     {"logging_steps", kCopied, "logging.every_steps"},

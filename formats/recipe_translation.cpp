@@ -293,7 +293,6 @@ void translate_schedule(Translation& to, const char* name, const std::string& if
 }
 
 void translate_warmup(Translation& to, const char* steps, const char* ratio, int64_t if_absent) {
-  const auto* node = to.find(steps);
   auto count = to.number(steps);
   auto share = to.number(ratio);
   if (count && *count > 0 && *count < 1) {
@@ -303,18 +302,7 @@ void translate_warmup(Translation& to, const char* steps, const char* ratio, int
   if (count && (*count > 0 || !share)) {
     to.set_number("schedule.warmup_steps", *count);
   } else if (share && *share > 0) {
-    if (!to.steps()) {
-      to.leave(to.find(ratio) == nullptr ? steps : ratio,
-               to.find(ratio) == nullptr ? node : to.find(ratio),
-               text(real_text(*share),
-                    " of all steps, whose number the recipe does not say: set "
-                    "schedule.warmup_steps to ",
-                    real_text(*share),
-                    " x train.max_steps"));
-      return;
-    }
-    to.set_number("schedule.warmup_steps",
-                  std::ceil(*share * static_cast<double>(*to.steps()) - 1e-9));
+    to.set_number("schedule.warmup_share", *share);
   } else {
     to.set_number("schedule.warmup_steps", static_cast<double>(if_absent));
   }
@@ -330,8 +318,13 @@ void translate_interval(Translation& to, const RecipeKey& key, const ConfigNode*
       to.leave(
           key.key,
           node,
-          text(
-              node->scalar, " of all steps, whose number the recipe does not say: set ", key.ours));
+          text(node->scalar,
+               " of all steps, which are counted from the data when the run starts (`braid plan` "
+               "says how many): set ",
+               key.ours,
+               " to ",
+               node->scalar,
+               " of them"));
       return;
     }
     to.set_number(key.ours, std::ceil(*value * static_cast<double>(*to.steps())));

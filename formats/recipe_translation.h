@@ -104,7 +104,7 @@ void translate_batch(Translation& to, const ConfigNode* micro, const char* accum
 void translate_epochs(Translation& to, const RecipeKey& key, const ConfigNode* node);
 void translate_optimizer(Translation& to, const RecipeKey& key, const ConfigNode* node);
 void translate_schedule(Translation& to, const char* name, const std::string& if_absent);
-/// schedule.warmup_steps from a count, a share of the steps, or `if_absent`.
+/// schedule.warmup_steps from a count or `if_absent`, or schedule.warmup_share.
 void translate_warmup(Translation& to, const char* steps, const char* ratio, int64_t if_absent);
 /// A count of steps, or a share of all steps, for `key.ours`.
 void translate_interval(Translation& to, const RecipeKey& key, const ConfigNode* node);

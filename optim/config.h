@@ -182,6 +182,7 @@ struct RampStage {
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kCosine;
   int64_t warmup_steps = 100;
+  std::optional<double> warmup_share = {};
   double decay_start = 0;
   double min_ratio = 0.1;
   OnLonger on_longer = OnLonger::kStretch;
@@ -197,6 +198,11 @@ struct ScheduleConfig {
     using C = ScheduleConfig;
     v("kind", &C::kind, "shape of the decay; sqrt = 1 - the root of its progress");
     v("warmup_steps", &C::warmup_steps, "steps of linear warm-up to the peak", at_least(0));
+    v("warmup_share",
+      &C::warmup_share,
+      "the warm-up as a share of all steps, rounded up, in place of warmup_steps",
+      between(0, 1),
+      absent_as("off"));
     v("decay_start",
       &C::decay_start,
       "share of all steps before the decay (0 = after warm-up)",

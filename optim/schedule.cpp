@@ -6,12 +6,20 @@
 
 namespace braid {
 
+int64_t warmup_steps(const ScheduleConfig& config, int64_t max_steps) {
+  if (!config.warmup_share) {
+    return config.warmup_steps;
+  }
+  // 0.07 x 100 is a little above 7 in double.
+  return std::llround(std::ceil(*config.warmup_share * static_cast<double>(max_steps) - 1e-9));
+}
+
 int64_t decay_start_step(const ScheduleConfig& config, int64_t max_steps) {
   if (config.kind == ScheduleKind::kConstant) {
     return max_steps;
   }
-  const auto wanted = std::llround(config.decay_start * static_cast<double>(max_steps));
-  return std::min<int64_t>(max_steps, std::max<int64_t>(config.warmup_steps, wanted));
+  const int64_t wanted = std::llround(config.decay_start * static_cast<double>(max_steps));
+  return std::min<int64_t>(max_steps, std::max(warmup_steps(config, max_steps), wanted));
 }
 
 int64_t ramp_value(const std::vector<RampStage>& stages, int64_t final, int64_t step) {
@@ -42,8 +50,9 @@ void ScheduleConfig::validate() const {
 
 double learning_rate_factor(const ScheduleConfig& config, int64_t step, int64_t max_steps) {
   step = std::min(step, max_steps);
-  if (step < config.warmup_steps) {
-    return static_cast<double>(step + 1) / static_cast<double>(config.warmup_steps);
+  const int64_t warmup = warmup_steps(config, max_steps);
+  if (step < warmup) {
+    return static_cast<double>(step + 1) / static_cast<double>(warmup);
   }
   const int64_t start = decay_start_step(config, max_steps);
   if (config.kind == ScheduleKind::kConstant || step <= start) {

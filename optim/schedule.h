@@ -5,6 +5,9 @@
 
 namespace braid {
 
+/// Steps of the learning rate's warm-up (W) in a run of `max_steps`.
+int64_t warmup_steps(const ScheduleConfig& config, int64_t max_steps);
+
 /// The step (0-based) from which the learning rate falls; max_steps for a constant schedule.
 int64_t decay_start_step(const ScheduleConfig& config, int64_t max_steps);
 

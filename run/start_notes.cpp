@@ -69,7 +69,7 @@ void note_indexers(const RunConfig& config, std::vector<std::string>& notes) {
 }
 
 void note_warm_up(const RunConfig& config, std::vector<std::string>& notes) {
-  const int64_t warmup = config.schedule.warmup_steps, steps = config.train.max_steps;
+  const int64_t steps = config.train.max_steps, warmup = warmup_steps(config.schedule, steps);
   if (warmup > steps) {
     notes.push_back(text(
         "schedule.warmup_steps is ",

@@ -3,7 +3,7 @@
 # docs/reproductions/, and prints which criteria hold. What is finished is not run again, so after an
 # interruption the same command goes on. Prepares the texts that they read.
 #
-#   scripts/reproduce_all.sh                 all: about two hours on 2 cores
+#   scripts/reproduce_all.sh                 all: half an hour of processor time, in two processes
 #   scripts/reproduce_all.sh muon residual   these
 #
 # Tables and pages of plots are in sweeps/NAME/. Ends with status 1 where a run failed.

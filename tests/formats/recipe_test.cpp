@@ -148,10 +148,12 @@ TEST_F(RecipeTest, ALlamaFactoryRecipeBecomesARun) {
   EXPECT_EQ(run.checkpoint.every_steps, 500);
   EXPECT_EQ(run.train.validate_every_steps, 500);
   const std::vector<std::string> left = {
-      "dataset", "deepspeed", "model_name_or_path", "packing", "template", "warmup_ratio"};
+      "dataset", "deepspeed", "model_name_or_path", "packing", "template"};
   EXPECT_EQ(keys_of(recipe.not_translated), left);
   expect_mentions(text_of(recipe, "dataset"), {"'alpaca_en_demo' is on a hub"});
   EXPECT_EQ(run.train.epochs, 3);
+  EXPECT_EQ(run.schedule.warmup_share, 0.1);
+  EXPECT_EQ(run.data.validation_fraction, 0.1);
 }
 
 TEST_F(RecipeTest, EpochsAreEpochsUnlessStepsOrWeightsOfSourcesDecide) {
@@ -165,6 +167,23 @@ TEST_F(RecipeTest, EpochsAreEpochsUnlessStepsOrWeightsOfSourcesDecide) {
   EXPECT_EQ(steps.max_steps, 30);
   EXPECT_EQ(read(imported("{model_name_or_path: m, dataset: identity}")).train.epochs, 3)
       << "LLaMA-Factory's default";
+}
+
+TEST_F(RecipeTest, SharesOfStepsThatEpochsCount) {
+  const auto schedule = [&](const std::string& more) {
+    return read(imported("base_model: m\nmicro_batch_size: 1\nnum_epochs: 2\n" + more)).schedule;
+  };
+  EXPECT_EQ(schedule("warmup_ratio: 0.05").warmup_share, 0.05);
+  EXPECT_EQ(schedule("warmup_steps: 0.2").warmup_share, 0.2);
+  EXPECT_EQ(schedule("").warmup_share, 0.03) << "Axolotl's default";
+  const auto steps = schedule("warmup_steps: 7\nwarmup_ratio: 0.05");
+  EXPECT_FALSE(steps.warmup_share) << "a count goes before a share";
+  EXPECT_EQ(steps.warmup_steps, 7);
+  EXPECT_EQ(schedule("max_steps: 50\nwarmup_ratio: 0.05").warmup_share, 0.05);
+  const auto recipe = imported("base_model: m\nnum_epochs: 2\nval_set_size: 0.05\neval_steps: 0.1");
+  EXPECT_EQ(read(recipe).data.validation_fraction, 0.05);
+  expect_mentions(text_of(recipe, "eval_steps"),
+                  {"0.1 of all steps", "set train.validate_every_steps to 0.1 of them"});
 }
 
 TEST_F(RecipeTest, DefaultsAreThoseOfTheOtherFramework) {

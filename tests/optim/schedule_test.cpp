@@ -39,6 +39,18 @@ TEST(Schedule, DecayNeverStartsBeforeTheWarmUpEnds) {
   EXPECT_DOUBLE_EQ(learning_rate_factor(config, 50, 100), 1);
 }
 
+TEST(Schedule, AWarmUpIsAShareOfTheStepsThatTheRunHas) {
+  const ScheduleConfig config{
+      .kind = ScheduleKind::kLinear, .warmup_steps = 3, .warmup_share = 0.07};
+  EXPECT_EQ(warmup_steps(config, 100), 7);
+  EXPECT_EQ(warmup_steps(config, 101), 8);
+  EXPECT_EQ(decay_start_step(config, 100), 7);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 0, 100), 1.0 / 7);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(config, 7, 100), 1);
+  EXPECT_EQ(warmup_steps({.warmup_steps = 3}, 100), 3);
+  EXPECT_EQ(warmup_steps({.warmup_share = 0}, 100), 0);
+}
+
 TEST(Schedule, ToleratesAWarmUpLongerThanTheRun) {
   const ScheduleConfig config{.kind = ScheduleKind::kCosine, .warmup_steps = 50};
   EXPECT_EQ(decay_start_step(config, 10), 10);
