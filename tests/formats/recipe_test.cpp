@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/file.h"
+#include "optim/schedule.h"
 #include "run/config.h"
 #include "tests/train/tiny_run.h"
 
@@ -94,7 +95,7 @@ TEST_F(RecipeTest, AnAxolotlRecipeBecomesARun) {
   EXPECT_EQ(run.optimizer.adamw.epsilon, 1e-8) << "the other framework's default";
   EXPECT_TRUE(run.optimizer.groups.empty()) << "adapters have AdamW by themselves";
   EXPECT_EQ(run.schedule.kind, ScheduleKind::kCosine);
-  EXPECT_EQ(run.schedule.warmup_steps, 20);
+  EXPECT_EQ(warmup_steps(run.schedule, 200), 20);
   EXPECT_EQ(run.schedule.min_ratio, 0);
   EXPECT_EQ(run.loss.mtp_weight, 0);
   EXPECT_EQ(run.checkpoint.keep_last, 3);
