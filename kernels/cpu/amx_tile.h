@@ -238,7 +238,7 @@ void multiply_steps(TileSteps<Values> operands, TileOfC c, int64_t units) {
   }
 }
 
-template <class Tiles>
+template <class Tiles, class Values>
 void multiply_on_tiles(const uint32_t* a,
                        int64_t lda,
                        const uint32_t* panel,
@@ -249,40 +249,22 @@ void multiply_on_tiles(const uint32_t* a,
                        int64_t units,
                        bool accumulate) {
   static_assert(kWidth == 4 * kTileSide);
-  const int64_t steps = units / kTileSide, whole = steps * kTileSide;
+  const int64_t steps = units / Values::kUnits, whole = steps * Values::kUnits;
   if (steps > 0) {
-    multiply_steps<Tiles, WholeValues>(
+    multiply_steps<Tiles, Values>(
         {a, panel, lda, steps}, {c, ldc, rows, columns, accumulate}, kTileSide);
   }
-  if (units > whole) {
-    multiply_steps<Tiles, WholeValues>({a + whole, panel + whole * kWidth, lda, 1},
-                                       {c, ldc, rows, columns, accumulate || steps > 0},
-                                       units - whole);
+  if (units > whole) {  // not of split values, whose packing ends with a whole step
+    multiply_steps<Tiles, Values>({a + whole, panel + whole * kWidth, lda, 1},
+                                  {c, ldc, rows, columns, accumulate || steps > 0},
+                                  units - whole);
   }
   if (!tile_state.kept) {
     release_tiles<Tiles>();
   }
 }
 
-// `units` are whole steps.
-template <class Tiles>
-void multiply_split_on_tiles(const uint32_t* a,
-                             int64_t lda,
-                             const uint32_t* panel,
-                             float* c,
-                             int64_t ldc,
-                             int64_t rows,
-                             int64_t columns,
-                             int64_t units,
-                             bool accumulate) {
-  multiply_steps<Tiles, SplitValues>(
-      {a, panel, lda, units / SplitValues::kUnits}, {c, ldc, rows, columns, accumulate}, kTileSide);
-  if (!tile_state.kept) {
-    release_tiles<Tiles>();
-  }
-}
-
-constexpr int64_t kSplitDepth = 2 * kTileSide;  // elements of a step
+static_assert(kSplitDepth == 2 * kTileSide && kSplitUnits == kTileSide);
 
 /// x as a sum of three bfloat16 in the upper halves, but for 2^-24 of it.
 struct ThreeParts {
@@ -365,7 +347,7 @@ constexpr GemmKernels split_kernels_on_tiles() {
           pack_split_b,
           nullptr,
           nullptr,
-          multiply_split_on_tiles<Tiles>,
+          multiply_on_tiles<Tiles, SplitValues>,
           keep_tiles<Tiles>};
 }
 
@@ -379,7 +361,7 @@ constexpr GemmKernels kernels_on_tiles() {
           pack_b<2>,
           pack_codes<2>,
           turn_scales,
-          multiply_on_tiles<Tiles>,
+          multiply_on_tiles<Tiles, WholeValues>,
           keep_tiles<Tiles>};
 }
 

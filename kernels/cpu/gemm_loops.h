@@ -33,6 +33,9 @@ struct CodedOperand {
 /// Units of a panel that codes are decoded to: it stays in the L1 cache while it is multiplied.
 constexpr int64_t kCodedUnits = 64;
 
+/// Elements along k of a step of split values (GemmKernels::parts), and the units of each part.
+constexpr int64_t kSplitDepth = 32, kSplitUnits = 16;
+
 /// The pieces of a product C = A B whose operands are packed into units of 32 bits along k: one
 /// float32, or two bfloat16 where an instruction multiplies pairs. A block of A is packed
 /// [rows][units]; B in panels of `width` columns, each [units][width] and zero beyond its columns.
@@ -40,8 +43,8 @@ struct GemmKernels {
   int64_t width;  ///< columns of a panel
   int64_t pair;   ///< elements of a unit: 1 or 2
   int64_t rows;   ///< of the tile that registers hold: blocks of A are best a multiple of it high
-  /// 1, or 3: each float32 is the sum of three bfloat16. Then 32 elements along k are a step, zero
-  /// beyond the depth: 16 units of each part, one part after the other.
+  /// 1, or 3: each float32 is the sum of three bfloat16. Then kSplitDepth elements along k are a
+  /// step, zero beyond the depth: kSplitUnits of each part, one part after the other.
   int64_t parts;
   /// Rows [row, row + rows), columns [k, k + depth) of A, to rows that are lda units apart.
   void (*pack_a)(const GemmOperand& a,

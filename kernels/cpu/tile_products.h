@@ -37,9 +37,8 @@ inline GemmKernels gemm_of_split_floats() {
 
 /// Units of `depth` elements along k.
 inline int64_t units_of(const GemmKernels& kernels, int64_t depth) {
-  constexpr int64_t kStep = 32, kUnitsOfAPart = 16;
   return kernels.parts == 1 ? blocks(depth, kernels.pair)
-                            : blocks(depth, kStep) * kUnitsOfAPart * kernels.parts;
+                            : blocks(depth, kSplitDepth) * kSplitUnits * kernels.parts;
 }
 
 /// While it is there, products of this thread keep the set-up of their registers
