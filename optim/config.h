@@ -29,7 +29,9 @@ inline auto enum_names(QuerySplit) {
 inline auto enum_names(GramForm) {
   return std::array{EnumName{"auto", GramForm::kAuto},
                     EnumName{"always", GramForm::kAlways},
-                    EnumName{"never", GramForm::kNever}};
+                    EnumName{"never", GramForm::kNever},
+                    EnumName{"true", GramForm::kAlways},  // as runs have it that began before
+                    EnumName{"false", GramForm::kNever}};
 }
 
 struct MuonConfig {

@@ -1,5 +1,7 @@
 #include "run/config.h"
 
+#include <tuple>
+
 #include "data/byte_tokenizer.h"
 #include "tests/train/tiny_run.h"
 
@@ -31,6 +33,17 @@ TEST_F(RunConfigTest, ATokenizerIsAFileOrAMapping) {
   for (const auto* yaml : {"tokenizer: bytes\n", "tokenizer: {file: bytes}\n"}) {
     const auto run = load_run_config(write("run.yaml", yaml), {"tokenizer.file=bytes"});
     EXPECT_EQ(run.tokenizer, TokenizerConfig());
+  }
+}
+
+// Runs of before have `true` or `false` in their config.yaml.
+TEST_F(RunConfigTest, TheGramFormMayBeSpelledAsASwitch) {
+  for (const auto& [word, form, dumped] :
+       {std::tuple{"true", GramForm::kAlways, "always"}, {"false", GramForm::kNever, "never"}}) {
+    const auto yaml = text("optimizer: {muon: {newton_schulz_gram: ", word, "}}\n");
+    const auto run = load_run_config(write("run.yaml", yaml), {"tokenizer.file=bytes"});
+    EXPECT_EQ(run.optimizer.muon.newton_schulz_gram, form);
+    EXPECT_NE(dump_config(run).find(text("newton_schulz_gram: ", dumped)), std::string::npos);
   }
 }
 
