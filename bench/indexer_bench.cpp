@@ -44,18 +44,18 @@ KeyRange visible(int64_t S) {
   return {at::zeros_like(end), end};
 }
 
-IndexParts index_parts(int64_t S) {
-  return {at::randn({1, S, kIndexHeads, kIndexH}),
-          at::randn({1, S / kRatio, kIndexH}),
+IndexParts index_parts(int64_t S, at::ScalarType type = at::kFloat) {
+  return {at::randn({1, S, kIndexHeads, kIndexH}).to(type),
+          at::randn({1, S / kRatio, kIndexH}).to(type),
           at::randn({1, S, kIndexHeads})};
 }
 
-void choice(benchmark::State& state) {
+void choice(benchmark::State& state, at::ScalarType type) {
   const int64_t S = state.range(0);
-  const auto index = index_parts(S);
+  const auto index = index_parts(S, type);
   const auto range = visible(S);
-  const auto a = at::randn({1024, 1024}), b = at::randn({1024, 1024});
-  auto c = at::empty({1024, 1024});
+  const auto a = at::randn({1024, 1024}).to(type), b = at::randn({1024, 1024}).to(type);
+  auto c = at::empty({1024, 1024}, a.options());
   double ours = 1e9, product = 1e9;
   for (auto _ : state) {
     ours = std::min(ours, seconds_of([&] {
@@ -68,7 +68,11 @@ void choice(benchmark::State& state) {
   state.counters["product"] = 2e-9 * std::pow(1024.0, 3) / product;
   state.counters["threads"] = at::get_num_threads();
 }
-BENCHMARK(choice)->Arg(4096)->Arg(16384)->Arg(65536)->Unit(benchmark::kMillisecond)->Iterations(3);
+void choice_sizes(benchmark::internal::Benchmark* b) {
+  b->Arg(4096)->Arg(16384)->Arg(65536)->Unit(benchmark::kMillisecond)->Iterations(3);
+}
+BENCHMARK_CAPTURE(choice, float32, at::kFloat)->Apply(choice_sizes);
+BENCHMARK_CAPTURE(choice, bfloat16, at::kBFloat16)->Apply(choice_sizes);
 
 void loss(benchmark::State& state, bool dense) {
   const int64_t S = state.range(0), C = S / kRatio;

@@ -38,6 +38,12 @@ void with_activation_type(at::ScalarType type, const F& f) {
   }
 }
 
+/// No one else can see such a gradient: it may become the result.
+inline bool is_exclusively_owned(const at::Tensor& gradient) {
+  return gradient.is_contiguous() && gradient.use_count() == 1 &&
+         gradient.storage().use_count() == 1;
+}
+
 /// The elements of a tensor, or null of an undefined one.
 template <class E>
 E* data(const at::Tensor& t) {

@@ -117,7 +117,9 @@ class LinearFunction : public Function<LinearFunction> {
 }  // namespace
 
 void use_float32_products(Float32Products products) {
-  of_float32 = cpu_isa() == CpuIsa::kAmx ? products : Float32Products::kExact;
+  const bool splits = products == Float32Products::kBf16x3 && cpu_isa() == CpuIsa::kAmx;
+  of_float32 = splits ? products : Float32Products::kExact;
+  at::globalContext().setAllowTF32CuBLAS(products == Float32Products::kTf32);
 }
 
 Float32Products float32_products() {

@@ -32,14 +32,16 @@ void multiply_each(const std::vector<MatrixProduct>& products, bool accumulate =
 /// The same as a new tensor, of a's type.
 at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b);
 
-/// How this process multiplies float32 matrices by each other on the CPU.
+/// How this process multiplies float32 matrices by each other.
 enum class Float32Products {
   kExact,   ///< by float32 instructions
   kBf16x3,  ///< each factor split into three bfloat16, and six products of those: error below 2^-21
-            ///< of |a| |b|, on finite values. On processors with AMX alone, elsewhere as kExact.
+            ///< of |a| |b|, on finite values. On processors with AMX, elsewhere as kExact.
+  kTf32,    ///< factors rounded to TF32, by at most 2^-11, and sums in float32. On GPUs by LibTorch's
+            ///< products, elsewhere as kExact.
 };
 void use_float32_products(Float32Products products);
-/// What they are now: kBf16x3 only where the processor has AMX.
+/// What they are on the CPU now: kBf16x3 only where the processor has AMX, else kExact.
 Float32Products float32_products();
 
 /// y = x w^T with gradients of both; x [..., in], w [out, in] of x's type, or a float32 master of

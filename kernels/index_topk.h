@@ -7,10 +7,10 @@ namespace braid {
 ///
 ///   I_{t,c} = sum_h w_{t,h} relu(q_{t,h} . key_c),
 ///
-/// of equal scores the lower one. q_BSIH, keys_BCH, weight_BSI one wide type. int64 [B, S, k],
-/// ascending, -1 where fewer are seen. Works by blocks of queries and entries with a running
-/// selection: no scores are kept, memory O(S k). No gradient. Source: docs/equations.md
-/// (25), (26).
+/// of equal scores the lower one. q_BSIH, keys_BCH of one type, weight_BSI and scores wide:
+/// products of bfloat16 are exact. int64 [B, S, k], ascending, -1 where fewer are seen. Works by
+/// blocks of queries and entries with a running selection: no scores are kept, memory O(S k). No
+/// gradient. Source: docs/equations.md (25), (26).
 at::Tensor index_topk(const at::Tensor& q_BSIH,
                       const at::Tensor& keys_BCH,
                       const at::Tensor& weight_BSI,

@@ -3,18 +3,21 @@
 // with a running selection for each query.
 #include <cstdint>
 
+#include "kernels/bfloat16.h"
+
 namespace braid {
 
-/// Arrays without gaps. T is float or double.
-template <class T>
+/// Arrays without gaps. T, float or double, is the wide type of E.
+template <class E, class T = E>
 struct IndexTopkProblem {
-  const T *q, *keys, *weight;  ///< [B, S, I, H], [B, C, H], [B, S, I]
+  const E *q, *keys;           ///< [B, S, I, H], [B, C, H]
+  const T* weight;             ///< [B, S, I]
   const int64_t *first, *end;  ///< [B, S]: the visible entries
   int64_t B, S, I, H, C, k;
 };
 
 /// chosen [B, S, k].
-template <class T>
-void index_topk_cpu(const IndexTopkProblem<T>&, int64_t* chosen);
+template <class E, class T>
+void index_topk_cpu(const IndexTopkProblem<E, T>&, int64_t* chosen);
 
 }  // namespace braid

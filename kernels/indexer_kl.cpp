@@ -1,5 +1,6 @@
 #include "kernels/indexer_kl.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -32,7 +33,8 @@ enum IndexerKlInput {
 template <class T>
 IndexerKlProblem<T> indexer_kl_problem(const std::vector<at::Tensor>& in,
                                        double scale,
-                                       int64_t recalled) {
+                                       int64_t recalled,
+                                       bool in_bf16) {
   const auto values = [&](IndexerKlInput which) { return data<const T>(in[which]); };
   const auto ids = [&](IndexerKlInput which) { return data<const int64_t>(in[which]); };
   const bool lists = in[kSeenList].defined();
@@ -58,7 +60,8 @@ IndexerKlProblem<T> indexer_kl_problem(const std::vector<at::Tensor>& in,
           in[kTeacherEntries].size(1),
           lists ? in[kSeenList].size(2) : 0,
           recalled,
-          static_cast<T>(scale)};
+          static_cast<T>(scale),
+          in_bf16};
 }
 
 // What has no gradient.
@@ -67,6 +70,7 @@ struct IndexerKlConstants {
   double scale;
   int64_t recalled;
   bool gradients;  // of the rest are wanted
+  bool in_bf16;    // queries and keys were
 };
 
 class IndexerKlFunction : public Function<IndexerKlFunction> {
@@ -90,7 +94,8 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
     with_wide_type(q.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       indexer_kl_cpu<T>(
-          indexer_kl_problem<T>(in, constants.scale, constants.recalled),
+          indexer_kl_problem<T>(
+              in, constants.scale, constants.recalled, constants.in_bf16),
           {data<T>(kl), data<T>(found), data<T>(dq), data<T>(dweight), data<T>(dkeys_parts)});
     });
     ctx->saved_data["dq"] = dq;
@@ -177,8 +182,15 @@ IndexerKl indexer_kl(const IndexParts& index,
              weight = index.weight_BSI.to(type);
   const bool gradients = at::GradMode::is_enabled() &&
                          (q.requires_grad() || keys.requires_grad() || weight.requires_grad());
+  const bool in_bf16 = std::ranges::all_of(
+      std::initializer_list<at::Tensor>{index.q_BSIH,
+                                        index.keys_BCH,
+                                        teacher.q_BSNH,
+                                        teacher.kv_BUH,
+                                        teacher.compressed_BCH},
+      [](const at::Tensor& t) { return t.scalar_type() == at::kBFloat16; });
   const auto result = IndexerKlFunction::apply(
-      q, keys, weight, IndexerKlConstants{constants, teacher.scale, recalled, gradients});
+      q, keys, weight, IndexerKlConstants{constants, teacher.scale, recalled, gradients, in_bf16});
   return {result[0], result[1]};
 }
 

@@ -33,7 +33,9 @@ struct IndexerKl {
 ///
 /// Gradients: the index's queries, keys and weights; the teacher is constant. They are taken while
 /// a block of scores exists, as the target is known then: memory O(S + C) beside the results, never
-/// S x C. Differentiable once. Key numbers out of range are an error on the CPU (kernels/device.h).
+/// S x C. Where queries and keys of both are bfloat16 and the machine multiplies pairs, the scores'
+/// gradients are rounded to bfloat16 (by 2^-9 each) as factors of those of queries and keys; all
+/// else is wide. Differentiable once. Key numbers out of range are an error on the CPU (kernels/device.h).
 IndexerKl indexer_kl(const IndexParts& index,
                      const AttentionTeacher& teacher,
                      const SeenEntries& seen,

@@ -59,6 +59,7 @@ class KlTile {
   explicit KlTile(const IndexerKlProblem<T>& problem)
       : p_(problem),
         Q_(queries_of_tile(p_)),
+        tiles_(p_.in_bf16),
         q_(p_.N * Q_ * p_.H),
         index_q_(p_.I * Q_ * p_.h),
         weight_(p_.I * Q_),
@@ -103,11 +104,8 @@ class KlTile {
     const int64_t columns = p_.N * Q_, index_columns = p_.I * Q_;
     for (int64_t t = 0; t < count_; ++t) {
       for (int64_t n = 0; n < p_.N; ++n) {
-        const T* from = p_.q + ((row_ + t) * p_.N + n) * p_.H;
-        T* to = q_.data() + (n * Q_ + t) * p_.H;
-        for (int64_t i = 0; i < p_.H; ++i) {
-          to[i] = from[i] * p_.scale;
-        }
+        std::copy_n(
+            p_.q + ((row_ + t) * p_.N + n) * p_.H, p_.H, q_.data() + (n * Q_ + t) * p_.H);
       }
       for (int64_t n = 0; n < p_.I; ++n) {
         std::copy_n(p_.index_q + ((row_ + t) * p_.I + n) * p_.h,
@@ -180,6 +178,9 @@ class KlTile {
   void logits(int64_t rows, const uint8_t* seen) {
     const int64_t columns = p_.N * Q_;
     tiles_.multiply(by_rows(keys_.data(), p_.H), q_Hc_, z_.data(), columns, rows);
+    for (int64_t i = 0; i < rows * columns; ++i) {
+      z_[i] *= p_.scale;  // here, where queries may be rounded to bfloat16
+    }
     for (int64_t i = 0; i < rows * Q_; ++i) {
       if (seen[i] == 0) {
         T* z = z_.data() + i / Q_ * columns + i % Q_;

@@ -17,6 +17,7 @@ struct IndexerKlProblem {
   int64_t B, S, I, h, N, H, U, C, K;
   int64_t recalled;
   T scale;
+  bool in_bf16 = false;  ///< queries and keys of both are values of bfloat16
 };
 
 /// The gradient of the keys is summed in this many fixed parts, whatever the threads.

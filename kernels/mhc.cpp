@@ -48,12 +48,6 @@ MhcResults<E, T> results(const at::Tensor& h,
           data<T>(inverse) + inverse.size(1)};
 }
 
-// No one else can see such a gradient: it may become the result.
-bool is_exclusively_owned(const at::Tensor& gradient) {
-  return gradient.is_contiguous() && gradient.use_count() == 1 &&
-         gradient.storage().use_count() == 1;
-}
-
 enum Saved { kX, kFn, kBase, kScale, kNorm, kPre, kM, kInverse, kPost };
 
 class EnterFunction : public Function<EnterFunction> {

@@ -4,7 +4,8 @@
 namespace braid {
 
 /// The type in which norms, softmaxes, rotations, routers, Sinkhorn and losses are computed:
-/// float32, whatever narrower type the activations have, and float64 in a float64 model.
+/// float32, whatever narrower type the activations have, and float64 in a float64 model. Products
+/// of float32 matrices are as exact as use_float32_products() of kernels/gemm.h says.
 inline at::ScalarType wide_type(at::ScalarType type) {
   return type == at::kDouble ? at::kDouble : at::kFloat;
 }

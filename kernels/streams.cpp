@@ -79,9 +79,11 @@ class ExpandFunction : public Function<ExpandFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto &X = saved[0], &y = saved[1], &post = saved[2], &mix = saved[3];
+    const bool in_place =
+        X.is_cpu() && expands_in_place(X.size(-2)) && is_exclusively_owned(gradients[0]);
     const auto dout = gradients[0].contiguous();
-    const auto dX = at::empty_like(X), dy = at::empty_like(y), dpost = at::empty_like(post),
-               dmix = at::empty_like(mix);
+    const auto dX = in_place ? dout : at::empty_like(X);
+    const auto dy = at::empty_like(y), dpost = at::empty_like(post), dmix = at::empty_like(mix);
     with_activation_type(X.scalar_type(), [&](auto e, auto t) {
       using E = decltype(e);
       using T = decltype(t);

@@ -36,6 +36,10 @@ struct ExpandGradients {
 /// out [tokens, M, D].
 template <class E, class T>
 void expand_forward_cpu(const ExpandProblem<E, T>& problem, E* out);
+/// Whether dX may be where dout is, for M streams.
+constexpr bool expands_in_place(int64_t M) {
+  return M == 4;
+}
 template <class E, class T>
 void expand_backward_cpu(const ExpandProblem<E, T>& problem,
                          const E* dout,

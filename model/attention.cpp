@@ -11,7 +11,6 @@
 #include "kernels/attention.h"
 #include "kernels/index_topk.h"
 #include "kernels/indexer_kl.h"
-#include "kernels/precision.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 
@@ -122,7 +121,7 @@ Attention::CompressedKeys Attention::compressed_keys(const at::Tensor& h_BSD,
     if (topk_ && !options.dense_attention && *topk_ < entries) {
       const auto& [q_BSIH, keys_BCH, weight_BSI] = *result.index;
       result.seen.chosen_BSK =
-          index_topk(widened(q_BSIH), widened(keys_BCH), weight_BSI, result.seen.range, *topk_);
+          index_topk(q_BSIH, keys_BCH, weight_BSI, result.seen.range, *topk_);
     }
   }
   return result;

@@ -26,6 +26,11 @@ std::vector<std::string> parameter_names(const ModelConfig& config) {
 
 }  // namespace
 
+Float32Products TrainSection::products_on(at::Device place) const {
+  const bool rounds = place.is_cuda() && dtype == ComputeType::kBfloat16;
+  return float32_products.value_or(rounds ? Float32Products::kTf32 : Float32Products::kExact);
+}
+
 at::ScalarType scalar_type(ComputeType type) {
   switch (type) {
     case ComputeType::kFloat64:

@@ -106,7 +106,8 @@ at::ScalarType scalar_type(ComputeType type);
 
 inline auto enum_names(Float32Products) {
   return std::array{EnumName{"exact", Float32Products::kExact},
-                    EnumName{"bf16x3", Float32Products::kBf16x3}};
+                    EnumName{"bf16x3", Float32Products::kBf16x3},
+                    EnumName{"tf32", Float32Products::kTf32}};
 }
 
 /// What of the model a run trains. optimizer.groups say how, and may freeze more.
@@ -129,12 +130,15 @@ struct TrainSection {
   int64_t global_batch_size = 16;
   int64_t micro_batch_size = 16;
   ComputeType dtype = ComputeType::kFloat32;
-  Float32Products float32_products = Float32Products::kExact;
+  std::optional<Float32Products> float32_products = {};
   DeviceChoice device;
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
   int64_t stop_when_worse_for = 0;
+
+  /// What float32_products means for a model on this device.
+  Float32Products products_on(at::Device place) const;
 
   template <class Visitor>
   static void fields(Visitor& v) {
@@ -159,8 +163,11 @@ struct TrainSection {
     v("dtype", &T::dtype, "activations; master weights are float32, or float64 with float64");
     v("float32_products",
       &T::float32_products,
-      "products of two float32 matrices: exact; or bf16x3 = each factor as three bfloat16, on "
-      "processors with AMX (error below 2^-21 of the factors), elsewhere exact");
+      "products of two float32 matrices: exact; bf16x3 = each factor as three bfloat16, on "
+      "processors with AMX (error below 2^-21 of the factors), elsewhere exact; tf32 = factors "
+      "rounded to TF32 (by 2^-11) on GPUs, elsewhere exact; auto = tf32 for dtype bfloat16 on a "
+      "GPU, else exact",
+      absent_as("auto"));
     v("device",
       &T::device,
       "where the model, its gradients and its optimizer are: cpu; cuda = the GPU of the rank's "

@@ -39,6 +39,23 @@ MaxViolation max_violation(const std::vector<at::Tensor>& load_E,
   return worst;
 }
 
+// How float32 matrices are multiplied, where that is not exactly.
+std::string products_line(Float32Products asked_for, at::Device device) {
+  constexpr auto kWhat = "products of float32 matrices: ", kKey = "warning: train.float32_products is ";
+  switch (asked_for) {
+    case Float32Products::kExact:
+      return "";
+    case Float32Products::kBf16x3:
+      return float32_products() == asked_for
+                 ? text(kWhat, "three bfloat16 for each factor, on AMX")
+                 : text(kKey, "bf16x3, which takes a processor with AMX; they are exact here");
+    case Float32Products::kTf32:
+      return device.is_cuda() ? text(kWhat, "factors rounded to TF32")
+                              : text(kKey, "tf32, which takes a GPU; they are exact here");
+  }
+  return "";
+}
+
 // "indexer (6: layers.2.attn.indexer.wq_b.weight, ...), router (1: layers.0.ffn.gate.weight)"
 std::string listed_by_part(const std::vector<std::string_view>& parameters) {
   std::map<std::string_view, std::vector<std::string_view>> parts;
@@ -179,12 +196,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   if (!threads.warning.empty()) {
     console.line(threads.warning);
   }
-  if (config_.train.float32_products == Float32Products::kBf16x3) {
-    console.line(
-        float32_products() == Float32Products::kBf16x3
-            ? "products of float32 matrices: three bfloat16 for each factor, on AMX"
-            : "warning: train.float32_products is bf16x3, which takes a processor with AMX; "
-              "they are exact here");
+  const auto device = state_.model->device();
+  if (const auto line = products_line(config_.train.products_on(device), device); !line.empty()) {
+    console.line(line);
   }
   if (grid_.place.ranks > 1) {
     console.line(ranks_line(grid_.place, state_.optimizer->sharding()));

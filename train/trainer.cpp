@@ -114,7 +114,7 @@ Trainer::Trainer(const RunConfig& config,
       resumer_(config_, grid_, folder_, data_, state_),
       reporter_(config_, grid_, folder_, state_) {
   const auto threads = use_threads(config_.train.threads, *grid_.world);
-  use_float32_products(config_.train.float32_products);
+  use_float32_products(config_.train.products_on(device));
   TensorMemory::watch();
 
   tokenizer_ = make_tokenizer(config_.tokenizer);

@@ -7,59 +7,34 @@
 namespace braid::BRAID_CPU_ISA {
 namespace {
 
-// Products of kPanelHeads x kVectors registers stay in registers while channels go by.
 #if defined(__AVX512F__)
-constexpr int64_t kBytes = 64, kVectors = 4;
+constexpr int64_t kBytes = 64;
 #elif defined(__AVX2__)
-constexpr int64_t kBytes = 32, kVectors = 2;
+constexpr int64_t kBytes = 32;
 #else
-constexpr int64_t kBytes = 16, kVectors = 2;
+constexpr int64_t kBytes = 16;
 #endif
 
 }  // namespace
 
 template <class T>
-void score_panel(const T* q,
-                 const T* weight,
-                 const T* panel,
-                 T* scores,
-                 int64_t queries,
-                 int64_t groups,
-                 int64_t H) {
+void weighted_relu_rows(const T* products, const T* weight, T* scores, int64_t heads) {
   typedef T Vector __attribute__((vector_size(kBytes)));  // NOLINT: an alias cannot depend on T
-  constexpr int64_t kWidth = kBytes / static_cast<int64_t>(sizeof(T)), kStep = kVectors * kWidth;
-  static_assert(kPanelEntries % kStep == 0);
-  for (int64_t t = 0; t < queries; ++t, scores += kPanelEntries) {
-    for (int64_t first = 0; first < kPanelEntries; first += kStep) {
-      Vector sum[kVectors] = {};
-      for (int64_t group = t * groups; group < (t + 1) * groups; ++group) {
-        const T *channel = q + group * kPanelHeads * H, *keys = panel + first;
-        Vector products[kPanelHeads][kVectors] = {};
-        for (int64_t i = 0; i < H; ++i, channel += kPanelHeads, keys += kPanelEntries) {
-          Vector key[kVectors];
+  constexpr int64_t kWidth = kBytes / static_cast<int64_t>(sizeof(T)), kVectors = 4;
+  static_assert(kPanelEntries % (kVectors * kWidth) == 0);
+  for (int64_t first = 0; first < kPanelEntries; first += kVectors * kWidth) {
+    Vector sum[kVectors] = {};
+    for (int64_t head = 0; head < heads; ++head) {
 #pragma GCC unroll 4
-          for (int64_t v = 0; v < kVectors; ++v) {
-            std::memcpy(&key[v], keys + v * kWidth, sizeof(Vector));
-          }
-#pragma GCC unroll 4
-          for (int64_t head = 0; head < kPanelHeads; ++head) {
-#pragma GCC unroll 4
-            for (int64_t v = 0; v < kVectors; ++v) {
-              products[head][v] += channel[head] * key[v];
-            }
-          }
-        }
-#pragma GCC unroll 4
-        for (int64_t head = 0; head < kPanelHeads; ++head) {
-#pragma GCC unroll 4
-          for (int64_t v = 0; v < kVectors; ++v) {
-            const Vector zero = {}, product = products[head][v];
-            sum[v] += weight[group * kPanelHeads + head] * (product > zero ? product : zero);
-          }
-        }
+      for (int64_t v = 0; v < kVectors; ++v) {
+        Vector product;
+        std::memcpy(
+            &product, products + head * kPanelEntries + first + v * kWidth, sizeof product);
+        const Vector zero = {};
+        sum[v] += weight[head] * (product > zero ? product : zero);
       }
-      std::memcpy(scores + first, sum, sizeof sum);
     }
+    std::memcpy(scores + first, sum, sizeof sum);
   }
 }
 
@@ -118,9 +93,9 @@ T kth_largest(const T* numbers, int64_t count, int64_t k, OrderedBits<T>* keys) 
   return result;
 }
 
-#define BRAID_INSTANTIATE(T)                                                              \
-  template void score_panel(const T*, const T*, const T*, T*, int64_t, int64_t, int64_t); \
-  template int64_t append_above(const T*, int64_t, T, int64_t, T*, int64_t*);             \
+#define BRAID_INSTANTIATE(T)                                                  \
+  template void weighted_relu_rows(const T*, const T*, T*, int64_t);          \
+  template int64_t append_above(const T*, int64_t, T, int64_t, T*, int64_t*); \
   template T kth_largest(const T*, int64_t, int64_t, OrderedBits<T>*);
 BRAID_INSTANTIATE(float)
 BRAID_INSTANTIATE(double)

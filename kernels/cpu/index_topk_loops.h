@@ -6,18 +6,13 @@
 
 namespace braid {
 
-/// Entries of a panel of keys, and heads that are multiplied with it at a time.
-inline constexpr int64_t kPanelEntries = 64, kPanelHeads = 4;
+/// Entries of a panel of keys.
+inline constexpr int64_t kPanelEntries = 64;
 
-/// scores [queries, kPanelEntries] = sum over heads of weight relu(q . key) for one panel of keys
-/// [H, kPanelEntries]; q [queries, groups, H, kPanelHeads], weight [queries, groups, kPanelHeads].
-BRAID_DECLARE_CPU(template <class T> void score_panel(const T* q,
-                                                      const T* weight,
-                                                      const T* panel,
-                                                      T* scores,
-                                                      int64_t queries,
-                                                      int64_t groups,
-                                                      int64_t H))
+/// scores [kPanelEntries] = sum over heads of weight relu(products); products [heads,
+/// kPanelEntries].
+BRAID_DECLARE_CPU(template <class T> void weighted_relu_rows(
+    const T* products, const T* weight, T* scores, int64_t heads))
 
 /// Writes those of scores[0, count) that are above the threshold, and where they stand, counted
 /// from `first`; returns how many. There must be room for all: what is behind the last is

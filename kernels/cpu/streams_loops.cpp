@@ -58,7 +58,7 @@ void expand_token(
   });
 }
 
-// kM streams, all their sums at once.
+// kM streams, all their sums at once: dX may be where dout is.
 template <int kM, class E, class T>
 void expand_token_backward(const E* X,
                            const E* y,

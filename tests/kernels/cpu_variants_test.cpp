@@ -292,17 +292,15 @@ TYPED_TEST(CpuVariants, OfCompressionAgree) {
 
 TYPED_TEST(CpuVariants, OfTheIndexersLoopsAgree) {
   using T = TypeParam;
-  const int64_t queries = 3, groups = 2, H = 5;
-  const auto q = this->input("q", {queries, groups, H, kPanelHeads}),
-             weight = this->input("weight", {queries, groups, kPanelHeads}),
-             panel = this->input("panel", {H, kPanelEntries});
-  this->expect_equal("score panel", BRAID_VARIANTS(score_panel<T>), [&](auto* f) {
-    auto scores = this->output({queries, kPanelEntries});
-    f(this->data(q), this->data(weight), this->data(panel), this->data(scores), queries, groups, H);
-    const auto products = at::einsum("tgih,ic->tghc", {q, panel}).relu();
+  const int64_t heads = 5;
+  const auto products = this->input("products", {heads, kPanelEntries}),
+             weight = this->input("weight", {heads});
+  this->expect_equal("weighted relu rows", BRAID_VARIANTS(weighted_relu_rows<T>), [&](auto* f) {
+    auto scores = this->output({kPanelEntries});
+    f(this->data(products), this->data(weight), this->data(scores), heads);
     testing::expect_close("scores",
                           scores,
-                          (products * weight.unsqueeze(-1)).sum({1, 2}),
+                          (products.relu() * weight.unsqueeze(-1)).sum(0),
                           {.relative = TestFixture::kTolerance});
     return std::vector{scores};
   });

@@ -37,6 +37,15 @@ std::vector<at::Tensor> layouts_of(const at::Tensor& matrix) {
   return {matrix, matrix.t().contiguous().t(), with_gaps};
 }
 
+TEST(Float32Products, RoundToTf32OnlyWhileThatIsAskedFor) {
+  for (const auto products :
+       {Float32Products::kTf32, Float32Products::kBf16x3, Float32Products::kExact}) {
+    use_float32_products(products);
+    EXPECT_EQ(at::globalContext().allowTF32CuBLAS(), products == Float32Products::kTf32);
+    EXPECT_NE(float32_products(), Float32Products::kTf32);  // of the CPU
+  }
+}
+
 TEST(Multiply, IsTheProductInEveryLayoutAndType) {
   for (const auto& [m, n, k] : kSizes) {
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {

@@ -32,9 +32,10 @@ std::vector<KlCase> cases() {
           {"many heads", 1, 9, 3, 5, 40, 4, 17, 4}};
 }
 
+// Of values that all types have.
 AttentionTeacher teacher_of(const KlCase& c) {
   const auto named = [&](const char* what, std::vector<int64_t> shape) {
-    return normal_tensor(text(c.name, " ", what), shape);
+    return normal_tensor(text(c.name, " ", what), shape).to(at::kBFloat16).to(at::kDouble);
   };
   const int64_t U = c.S + c.window;
   const auto end = at::arange(c.window + 1, U + 1, at::kLong).expand({c.B, c.S});
@@ -83,7 +84,11 @@ AttentionTeacher on(at::Device device, const AttentionTeacher& teacher) {
 testing::Op bound(decltype(indexer_kl)* f, const AttentionTeacher& teacher, SeenEntries seen) {
   return [=](const auto& in) {
     const auto device = in[0].device();
-    return f(parts(in), on(device, teacher), seen.to(device), 0).kl_sum;
+    auto of_type = on(device, teacher);
+    for (auto* t : {&of_type.q_BSNH, &of_type.kv_BUH, &of_type.compressed_BCH}) {
+      *t = t->to(in[0].scalar_type());
+    }
+    return f(parts(in), of_type, seen.to(device), 0).kl_sum;
   };
 }
 

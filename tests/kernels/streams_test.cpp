@@ -65,6 +65,32 @@ TEST(Streams, ExpandSumsOverTheFirstAxisOfTheMixing) {
   testing::expect_close("X'", expand_streams(X, y, post, mix), want, {.absolute = 1e-13});
 }
 
+// The gradient of what leaves becomes that of what entered only where no one else looks at it.
+TEST(Streams, AGradientThatOthersKeepStaysAsItWas) {
+  const auto in = [](const char* name, std::vector<int64_t> shape) {
+    return normal_tensor(name, shape).requires_grad_(true);
+  };
+  const auto X = in("X", {5, 4, 8}), y = in("y", {5, 8}), post = in("post", {5, 4}),
+             mix = in("mix", {5, 4, 4}), dout = normal_tensor("dout", {5, 4, 8});
+  const auto gradients_of = [&](const at::Tensor& out) {
+    at::Tensor scalar = (out * dout).sum();  // whose gradient of `out` is no one's but the node's
+    for (const auto& x : {X, y, post, mix}) {
+      x.mutable_grad() = at::Tensor();
+    }
+    scalar.backward();
+    return std::vector{X.grad(), y.grad(), post.grad(), mix.grad()};
+  };
+  const auto alone = gradients_of(expand_streams(X, y, post, mix));
+  const auto watched = expand_streams(X, y, post, mix);
+  at::Tensor kept;
+  watched.register_hook([&](const at::Tensor& gradient) { kept = gradient; });
+  const auto seen = gradients_of(watched);
+  testing::expect_bitwise_equal("gradient", kept, dout);
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    testing::expect_bitwise_equal(text("gradient ", i), alone[i], seen[i]);
+  }
+}
+
 TEST(Streams, RefuseShapesThatDoNotFit) {
   const auto X = at::ones({5, 4, 8}), y = at::ones({5, 8}), post = at::ones({5, 4});
   const auto mix = at::ones({5, 4, 4});

@@ -62,6 +62,17 @@ struct HelpChecker {
   }
 };
 
+TEST_F(RunConfigTest, Float32ProductsFollowTypeAndDeviceWhereNothingElseIsAsked) {
+  TrainSection train;
+  const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
+  EXPECT_EQ(train.products_on(gpu), Float32Products::kExact);
+  train.dtype = ComputeType::kBfloat16;
+  EXPECT_EQ(train.products_on(cpu), Float32Products::kExact);
+  EXPECT_EQ(train.products_on(gpu), Float32Products::kTf32);
+  train.float32_products = Float32Products::kExact;
+  EXPECT_EQ(train.products_on(gpu), Float32Products::kExact);
+}
+
 TEST_F(RunConfigTest, EveryKeyHasHelp) {
   HelpChecker checker;
   RunConfig::fields(checker);
