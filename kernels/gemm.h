@@ -37,8 +37,8 @@ enum class Float32Products {
   kExact,   ///< by float32 instructions
   kBf16x3,  ///< each factor split into three bfloat16, and six products of those: error below 2^-21
             ///< of |a| |b|, on finite values. On processors with AMX, elsewhere as kExact.
-  kTf32,    ///< factors rounded to TF32, by at most 2^-11, and sums in float32. On GPUs by LibTorch's
-            ///< products, elsewhere as kExact.
+  kTf32,  ///< factors rounded to TF32, by at most 2^-11, and sums in float32. On GPUs by LibTorch's
+          ///< products, elsewhere as kExact.
 };
 void use_float32_products(Float32Products products);
 /// What they are on the CPU now: kBf16x3 only where the processor has AMX, else kExact.

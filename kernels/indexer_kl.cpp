@@ -94,8 +94,7 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
     with_wide_type(q.scalar_type(), [&](auto zero) {
       using T = decltype(zero);
       indexer_kl_cpu<T>(
-          indexer_kl_problem<T>(
-              in, constants.scale, constants.recalled, constants.in_bf16),
+          indexer_kl_problem<T>(in, constants.scale, constants.recalled, constants.in_bf16),
           {data<T>(kl), data<T>(found), data<T>(dq), data<T>(dweight), data<T>(dkeys_parts)});
     });
     ctx->saved_data["dq"] = dq;
@@ -183,11 +182,8 @@ IndexerKl indexer_kl(const IndexParts& index,
   const bool gradients = at::GradMode::is_enabled() &&
                          (q.requires_grad() || keys.requires_grad() || weight.requires_grad());
   const bool in_bf16 = std::ranges::all_of(
-      std::initializer_list<at::Tensor>{index.q_BSIH,
-                                        index.keys_BCH,
-                                        teacher.q_BSNH,
-                                        teacher.kv_BUH,
-                                        teacher.compressed_BCH},
+      std::initializer_list<at::Tensor>{
+          index.q_BSIH, index.keys_BCH, teacher.q_BSNH, teacher.kv_BUH, teacher.compressed_BCH},
       [](const at::Tensor& t) { return t.scalar_type() == at::kBFloat16; });
   const auto result = IndexerKlFunction::apply(
       q, keys, weight, IndexerKlConstants{constants, teacher.scale, recalled, gradients, in_bf16});

@@ -35,7 +35,8 @@ struct IndexerKl {
 /// a block of scores exists, as the target is known then: memory O(S + C) beside the results, never
 /// S x C. Where queries and keys of both are bfloat16 and the machine multiplies pairs, the scores'
 /// gradients are rounded to bfloat16 (by 2^-9 each) as factors of those of queries and keys; all
-/// else is wide. Differentiable once. Key numbers out of range are an error on the CPU (kernels/device.h).
+/// else is wide. Differentiable once. Key numbers out of range are an error on the CPU
+/// (kernels/device.h).
 IndexerKl indexer_kl(const IndexParts& index,
                      const AttentionTeacher& teacher,
                      const SeenEntries& seen,

@@ -104,8 +104,7 @@ class KlTile {
     const int64_t columns = p_.N * Q_, index_columns = p_.I * Q_;
     for (int64_t t = 0; t < count_; ++t) {
       for (int64_t n = 0; n < p_.N; ++n) {
-        std::copy_n(
-            p_.q + ((row_ + t) * p_.N + n) * p_.H, p_.H, q_.data() + (n * Q_ + t) * p_.H);
+        std::copy_n(p_.q + ((row_ + t) * p_.N + n) * p_.H, p_.H, q_.data() + (n * Q_ + t) * p_.H);
       }
       for (int64_t n = 0; n < p_.I; ++n) {
         std::copy_n(p_.index_q + ((row_ + t) * p_.I + n) * p_.h,

@@ -33,9 +33,10 @@ struct EnteredStreams {
 ///   pre = sigmoid(a_pre) + hc_eps,  post = 2 sigmoid(a_post),  mix = sinkhorn(a_mix)
 ///   x = sum_s pre[s] X[s], of X's type; h = x / sqrt(mean(x^2) + norm_eps) norm
 ///
-/// X_TMD of any float type, leading axes free; norm_D wide. Gradients: X, the weights, norm. Those
-/// that go through the projection are products of factors that are rounded to bfloat16 (by 2^-9
-/// each) where X is bfloat16 and the machine multiplies pairs.
+/// X_TMD of any float type, leading axes free; norm_D wide. Gradients: X, the weights, norm. Where
+/// X is bfloat16 and the machine multiplies pairs, fn is the sum of two bfloat16 (an error of 2^-17
+/// of each element), and those gradients that go through the projection are products of factors
+/// that are rounded to bfloat16 (by 2^-9 each).
 /// Source: release code; arXiv:2512.24880 eq. 3-9, with the RMS norm after the projection.
 EnteredStreams enter_streams(const at::Tensor& X_TMD,
                              const MhcWeights& weights,

@@ -1,8 +1,13 @@
 #include "kernels/mhc_cpu.h"
 
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
+#include "core/sizes.h"
+#include "kernels/cpu/bf16_rows_loops.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/tile_products.h"
 
 namespace braid {
 namespace {
@@ -37,6 +42,138 @@ MhcGradients<E, T> from_token(const MhcGradients<E, T>& g, const MhcProblem<T>& 
           g.dnorm};
 }
 
+template <class E>
+constexpr bool kIsBf16 = std::is_same_v<E, Bfloat16>;
+
+// Tokens whose streams are multiplied at a time: few enough to stay in the cache until the other
+// loops have used them.
+template <class E>
+int64_t tokens_of_block(int64_t size) {
+  constexpr int64_t kBytes = 1 << 18, kLeast = 16, kMost = 64;
+  return std::clamp(
+      kBytes / (size * static_cast<int64_t>(sizeof(E))) / kLeast * kLeast, kLeast, kMost);
+}
+
+template <class E, class T>
+TileProducts<T> products_of() {
+  return TileProducts<T>(/*in_bf16=*/kIsBf16<E>);
+}
+
+template <class E>
+GemmOperand rows_of(const E* rows, int64_t width) {
+  using Wide = std::conditional_t<kIsBf16<E>, float, E>;
+  return TileProducts<Wide>::operand(rows, width, /*by_columns=*/false, kIsBf16<E>);
+}
+
+/// fn^T [M D, K] for products from the right: where the machine multiplies pairs of bfloat16, as
+/// the sum of two of them, side by side, which leaves 2^-17 of each element.
+template <class E, class T>
+class PackedProjection {
+ public:
+  PackedProjection(const MhcProblem<T>& p, const TileProducts<T>& tiles) : K_(p.K) {
+    const int64_t size = p.M * p.D, count = p.K * size;
+    if constexpr (kIsBf16<E>) {
+      if (tiles.multiplies_pairs()) {
+        std::vector<uint16_t> halves(2 * count);
+        std::vector<float> rest(count);
+        BRAID_CPU(narrow)(p.fn, halves.data(), count);
+        BRAID_CPU(widen)(halves.data(), rest.data(), count);
+        for (int64_t i = 0; i < count; ++i) {
+          rest[i] = p.fn[i] - rest[i];
+        }
+        BRAID_CPU(narrow)(rest.data(), halves.data() + count, count);
+        pack(tiles, TileProducts<T>::operand(halves.data(), size, true, /*bf16=*/true), size, 2);
+        return;
+      }
+    }
+    pack(tiles, TileProducts<T>::operand(p.fn, size, /*by_columns=*/true), size, 1);
+  }
+
+  /// m [tokens, K] = X fn^T.
+  void project(TileProducts<T>& tiles, const E* X, T* m, int64_t tokens, std::vector<T>& scratch) {
+    scratch.resize(tokens * packed_.n);
+    tiles.multiply(rows_of(X, packed_.k), packed_, scratch.data(), packed_.n, tokens);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const T* parts = scratch.data() + t * packed_.n;
+      for (int64_t row = 0; row < K_; ++row) {
+        m[t * K_ + row] = packed_.n > K_ ? parts[row] + parts[K_ + row] : parts[row];
+      }
+    }
+  }
+
+ private:
+  void pack(const TileProducts<T>& tiles, const GemmOperand& columns, int64_t size, int64_t parts) {
+    tiles.pack(columns, size, parts * K_, packed_);
+  }
+
+  int64_t K_;
+  typename TileProducts<T>::Packed packed_;
+};
+
+// fn [K, M D], by all threads.
+template <class T>
+void pack_rows_of_fn(const MhcProblem<T>& p,
+                     const TileProducts<T>& tiles,
+                     typename TileProducts<T>::Packed& packed) {
+  constexpr int64_t kColumns = 32 * TileProducts<T>::kColumns;  // for a thread at a time
+  const int64_t size = p.M * p.D;
+  const auto fn = TileProducts<T>::operand(p.fn, size, /*by_columns=*/false);
+  tiles.make_room(p.K, size, packed);
+  for_each_of(blocks(size, kColumns), [&](int64_t i) {
+    tiles.pack_columns(fn, i * kColumns, std::min(size, (i + 1) * kColumns), packed);
+  });
+}
+
+/// One thread's way through a part of the tokens.
+template <class E, class T>
+class EnterBackward {
+ public:
+  EnterBackward(const MhcProblem<T>& problem, const typename TileProducts<T>::Packed& fn)
+      : p_(problem), fn_(fn), tiles_(products_of<E, T>()) {}
+
+  /// `g` is that of the part's first token.
+  void run(const E* X,
+           const MhcResults<E, T>& results,
+           const MhcGradients<E, T>& g,
+           int64_t tokens) {
+    const int64_t size = p_.M * p_.D, block = tokens_of_block<E>(size);
+    slopes_.resize(block * p_.K);
+    for (int64_t first = 0; first < tokens; first += block) {
+      const int64_t count = std::min(block, tokens - first);
+      const E* X_block = X + first * size;
+      const auto of_block = from_token(g, p_, first);
+      T* dX = wide_dX(of_block.dX, block * size);
+      BRAID_CPU(mhc_enter_backward<E, T>)
+      (p_, X_block, from_token(results, p_, first), of_block, slopes_.data(), dX, count);
+      const auto slopes = TileProducts<T>::operand(slopes_.data(), p_.K, /*by_columns=*/false);
+      tiles_.multiply(slopes, fn_, dX, size, count, /*accumulate=*/true);
+      if constexpr (kIsBf16<E>) {
+        BRAID_CPU(narrow)(dX, reinterpret_cast<uint16_t*>(of_block.dX), count * size);
+      }
+      // dfn += slopes^T X
+      tiles_.pack(rows_of(X_block, size), count, size, packed_X_);
+      const auto turned = TileProducts<T>::operand(slopes_.data(), p_.K, /*by_columns=*/true);
+      tiles_.multiply(turned, packed_X_, g.dfn, size, p_.K, /*accumulate=*/true);
+    }
+  }
+
+ private:
+  T* wide_dX(E* dX, int64_t size) {
+    if constexpr (std::is_same_v<E, T>) {
+      return dX;
+    } else {
+      wide_.resize(size);
+      return wide_.data();
+    }
+  }
+
+  const MhcProblem<T>& p_;
+  const typename TileProducts<T>::Packed& fn_;
+  TileProducts<T> tiles_;
+  typename TileProducts<T>::Packed packed_X_;
+  std::vector<T> slopes_, wide_;
+};
+
 }  // namespace
 
 template <class E, class T>
@@ -44,9 +181,17 @@ void mhc_enter_forward_cpu(const MhcProblem<T>& p,
                            const E* X,
                            const MhcResults<E, T>& results,
                            int64_t tokens) {
-  parallel_rows(tokens, p.M * p.D * 3, [&](int64_t begin, int64_t end) {
-    BRAID_CPU(mhc_enter_forward<E, T>)
-    (p, X + begin * p.M * p.D, from_token(results, p, begin), end - begin);
+  const int64_t size = p.M * p.D, block = tokens_of_block<E>(size);
+  PackedProjection<E, T> fn(p, products_of<E, T>());
+  on_each_thread(blocks(tokens, block), [&](const auto& for_each) {
+    auto tiles = products_of<E, T>();
+    std::vector<T> scratch;
+    for_each([&](int64_t i) {
+      const int64_t first = i * block, count = std::min(block, tokens - first);
+      const auto of_block = from_token(results, p, first);
+      fn.project(tiles, X + first * size, of_block.m, count, scratch);
+      BRAID_CPU(mhc_enter_forward<E, T>)(p, X + first * size, of_block, count);
+    });
   });
 }
 
@@ -60,14 +205,18 @@ void mhc_enter_backward_cpu(const MhcProblem<T>& p,
                             const MhcGradients<E, T>& gradients,
                             const MhcParts& parts,
                             int64_t stride) {
-  for_each_of(parts.count(), [&](int64_t part) {
-    const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
-    auto g = from_token(gradients, p, begin);
-    for (T** sums : {&g.dfn, &g.dbase, &g.dscale, &g.dnorm}) {
-      *sums += part * stride;
-    }
-    BRAID_CPU(mhc_enter_backward<E, T>)
-    (p, X + begin * p.M * p.D, from_token(results, p, begin), g, end - begin);
+  typename TileProducts<T>::Packed fn;
+  pack_rows_of_fn(p, products_of<E, T>(), fn);
+  on_each_thread(parts.count(), [&](const auto& for_each) {
+    EnterBackward<E, T> pass(p, fn);
+    for_each([&](int64_t part) {
+      const int64_t begin = part * parts.size, end = std::min(parts.tokens, begin + parts.size);
+      auto g = from_token(gradients, p, begin);
+      for (T** sums : {&g.dfn, &g.dbase, &g.dscale, &g.dnorm}) {
+        *sums += part * stride;
+      }
+      pass.run(X + begin * p.M * p.D, from_token(results, p, begin), g, end - begin);
+    });
   });
 }
 

@@ -41,7 +41,8 @@ MaxViolation max_violation(const std::vector<at::Tensor>& load_E,
 
 // How float32 matrices are multiplied, where that is not exactly.
 std::string products_line(Float32Products asked_for, at::Device device) {
-  constexpr auto kWhat = "products of float32 matrices: ", kKey = "warning: train.float32_products is ";
+  constexpr auto kWhat = "products of float32 matrices: ",
+                 kKey = "warning: train.float32_products is ";
   switch (asked_for) {
     case Float32Products::kExact:
       return "";

@@ -28,8 +28,7 @@ void weighted_relu_rows(const T* products, const T* weight, T* scores, int64_t h
 #pragma GCC unroll 4
       for (int64_t v = 0; v < kVectors; ++v) {
         Vector product;
-        std::memcpy(
-            &product, products + head * kPanelEntries + first + v * kWidth, sizeof product);
+        std::memcpy(&product, products + head * kPanelEntries + first + v * kWidth, sizeof product);
         const Vector zero = {};
         sum[v] += weight[head] * (product > zero ? product : zero);
       }

@@ -40,12 +40,19 @@ struct MhcGradients {
   T *dfn, *dbase, *dscale, *dnorm;  // added to
 };
 
+/// The parts that go through the streams of a token at a time, beside the products with fn.
+///
+/// Forward: results.m holds X fn^T, which becomes m.
 BRAID_DECLARE_CPU(template <class E, class T> void mhc_enter_forward(
     const MhcProblem<T>&, const E* X, const MhcResults<E, T>&, int64_t tokens))
+/// Backward: all but dfn and one term of dX. slopes [tokens, K] are the gradient of X fn^T;
+/// dX_wide [tokens, M D] is dX without slopes fn, and may be gradients.dX where E is T.
 BRAID_DECLARE_CPU(template <class E, class T> void mhc_enter_backward(const MhcProblem<T>&,
                                                                       const E* X,
                                                                       const MhcResults<E, T>&,
                                                                       const MhcGradients<E, T>&,
+                                                                      T* slopes,
+                                                                      T* dX_wide,
                                                                       int64_t tokens))
 
 }  // namespace braid

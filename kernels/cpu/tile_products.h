@@ -103,6 +103,9 @@ class TileProducts<float> {
   explicit TileProducts(bool in_bf16 = false)
       : kernels_(in_bf16 ? gemm_of_bf16() : gemm_of_floats()) {}
 
+  /// Whether pairs of bfloat16 are multiplied: float32 operands are then rounded.
+  bool multiplies_pairs() const { return kernels_.pair == 2; }
+
   /// Rows or columns without gaps (`by_columns`), `stride` elements apart.
   static GemmOperand operand(const void* data, int64_t stride, bool by_columns, bool bf16 = false) {
     return {data, stride, by_columns, bf16, false};

@@ -357,8 +357,10 @@ void expect_same_mhc(const Forward& forwards, const Backward& backwards, double 
     const auto like = [&](at::IntArrayRef shape) { return at::zeros(shape, fn.options()); };
     const auto h = at::zeros_like(dh), dX = narrow(wide("carried", {kTokens, kM, kD}));
     const auto post = like({kTokens, kM}), mix = like({kTokens, kM, kM}), pre = like({kTokens, kM}),
-               m = like({kTokens, kK}), inverse = like({2, kTokens}), dfn = like({kK, kSize}),
-               dbase = like({kK}), dscale = like({3}), dnorm = like({kD});
+               m = at::matmul(X.to(fn.scalar_type()).flatten(1), fn.t()),
+               inverse = like({2, kTokens}), dbase = like({kK}), dscale = like({3}),
+               dnorm = like({kD}), slopes = like({kTokens, kK}),
+               dX_wide = std::is_same_v<E, T> ? dX : like({kTokens, kM, kD});
     const MhcResults<E, T> out{
         at_E(h), at_T(post), at_T(mix), at_T(pre), at_T(m), at_T(inverse), at_T(inverse) + kTokens};
     forwards[i].function(p, at_E(X), out, kTokens);
@@ -367,12 +369,12 @@ void expect_same_mhc(const Forward& forwards, const Backward& backwards, double 
                                        at_T(dpost),
                                        at_T(dmix),
                                        at_E(dX),
-                                       at_T(dfn),
+                                       nullptr,  // of fn
                                        at_T(dbase),
                                        at_T(dscale),
                                        at_T(dnorm)};
-    backwards[i].function(p, at_E(X), out, gradients, kTokens);
-    results.push_back({h, post, mix, pre, m, dX, dfn, dbase, dscale, dnorm});
+    backwards[i].function(p, at_E(X), out, gradients, at_T(slopes), at_T(dX_wide), kTokens);
+    results.push_back({h, post, mix, pre, m, dX_wide, slopes, dbase, dscale, dnorm});
     for (std::size_t j = 0; j < results[0].size(); ++j) {
       testing::expect_close(text(forwards[i].name, ", result ", j),
                             results[i][j],
