@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -94,6 +94,25 @@ inline Units8 paired(const uint32_t* first, const uint32_t* second) {
   return (widened(first, /*rounded=*/true) >> 16) | widened(second, /*rounded=*/true);
 #endif
 }
+
+// The units of a panel's row that reaches over two whole lines.
+template <class S>
+void pair_lines(const S* first, const S* second, uint32_t* to) {
+  for (int64_t i = 0; i < kWidth; i += 8) {
+    stored(paired(first + i, second + i), to + i);
+  }
+}
+#if defined(__AVX512F__)
+// Of bfloat16, which are the more often packed: sixteen at a time.
+inline void pair_lines(const uint16_t* first, const uint16_t* second, uint32_t* to) {
+  const auto words = [](const uint16_t* from) {
+    return (Units)_mm512_maskz_cvtepu16_epi32(0xffff, loaded<__m256i>(from));
+  };
+  for (int64_t i = 0; i < kWidth; i += 16) {
+    stored(words(first + i) | words(second + i) << 16, to + i);
+  }
+}
+#endif
 
 // The matrix that is packed, by lines without gaps.
 template <class S>
@@ -259,7 +278,13 @@ void pack_b(
                   units);
     } else {
       lines.data = lines.at(k, column);
-      // A panel's row as it lies needs no look at each unit.
+      // Whole rows of a panel need no look at each unit.
+      if (kPair == 2 && columns == kWidth && depth % 2 == 0) {
+        for (int64_t unit = 0; unit < units; ++unit) {
+          pair_lines(lines.at(2 * unit, 0), lines.at(2 * unit + 1, 0), to + unit * kWidth);
+        }
+        return;
+      }
       if (kPair == 1 && columns == kWidth && sizeof *lines.data == 4 && !lines.rounded) {
         for (int64_t line = 0; line < depth; ++line) {
           std::memcpy(to + line * kWidth, lines.at(line, 0), kWidth * sizeof(uint32_t));

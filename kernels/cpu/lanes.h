@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -50,6 +50,17 @@ void store(V v, T* to) {
 typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
 
+// One instruction, which GCC makes four of when it converts vectors.
+inline Words zero_extended(Halves halves) {
+#if defined(__AVX512F__)
+  return (Words)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)halves);
+#elif defined(__AVX2__)
+  return (Words)_mm256_cvtepu16_epi32((__m128i)halves);
+#else
+  return __builtin_convertvector(halves, Words);
+#endif
+}
+
 template <class V>
 V load(const Bfloat16* from) {
   if constexpr (sizeof(V) == sizeof(float)) {
@@ -60,7 +71,7 @@ V load(const Bfloat16* from) {
   } else {
     Halves halves;
     std::memcpy(&halves, from, sizeof halves);
-    const Words words = __builtin_convertvector(halves, Words) << 16;
+    const Words words = zero_extended(halves) << 16;
     V v;
     std::memcpy(&v, &words, sizeof v);
     return v;
@@ -179,6 +190,16 @@ T dot(const A* a, const B* b, int64_t size) {
     sum += load<T>(a + i) * load<T>(b + i);
   }
   return sum;
+}
+
+/// Asks for memory that is read soon; it need not exist.
+template <class T>
+void ask_for(const T* from, int64_t count) {
+  constexpr int64_t kLine = 64;
+  const auto* bytes = reinterpret_cast<const char*>(from);
+  for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(T)); i += kLine) {
+    __builtin_prefetch(bytes + i);
+  }
 }
 
 /// Calls f(V{}, i) for i = 0, lanes, 2 lanes, ... and f(T{}, i) for the single elements left over.

@@ -121,6 +121,8 @@ void mhc_enter_backward(const MhcProblem<T>& p,
       const T *pre = saved.pre + (first + t) * M, *m_t = m + t * K;
       const T inverse_x = saved.inverse_rms_of_input[first + t];
       T* dx_t = dx.data() + t * D;
+      ask_for(X_t + size, size);
+      ask_for(dh + D, D);
       collapse(X_t, pre, M, D, x.data());
       Vector<T> lanes = {};
       T mean = 0;
@@ -169,6 +171,9 @@ void mhc_enter_backward(const MhcProblem<T>& p,
         const T weight = saved.pre[(first + t) * M + stream];
         const int64_t at = t * size + stream * D;
         const E* carried = g.dcarried == nullptr ? nullptr : g.dcarried + first * size + at;
+        if (carried != nullptr) {
+          ask_for(carried + D, D);
+        }
         for_lanes<T>(D, [&](auto v, int64_t i) {
           using V = decltype(v);
           V d = weight * load<V>(dx.data() + t * D + i) + shift[t] * load<V>(X_block + at + i);

@@ -152,6 +152,7 @@ void expand_forward(const E* X,
                     int64_t M,
                     int64_t D) {
   for (int64_t t = 0; t < tokens; ++t, X += M * D, out += M * D, y += D, post += M, mix += M * M) {
+    ask_for(X + M * D, M * D);
     if (M == 4) {
       expand_token<4>(X, y, post, mix, out, M, D);
     } else {
@@ -174,6 +175,8 @@ void expand_backward(const E* X,
                      int64_t M,
                      int64_t D) {
   for (int64_t t = 0; t < tokens; ++t) {
+    ask_for(X + M * D, M * D);
+    ask_for(dout + M * D, M * D);
     if (M == 4) {
       expand_token_backward<4>(X, y, post, mix, dout, dX, dy, dpost, dmix, D);
     } else {
