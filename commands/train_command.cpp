@@ -168,9 +168,6 @@ Command train_command(CLI::App& app) {
     const auto train = [&] {
       MpiWorld::set_timeout(run_config.parallel.timeout_seconds);
       const auto device = device_of(run_config.train.device, "train.device");
-      require(!arguments->profile || device.is_cpu(),
-              "--profile: measures what the CPU computes, and train.device is ",
-              run_config.train.device.spelled());
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
       check_room(run_config, arguments->ignore_room, *ranks);

@@ -11,12 +11,25 @@ namespace braid {
 namespace {
 
 thread_local Profile* t_profile = nullptr;
+std::atomic<Profile*> of_devices = nullptr;  // whose nodes run on devices
+
+// While it runs a node, a device's thread belongs to the profile.
+struct NodeOnDevice : at::ObserverContext {
+  NodeOnDevice() { t_profile = of_devices; }
+  ~NodeOnDevice() override { t_profile = nullptr; }
+  NodeOnDevice(const NodeOnDevice&) = delete;
+  NodeOnDevice& operator=(const NodeOnDevice&) = delete;
+};
 
 std::unique_ptr<at::ObserverContext> node_begins(const at::RecordFunction& node) {
+  std::unique_ptr<at::ObserverContext> lent;
+  if (t_profile == nullptr && of_devices != nullptr) {
+    lent = std::make_unique<NodeOnDevice>();
+  }
   if (t_profile != nullptr) {
     t_profile->begin_node(static_cast<uint64_t>(node.seqNr()));
   }
-  return nullptr;
+  return lent;
 }
 
 void node_ends(const at::RecordFunction&, at::ObserverContext*) {
@@ -33,17 +46,20 @@ Profile* of_this_thread() {
 }
 }  // namespace profile_detail
 
-Profile::Profile() {
+Profile::Profile(std::function<void()> wait) : wait_(std::move(wait)) {
   index_of("other", ProfileKind::kStep);
   require(!profile_detail::on.exchange(true), "[profile] something is being measured already");
   t_profile = this;
-  callback_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&node_begins, &node_ends)
-                                             .scopes({at::RecordScope::BACKWARD_FUNCTION}));
+  of_devices = wait_ ? this : nullptr;
+  auto callback = at::RecordFunctionCallback(&node_begins, &node_ends)
+                      .scopes({at::RecordScope::BACKWARD_FUNCTION});
+  callback_ = wait_ ? at::addGlobalCallback(callback) : at::addThreadLocalCallback(callback);
   begin_step();
 }
 
 Profile::~Profile() {
   at::removeCallback(callback_);
+  of_devices = nullptr;
   t_profile = nullptr;
   profile_detail::on = false;
 }
@@ -82,6 +98,9 @@ std::size_t Profile::index_of(const char* part, ProfileKind kind) {
 }
 
 void Profile::switch_to(const State& next) {
+  if (in_step_ && wait_) {
+    wait_();
+  }
   const auto time = Clock::now();
   const int64_t flops = profile_detail::flops.exchange(0, std::memory_order_relaxed);
   if (in_step_) {
@@ -104,6 +123,7 @@ void Profile::mark() {
 }
 
 Profile::State Profile::enter(const char* part, ProfileKind kind) {
+  const std::lock_guard lock(mutex_);
   const State before = now_;
   if (kind == ProfileKind::kStep) {
     switch_to({index_of(part, kind), ProfilePhase::kStep, before.whole});
@@ -117,11 +137,18 @@ Profile::State Profile::enter(const char* part, ProfileKind kind) {
 }
 
 void Profile::leave(const State& before) {
+  const std::lock_guard lock(mutex_);
   switch_to(before);
   mark();
 }
 
+void Profile::end_node() {
+  const std::lock_guard lock(mutex_);
+  --depth_;
+}
+
 void Profile::begin_node(uint64_t number) {
+  const std::lock_guard lock(mutex_);
   ++depth_;
   const auto after =
       std::ranges::upper_bound(marks_, number, {}, [](const auto& mark) { return mark.first; });

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,13 +27,15 @@ enum class ProfileKind {
   kStep    ///< of the step rather than of the model
 };
 
-/// Measures the thread that made it, one at a time. Its time is cut where a ProfileScope begins or
-/// ends and where autograd goes on to another node, so that the parts add up to the whole. A node
-/// belongs to the part in whose scope it was made (autograd numbers nodes in order): kernels need
-/// not know of parts.
+/// Measures the thread that made it, one at a time, and that in which autograd runs a device's
+/// nodes for it. Its time is cut where a ProfileScope begins or ends and where autograd goes on to
+/// another node, so that the parts add up to the whole. A node belongs to the part in whose scope
+/// it was made (autograd numbers nodes in order): kernels need not know of parts.
 class Profile {
  public:
-  Profile();
+  /// `wait` returns when a device has done all that was queued: called at each cut, so that a part
+  /// has the time of what it queued. Nothing queues on the CPU.
+  explicit Profile(std::function<void()> wait = {});
   ~Profile();
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
@@ -62,7 +66,7 @@ class Profile {
   void leave(const State& before);
 
   void begin_node(uint64_t number);
-  void end_node() { --depth_; }
+  void end_node();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -71,6 +75,8 @@ class Profile {
   void switch_to(const State& next);
   void mark();
 
+  std::function<void()> wait_;
+  std::mutex mutex_;  // of enter() to end_node(): a device's nodes have a thread of their own
   std::vector<Part> parts_;
   State now_;
   Clock::time_point began_, since_;

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstddef>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include "core/error.h"
 
 namespace braid {
@@ -17,6 +19,12 @@ DeviceKernels& registered(c10::DeviceType type) {
 }
 
 }  // namespace
+
+void wait_for(c10::Device device) {
+  if (!device.is_cpu()) {
+    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+  }
+}
 
 void register_device_kernels(c10::DeviceType type, const DeviceKernels& kernels) {
   require(type != c10::kCPU && (kernels.table == nullptr) == (kernels.current_stream == nullptr),

@@ -37,6 +37,9 @@ struct DeviceKernels {
   void* (*current_stream)(c10::Device) = nullptr;
 };
 
+/// Returns when a device has done all that it was given; at once for the CPU.
+void wait_for(c10::Device device);
+
 /// Makes operations on tensors of this type of device run these kernels, or, by an empty
 /// DeviceKernels, their twins again. The library with the CUDA kernels does it when it is opened;
 /// not while another thread computes.

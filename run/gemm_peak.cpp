@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/device.h"
 #include "kernels/gemm.h"
 
 namespace braid {
@@ -55,8 +56,8 @@ Candidate block_products(int64_t m, int64_t n, int64_t k) {
           run};
 }
 
-Candidate library_product(at::ScalarType type, int64_t size) {
-  const auto a = at::ones({size, size}, type), b = at::ones({size, size}, type);
+Candidate library_product(at::TensorOptions options, int64_t size) {
+  const auto a = at::ones({size, size}, options), b = at::ones({size, size}, options);
   return {text("at::mm ", size),
           2.0 * static_cast<double>(size * size * size),
           [a, b, c = at::empty_like(a)]() mutable { at::mm_out(c, a, b); }};
@@ -69,10 +70,7 @@ Candidate own_product(at::ScalarType type, int64_t size) {
           [a, b, c = at::empty_like(a)]() mutable { multiply(a, b, c); }};
 }
 
-}  // namespace
-
-GemmPeak gemm_peak(at::ScalarType type, double seconds) {
-  const at::NoGradGuard no_grad;
+std::vector<Candidate> candidates_of_cpu(at::ScalarType type) {
   std::vector<Candidate> candidates;
   if (type == at::kFloat) {
     candidates.push_back(block_products(64, 64, 256));
@@ -86,14 +84,33 @@ GemmPeak gemm_peak(at::ScalarType type, double seconds) {
       candidates.push_back(library_product(type, 2048));
     }
   }
+  return candidates;
+}
+
+// Large enough to fill it, small enough for any: 1.6 GB of three float64 matrices.
+std::vector<Candidate> candidates_of_device(at::TensorOptions options) {
+  return options.device().is_cuda()
+             ? std::vector{library_product(options, 4096), library_product(options, 8192)}
+             : std::vector{library_product(options, 256)};
+}
+
+}  // namespace
+
+GemmPeak gemm_peak(at::ScalarType type, at::Device device, double seconds) {
+  const at::NoGradGuard no_grad;
+  const auto candidates = device.is_cpu()
+                              ? candidates_of_cpu(type)
+                              : candidates_of_device(at::TensorOptions(device).dtype(type));
   GemmPeak peak;
   for (const auto& candidate : candidates) {
     candidate.run();  // warms up
+    wait_for(device);
     const auto end = Clock::now() + std::chrono::duration<double>(
                                         seconds / static_cast<double>(candidates.size()));
     do {
       const auto begin = Clock::now();
       candidate.run();
+      wait_for(device);
       const double flops =
           candidate.flops / std::chrono::duration<double>(Clock::now() - begin).count();
       if (flops > peak.flops) {

@@ -489,7 +489,8 @@ void Reporter::samples(const std::vector<WrittenText>& texts) {
 }
 
 void Reporter::start_profile() {
-  profile_ = std::make_unique<StepProfile>(scalar_type(config_.train.dtype), grid_.place.ranks);
+  profile_ = std::make_unique<StepProfile>(
+      scalar_type(config_.train.dtype), grid_.place.ranks, state_.model->device());
 }
 
 void Reporter::report_profile() {

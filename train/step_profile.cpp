@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "kernels/device.h"
 #include "run/memory.h"
 
 namespace braid {
@@ -29,8 +30,12 @@ const char* name_of(at::ScalarType dtype) {
 
 }  // namespace
 
-StepProfile::StepProfile(at::ScalarType dtype, int64_t ranks)
-    : dtype_(dtype), ranks_(ranks), peak_(gemm_peak(dtype)) {
+StepProfile::StepProfile(at::ScalarType dtype, int64_t ranks, at::Device device)
+    : dtype_(dtype),
+      ranks_(ranks),
+      device_(device),
+      peak_(gemm_peak(dtype, device)),
+      profile_(device.is_cpu() ? std::function<void()>() : [device] { wait_for(device); }) {
   peak_.flops *= static_cast<double>(ranks);
 }
 
@@ -76,6 +81,7 @@ ordered_json StepProfile::to_json() const {
   return {{"steps", std::max<int64_t>(0, steps_)},
           {"threads", at::get_num_threads()},
           {"ranks", ranks_},
+          {"device", device_.str()},
           {"dtype", name_of(dtype_)},
           {"gemm_peak", {{"flops_per_second", peak_.flops}, {"kernel", peak_.kernel}}},
           {"step_seconds", seconds_ / steps},
@@ -129,16 +135,19 @@ std::string profile_table(const ordered_json& profile) {
   }
   lines += row("all", nullptr, number("step_seconds"), accounted, flops);
   const auto& peak = profile.at("gemm_peak");
+  const auto device = profile.at("device").get<std::string>();
+  const auto place =
+      device == "cpu" ? text(profile.at("threads").get<int64_t>(), " threads") : device;
   lines += formatted(
       "%.0f tokens/s | model FLOPs %.1f GFLOP/s = %.1f%% of the GEMM peak, %.1f GFLOP/s (%s, %s, "
-      "%lld threads",
+      "%s",
       number("tokens_per_second"),
       number("step_model_flops") / number("step_seconds") / 1e9,
       100 * number("model_flops_utilisation"),
       peak.at("flops_per_second").get<double>() / 1e9,
       peak.at("kernel").get<std::string>().c_str(),
       profile.at("dtype").get<std::string>().c_str(),
-      static_cast<long long>(profile.at("threads").get<int64_t>()));
+      place.c_str());
   if (profile.at("ranks").get<int64_t>() > 1) {
     lines += formatted(" on each of %lld ranks",
                        static_cast<long long>(profile.at("ranks").get<int64_t>()));

@@ -243,6 +243,7 @@ struct Guard final : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
   void record(void**, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {}
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void*) const override { return true; }
+  void synchronizeDevice(const c10::DeviceIndex) const override {}
 
   static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, kDevice); }
 };

@@ -2,6 +2,7 @@
 // the CPU's numbers: training, saving, continuing, and what is done with a model afterwards.
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <map>
 
@@ -101,6 +102,33 @@ class DeviceRun : public QuantizedBase {
 
 TEST_F(DeviceRun, HasTheCpusNumbersWithEveryLossMonitorAndRounding) {
   expect_the_cpus_run(everything("run"));
+}
+
+// Autograd runs a device's nodes in a thread of its own.
+TEST_F(DeviceRun, IsProfiledByTheCpusParts) {
+  auto run = plain("run");
+  run.train.recompute_sublayers = 2;
+  run.data.validation_fraction = 0;
+  const auto profiled_on = [&](const std::string& name, at::Device device) {
+    Trainer trainer(named(run, name), {}, alone(), device);
+    trainer.profile();
+    trainer.run([] { return false; });
+    std::ifstream file(named(run, name).run_dir() / "profile.json");
+    return nlohmann::json::parse(file);
+  };
+  const auto want = profiled_on("run", at::kCPU), got = profiled_on("on-device", strict_device());
+  ASSERT_EQ(got.at("parts").size(), want.at("parts").size());
+  EXPECT_EQ(got.at("device"), strict_device().str());
+  double sum = 0;
+  for (std::size_t i = 0; i < want.at("parts").size(); ++i) {
+    const auto &a = got.at("parts")[i], &b = want.at("parts")[i];
+    EXPECT_EQ(a.at("part"), b.at("part"));
+    for (const auto* phase : {"forward_seconds", "recomputed_seconds", "backward_seconds"}) {
+      EXPECT_EQ(a.at(phase) > 0, b.at(phase) > 0) << b.at("part") << ", " << phase;
+    }
+    sum += a.at("seconds").get<double>();
+  }
+  EXPECT_NEAR(sum, got.at("step_seconds").get<double>(), 1e-6);
 }
 
 TEST_F(DeviceRun, HasTheFirstStepsNumbersToTheLastBits) {
