@@ -70,6 +70,7 @@ exec {output}>&-
 
 stopped_by=
 asked=0  # when, in microseconds
+ended=   # whether it was to end at once
 stop() {  # the first signal saves, and so do those of a hang-up or a scheduler that come again
   local now=${EPOCHREALTIME//[.,]/}
   if [[ -z $stopped_by ]]; then
@@ -78,8 +79,15 @@ stop() {  # the first signal saves, and so do those of a hang-up or a scheduler 
     echo "stopping: each rank finishes its step and saves; Ctrl-C again = at once, without saving" >&2
     kill -USR1 "$job" 2>/dev/null
   elif [[ $1 == INT || $1 == TERM ]] && ((now - asked >= 500000)); then  # some send a signal twice
-    echo "ending at once, without saving" >&2
-    kill -TERM "$job" 2>/dev/null
+    if [[ -z $ended ]]; then
+      echo "ending at once, without saving" >&2
+      # mpirun passes it on and braid leaves it to the system, which ends the ranks. Told to end,
+      # mpirun would give them a second, enough to save in.
+      kill -USR2 "$job" 2>/dev/null
+      ended=1
+    else
+      kill -TERM "$job" 2>/dev/null
+    fi
   fi
 }
 for signal in INT TERM HUP USR1; do
@@ -93,8 +101,8 @@ while kill -0 "$job" 2>/dev/null; do  # a signal ends `wait` before the job's en
   status=$?
 done
 wait "$reader" 2>/dev/null
-# The ranks were stopped by our SIGUSR1, and we by something else.
-if [[ -n $stopped_by ]] && ((status == 128 + $(kill -l USR1))); then
+# The ranks were stopped by our signals, and we by something else.
+if [[ -n $stopped_by ]] && ((status == 128 + $(kill -l USR1) || status == 128 + $(kill -l USR2))); then
   status=$((128 + $(kill -l "$stopped_by")))
 fi
 exit "$status"

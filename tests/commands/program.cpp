@@ -167,20 +167,24 @@ void Program::limit_files_of_rank(int rank, uint64_t largest_file) const {
 }
 
 pid_t Program::process_of_rank(int rank) const {
-  // mpirun's children tell their rank in their environment.
+  // mpirun's children tell their rank in their environment; mpirun may be a script's child.
   const auto wanted = "OMPI_COMM_WORLD_RANK=" + std::to_string(rank);
-  const auto children = read_file("/proc/" + std::to_string(process_) + "/task/" +
-                                  std::to_string(process_) + "/children");
-  std::istringstream pids(children);
-  for (pid_t pid = 0; pids >> pid;) {
-    std::istringstream variables(read_file("/proc/" + std::to_string(pid) + "/environ"));
-    for (std::string variable; std::getline(variables, variable, '\0');) {
-      if (variable == wanted) {
-        return pid;
+  std::vector<pid_t> parents = {process_};
+  while (!parents.empty()) {
+    const auto parent = std::to_string(parents.back());
+    parents.pop_back();
+    std::istringstream children(read_file("/proc/" + parent + "/task/" + parent + "/children"));
+    for (pid_t pid = 0; children >> pid;) {
+      std::istringstream variables(read_file("/proc/" + std::to_string(pid) + "/environ"));
+      for (std::string variable; std::getline(variables, variable, '\0');) {
+        if (variable == wanted) {
+          return pid;
+        }
       }
+      parents.push_back(pid);
     }
   }
-  fail("there is no rank ", rank, " among ", children);
+  fail("there is no rank ", rank, " below process ", process_);
 }
 
 Outcome Program::finish() {

@@ -432,13 +432,16 @@ TEST_F(Ranks, SigUsr1ToMpirunSavesAndStops) {
 
 TEST_F(Ranks, CtrlCAgainToTheScriptEndsAtOnceAndSaysSo) {
   testing::Program program(
-      folder_, command("run", {"train.global_batch_size=20000"}), {.ranks = 2, .by_script = true});
-  program.wait_for("validation:");
+      folder_,
+      command("run", {"train.max_steps=100000", "checkpoint.every_steps=100000"}),
+      {.ranks = 2, .by_script = true});
+  program.wait_for("memory at");
+  program.send_to_rank(1, SIGSTOP);  // so that the step cannot end and be saved before the second
   program.send(SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(700));
   program.send(SIGINT);
   const auto outcome = program.finish();
-  EXPECT_NE(outcome.status, 0);
+  EXPECT_EQ(outcome.status, 128 + SIGINT);
   testing::expect_mentions(outcome.err, {"again = at once, without saving", "ending at once"});
   EXPECT_FALSE(newest_complete_checkpoint(config("run").run_dir() / "checkpoints"));
 }
