@@ -7,6 +7,7 @@ set(BRAID_CUDA_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/expert_rows.cu
   ${CMAKE_CURRENT_LIST_DIR}/fp4_products.cu
   ${CMAKE_CURRENT_LIST_DIR}/index_topk.cu
+  ${CMAKE_CURRENT_LIST_DIR}/indexer_kl.cu
   ${CMAKE_CURRENT_LIST_DIR}/mhc.cu
   ${CMAKE_CURRENT_LIST_DIR}/rms_norm.cu
   ${CMAKE_CURRENT_LIST_DIR}/rope.cu

@@ -106,7 +106,7 @@ MISTAKES = [
      "list[middle] >= 0 && list[middle] < entry",
      "list[middle] < entry", "Attention.Eq*"),
     ("attention: keys of another sequence", "attention.cu",
-     "query / p.keys.S == row",
+     "query / keys.S == row",
      "row >= 0", "Attention.Eq*"),
     ("attention: no barrier before a key's slots are overwritten", "attention.cu",
      "    __syncthreads();  // the slots before have been read\n",
@@ -144,7 +144,7 @@ MISTAKES = [
     ("attention by tiles: no barrier before other heads", "attention_mma.cu",
      "    __syncthreads();  // the heads before have been read\n",
      "", "Attention.OfWide*"),
-    ("attention by tiles: gradients of keys of the last heads alone", "attention_mma.cu",
+    ("attention by tiles: gradients of keys of the last heads alone", "head_tiles.h",
      "is_first ? float2{0, 0} : *slot",
      "is_first || true ? float2{0, 0} : *slot", "Attention.OfWide*"),
     ("attention by tiles: the last copies are not waited for", "attention_mma.cu",
@@ -168,13 +168,13 @@ MISTAKES = [
     ("codec: a block's first row is forgotten", "codec.cu",
      "block.first_row + row",
      "row", "Decode.OfABlock*"),
-    ("index: of equals one too many", "index_topk.cu",
+    ("index: of equals one too many", "best_scores.h",
      "before < equals",
      "before <= equals", "IndexTopk.*"),
-    ("index: the score before the k-th", "index_topk.cu",
-     "block_count(count) >= p.k",
-     "block_count(count) >= p.k - 1", "IndexTopk.*"),
-    ("index: no barrier before counts are read", "index_topk.cu",
+    ("index: the score before the k-th", "best_scores.h",
+     "block_count(count) >= k",
+     "block_count(count) >= k - 1", "IndexTopk.*"),
+    ("index: no barrier before counts are read", "best_scores.h",
      "    counts[thread_index() / kWarp] = count;\n  }\n  __syncthreads();\n",
      "    counts[thread_index() / kWarp] = count;\n  }\n", "IndexTopk.*"),
     ("index: no barrier before channels are overwritten", "index_topk.cu",
@@ -183,9 +183,48 @@ MISTAKES = [
     ("index: the weights of the first heads", "index_topk.cu",
      "head < p.I ? weight[head]",
      "head < p.I ? weight[head % kHeads]", "IndexTopk.*"),
-    ("index: NaN is the best", "index_topk.cu",
+    ("index: NaN is the best", "best_scores.h",
      "score == score ? score + 0.0f : -INFINITY",
      "score + 0.0f", "IndexTopk.*"),
+    ("indexer loss: earlier sums do not shrink", "indexer_kl.cu",
+     "        sum[i] *= expf(largest[i] - top);\n", "", "IndexerKl.*"),
+    ("indexer loss: the sink does not count", "indexer_kl.cu",
+     "float all = expf(p.sink[head] - top);", "float all = 0;", "IndexerKl.*"),
+    ("indexer loss: the largest share is forgotten", "indexer_kl.cu",
+     "share = larger(share, entry - log_sums[head]);", "share = 0;", "IndexerKl.Is*"),
+    ("indexer loss: shares of window keys", "indexer_kl.cu",
+     "heads.for_each_tile(seen, of, seen.raw, [&](int64_t first) {",
+     "heads.for_each_tile(seen, of, seen.raw > 0 ? seen.raw - 1 : 0, [&](int64_t first) {", "IndexerKl.*"),
+    ("indexer loss: no barrier behind the parts of heads' sums", "indexer_kl.cu",
+     "  __syncthreads();\n  const int key = thread_index();", "  const int key = thread_index();", "IndexerKl.*"),
+    ("indexer loss: sums of the last heads alone", "indexer_kl.cu",
+     "float sum = is_first ? 0.0f : to[key];", "float sum = 0.0f;", "IndexerKl.*"),
+    ("indexer loss: no barrier before log sums are read", "device.h",
+     "    largest[thread_index() / kWarp] = x;\n  }\n  __syncthreads();\n",
+     "    largest[thread_index() / kWarp] = x;\n  }\n", "IndexerKl.*"),
+    ("indexer loss: negative products count", "indexer_kl.cu",
+     "(z[i][j] < 0 ? 0.0f : z[i][j])", "z[i][j]", "IndexerKl.*"),
+    ("indexer loss: the weights of the first heads", "indexer_kl.cu",
+     "to[i] = head < I ? weight[head] : 0.0f;", "to[i] = head < I ? weight[head % Heads::kHeads] : 0.0f;",
+     "IndexerKl.*"),
+    ("indexer loss: shares are not divided by their sum", "indexer_kl.cu",
+     "p = share / sums[0]", "p = share", "IndexerKl.*"),
+    ("indexer loss: recall of one entry too many", "indexer_kl.cu",
+     "choose_best(scores, 0, count, recalled,", "choose_best(scores, 0, count, recalled + 1,", "IndexerKl.*"),
+    ("indexer loss: no barrier before slopes are read", "indexer_kl.cu",
+     "      heads.store_weights(z);\n      __syncthreads();\n", "      heads.store_weights(z);\n", "IndexerKl.*"),
+    ("indexer loss: gradients of keys of the last heads alone", "indexer_kl.cu",
+     "float added = is_first ? 0.0f : slots[i];", "float added = 0.0f;", "IndexerKl.*"),
+    ("indexer loss: gradients of scores beyond the last", "indexer_kl.cu",
+     "key < seen.count ? dscores[key] : 0.0f", "dscores[key]", "IndexerKl.*", BOUND),
+    ("indexer loss: plain keys are overwritten", "indexer_kl.cu",
+     "      __syncthreads();  // the keys before have been read\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: keys are overwritten", "indexer_kl.cu",
+     "      __syncthreads();  // the keys have been read\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: no wait for copies", "indexer_kl.cu",
+     "      wait_for_copies<1>();\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: the other half of the keys", "indexer_kl.cu",
+     "kKeys / 2 * key_part() + j / 2 * kPiece", "kKeys / 2 * (1 - key_part()) + j / 2 * kPiece", "IndexerKl.*"),
     ("fp4: the other code of a byte", "fp4_products.cu",
      "column % 2 * 4",
      "0", "DeviceKernels.OfFp4*"),
@@ -234,11 +273,19 @@ class Workplace:
         self.finds_bounds = "-fsanitize=address" in self.link
 
     def sources_with(self, file):
-        """The .cu files that a mistake in `file` changes."""
-        if file.endswith(".cu"):
-            return [file]
-        return [name for name in self.compilers
-                if f'"kernels/cuda/{file}"' in (ROOT / "kernels/cuda" / name).read_text()]
+        """The .cu files that a mistake in `file` changes: itself, or those that include it, by others too."""
+        def includes(name):
+            text = (ROOT / "kernels/cuda" / name).read_text()
+            return set(re.findall(r'"kernels/cuda/(\w+\.h)"', text))
+
+        def reached(name):
+            found, to_read = set(), {name}
+            while to_read:
+                found |= to_read
+                to_read = set().union(*map(includes, to_read)) - found
+            return found
+
+        return [file] if file.endswith(".cu") else [name for name in self.compilers if file in reached(name)]
 
     def compiled(self, name, tree):
         result = self.folder / (name + ".o")

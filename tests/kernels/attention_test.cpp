@@ -70,7 +70,8 @@ testing::Op bound(decltype(attention)* f, KeyRange window, SeenEntries entries, 
 TEST(Attention, EqualsItsReference) {
   for (const auto& c : cases()) {
     const auto window = window_of(c);
-    for (const auto& entries : {chosen_of(c), range_of(c)}) {
+    const auto no_lists = entries_of(at::zeros({c.B, c.S, c.C}, at::kBool));
+    for (const auto& entries : {chosen_of(c), range_of(c), no_lists}) {
       check_op(text("attention ", c.name, entries.chosen_BSK.defined() ? " chosen" : " range"),
                {.fused = bound(attention, window, entries, 0.7),
                 .reference = bound(attention_reference, window, entries, 0.7),
