@@ -1,6 +1,7 @@
 // A block has a query with its heads; the keys that it sees come by in tiles, once as keys and once
 // as values. Of bfloat16 tensors whose rows are whole pieces the products are mma.sync's
-// (attention_mma.cu); others, and float32, take the plain kernels here, with a warp for each head.
+// (attention_mma.cu), or, forward on Hopper, wgmma's (attention_warpgroup.cu); others, and float32,
+// take the plain kernels here, with a warp for each head.
 //
 // The gradients of keys are sums over queries. So that these have one order, and need no atomic
 // additions, each query of a chunk writes what it adds to the keys that it sees, one slot a key,
@@ -213,7 +214,8 @@ void require_fitting(const Problem& p) {
 template <class E>
 void attention_forward(const Problem& p, const Results& r, void* stream) {
   require_fitting(p);
-  if (std::is_same_v<E, Bfloat16> && attention_mma_forward(p, r, stream)) {
+  if (std::is_same_v<E, Bfloat16> &&
+      (attention_warpgroup_forward(p, r, stream) || attention_mma_forward(p, r, stream))) {
     return;
   }
   launch_with_shared(attention_forward_kernel<E>,

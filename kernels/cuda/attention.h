@@ -86,10 +86,13 @@ struct KeyGradients {
 void add_slots_to_keys(
     const AttentionKeys&, int64_t H, const QuerySlots&, const KeyGradients&, void* stream);
 
-// ---- attention_mma.cu: for bfloat16 rows of whole pieces ----
+// ---- attention_mma.cu, attention_warpgroup.cu: for bfloat16 rows of whole pieces ----
 
 /// False where they do not take the problem, or a block does not have the shared memory; then
 /// nothing is queued.
+bool attention_warpgroup_forward(const AttentionProblem<float>&,
+                                 const AttentionResults<float>&,
+                                 void* stream);
 bool attention_mma_forward(const AttentionProblem<float>&,
                            const AttentionResults<float>&,
                            void* stream);

@@ -7,8 +7,8 @@ namespace braid::cuda {
 namespace {
 
 constexpr int kThreads = kTileThreads, kHeads = kTileHeads;
-constexpr int kForwardKeys = 64, kBackwardKeys = 32;
-constexpr float kLog2E = 1.44269504f;
+constexpr int kForwardKeys = RunningSoftmax::kKeys, kBackwardKeys = 32;
+constexpr float kLog2E = RunningSoftmax::kLog2E;
 
 using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   const int heads = N - first_head < kHeads ? static_cast<int>(N - first_head) : kHeads;
   const int row_tiles = (heads + 15) / 16;
   const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
-  const int row_tile = warp % 4, half = warp / 4, row = 16 * row_tile + lane / 4;
+  const int row_tile = warp % 4, half = warp / 4;
   const SeenKeys seen(p.keys, query);
   const Sequence<Bfloat16> of(p, query);
   const auto keys_of = [&](int64_t tile) {
@@ -59,15 +59,8 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   }
   commit_copies();
 
-  // Scores are in units of log 2. The largest one and the sum begin as the sink's, which the first
-  // of the lanes that have the row counts.
-  const float unit = p.scale * kLog2E;
-  float out[kRowTiles][kTiles][4] = {}, largest[2], sum[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    largest[i] = row + 8 * i < heads ? kLog2E * p.sink[first_head + row + 8 * i] : 0.0f;
-    sum[i] = half == 0 && lane % 4 == 0 ? 1.0f : 0.0f;
-  }
+  RunningSoftmax softmax(p.sink + first_head, heads, of_halves);
+  float out[kRowTiles][kTiles][4] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) {
       load_keys(tile + 1);
@@ -76,52 +69,23 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
     wait_for_copies<1>();
     __syncthreads();
     const auto keys = keys_of(tile);
-    const int64_t first = tile * kForwardKeys + half * (kForwardKeys / 2) + lane % 4 * 2;
+    const int64_t left = seen.count - tile * kForwardKeys;
 
-    // 1. Scores, and the largest of each row.
-    float scores[2 * kPairs][4] = {}, top[2] = {-INFINITY, -INFINITY};
+    // 1. Scores and weights, and by what earlier sums shrink.
+    float scores[2 * kPairs][4] = {}, shrink[2];
     if (row_tile < row_tiles) {
       multiply_by_keys<kPairs>(scores, q, row_tile, keys, half * (kForwardKeys / 2), H);
     }
-#pragma unroll
-    for (int n = 0; n < 2 * kPairs; ++n) {
-#pragma unroll
-      for (int v = 0; v < 4; ++v) {
-        const bool sees = first + n * kPiece + v % 2 < seen.count;
-        scores[n][v] = sees ? unit * scores[n][v] : -INFINITY;
-        top[v / 2] = larger(top[v / 2], scores[n][v]);
-      }
-    }
+    softmax.add(scores, p.scale * RunningSoftmax::kLog2E, left, weights, shrink);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      top[i] = row_largest(top[i]);
-      if (lane % 4 == 0) {
-        of_halves[half * kHeads + row + 8 * i] = top[i];
+      if (softmax.leads()) {
+        of_heads[softmax.row(i)] = shrink[i];
       }
     }
     __syncthreads();
 
-    // 2. Weights, rounded, and by what earlier sums shrink.
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float of_other = of_halves[(1 - half) * kHeads + row + 8 * i];
-      const float now = larger(largest[i], larger(top[i], of_other));
-      const float shrink = exp2f(largest[i] - now);
-      largest[i] = now;
-      sum[i] *= shrink;
-      if (half == 0 && lane % 4 == 0) {
-        of_heads[row + 8 * i] = shrink;
-      }
-#pragma unroll
-      for (int n = 0; n < 2 * kPairs; ++n) {
-        const float a = exp2f(scores[n][2 * i] - now), b = exp2f(scores[n][2 * i + 1] - now);
-        sum[i] += a + b;
-        weights.store(row + 8 * i, half * (kForwardKeys / 2) + n * kPiece + lane % 4 * 2, a, b);
-      }
-    }
-    __syncthreads();
-
-    // 3. The output.
+    // 2. The output.
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
       const float shrinks[2] = {of_heads[16 * m + lane / 4], of_heads[16 * m + 8 + lane / 4]};
@@ -134,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
       }
     }
     for (int k = 0; k < kForwardKeys / 16; ++k) {
-      if (tile * kForwardKeys + 16 * k < seen.count) {
+      if (16 * k < left) {
         add_weighted_keys(out, weights, keys, k, row_tiles, H);
       }
     }
@@ -142,23 +106,12 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   }
   wait_for_copies<0>();
 
+  float inverse[2];
+  softmax.finish(r.log_sum + first_row, inverse);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    sum[i] = row_sum(sum[i]);
-    if (lane % 4 == 0) {
-      of_halves[half * kHeads + row + 8 * i] = sum[i];
-    }
-  }
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int head = row + 8 * i;
-    if (half == 0 && lane % 4 == 0) {
-      const float total = of_halves[head] + of_halves[kHeads + head];
-      of_heads[head] = 1.0f / total;
-      if (head < heads) {
-        r.log_sum[first_row + head] = (largest[i] + log2f(total)) / kLog2E;
-      }
+    if (softmax.leads()) {
+      of_heads[softmax.row(i)] = inverse[i];
     }
   }
   __syncthreads();
@@ -258,8 +211,8 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int key = half * (kBackwardKeys / 2) + n * kPiece + lane % 4 * 2;
-          weights.store(row + 8 * i, key, scores[n][2 * i], scores[n][2 * i + 1]);
-          slopes.store(row + 8 * i, key, dweights[n][2 * i], dweights[n][2 * i + 1]);
+          store_pair(weights, row + 8 * i, key, scores[n][2 * i], scores[n][2 * i + 1]);
+          store_pair(slopes, row + 8 * i, key, dweights[n][2 * i], dweights[n][2 * i + 1]);
         }
       }
 #pragma unroll

@@ -389,6 +389,20 @@ __device__ inline uint32_t narrowed_pair(float a, float b) {
 #endif
 }
 
+/// The products of two pairs of bfloat16, rounded.
+__device__ inline uint32_t multiplied_pairs(uint32_t a, uint32_t b) {
+#ifdef BRAID_CUDA_ON_HOST
+  const auto product = [&](int shift) {
+    return __uint_as_float(a >> shift << 16) * __uint_as_float(b >> shift << 16);
+  };
+  return narrowed_pair(product(0), product(16));
+#else
+  uint32_t pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(0x80008000u));  // + -0
+  return pair;
+#endif
+}
+
 /// Blocks of `size` that cover `count`.
 inline unsigned blocks_of(int64_t count, int64_t size) {
   return static_cast<unsigned>((count + size - 1) / size);

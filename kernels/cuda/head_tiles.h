@@ -20,10 +20,6 @@ struct HeadWeights {
   __device__ unsigned char* piece(int row, int piece) const {
     return memory + row * kRowBytes + piece * 16;
   }
-  /// Two neighbors.
-  __device__ void store(int row, int key, float a, float b) const {
-    *reinterpret_cast<uint32_t*>(memory + row * kRowBytes + key * 2) = narrowed_pair(a, b);
-  }
 };
 
 // Of a warp: heads [16 row_tile, + 16) times keys [first_key, + 16 kPairs), over the channels.
@@ -117,6 +113,109 @@ __device__ inline float row_sum(float x) {
   x += __shfl_xor_sync(kAllLanes, x, 1);
   return x + __shfl_xor_sync(kAllLanes, x, 2);
 }
+
+// The softmax of a query's heads over keys that come in tiles of 64. A thread has, of rows `row`
+// and
+// + 8, the scores of half of a tile's keys: score 4 j + 2 r + c is that of row r and of key c, from
+// 2 (lane % 4) on, of the j-th eight. Scores are in units of log 2.
+class RunningSoftmax {
+ public:
+  static constexpr int kKeys = 64, kEights = kKeys / 2 / kPiece;
+  static constexpr float kLog2E = 1.44269504f;
+
+  // Of `heads` heads with these sinks. The largest score and the sum begin as the sink's, which the
+  // first of the lanes that have the row counts. of_halves [2, kTileHeads] is shared.
+  __device__ RunningSoftmax(const float* sink, int heads, float* of_halves)
+      : heads_(heads), of_halves_(of_halves) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      largest_[i] = row(i) < heads ? kLog2E * sink[row(i)] : 0.0f;
+      sum_[i] = half() == 0 && lane() % 4 == 0 ? 1.0f : 0.0f;
+    }
+  }
+
+  __device__ static int half() {
+    return thread_index() / kWarp / kRowTiles;
+  }
+  __device__ static int row(int i) {
+    return thread_index() / kWarp % kRowTiles * 16 + lane() / 4 + 8 * i;
+  }
+  __device__ static int lane() {
+    return thread_index() % kWarp;
+  }
+  /// Whether this thread has a number of its rows that both halves have.
+  __device__ static bool leads() {
+    return half() == 0 && lane() % 4 == 0;
+  }
+
+  // Weights, rounded, of a tile with `left` keys, and by what earlier sums shrink. A barrier is
+  // within; another one must follow before weights are read.
+  template <class Tile>
+  __device__ void add(float (&scores)[kEights][4],
+                      float unit,
+                      int64_t left,
+                      const Tile& weights,
+                      float (&shrink)[2]) {
+    const int first = half() * (kKeys / 2) + lane() % 4 * 2;
+    float top[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+    for (int j = 0; j < kEights; ++j) {
+#pragma unroll
+      for (int v = 0; v < 4; ++v) {
+        const bool sees = first + j * kPiece + v % 2 < left;
+        scores[j][v] = sees ? unit * scores[j][v] : -INFINITY;
+        top[v / 2] = larger(top[v / 2], scores[j][v]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      top[i] = row_largest(top[i]);
+      if (lane() % 4 == 0) {
+        of_halves_[half() * kTileHeads + row(i)] = top[i];
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float of_other = of_halves_[(1 - half()) * kTileHeads + row(i)];
+      const float now = larger(largest_[i], larger(top[i], of_other));
+      shrink[i] = exp2f(largest_[i] - now);
+      largest_[i] = now;
+      sum_[i] *= shrink[i];
+#pragma unroll
+      for (int j = 0; j < kEights; ++j) {
+        const float a = exp2f(scores[j][2 * i] - now), b = exp2f(scores[j][2 * i + 1] - now);
+        sum_[i] += a + b;
+        store_pair(weights, row(i), first + j * kPiece, a, b);
+      }
+    }
+  }
+
+  // 1 / the sums over all keys, whose logarithms go to log_sum [heads]. A barrier is within.
+  __device__ void finish(float* log_sum, float (&inverse)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      sum_[i] = row_sum(sum_[i]);
+      if (lane() % 4 == 0) {
+        of_halves_[half() * kTileHeads + row(i)] = sum_[i];
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float total = of_halves_[row(i)] + of_halves_[kTileHeads + row(i)];
+      inverse[i] = 1.0f / total;
+      if (leads() && row(i) < heads_) {
+        log_sum[row(i)] = (largest_[i] + log2f(total)) / kLog2E;
+      }
+    }
+  }
+
+ private:
+  int heads_;
+  float* of_halves_;
+  float largest_[2], sum_[2];
+};
 
 // Weights of a tile's keys, and the rows of the heads that have them.
 template <int kKeys, int kWidth>

@@ -194,7 +194,7 @@ class TensorHeads {
     for (int i = 0; i < kHeadsOfThread; ++i) {
 #pragma unroll
       for (int j = 0; j < kKeysOfThread; j += 2) {
-        weights_.store(head(i), key(j), weights[i][j], weights[i][j + 1]);
+        store_pair(weights_, head(i), key(j), weights[i][j], weights[i][j + 1]);
       }
     }
   }
@@ -419,12 +419,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // kl and recall; scores become their gradients.
-__global__ void __launch_bounds__(kThreads) kl_divergence_kernel(AttentionKeys keys,
-                                                                 IndexerKlWork work,
-                                                                 int64_t first_query,
-                                                                 int64_t recalled,
-                                                                 float* kl,
-                                                                 float* recall) {
+__global__ void __launch_bounds__(kThreads, 4) kl_divergence_kernel(AttentionKeys keys,
+                                                                    IndexerKlWork work,
+                                                                    int64_t first_query,
+                                                                    int64_t recalled,
+                                                                    float* kl,
+                                                                    float* recall) {
   const int64_t query = first_query + blockIdx.x, count = SeenKeys(keys, query).count;
   const float* shares = work.shares + blockIdx.x * work.slots;
   float* scores = work.scores + blockIdx.x * work.slots;

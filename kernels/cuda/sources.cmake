@@ -2,6 +2,7 @@
 set(BRAID_CUDA_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/attention.cu
   ${CMAKE_CURRENT_LIST_DIR}/attention_mma.cu
+  ${CMAKE_CURRENT_LIST_DIR}/attention_warpgroup.cu
   ${CMAKE_CURRENT_LIST_DIR}/codec.cu
   ${CMAKE_CURRENT_LIST_DIR}/cross_entropy.cu
   ${CMAKE_CURRENT_LIST_DIR}/expert_rows.cu
