@@ -1,6 +1,5 @@
 #include "kernels/attention.h"
 
-#include <algorithm>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -53,11 +52,6 @@ AttentionProblem<T> attention_problem(const std::vector<at::Tensor>& saved, doub
           q.scalar_type() == at::kBFloat16};
 }
 
-// No query sees more keys of a range.
-int64_t keys_of_a_query(const KeyRange& range, int64_t keys) {
-  return range.most < 0 ? keys : std::min(range.most, keys);
-}
-
 template <class E, class T>
 void backward_on_device(const AttentionProblem<T>& problem,
                         const std::vector<at::Tensor>& saved,
@@ -85,7 +79,6 @@ class AttentionFunction : public Function<AttentionFunction> {
                             const KeyRange& window,
                             const SeenEntries& entries,
                             double scale) {
-    const auto& chosen = entries.chosen_BSK;
     std::vector<at::Tensor> saved = {q.contiguous(),
                                      kv.contiguous(),
                                      compressed.contiguous(),
@@ -94,7 +87,7 @@ class AttentionFunction : public Function<AttentionFunction> {
                                      window.end_BS.contiguous(),
                                      entries.range.first_BS.contiguous(),
                                      entries.range.end_BS.contiguous(),
-                                     chosen.defined() ? chosen.contiguous() : chosen};
+                                     entries.lists()};
     auto o = at::empty_like(saved[kQ]);
     auto log_sum = at::empty({q.size(0), q.size(1), q.size(2)}, q.options().dtype(wide_type(q)));
     with_activation_type(q.scalar_type(), [&](auto e, auto t) {
@@ -107,9 +100,7 @@ class AttentionFunction : public Function<AttentionFunction> {
     saved.push_back(q.is_cpu() ? at::Tensor() : o);
     ctx->save_for_backward(saved);
     ctx->saved_data["scale"] = scale;
-    ctx->saved_data["slots"] =
-        keys_of_a_query(window, kv.size(1)) +
-        (chosen.defined() ? chosen.size(2) : keys_of_a_query(entries.range, compressed.size(1)));
+    ctx->saved_data["slots"] = window.most_of(kv.size(1)) + entries.most_of(compressed.size(1));
     return o;
   }
 

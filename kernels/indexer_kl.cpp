@@ -8,9 +8,9 @@
 
 #include "core/sizes.h"
 #include "kernels/autograd.h"
-#include "kernels/device.h"
 #include "kernels/indexer_kl_cpu.h"
 #include "kernels/precision.h"
+#include "kernels/run_kernel.h"
 
 namespace braid {
 namespace {
@@ -69,9 +69,119 @@ struct IndexerKlConstants {
   std::vector<at::Tensor> tensors;  // from kTeacherQ on
   double scale;
   int64_t recalled;
+  int64_t most;    // entries that a query sees
   bool gradients;  // of the rest are wanted
   bool in_bf16;    // queries and keys were
 };
+
+struct IndexerKlSums {
+  at::Tensor kl, recall;          // [B, S], terms
+  at::Tensor dq, dkeys, dweight;  // undefined where none are wanted
+};
+
+// Of `in` with the gradients' memory where they are wanted, dkeys aside.
+IndexerKlSums indexer_kl_sums(const std::vector<at::Tensor>& in, bool gradients) {
+  const auto& weight = in[kIndexWeight];
+  const auto kl = at::empty({weight.size(0), weight.size(1)}, weight.options());
+  const auto like = [&](const at::Tensor& t) {
+    return gradients ? at::empty_like(t) : at::Tensor();
+  };
+  return {kl, at::empty_like(kl), like(in[kIndexQ]), {}, like(weight)};
+}
+
+IndexerKlSums indexer_kl_on_cpu(const std::vector<at::Tensor>& in,
+                                const IndexerKlConstants& constants) {
+  auto sums = indexer_kl_sums(in, constants.gradients);
+  const auto& keys = in[kIndexKeys];
+  const auto parts = constants.gradients
+                         ? at::zeros({kIndexerKlParts, keys.numel()}, keys.options())
+                         : at::Tensor();
+  with_wide_type(keys.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    indexer_kl_cpu<T>(indexer_kl_problem<T>(
+                          in, constants.scale, constants.recalled, constants.in_bf16),
+                      {data<T>(sums.kl),
+                       data<T>(sums.recall),
+                       data<T>(sums.dq),
+                       data<T>(sums.dweight),
+                       data<T>(parts)});
+  });
+  if (constants.gradients) {
+    sums.dkeys = parts.sum(0).view(keys.sizes());
+  }
+  return sums;
+}
+
+template <class E>
+IndexerKlArguments<E> indexer_kl_arguments(const std::vector<at::Tensor>& in,
+                                           const IndexerKlConstants& constants) {
+  const auto ids = [&](IndexerKlInput which) { return data<const int64_t>(in[which]); };
+  const auto bytes = [&](IndexerKlInput which) { return data<const uint8_t>(in[which]); };
+  const auto& q = in[kTeacherQ];
+  return {{{ids(kTeacherWindowFirst),
+            ids(kTeacherWindowEnd),
+            ids(kSeenFirst),
+            ids(kSeenEnd),
+            ids(kSeenList),
+            q.size(0),
+            q.size(1),
+            q.size(2),
+            in[kTeacherKv].size(1),
+            in[kTeacherEntries].size(1),
+            in[kSeenList].defined() ? in[kSeenList].size(2) : 0},
+           bytes(kTeacherQ),
+           bytes(kTeacherKv),
+           bytes(kTeacherEntries),
+           data<const float>(in[kTeacherSink]),
+           q.size(3),
+           static_cast<float>(constants.scale),
+           q.scalar_type() == at::kBFloat16},
+          data<const E>(in[kIndexQ]),
+          data<const E>(in[kIndexKeys]),
+          data<const float>(in[kIndexWeight]),
+          in[kIndexQ].size(2),
+          in[kIndexQ].size(3),
+          constants.recalled};
+}
+
+template <class E>
+IndexerKlSums indexer_kl_on_device(const std::vector<at::Tensor>& in,
+                                   const IndexerKlConstants& constants) {
+  auto sums = indexer_kl_sums(in, constants.gradients);
+  const auto arguments = indexer_kl_arguments<E>(in, constants);
+  const auto& keys = arguments.teacher.keys;
+  const int64_t slots = constants.most, h = constants.gradients ? arguments.h : 0;
+  // For each entry that a query sees there are a share and a score beside the channels.
+  const int64_t queries = cuda_attention_queries(keys.B * keys.S, slots, h + 2);
+  const auto memory = [&](at::IntArrayRef shape) { return at::empty(shape, sums.kl.options()); };
+  const auto log_sums = memory({queries, keys.N}), shares = memory({queries, slots}),
+             scores = memory({queries, slots}), added = memory({queries, slots, h});
+  if (constants.gradients) {
+    sums.dkeys = at::zeros(in[kIndexKeys].sizes(), sums.kl.options());
+  }
+  const IndexerKlOutputs<E> results{data<float>(sums.kl),
+                                    data<float>(sums.recall),
+                                    data<E>(sums.dq),
+                                    data<float>(sums.dweight),
+                                    data<float>(sums.dkeys)};
+  const IndexerKlWork work{data<float>(log_sums),
+                           data<float>(shares),
+                           data<float>(scores),
+                           data<float>(added),
+                           queries,
+                           slots};
+  queue_kernel<E>(in[kIndexQ], BRAID_KERNEL(indexer_kl), arguments, results, work);
+  return sums;
+}
+
+IndexerKlSums indexer_kl_sums_of(const std::vector<at::Tensor>& in,
+                                 const IndexerKlConstants& constants) {
+  if (in[kIndexQ].is_cpu()) {
+    return indexer_kl_on_cpu(in, constants);
+  }
+  return in[kIndexQ].scalar_type() == at::kBFloat16 ? indexer_kl_on_device<Bfloat16>(in, constants)
+                                                    : indexer_kl_on_device<float>(in, constants);
+}
 
 class IndexerKlFunction : public Function<IndexerKlFunction> {
  public:
@@ -80,28 +190,15 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
                                const at::Tensor& keys,
                                const at::Tensor& weight,
                                const IndexerKlConstants& constants) {
-    const bool gradients = constants.gradients;
     std::vector<at::Tensor> in = {q.contiguous(), keys.contiguous(), weight.contiguous()};
     in.insert(in.end(), constants.tensors.begin(), constants.tensors.end());
-    const auto like = [&](const at::Tensor& t) {
-      return gradients ? at::empty_like(t) : at::Tensor();
-    };
-    const auto dq = like(in[kIndexQ]), dweight = like(in[kIndexWeight]);
-    const auto options = in[kIndexQ].options();
-    const auto dkeys_parts =
-        gradients ? at::zeros({kIndexerKlParts, in[kIndexKeys].numel()}, options) : at::Tensor();
-    const auto kl = at::empty({q.size(0), q.size(1)}, options), found = at::empty_like(kl);
-    with_wide_type(q.scalar_type(), [&](auto zero) {
-      using T = decltype(zero);
-      indexer_kl_cpu<T>(
-          indexer_kl_problem<T>(in, constants.scale, constants.recalled, constants.in_bf16),
-          {data<T>(kl), data<T>(found), data<T>(dq), data<T>(dweight), data<T>(dkeys_parts)});
-    });
-    ctx->saved_data["dq"] = dq;
-    ctx->saved_data["dkeys"] =
-        gradients ? dkeys_parts.sum(0).view(in[kIndexKeys].sizes()) : at::Tensor();
-    ctx->saved_data["dweight"] = dweight;
-    auto recall = at::zeros({2}, options);
+    const auto sums = indexer_kl_sums_of(in, constants);
+    ctx->saved_data["dq"] = sums.dq;
+    ctx->saved_data["dkeys"] = sums.dkeys;
+    ctx->saved_data["dweight"] = sums.dweight;
+    ctx->saved_data["type"] = q.scalar_type();
+    const auto &kl = sums.kl, &found = sums.recall;
+    auto recall = at::zeros({2}, kl.options());
     if (constants.recalled > 0) {
       recall = at::stack({found.clamp_min(0).sum(at::kDouble), (found >= 0).sum().to(at::kDouble)})
                    .to(kl.scalar_type());
@@ -113,10 +210,14 @@ class IndexerKlFunction : public Function<IndexerKlFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     require(ctx->saved_data.count("dq") == 1,
             "[indexer_kl] the backward pass ran a second time; its gradients are gone");
+    const auto type = ctx->saved_data["type"].toScalarType();
     variable_list result;
     for (const char* name : {"dq", "dkeys", "dweight"}) {
       auto gradient = ctx->saved_data[name].toTensor();
       result.push_back(gradient.defined() ? gradient.mul_(gradients[0]) : gradient);
+    }
+    if (result[1].defined()) {
+      result[1] = result[1].to(type);  // a sum
     }
     ctx->saved_data.clear();
     result.emplace_back();  // the constants have none
@@ -162,23 +263,33 @@ IndexerKl indexer_kl(const IndexParts& index,
       teacher.window.first_BS.sizes(),
       ", entries ",
       chosen.defined() ? chosen.sizes() : seen.range.first_BS.sizes());
-  if (kernel_of(index.q_BSIH) == Kernel::kPlain) {
+  const auto kernel = kernel_of(index.q_BSIH, BRAID_KERNEL(indexer_kl));
+  if (kernel == Kernel::kPlain || (kernel == Kernel::kCuda && !has_indexer_kl(H, h))) {
     return indexer_kl_reference(index, teacher, seen, recalled);
   }
-  require_keys_exist("indexer_kl", teacher.window, U, seen, C);
-  const auto type = wide_type(index.q_BSIH);
-  const auto constant = [type](const at::Tensor& t) { return t.detach().to(type).contiguous(); };
+  const bool on_cpu = kernel == Kernel::kCpu;
+  if (on_cpu) {  // to read the numbers of another device would be to wait for it
+    require_keys_exist("indexer_kl", teacher.window, U, seen, C);
+  }
+  // The CPU computes with wide numbers, a device with those of the index and of the teacher.
+  const auto wide = wide_type(index.q_BSIH);
+  const auto type = on_cpu ? wide : index.q_BSIH.scalar_type();
+  const auto teacher_type =
+      on_cpu || teacher.q_BSNH.scalar_type() != at::kBFloat16 ? wide : at::kBFloat16;
+  const auto constant = [teacher_type](const at::Tensor& t) {
+    return t.detach().to(teacher_type).contiguous();
+  };
   const std::vector<at::Tensor> constants = {constant(teacher.q_BSNH),
                                              constant(teacher.kv_BUH),
                                              constant(teacher.compressed_BCH),
-                                             constant(teacher.sink_N),
+                                             teacher.sink_N.detach().to(wide).contiguous(),
                                              teacher.window.first_BS.contiguous(),
                                              teacher.window.end_BS.contiguous(),
                                              seen.range.first_BS.contiguous(),
                                              seen.range.end_BS.contiguous(),
-                                             chosen.defined() ? chosen.contiguous() : chosen};
+                                             seen.lists()};
   const auto q = index.q_BSIH.to(type), keys = index.keys_BCH.to(type),
-             weight = index.weight_BSI.to(type);
+             weight = index.weight_BSI.to(wide);
   const bool gradients = at::GradMode::is_enabled() &&
                          (q.requires_grad() || keys.requires_grad() || weight.requires_grad());
   const bool in_bf16 = std::ranges::all_of(
@@ -186,7 +297,10 @@ IndexerKl indexer_kl(const IndexParts& index,
           index.q_BSIH, index.keys_BCH, teacher.q_BSNH, teacher.kv_BUH, teacher.compressed_BCH},
       [](const at::Tensor& t) { return t.scalar_type() == at::kBFloat16; });
   const auto result = IndexerKlFunction::apply(
-      q, keys, weight, IndexerKlConstants{constants, teacher.scale, recalled, gradients, in_bf16});
+      q,
+      keys,
+      weight,
+      IndexerKlConstants{constants, teacher.scale, recalled, seen.most_of(C), gradients, in_bf16});
   return {result[0], result[1]};
 }
 

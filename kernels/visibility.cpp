@@ -1,5 +1,7 @@
 #include "kernels/visibility.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include "core/error.h"
@@ -25,8 +27,23 @@ KeyRange KeyRange::to(at::Device device) const {
   return {first_BS.to(device), end_BS.to(device), most};
 }
 
+int64_t KeyRange::most_of(int64_t keys) const {
+  return most < 0 ? keys : std::min(most, keys);
+}
+
 SeenEntries SeenEntries::to(at::Device device) const {
   return {range.to(device), chosen_BSK.defined() ? chosen_BSK.to(device) : chosen_BSK};
+}
+
+at::Tensor SeenEntries::lists() const {
+  if (!chosen_BSK.defined() || chosen_BSK.size(2) > 0) {
+    return chosen_BSK.defined() ? chosen_BSK.contiguous() : chosen_BSK;
+  }
+  return at::constant_pad_nd(chosen_BSK, {0, 1}, -1);
+}
+
+int64_t SeenEntries::most_of(int64_t entries) const {
+  return chosen_BSK.defined() ? chosen_BSK.size(2) : range.most_of(entries);
 }
 
 void require_keys_exist(const char* op,

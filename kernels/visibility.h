@@ -14,6 +14,8 @@ struct KeyRange {
   int64_t most = -1;
 
   KeyRange to(at::Device device) const;
+  /// No query sees more of `keys` keys.
+  int64_t most_of(int64_t keys) const;
 };
 
 /// The compressed entries that queries see: those of `range` or, where `chosen_BSK` is defined,
@@ -23,6 +25,11 @@ struct SeenEntries {
   at::Tensor chosen_BSK;
 
   SeenEntries to(at::Device device) const;
+  /// No query sees more of `entries` entries.
+  int64_t most_of(int64_t entries) const;
+  /// chosen_BSK as kernels read it, without gaps. They take a null pointer for no lists at all, so
+  /// that lists without places get one, -1.
+  at::Tensor lists() const;
 };
 
 /// Throws when a query sees one of the raw keys or of the entries that is not there. For kernels of

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What ptxas says of the kernels in kernels/cuda, for sm_90a: registers, shared memory, spills.
+"""What nvcc and ptxas say of the kernels in kernels/cuda, for sm_90a: registers, shared memory, spills,
+and which instructions of tensor cores are in them.
 
     scripts/cuda_kernels.py           a table in Markdown
-    scripts/cuda_kernels.py --check   exit status 1 if a kernel spills registers to memory, or takes more
-                                      of them than it is known to need (a ctest)
+    scripts/cuda_kernels.py --check   exit status 1 if a kernel spills registers to memory, takes more of
+                                      them than it is known to need, lacks the tensor cores' products that
+                                      it is made of, or has wgmma one at a time (a ctest)
 
 NVCC=PROGRAM overrides which nvcc runs. Exits with 77 where there is none (ctest then counts the test as
 skipped). No GPU is needed.
@@ -23,7 +25,14 @@ MOST_REGISTERS = 128
 # Sums of four tokens by all rows of mHC's projection, and of its gradient's rows by four streams; of 64 heads by
 # an eighth of 512 channels, which leave room for one block of 256 threads.
 MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
-                  "attention_mma_backward_kernel": 255}
+                  "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255}
+
+# The instructions of which kernels are made, by their names.
+WGMMA, MMA = "wgmma.mma_async", "mma.sync"
+PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "fp4_warpgroup_kernel": WGMMA,
+            "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
+            "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
+            "kl_gradient_kernel<TensorHeads": MMA}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -35,12 +44,25 @@ def find_nvcc():
     return next((c for c in candidates if c and pathlib.Path(c).exists()), None)
 
 
+def products_of(ptx):
+    """Which of the tensor cores' instructions each kernel of a PTX file has."""
+    found = {}
+    for part in re.split(r"\.entry ", ptx)[1:]:
+        found[re.match(r"\w+", part).group()] = {name for name in (WGMMA, MMA) if name + "." in part}
+    return found
+
+
 def compiled(nvcc, source):
-    """ptxas's report of one file: (kernel, registers, shared memory, stack and spills in bytes)."""
+    """The report of one file: (kernel, registers, shared memory, stack and spills in bytes, products), and whether
+    ptxas says that it makes products of warpgroups one at a time."""
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
             [nvcc, "-std=c++20", "-O3", "-gencode=arch=compute_90a,code=sm_90a", "-Xptxas", "-v", f"-I{ROOT}",
-             "-cubin", str(source), "-o", f"{folder}/kernels.cubin"], capture_output=True, text=True)
+             "-cubin", str(source), "-o", f"{folder}/kernels.cubin", "--keep", "--keep-dir", folder],
+            capture_output=True, text=True)
+        products = {}
+        for ptx in pathlib.Path(folder).glob("*.ptx"):
+            products.update(products_of(ptx.read_text()))
     report = run.stdout + run.stderr
     if run.returncode != 0:
         sys.exit(f"error: nvcc does not compile {source.relative_to(ROOT)}:\n{report}")
@@ -51,9 +73,9 @@ def compiled(nvcc, source):
         elif found := SPILLS.search(line):
             spilled = sum(int(number) for number in found.groups())
         elif (found := USED.search(line)) and name:
-            kernels.append((name, int(found.group(1)), int(found.group(2) or 0), spilled))
+            kernels.append((name, int(found.group(1)), int(found.group(2) or 0), spilled, products[name]))
             name = None
-    return kernels
+    return kernels, "wgmma.mma_async instructions are serialized" in report
 
 
 def plain_names(mangled):
@@ -82,10 +104,18 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         reports = list(pool.map(lambda source: compiled(nvcc, source), sources))
     wrong = 0
-    variants = {}  # by the kernel's name: registers and shared memory of each
-    for source, kernels in zip(sources, reports):
+    variants = {}  # by the kernel's name: registers, shared memory and products of each
+    for source, (kernels, one_at_a_time) in zip(sources, reports):
+        if one_at_a_time:
+            wrong += 1
+            print(f"{source.relative_to(ROOT)}: ptxas makes products of warpgroups one at a time; nothing between them "
+                  "may touch their registers, and no branch", file=sys.stderr)
         names = plain_names([kernel[0] for kernel in kernels])
-        for name, (_, registers, shared, spilled) in sorted(zip(names, kernels)):
+        for name, (_, registers, shared, spilled, products) in sorted(zip(names, kernels)):
+            for beginning, needed in PRODUCTS.items():
+                if name.startswith(beginning) and needed not in products:
+                    wrong += 1
+                    print(f"{source.relative_to(ROOT)}: {name} has no {needed}", file=sys.stderr)
             if spilled:
                 wrong += 1
                 print(f"{source.relative_to(ROOT)}: {name} keeps {spilled} bytes of its registers in memory; let a "
@@ -95,13 +125,14 @@ def main():
                 wrong += 1
                 print(f"{source.relative_to(ROOT)}: {name} takes {registers} registers, more than {most}; let a thread "
                       "have less to do, or change the limit in scripts/cuda_kernels.py", file=sys.stderr)
-            variants.setdefault(name.split("<")[0], []).append((registers, shared))
+            variants.setdefault(name.split("<")[0], []).append((registers, shared, products))
     if not arguments.check:
-        print("| kernel | variants | registers | shared memory, bytes |\n|---|---|---|---|")
+        print("| kernel | variants | registers | shared memory, bytes | tensor cores |\n|---|---|---|---|---|")
         for name, numbers in sorted(variants.items()):
-            registers, shared = (sorted(column) for column in zip(*numbers))
-            print(f"| `{name}` | {len(numbers)} | {span(registers)} | {span(shared)} |")
-    print(f"{sum(map(len, reports))} kernels of {len(sources)} files, {wrong} wrong", file=sys.stderr)
+            registers, shared = (sorted(column) for column in list(zip(*numbers))[:2])
+            products = sorted({f"`{product}`" for number in numbers for product in number[2]})
+            print(f"| `{name}` | {len(numbers)} | {span(registers)} | {span(shared)} | {', '.join(products)} |")
+    print(f"{sum(len(kernels) for kernels, _ in reports)} kernels of {len(sources)} files, {wrong} wrong", file=sys.stderr)
     return 1 if wrong else 0
 
 

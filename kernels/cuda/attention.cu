@@ -1,97 +1,22 @@
 // A block has a query with its heads; the keys that it sees come by in tiles, once as keys and once
 // as values. Of bfloat16 tensors whose rows are whole pieces the products are mma.sync's
-// (attention_mma.cu); others, and float32, take the plain kernels here, with a warp for each head.
+// (attention_mma.cu), or, forward on Hopper, wgmma's (attention_warpgroup.cu); others, and float32,
+// take the plain kernels here, with a warp for each head.
 //
 // The gradients of keys are sums over queries. So that these have one order, and need no atomic
 // additions, each query of a chunk writes what it adds to the keys that it sees, one slot a key,
 // and then a block for each key adds up its slots in the order of queries.
-#include "kernels/cuda/attention.h"
+#include "kernels/cuda/plain_heads.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kMostChannels = static_cast<int>(kCudaAttentionWidth);
+constexpr int kThreads = kPlainThreads, kWarps = kThreads / kWarp;
 
 using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
 using Gradients = AttentionGradients<float>;
-
-constexpr int kPlainHeads = kWarps, kPlainKeys = kWarp;
-
-// Shared memory of the plain kernels.
-struct PlainMemory {
-  int64_t H;
-  float *keys, *q, *d, *weights, *slopes;
-
-  __device__ PlainMemory(unsigned char* memory, int64_t channels, bool backward)
-      : H(channels), keys(reinterpret_cast<float*>(memory)) {
-    weights = keys + kPlainKeys * (H + 1);  // rows one number apart are in different banks
-    slopes = weights + kPlainHeads * kPlainKeys;
-    q = slopes + (backward ? kPlainHeads * kPlainKeys : 0);
-    d = q + kPlainHeads * H;
-  }
-  static int bytes(int64_t H, bool backward) {
-    const int64_t a_head = H + kPlainKeys;
-    return static_cast<int>(sizeof(float) *
-                            (kPlainKeys * (H + 1) + (backward ? 2 : 1) * kPlainHeads * a_head));
-  }
-
-  // The product of this warp's head in `rows` with this lane's key.
-  __device__ float product(const float* rows) const {
-    const float *row = rows + thread_index() / kWarp * H,
-                *key = keys + thread_index() % kWarp * (H + 1);
-    float sum = 0;
-    for (int64_t c = 0; c < H; ++c) {
-      sum += row[c] * key[c];
-    }
-    return sum;
-  }
-
-  // Row `head` of from [N, H] for this warp; zeros where there is none.
-  template <class E>
-  __device__ void load_head(float* rows, const E* from, int64_t head, int64_t N) const {
-    for (int64_t c = thread_index() % kWarp; c < H; c += kWarp) {
-      rows[thread_index() / kWarp * H + c] = head < N ? widened(from[head * H + c]) : 0.0f;
-    }
-  }
-
-  template <class E>
-  __device__ void load_keys(const SeenKeys& seen, const Sequence<E>& of, int64_t first) const {
-    for (int row = thread_index() / kWarp; row < kPlainKeys; row += kWarps) {
-      const bool exists = first + row < seen.count;
-      const E* from = exists ? seen.row(first + row, of.kv, of.compressed, H) : nullptr;
-      for (int64_t c = thread_index() % kWarp; c < H; c += kWarp) {
-        keys[row * (H + 1) + c] = exists ? widened(from[c]) : 0.0f;
-      }
-    }
-  }
-};
-
-__device__ float warp_largest(float x) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    x = larger(x, __shfl_xor_sync(kAllLanes, x, step));
-  }
-  return x;
-}
-
-// A lane has every 32nd channel of the output.
-constexpr int kChannelsOfLane = kMostChannels / kWarp;
-
-// to[i] += sum_j weights[j] key_j at this lane's channels.
-__device__ void add_keys(const PlainMemory& m, const float* weights, float (&to)[kChannelsOfLane]) {
-#pragma unroll
-  for (int i = 0; i < kChannelsOfLane; ++i) {
-    const int64_t channel = thread_index() % kWarp + kWarp * i;
-    if (channel < m.H) {
-      for (int j = 0; j < kPlainKeys; ++j) {
-        to[i] += weights[j] * m.keys[j * (m.H + 1) + channel];
-      }
-    }
-  }
-}
 
 template <class E>
 __global__ void __launch_bounds__(kThreads, 2) attention_forward_kernel(Problem p, Results r) {
@@ -232,22 +157,22 @@ __global__ void __launch_bounds__(kThreads) attention_sink_kernel(
 }
 
 // Adds to a key's gradient what the queries of a chunk have put into its slots, in their order.
-__global__ void __launch_bounds__(kThreads) attention_keys_kernel(
-    Problem p, Gradients g, AttentionWork work, int64_t first_query, int64_t queries) {
+__global__ void __launch_bounds__(kThreads)
+    attention_keys_kernel(AttentionKeys keys, int64_t H, QuerySlots given, KeyGradients to_keys) {
   constexpr int kOfThread = kMostChannels / kThreads;
   BRAID_SHARED(int64_t[kThreads], slots);
   BRAID_SHARED(int, any);
-  const int64_t key = blockIdx.x, row = blockIdx.y, H = p.H;
+  const int64_t key = blockIdx.x, row = blockIdx.y;
   float sum[kOfThread] = {};
-  for (int64_t begin = 0; begin < queries; begin += kThreads) {
+  for (int64_t begin = 0; begin < given.queries; begin += kThreads) {
     __syncthreads();  // the slots before have been read
     if (thread_index() == 0) {
       any = 0;
     }
     __syncthreads();
-    const int64_t i = begin + thread_index(), query = first_query + i;
-    const bool is_of_row = i < queries && query / p.keys.S == row;
-    const int64_t slot = is_of_row ? slot_of(p.keys, query, key) : -1;
+    const int64_t i = begin + thread_index(), query = given.first_query + i;
+    const bool is_of_row = i < given.queries && query / keys.S == row;
+    const int64_t slot = is_of_row ? slot_of(keys, query, key) : -1;
     slots[thread_index()] = slot;
     if (slot >= 0) {
       any = 1;  // the same from all
@@ -257,7 +182,7 @@ __global__ void __launch_bounds__(kThreads) attention_keys_kernel(
       if (slots[j] < 0) {
         continue;
       }
-      const float* added = work.added + ((begin + j) * work.slots + slots[j]) * H;
+      const float* added = given.added + ((begin + j) * given.slots + slots[j]) * H;
 #pragma unroll
       for (int c = 0; c < kOfThread; ++c) {
         const int64_t channel = thread_index() + kThreads * c;
@@ -265,8 +190,8 @@ __global__ void __launch_bounds__(kThreads) attention_keys_kernel(
       }
     }
   }
-  float* to = key < p.keys.U ? g.dkv + (row * p.keys.U + key) * H
-                             : g.dcompressed + (row * p.keys.C + key - p.keys.U) * H;
+  float* to = key < keys.U ? to_keys.raw + (row * keys.U + key) * H
+                           : to_keys.entries + (row * keys.C + key - keys.U) * H;
 #pragma unroll
   for (int c = 0; c < kOfThread; ++c) {
     const int64_t channel = thread_index() + kThreads * c;
@@ -275,6 +200,7 @@ __global__ void __launch_bounds__(kThreads) attention_keys_kernel(
     }
   }
 }
+
 // ---- Launches ----
 
 void require_fitting(const Problem& p) {
@@ -288,7 +214,8 @@ void require_fitting(const Problem& p) {
 template <class E>
 void attention_forward(const Problem& p, const Results& r, void* stream) {
   require_fitting(p);
-  if (std::is_same_v<E, Bfloat16> && attention_mma_forward(p, r, stream)) {
+  if (std::is_same_v<E, Bfloat16> &&
+      (attention_warpgroup_forward(p, r, stream) || attention_mma_forward(p, r, stream))) {
     return;
   }
   launch_with_shared(attention_forward_kernel<E>,
@@ -333,15 +260,8 @@ void attention_backward(const Problem& p,
                          work,
                          first);
     }
-    launch(attention_keys_kernel,
-           {blocks_of(p.keys.U + p.keys.C, 1), blocks_of(p.keys.B, 1)},
-           kThreads,
-           stream,
-           p,
-           g,
-           work,
-           first,
-           count);
+    add_slots_to_keys(
+        p.keys, p.H, {work.added, work.slots, first, count}, {g.dkv, g.dcompressed}, stream);
   }
   launch(attention_sink_kernel,
          blocks_of(p.keys.N, 1),
@@ -361,6 +281,21 @@ void add_to(CudaKernelsOf<E>& table) {
 }
 
 }  // namespace
+
+void add_slots_to_keys(const AttentionKeys& keys,
+                       int64_t H,
+                       const QuerySlots& slots,
+                       const KeyGradients& gradients,
+                       void* stream) {
+  launch(attention_keys_kernel,
+         {blocks_of(keys.U + keys.C, 1), blocks_of(keys.B, 1)},
+         kThreads,
+         stream,
+         keys,
+         H,
+         slots,
+         gradients);
+}
 
 void add_attention(CudaKernels& table) {
   add_to(table.float32);

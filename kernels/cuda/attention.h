@@ -7,13 +7,6 @@
 
 namespace braid::cuda {
 
-__device__ inline int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-__device__ inline float larger(float a, float b) {
-  return a > b ? a : b;
-}
-
 // How many of a list's entries come before `entry`; those that are -1 stand behind all.
 __device__ inline int64_t place_in(const int64_t* list, int64_t size, int64_t entry) {
   int64_t begin = 0, end = size;
@@ -74,12 +67,32 @@ struct Sequence {
   __device__ Sequence(const AttentionProblem<float>& p, int64_t query)
       : kv(reinterpret_cast<const E*>(p.kv) + query / p.keys.S * p.keys.U * p.H),
         compressed(reinterpret_cast<const E*>(p.compressed) + query / p.keys.S * p.keys.C * p.H) {}
+  /// Of keys that are all entries.
+  __device__ Sequence(const AttentionKeys& keys, const E* entries, int64_t H, int64_t query)
+      : kv(nullptr), compressed(entries + query / keys.S * keys.C * H) {}
 };
 
-// ---- attention_mma.cu: for bfloat16 rows of whole pieces ----
+// ---- attention.cu ----
+
+/// What the queries [first_query, + queries) add to the gradients of the keys that they see.
+struct QuerySlots {
+  const float* added;  // [queries, slots, H]
+  int64_t slots, first_query, queries;
+};
+struct KeyGradients {
+  float *raw, *entries;  // [B, U, H], [B, C, H]
+};
+/// Adds them to the keys' gradients, in the order of queries. H is kCudaAttentionWidth at most.
+void add_slots_to_keys(
+    const AttentionKeys&, int64_t H, const QuerySlots&, const KeyGradients&, void* stream);
+
+// ---- attention_mma.cu, attention_warpgroup.cu: for bfloat16 rows of whole pieces ----
 
 /// False where they do not take the problem, or a block does not have the shared memory; then
 /// nothing is queued.
+bool attention_warpgroup_forward(const AttentionProblem<float>&,
+                                 const AttentionResults<float>&,
+                                 void* stream);
 bool attention_mma_forward(const AttentionProblem<float>&,
                            const AttentionResults<float>&,
                            void* stream);

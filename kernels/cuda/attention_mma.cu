@@ -1,146 +1,34 @@
 // Attention by mma.sync: 64 heads of a query at a time, whose tile of keys is in shared memory
 // once, as keys and as values.
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/matrix_tiles.h"
+#include "kernels/cuda/head_tiles.h"
 
 namespace braid::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kHeads = 64;              // of a block at a time
-constexpr int kRowTiles = kHeads / 16;  // of a product's 16 rows
-constexpr int kForwardKeys = 64, kBackwardKeys = 32;
-constexpr float kLog2E = 1.44269504f;
+constexpr int kThreads = kTileThreads, kHeads = kTileHeads;
+constexpr int kForwardKeys = RunningSoftmax::kKeys, kBackwardKeys = 32;
+constexpr float kLog2E = RunningSoftmax::kLog2E;
 
 using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
 using Gradients = AttentionGradients<float>;
 
 template <int kWidth>
-using Rows = TileRows<kWidth>;
-
-// Weights [kHeads, kKeys] as bfloat16. Rows are 16 bytes more than a power of two apart, for the
-// banks.
-template <int kKeys>
-struct Weights {
-  unsigned char* memory;
-
-  static constexpr int kRowBytes = kKeys * 2 + 16, kBytes = kHeads * kRowBytes;
-  __device__ unsigned char* piece(int row, int piece) const {
-    return memory + row * kRowBytes + piece * 16;
-  }
-  /// Two neighbors.
-  __device__ void store(int row, int key, float a, float b) const {
-    *reinterpret_cast<uint32_t*>(memory + row * kRowBytes + key * 2) = narrowed_pair(a, b);
-  }
-};
-
-// Of a warp: heads [16 row_tile, + 16) times keys [first_key, + 16 kPairs), over the channels.
-template <int kPairs, int kWidth>
-__device__ inline void multiply_by_keys(float (&d)[2 * kPairs][4],
-                                        const Rows<kWidth>& heads,
-                                        int row_tile,
-                                        const Rows<kWidth>& keys,
-                                        int first_key,
-                                        int H) {
-#pragma unroll 4
-  for (int k = 0; k < kWidth / 16; ++k) {
-    if (k * 16 >= H) {
-      break;
-    }
-    uint32_t a[4];
-    load_a(a, heads, row_tile * 16, 2 * k);
-#pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
-      uint32_t b[4];
-      load_b(b, keys, first_key + 16 * pair, 2 * k);
-      multiply_add(d[2 * pair], a, b[0], b[1]);
-      multiply_add(d[2 * pair + 1], a, b[2], b[3]);
-    }
-  }
-}
-
-// Of a warp: all heads' weights of keys [16 k, + 16) times these keys' channels of the warp.
-template <int kTiles, int kKeys, int kWidth>
-__device__ inline void add_weighted_keys(float (&d)[kRowTiles][kTiles][4],
-                                         const Weights<kKeys>& weights,
-                                         const Rows<kWidth>& keys,
-                                         int k,
-                                         int row_tiles,
-                                         int H) {
-  const int first_piece = thread_index() / kWarp * kTiles;
-  uint32_t a[kRowTiles][4];
-#pragma unroll
-  for (int m = 0; m < kRowTiles; ++m) {
-    if (m < row_tiles) {
-      load_a(a[m], weights, 16 * m, 2 * k);
-    }
-  }
-#pragma unroll
-  for (int n = 0; n < kTiles; n += 2) {
-    if ((first_piece + n) * kPiece < H) {
-      uint32_t b[4];
-      load_b_transposed(b, keys, 16 * k, first_piece + n);
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        if (m < row_tiles) {
-          multiply_add(d[m][n], a[m], b[0], b[1]);
-          multiply_add(d[m][n + 1], a[m], b[2], b[3]);
-        }
-      }
-    }
-  }
-}
-
-// Stores d's rows, those of heads [0, heads) with H channels each, times factor(row).
-template <int kTiles, class Factor>
-__device__ inline void store_heads(
-    const float (&d)[kRowTiles][kTiles][4], Bfloat16* to, int heads, int H, const Factor& factor) {
-  const int lane = thread_index() % kWarp, warp = thread_index() / kWarp;
-#pragma unroll
-  for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = 16 * m + 8 * half + lane / 4;
-      if (row < heads) {
-        const float f = factor(row);
-#pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-          const int channel = (warp * kTiles + n) * kPiece + lane % 4 * 2;
-          if (channel < H) {
-            *reinterpret_cast<uint32_t*>(to + row * H + channel) =
-                narrowed_pair(f * d[m][n][2 * half], f * d[m][n][2 * half + 1]);
-          }
-        }
-      }
-    }
-  }
-}
-
-// Over the four lanes that have a row of scores.
-__device__ inline float row_largest(float x) {
-  x = larger(x, __shfl_xor_sync(kAllLanes, x, 1));
-  return larger(x, __shfl_xor_sync(kAllLanes, x, 2));
-}
-__device__ inline float row_sum(float x) {
-  x += __shfl_xor_sync(kAllLanes, x, 1);
-  return x + __shfl_xor_sync(kAllLanes, x, 2);
-}
-
-template <int kWidth>
 constexpr int forward_bytes() {
-  return (kHeads + 2 * kForwardKeys) * Rows<kWidth>::kRowBytes + Weights<kForwardKeys>::kBytes +
-         3 * kHeads * static_cast<int>(sizeof(float));
+  return (kHeads + 2 * kForwardKeys) * TileRows<kWidth>::kRowBytes +
+         HeadWeights<kForwardKeys>::kBytes + 3 * kHeads * static_cast<int>(sizeof(float));
 }
 
 // Warp w has the scores of 16 heads (w % 4) and half of a tile's keys (w / 4); of the output all
 // heads and an eighth of the channels.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Problem p, Results r) {
-  constexpr int kTiles = kWidth / kPiece / kWarps, kPairs = kForwardKeys / 32;
+  constexpr int kTiles = kWidth / kPiece / kTileWarps, kPairs = kForwardKeys / 32;
   BRAID_DYNAMIC_SHARED(memory);
-  const Rows<kWidth> q{memory}, all_keys{memory + kHeads * Rows<kWidth>::kRowBytes};
-  const Weights<kForwardKeys> weights{all_keys.memory + 2 * kForwardKeys * Rows<kWidth>::kRowBytes};
+  const TileRows<kWidth> q{memory}, all_keys{memory + kHeads * TileRows<kWidth>::kRowBytes};
+  const HeadWeights<kForwardKeys> weights{all_keys.memory +
+                                          2 * kForwardKeys * TileRows<kWidth>::kRowBytes};
   auto* of_halves = reinterpret_cast<float*>(weights.memory + weights.kBytes);  // [2, heads]
   float* of_heads = of_halves + 2 * kHeads;
   const int64_t query = blockIdx.x, first_head = int64_t{blockIdx.y} * kHeads, N = p.keys.N;
@@ -149,11 +37,12 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   const int heads = N - first_head < kHeads ? static_cast<int>(N - first_head) : kHeads;
   const int row_tiles = (heads + 15) / 16;
   const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
-  const int row_tile = warp % 4, half = warp / 4, row = 16 * row_tile + lane / 4;
+  const int row_tile = warp % 4, half = warp / 4;
   const SeenKeys seen(p.keys, query);
   const Sequence<Bfloat16> of(p, query);
   const auto keys_of = [&](int64_t tile) {
-    return Rows<kWidth>{all_keys.memory + tile % 2 * kForwardKeys * Rows<kWidth>::kRowBytes};
+    return TileRows<kWidth>{all_keys.memory +
+                            tile % 2 * kForwardKeys * TileRows<kWidth>::kRowBytes};
   };
   const auto load_keys = [&](int64_t tile) {
     keys_of(tile).template load<kThreads>(kForwardKeys, H, [&](int i) -> const Bfloat16* {
@@ -170,15 +59,8 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   }
   commit_copies();
 
-  // Scores are in units of log 2. The largest one and the sum begin as the sink's, which the first
-  // of the lanes that have the row counts.
-  const float unit = p.scale * kLog2E;
-  float out[kRowTiles][kTiles][4] = {}, largest[2], sum[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    largest[i] = row + 8 * i < heads ? kLog2E * p.sink[first_head + row + 8 * i] : 0.0f;
-    sum[i] = half == 0 && lane % 4 == 0 ? 1.0f : 0.0f;
-  }
+  RunningSoftmax softmax(p.sink + first_head, heads, of_halves);
+  float out[kRowTiles][kTiles][4] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles) {
       load_keys(tile + 1);
@@ -187,52 +69,23 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
     wait_for_copies<1>();
     __syncthreads();
     const auto keys = keys_of(tile);
-    const int64_t first = tile * kForwardKeys + half * (kForwardKeys / 2) + lane % 4 * 2;
+    const int64_t left = seen.count - tile * kForwardKeys;
 
-    // 1. Scores, and the largest of each row.
-    float scores[2 * kPairs][4] = {}, top[2] = {-INFINITY, -INFINITY};
+    // 1. Scores and weights, and by what earlier sums shrink.
+    float scores[2 * kPairs][4] = {}, shrink[2];
     if (row_tile < row_tiles) {
       multiply_by_keys<kPairs>(scores, q, row_tile, keys, half * (kForwardKeys / 2), H);
     }
-#pragma unroll
-    for (int n = 0; n < 2 * kPairs; ++n) {
-#pragma unroll
-      for (int v = 0; v < 4; ++v) {
-        const bool sees = first + n * kPiece + v % 2 < seen.count;
-        scores[n][v] = sees ? unit * scores[n][v] : -INFINITY;
-        top[v / 2] = larger(top[v / 2], scores[n][v]);
-      }
-    }
+    softmax.add(scores, p.scale * RunningSoftmax::kLog2E, left, weights, shrink);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      top[i] = row_largest(top[i]);
-      if (lane % 4 == 0) {
-        of_halves[half * kHeads + row + 8 * i] = top[i];
+      if (softmax.leads()) {
+        of_heads[softmax.row(i)] = shrink[i];
       }
     }
     __syncthreads();
 
-    // 2. Weights, rounded, and by what earlier sums shrink.
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float of_other = of_halves[(1 - half) * kHeads + row + 8 * i];
-      const float now = larger(largest[i], larger(top[i], of_other));
-      const float shrink = exp2f(largest[i] - now);
-      largest[i] = now;
-      sum[i] *= shrink;
-      if (half == 0 && lane % 4 == 0) {
-        of_heads[row + 8 * i] = shrink;
-      }
-#pragma unroll
-      for (int n = 0; n < 2 * kPairs; ++n) {
-        const float a = exp2f(scores[n][2 * i] - now), b = exp2f(scores[n][2 * i + 1] - now);
-        sum[i] += a + b;
-        weights.store(row + 8 * i, half * (kForwardKeys / 2) + n * kPiece + lane % 4 * 2, a, b);
-      }
-    }
-    __syncthreads();
-
-    // 3. The output.
+    // 2. The output.
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
       const float shrinks[2] = {of_heads[16 * m + lane / 4], of_heads[16 * m + 8 + lane / 4]};
@@ -245,7 +98,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
       }
     }
     for (int k = 0; k < kForwardKeys / 16; ++k) {
-      if (tile * kForwardKeys + 16 * k < seen.count) {
+      if (16 * k < left) {
         add_weighted_keys(out, weights, keys, k, row_tiles, H);
       }
     }
@@ -253,23 +106,12 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
   }
   wait_for_copies<0>();
 
+  float inverse[2];
+  softmax.finish(r.log_sum + first_row, inverse);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    sum[i] = row_sum(sum[i]);
-    if (lane % 4 == 0) {
-      of_halves[half * kHeads + row + 8 * i] = sum[i];
-    }
-  }
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int head = row + 8 * i;
-    if (half == 0 && lane % 4 == 0) {
-      const float total = of_halves[head] + of_halves[kHeads + head];
-      of_heads[head] = 1.0f / total;
-      if (head < heads) {
-        r.log_sum[first_row + head] = (largest[i] + log2f(total)) / kLog2E;
-      }
+    if (softmax.leads()) {
+      of_heads[softmax.row(i)] = inverse[i];
     }
   }
   __syncthreads();
@@ -280,83 +122,20 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
 
 template <int kWidth>
 constexpr int backward_bytes() {
-  return (2 * kHeads + 2 * kBackwardKeys) * Rows<kWidth>::kRowBytes +
-         2 * Weights<kBackwardKeys>::kBytes + 2 * kHeads * static_cast<int>(sizeof(float));
-}
-
-// What a query's heads add to the gradients of a tile's keys: weights^T dout + slopes^T q, of all
-// keys and the warp's channels. They go into the query's slots, behind those of the heads before.
-template <int kWidth>
-__device__ inline void add_to_slots(float* slots,
-                                    int64_t count,
-                                    bool is_first,
-                                    const Weights<kBackwardKeys>& weights,
-                                    const Rows<kWidth>& dout,
-                                    const Weights<kBackwardKeys>& slopes,
-                                    const Rows<kWidth>& q,
-                                    int row_tiles,
-                                    int H) {
-  constexpr int kTiles = kWidth / kPiece / kWarps, kPart = kTiles < 4 ? kTiles : 4;
-  constexpr int kKeyTiles = kBackwardKeys / 16;
-  const int lane = thread_index() % kWarp;
-#pragma unroll 1
-  for (int part = 0; part < kTiles; part += kPart) {
-    const int first_piece = thread_index() / kWarp * kTiles + part;
-    if (first_piece * kPiece >= H) {
-      continue;
-    }
-    float d[kKeyTiles][kPart][4] = {};
-    const auto add = [&](const Weights<kBackwardKeys>& left, const Rows<kWidth>& right, int k) {
-      uint32_t a[kKeyTiles][4];
-#pragma unroll
-      for (int m = 0; m < kKeyTiles; ++m) {
-        load_a_transposed(a[m], left, 16 * k, 2 * m);
-      }
-#pragma unroll
-      for (int n = 0; n < kPart; n += 2) {
-        uint32_t b[4];
-        load_b_transposed(b, right, 16 * k, first_piece + n);
-#pragma unroll
-        for (int m = 0; m < kKeyTiles; ++m) {
-          multiply_add(d[m][n], a[m], b[0], b[1]);
-          multiply_add(d[m][n + 1], a[m], b[2], b[3]);
-        }
-      }
-    };
-#pragma unroll 1
-    for (int k = 0; k < row_tiles; ++k) {
-      add(weights, dout, k);
-      add(slopes, q, k);
-    }
-#pragma unroll
-    for (int m = 0; m < kKeyTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < kPart; ++n) {
-        const int channel = (first_piece + n) * kPiece + lane % 4 * 2;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int key = 16 * m + 8 * half + lane / 4;
-          if (key < count && channel < H) {
-            float2* slot = reinterpret_cast<float2*>(slots + key * H + channel);
-            const float2 before = is_first ? float2{0, 0} : *slot;
-            *slot = {before.x + d[m][n][2 * half], before.y + d[m][n][2 * half + 1]};
-          }
-        }
-      }
-    }
-  }
+  return (2 * kHeads + 2 * kBackwardKeys) * TileRows<kWidth>::kRowBytes +
+         2 * HeadWeights<kBackwardKeys>::kBytes + 2 * kHeads * static_cast<int>(sizeof(float));
 }
 
 // As the forward kernel; a tile has half as many keys, for dout stands beside q.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
     Problem p, const float* log_sum, Gradients g, AttentionWork work, int64_t first_query) {
-  constexpr int kTiles = kWidth / kPiece / kWarps, kPairs = kBackwardKeys / 32;
+  constexpr int kTiles = kWidth / kPiece / kTileWarps, kPairs = kBackwardKeys / 32;
   BRAID_DYNAMIC_SHARED(memory);
-  const Rows<kWidth> q{memory}, dout{memory + kHeads * Rows<kWidth>::kRowBytes},
-      all_keys{memory + 2 * kHeads * Rows<kWidth>::kRowBytes};
-  const Weights<kBackwardKeys> weights{all_keys.memory +
-                                       2 * kBackwardKeys * Rows<kWidth>::kRowBytes},
+  const TileRows<kWidth> q{memory}, dout{memory + kHeads * TileRows<kWidth>::kRowBytes},
+      all_keys{memory + 2 * kHeads * TileRows<kWidth>::kRowBytes};
+  const HeadWeights<kBackwardKeys> weights{all_keys.memory +
+                                           2 * kBackwardKeys * TileRows<kWidth>::kRowBytes},
       slopes{weights.memory + weights.kBytes};
   auto* of_halves = reinterpret_cast<float*>(slopes.memory + slopes.kBytes);  // [2, heads]
   const int64_t query = first_query + blockIdx.x, N = p.keys.N;
@@ -366,7 +145,8 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
   const SeenKeys seen(p.keys, query);
   const Sequence<Bfloat16> of(p, query);
   const auto keys_of = [&](int64_t tile) {
-    return Rows<kWidth>{all_keys.memory + tile % 2 * kBackwardKeys * Rows<kWidth>::kRowBytes};
+    return TileRows<kWidth>{all_keys.memory +
+                            tile % 2 * kBackwardKeys * TileRows<kWidth>::kRowBytes};
   };
   const auto load_keys = [&](int64_t tile) {
     keys_of(tile).template load<kThreads>(kBackwardKeys, H, [&](int i) -> const Bfloat16* {
@@ -381,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
     const int row_tiles = (heads + 15) / 16;
     const int64_t first_row = query * N + first_head;
     __syncthreads();  // the heads before have been read
-    const auto load_heads = [&](const Rows<kWidth>& to, const uint8_t* from) {
+    const auto load_heads = [&](const TileRows<kWidth>& to, const uint8_t* from) {
       to.template load<kThreads>(kHeads, H, [&](int i) {
         return i < heads ? reinterpret_cast<const Bfloat16*>(from) + (first_row + i) * H : nullptr;
       });
@@ -431,8 +211,8 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int key = half * (kBackwardKeys / 2) + n * kPiece + lane % 4 * 2;
-          weights.store(row + 8 * i, key, scores[n][2 * i], scores[n][2 * i + 1]);
-          slopes.store(row + 8 * i, key, dweights[n][2 * i], dweights[n][2 * i + 1]);
+          store_pair(weights, row + 8 * i, key, scores[n][2 * i], scores[n][2 * i + 1]);
+          store_pair(slopes, row + 8 * i, key, dweights[n][2 * i], dweights[n][2 * i + 1]);
         }
       }
 #pragma unroll
@@ -454,12 +234,10 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
       add_to_slots(work.added + slot * H,
                    seen.count - tile * kBackwardKeys,
                    first_head == 0,
-                   weights,
-                   dout,
-                   slopes,
-                   q,
                    row_tiles,
-                   H);
+                   H,
+                   HeadTerm<kBackwardKeys, kWidth>{weights, dout},
+                   HeadTerm<kBackwardKeys, kWidth>{slopes, q});
       __syncthreads();  // keys, weights and slopes have been read
     }
     wait_for_copies<0>();

@@ -21,10 +21,22 @@ __device__ inline float e2m1_value(uint32_t code) {
   return __uint_as_float(bits | (code & 8) << 28);
 }
 
-/// 2^(byte - 127), of which the smallest is subnormal; 255 is not a number.
+/// The values of the two codes of a byte as a pair of bfloat16, the lower code's in the lower half.
+/// The upper and the lower bytes of the eight magnitudes (0, 0.5, 1, 1.5, 2, 3, 4, 6) are tables.
+__device__ inline uint32_t e2m1_pair(uint32_t codes) {
+  const uint32_t places = codes & 0x77;
+  const uint32_t upper = __byte_perm(0x3f3f3f00u, 0x40404040u, places),
+                 lower = __byte_perm(0xc0800000u, 0xc0804000u, places);
+  return __byte_perm(lower, upper, 0x5140) | (codes & 0x08) << 12 | (codes & 0x80) << 24;
+}
+
+/// 2^(byte - 127) as bfloat16, of which the smallest is subnormal; 255 is not a number.
+__device__ inline uint32_t e8m0_bits(uint32_t byte) {
+  return byte == 0 ? 0x0040u : byte == 255 ? 0x7fc0u : byte << 7;
+}
+
 __device__ inline float e8m0_value(uint32_t byte) {
-  const uint32_t bits = byte == 0 ? 0x00400000u : byte << 23;
-  return __uint_as_float(byte == 255 ? 0x7fc00000u : bits);
+  return __uint_as_float(e8m0_bits(byte) << 16);
 }
 
 }  // namespace braid::cuda

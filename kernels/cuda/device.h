@@ -196,11 +196,27 @@ __device__ inline int thread_index() {
   return static_cast<int>(threadIdx.x);
 }
 
+__device__ inline int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+__device__ inline float larger(float a, float b) {
+  return a > b ? a : b;
+}
+
 /// The sum over the lanes of a warp, in all of them.
 __device__ inline float warp_sum(float x) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) {
     x += __shfl_xor_sync(kAllLanes, x, step);
+  }
+  return x;
+}
+
+/// The largest of the numbers of a warp's lanes, in all of them.
+__device__ inline float warp_largest(float x) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    x = larger(x, __shfl_xor_sync(kAllLanes, x, step));
   }
   return x;
 }
@@ -269,6 +285,23 @@ __device__ inline float block_sum(float x) {
   float one[1] = {x};
   block_sums<kThreads>(one);
   return one[0];
+}
+
+/// The largest of the numbers of a block's kThreads threads, in all of them. All threads call it.
+template <int kThreads>
+__device__ inline float block_largest(float x) {
+  BRAID_SHARED(float[kThreads / kWarp], largest);
+  x = warp_largest(x);
+  __syncthreads();  // all have read the numbers of an earlier call
+  if (thread_index() % kWarp == 0) {
+    largest[thread_index() / kWarp] = x;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int w = 0; w < kThreads / kWarp; ++w) {
+    x = larger(x, largest[w]);
+  }
+  return x;
 }
 
 // ---- Copies in the background, and products of 16 x 16 and 16 x 8 matrices by a warp ----
@@ -352,6 +385,20 @@ __device__ inline uint32_t narrowed_pair(float a, float b) {
 #else
   uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
+  return pair;
+#endif
+}
+
+/// The products of two pairs of bfloat16, rounded.
+__device__ inline uint32_t multiplied_pairs(uint32_t a, uint32_t b) {
+#ifdef BRAID_CUDA_ON_HOST
+  const auto product = [&](int shift) {
+    return __uint_as_float(a >> shift << 16) * __uint_as_float(b >> shift << 16);
+  };
+  return narrowed_pair(product(0), product(16));
+#else
+  uint32_t pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(0x80008000u));  // + -0
   return pair;
 #endif
 }

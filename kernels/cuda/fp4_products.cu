@@ -1,9 +1,10 @@
 // Products of bfloat16 rows with FP4 matrices of experts: codes are decoded in registers, where
-// mma.sync takes them from. A value of FP4 times a power of two is exact in bfloat16. A block has
-// 64 rows and 128 columns of the result of one expert.
+// mma.sync, or wgmma on Hopper, takes them from. A value of FP4 times a power of two is exact in
+// bfloat16. A block has 64 rows, or 128, and 128 columns of the result of one expert.
 #include "kernels/cuda/code_values.h"
 #include "kernels/cuda/matrix_tiles.h"
 #include "kernels/cuda/tables.h"
+#include "kernels/cuda/warpgroup.h"
 
 namespace braid::cuda {
 namespace {
@@ -37,28 +38,29 @@ struct CodeTile {
     }
   }
 
-  __device__ float scale(int64_t row, int64_t column) const {
+  // As bfloat16.
+  __device__ uint32_t scale(int64_t row, int64_t column) const {
     return row < p.O && column < p.I
-               ? e8m0_value(matrix.scales[row * (p.I / kFp4Group) + column / kFp4Group])
-               : 0.0f;
+               ? e8m0_bits(matrix.scales[row * (p.I / kFp4Group) + column / kFp4Group])
+               : 0u;
   }
 
-  // This lane's pair of b for steps `step` and + 1 of a tile and a column of it.
+  // A pair of values, for steps `step` and + 1 of a tile and a column of it.
   __device__ uint32_t pair(const unsigned char* memory,
                            int64_t first_step,
                            int step,
                            int column) const {
+    const int64_t row = first_step + step;
     if constexpr (kByColumns) {
       const int shift = column % 2 * 4;
-      const float a = e2m1_value(memory[step * kRowBytes + column / 2] >> shift),
-                  b = e2m1_value(memory[(step + 1) * kRowBytes + column / 2] >> shift);
-      const int64_t row = first_step + step;
-      return narrowed_pair(a * scale(row, first_column + column),
-                           b * scale(row + 1, first_column + column));
+      const uint32_t a = memory[step * kRowBytes + column / 2] >> shift & 0xf,
+                     b = memory[(step + 1) * kRowBytes + column / 2] >> shift & 0xf;
+      return multiplied_pairs(
+          e2m1_pair(a | b << 4),
+          scale(row, first_column + column) | scale(row + 1, first_column + column) << 16);
     } else {
-      const uint32_t byte = memory[column * kRowBytes + step / 2];
-      const float factor = scale(first_column + column, first_step + step);
-      return narrowed_pair(e2m1_value(byte) * factor, e2m1_value(byte >> 4) * factor);
+      const uint32_t both = scale(first_column + column, row);
+      return multiplied_pairs(e2m1_pair(memory[column * kRowBytes + step / 2]), both | both << 16);
     }
   }
 };
@@ -144,20 +146,133 @@ __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
   }
 }
 
-void multiply_fp4(const Fp4Products& p, bool by_columns, void* stream) {
-  require(has_fp4_products(p.O, p.I), "[fp4] no kernel for matrices of ", p.O, " x ", p.I);
+// ---- By wgmma, for Hopper ----
+
+constexpr int kWideRows = 128;  // of a tile
+constexpr int kWideTileBytes = kWideRows * kSteps * 2 + kCodeBytes;
+constexpr int kColumnsOfGroup = kColumns / 2,
+              kStagedColumns = kColumnsOfGroup + 4;  // for the banks
+constexpr int kStagedBytes = kWideRows * kStagedColumns * static_cast<int>(sizeof(float));
+static_assert(kThreads == 2 * kWarpgroup && kColumnsOfGroup == 64 &&
+              kStagedBytes <= 2 * kWideTileBytes);
+
+// The result transposed: a warpgroup has 64 of its columns, whose codes it decodes in registers,
+// times all rows of the tile. Sums go to the result by way of shared memory, a warpgroup at a time.
+template <bool kByColumns>
+__global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products p) {
+#ifdef BRAID_HAS_WARPGROUP_PRODUCTS
+  BRAID_DYNAMIC_SHARED(memory);
+  const Fp4Matrix matrix = p.matrices[blockIdx.z];
+  const int64_t first_row = int64_t{blockIdx.x} * kWideRows;
+  const int64_t steps = kByColumns ? p.O : p.I, columns = kByColumns ? p.I : p.O;
+  if (first_row >= matrix.rows) {
+    return;  // the whole block
+  }
+  const int lane = thread_index() % kWarp, group = thread_index() / kWarpgroup;
+  const int column = thread_index() / kWarp * 16 + lane / 4;  // and + 8, of the tile
+  const CodeTile<kByColumns> codes{p, matrix, int64_t{blockIdx.y} * kColumns};
+  const auto rows_of = [&](int64_t tile) {
+    return TileRows<kSteps>{memory + tile % 2 * kWideTileBytes};
+  };
+  const auto codes_at = [&](int64_t tile) {
+    return rows_of(tile).memory + kWideRows * TileRows<kSteps>::kRowBytes;
+  };
+  const auto load = [&](int64_t tile) {
+    const int64_t first_step = tile * kSteps;
+    rows_of(tile).template load<kThreads>(kWideRows, steps - first_step, [&](int i) {
+      const int64_t row = first_row + i;
+      return row < matrix.rows ? matrix.a + row * steps + first_step : nullptr;
+    });
+    codes.load(codes_at(tile), first_step);
+  };
+  float d[kWideRows / 2] = {};
+  const int64_t tiles = (steps + kSteps - 1) / kSteps;
+  load(0);
+  commit_copies();
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    if (tile + 1 < tiles) {
+      load(tile + 1);
+    }
+    commit_copies();
+    wait_for_copies<1>();
+    publish_shared();
+    __syncthreads();
+    uint32_t a[2][4];  // one is decoded while the other is multiplied
+#pragma unroll 2
+    for (int k = 0; k < kSteps / 16; ++k) {
+      wait_for_products<1>();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        a[k % 2][i] = codes.pair(
+            codes_at(tile), tile * kSteps, 16 * k + i / 2 * 8 + lane % 4 * 2, column + i % 2 * 8);
+      }
+      fence_registers();
+      warpgroup_multiply(d, a[k % 2], by_rows(rows_of(tile).memory + k * 32));
+      commit_products();
+    }
+    wait_for_products<0>();
+    __syncthreads();  // the tile has been read
+  }
+  wait_for_copies<0>();
+
+  auto* staged = reinterpret_cast<float*>(memory);  // [rows, columns of a group]
+#pragma unroll 1
+  for (int owner = 0; owner < 2; ++owner) {
+    if (group == owner) {
+#pragma unroll
+      for (int v = 0; v < kWideRows / 2; ++v) {
+        const int row = v / 4 * kPiece + lane % 4 * 2 + v % 2;
+        staged[row * kStagedColumns + column % kColumnsOfGroup + v / 2 % 2 * 8] = d[v];
+      }
+    }
+    __syncthreads();
+    constexpr int kPieces = kColumnsOfGroup / kPiece;
+    for (int i = thread_index(); i < kWideRows * kPieces; i += kThreads) {
+      const int64_t row = first_row + i / kPieces;
+      const int64_t begin =
+          codes.first_column + owner * kColumnsOfGroup + int64_t{i % kPieces} * kPiece;
+      if (row < matrix.rows && begin < columns) {
+        const float* from = staged + i / kPieces * kStagedColumns + i % kPieces * kPiece;
+        Bfloat16* out = matrix.out + row * columns;
+        float sum[kPiece] = {};
+        if (p.accumulate) {
+          braid::cuda::load<true>(out, begin, columns, sum);
+        }
+#pragma unroll
+        for (int c = 0; c < kPiece; ++c) {
+          sum[c] += from[c];
+        }
+        store<true>(sum, out, begin, columns);
+      }
+    }
+    __syncthreads();  // the sums have been read
+  }
+#endif
+}
+
+template <bool kByColumns>
+void queue_products(const Fp4Products& p, void* stream) {
   int64_t most = 0;
+  bool aligned = true;
   for (int i = 0; i < p.count; ++i) {
     most = most < p.matrices[i].rows ? p.matrices[i].rows : most;
+    aligned = aligned && are_whole(kPiece, p.matrices[i].out);
   }
-  launch_with_shared(by_columns ? fp4_product_kernel<true> : fp4_product_kernel<false>,
-                     {blocks_of(most, kRows),
-                      blocks_of(by_columns ? p.I : p.O, kColumns),
-                      static_cast<unsigned>(p.count)},
-                     kThreads,
-                     2 * kTileBytes,
-                     stream,
-                     p);
+  const bool by_warpgroups = has_warpgroup_products() && aligned;
+  launch_with_shared(
+      by_warpgroups ? fp4_warpgroup_kernel<kByColumns> : fp4_product_kernel<kByColumns>,
+      {blocks_of(most, by_warpgroups ? kWideRows : kRows),
+       blocks_of(kByColumns ? p.I : p.O, kColumns),
+       static_cast<unsigned>(p.count)},
+      kThreads,
+      2 * (by_warpgroups ? kWideTileBytes : kTileBytes),
+      stream,
+      p);
+}
+
+void multiply_fp4(const Fp4Products& p, bool by_columns, void* stream) {
+  require(has_fp4_products(p.O, p.I), "[fp4] no kernel for matrices of ", p.O, " x ", p.I);
+  by_columns ? queue_products<true>(p, stream) : queue_products<false>(p, stream);
 }
 
 }  // namespace

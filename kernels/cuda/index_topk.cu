@@ -1,15 +1,13 @@
 // The scores of a chunk of queries in float32, a query with 64 heads and 128 entries to a block,
 // and then, a query to a block, the best of them: the k-th largest score bit by bit, and the
 // entries that are above it or, from the lowest on, equal to it.
-#include <cmath>
-
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/best_scores.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kThreads = kChoiceThreads;
 constexpr int kHeads = 64, kEntries = 128, kChannels = 16;  // of a block at a time
 constexpr int kHeadsOfThread = 4, kHeadGroups = kHeads / kHeadsOfThread;
 constexpr int kEntriesOfThread = kEntries / (kThreads / kHeadGroups);
@@ -99,94 +97,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Ordered as the scores are; what is not a number is the worst, and zero has one sign.
-__device__ uint32_t ordered_bits(float score) {
-  const uint32_t bits = __float_as_uint(score == score ? score + 0.0f : -INFINITY);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-
-// The sum over the threads of a block.
-__device__ int block_count(int count) {
-  BRAID_SHARED(int[kWarps], counts);
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    count += __shfl_xor_sync(kAllLanes, count, step);
-  }
-  __syncthreads();  // all have read the counts of an earlier call
-  if (thread_index() % kWarp == 0) {
-    counts[thread_index() / kWarp] = count;
-  }
-  __syncthreads();
-  int sum = 0;
-  for (int w = 0; w < kWarps; ++w) {
-    sum += counts[w];
-  }
-  return sum;
-}
-
-// The sum over the threads before this one; `all` becomes the sum over all of them.
-__device__ int count_before(int count, int& all) {
-  BRAID_SHARED(int[kWarps], counts);
-  const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
-  int end = count;
-#pragma unroll
-  for (int step = 1; step < kWarp; step *= 2) {
-    const int before = __shfl_sync(kAllLanes, end, (lane - step) & (kWarp - 1));
-    end += lane >= step ? before : 0;
-  }
-  __syncthreads();
-  if (lane == kWarp - 1) {
-    counts[warp] = end;
-  }
-  __syncthreads();
-  int before = end - count;
-  all = 0;
-  for (int w = 0; w < kWarps; ++w) {
-    before += w < warp ? counts[w] : 0;
-    all += counts[w];
-  }
-  return before;
-}
-
 __global__ void __launch_bounds__(kThreads)
     index_choice_kernel(Problem p, int64_t first_query, const float* scores, int64_t* chosen) {
   const int64_t query = first_query + blockIdx.x;
   const int64_t first = p.first[query], end = p.end[query] > first ? p.end[query] : first;
   scores += blockIdx.x * p.C;
   chosen += query * p.k;
-  // The k-th largest score, or less than all where there are no more than k: the largest number
-  // that at least k scores reach.
-  uint32_t kth = 0;
-  if (end - first > p.k) {
-    for (int bit = 31; bit >= 0; --bit) {
-      const uint32_t higher = kth | uint32_t{1} << bit;
-      int count = 0;
-      for (int64_t c = first + thread_index(); c < end; c += kThreads) {
-        count += ordered_bits(scores[c]) >= higher;
-      }
-      kth = block_count(count) >= p.k ? higher : kth;
-    }
-  }
-  int above = 0;
-  for (int64_t c = first + thread_index(); c < end; c += kThreads) {
-    above += ordered_bits(scores[c]) > kth;
-  }
-  const int equals = static_cast<int>(p.k) - block_count(above);  // that there is room for
-  int written = 0, equals_before = 0;
-  for (int64_t begin = first; begin < end; begin += kThreads) {
-    const int64_t c = begin + thread_index();
-    const uint32_t bits = c < end ? ordered_bits(scores[c]) : 0;
-    const bool is_equal = c < end && bits == kth;
-    int all_equal, all_taken;
-    const int before = equals_before + count_before(is_equal, all_equal);
-    const bool taken = c < end && (bits > kth || (is_equal && before < equals));
-    const int place = written + count_before(taken, all_taken);
-    if (taken) {
-      chosen[place] = c;
-    }
-    equals_before += all_equal;
-    written += all_taken;
-  }
+  const int64_t written = choose_best(
+      scores, first, end, p.k, [&](int64_t entry, int64_t place) { chosen[place] = entry; });
   for (int64_t i = written + thread_index(); i < p.k; i += kThreads) {
     chosen[i] = -1;
   }

@@ -54,6 +54,31 @@ struct IndexTopkWork {
   int64_t queries;
 };
 
+/// The loss of an indexer (kernels/indexer_kl.h) whose queries and keys are of type E. The entries
+/// that the index sees are those of the teacher's keys.
+template <class E>
+struct IndexerKlArguments {
+  AttentionProblem<float> teacher;
+  const E *q, *keys;    ///< [B, S, I, h], [B, C, h]
+  const float* weight;  ///< [B, S, I]
+  int64_t I, h, recalled;
+};
+/// Gradients are null where none are wanted.
+template <class E>
+struct IndexerKlOutputs {
+  float *kl, *recall;  ///< [B, S]; a query's term of recall_sum, negative where it has none
+  E* dq;
+  float *dweight, *dkeys;  ///< dkeys is added to
+};
+/// What it works in: memory for `queries` queries at a time, of which each sees `slots` entries at
+/// most.
+struct IndexerKlWork {
+  float* log_sums;         ///< [queries, N]
+  float *shares, *scores;  ///< [queries, slots]
+  float* added;            ///< [queries, slots, h], where gradients are wanted
+  int64_t queries, slots;
+};
+
 /// The kernels for activations of type E, with T its wide type (precision.h). A null pointer is a
 /// kernel that is not written: the operation then takes its twin. Each function queues its work on
 /// `stream` (a cudaStream_t) and returns; it throws Error where the device refuses the launch.
@@ -155,6 +180,12 @@ struct CudaKernelsOf {
                      const IndexTopkWork&,
                      Stream) = nullptr;
 
+  /// Where has_indexer_kl().
+  void (*indexer_kl)(const IndexerKlArguments<E>&,
+                     const IndexerKlOutputs<E>&,
+                     const IndexerKlWork&,
+                     Stream) = nullptr;
+
   /// Of bfloat16 alone; where has_fp4_products().
   void (*multiply_fp4)(const Fp4Products&, bool by_columns, Stream) = nullptr;
 
@@ -204,6 +235,11 @@ inline int64_t cuda_attention_queries(int64_t queries, int64_t slots, int64_t H)
   constexpr int64_t kNumbers = int64_t{1} << 26;
   const int64_t fitting = kNumbers / std::max<int64_t>(1, slots * H);
   return std::max<int64_t>(1, std::min(queries, fitting));
+}
+
+/// Whether there is a kernel for the loss of an index of h channels and attention of H.
+inline bool has_indexer_kl(int64_t H, int64_t h) {
+  return H <= kCudaAttentionWidth && h <= kCudaAttentionWidth;
 }
 
 /// Of how many queries the indexer has the scores at a time: a quarter of a gigabyte's, or one's.

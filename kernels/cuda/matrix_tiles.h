@@ -5,6 +5,22 @@
 
 namespace braid::cuda {
 
+// Copies `rows` rows of H channels of at most kWidth; zeros beyond and where from_row(row) is null.
+// By all of kThreads threads, in the background (copy_async).
+template <int kThreads, int kWidth, class Tile, class FromRow>
+__device__ inline void load_rows(const Tile& tile, int rows, int H, const FromRow& from_row) {
+  constexpr int kPieces = kWidth / kPiece, kLanes = kPieces < kWarp ? kPieces : kWarp;
+  for (int row = thread_index() / kLanes; row < rows; row += kThreads / kLanes) {
+    const Bfloat16* from = from_row(row);
+#pragma unroll
+    for (int i = 0; i < kPieces / kLanes; ++i) {
+      const int at = thread_index() % kLanes + kLanes * i;
+      const bool valid = from != nullptr && at * kPiece < H;
+      copy_async(tile.piece(row, at), valid ? from + at * kPiece : nullptr, valid);
+    }
+  }
+}
+
 // Rows of kWidth bfloat16 in shared memory, in pieces of 16 bytes whose places differ from row to
 // row, so that ldmatrix finds eight rows in different banks.
 template <int kWidth>
@@ -15,22 +31,36 @@ struct TileRows {
   __device__ unsigned char* piece(int row, int piece) const {
     return memory + row * kRowBytes + (piece / 8 * 8 + ((piece ^ row) & 7)) * 16;
   }
-  /// Copies `rows` rows of H channels; zeros beyond and where from_row(row) is null. By all of
-  /// kThreads threads, in the background (copy_async).
   template <int kThreads, class FromRow>
   __device__ void load(int rows, int H, const FromRow& from_row) const {
-    constexpr int kPieces = kWidth / kPiece, kLanes = kPieces < kWarp ? kPieces : kWarp;
-    for (int row = thread_index() / kLanes; row < rows; row += kThreads / kLanes) {
-      const Bfloat16* from = from_row(row);
-#pragma unroll
-      for (int i = 0; i < kPieces / kLanes; ++i) {
-        const int at = thread_index() % kLanes + kLanes * i;
-        const bool valid = from != nullptr && at * kPiece < H;
-        copy_async(piece(row, at), valid ? from + at * kPiece : nullptr, valid);
-      }
-    }
+    load_rows<kThreads, kWidth>(*this, rows, H, from_row);
   }
 };
+
+// kRows rows of kWidth bfloat16 in panels of 64 columns, each of them TileRows<64>: as products of
+// warpgroups read them (warpgroup.h).
+template <int kWidth, int kRows>
+struct PanelRows {
+  unsigned char* memory;
+
+  static constexpr int kPanelBytes = kRows * TileRows<64>::kRowBytes;
+  static constexpr int kBytes = kWidth / 64 * kPanelBytes;
+  __device__ TileRows<64> panel(int i) const { return {memory + i * kPanelBytes}; }
+  __device__ unsigned char* piece(int row, int piece) const {
+    return panel(piece / kPiece).piece(row, piece % kPiece);
+  }
+  template <int kThreads, class FromRow>
+  __device__ void load(int rows, int H, const FromRow& from_row) const {
+    load_rows<kThreads, kWidth>(*this, rows, H, from_row);
+  }
+};
+
+// Two neighbors of a row, rounded.
+template <class Tile>
+__device__ inline void store_pair(const Tile& tile, int row, int column, float a, float b) {
+  *reinterpret_cast<uint32_t*>(tile.piece(row, column / kPiece) + column % kPiece * 2) =
+      narrowed_pair(a, b);
+}
 
 // The operands of products, 16 x 16 at a time; `piece` counts eight columns of memory.
 // a of rows [row, row + 16).

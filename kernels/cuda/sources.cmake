@@ -2,11 +2,13 @@
 set(BRAID_CUDA_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/attention.cu
   ${CMAKE_CURRENT_LIST_DIR}/attention_mma.cu
+  ${CMAKE_CURRENT_LIST_DIR}/attention_warpgroup.cu
   ${CMAKE_CURRENT_LIST_DIR}/codec.cu
   ${CMAKE_CURRENT_LIST_DIR}/cross_entropy.cu
   ${CMAKE_CURRENT_LIST_DIR}/expert_rows.cu
   ${CMAKE_CURRENT_LIST_DIR}/fp4_products.cu
   ${CMAKE_CURRENT_LIST_DIR}/index_topk.cu
+  ${CMAKE_CURRENT_LIST_DIR}/indexer_kl.cu
   ${CMAKE_CURRENT_LIST_DIR}/mhc.cu
   ${CMAKE_CURRENT_LIST_DIR}/rms_norm.cu
   ${CMAKE_CURRENT_LIST_DIR}/rope.cu

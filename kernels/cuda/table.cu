@@ -11,6 +11,7 @@ const CudaKernels& cuda_kernel_table() {
     cuda::add_expert_rows(table);
     cuda::add_fp4_products(table);
     cuda::add_index_topk(table);
+    cuda::add_indexer_kl(table);
     cuda::add_mhc(table);
     cuda::add_rms_norm(table);
     cuda::add_rope(table);

@@ -10,6 +10,7 @@ void add_cross_entropy(CudaKernels& table);
 void add_expert_rows(CudaKernels& table);
 void add_fp4_products(CudaKernels& table);
 void add_index_topk(CudaKernels& table);
+void add_indexer_kl(CudaKernels& table);
 void add_mhc(CudaKernels& table);
 void add_rms_norm(CudaKernels& table);
 void add_rope(CudaKernels& table);

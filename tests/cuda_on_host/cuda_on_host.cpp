@@ -1,6 +1,7 @@
 #include "tests/cuda_on_host/cuda_on_host.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <numeric>
@@ -49,6 +50,7 @@ namespace on_host {
 namespace {
 
 constexpr int kWarp = 32;
+constexpr std::size_t kWarpgroup = 4;  // warps
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::size_t kStackBytes = 256 << 10;
 #else
@@ -58,6 +60,7 @@ constexpr int kCopied = 16;    // bytes of a copy in the background
 constexpr int kRegisters = 6;  // that braid_switch_fiber saves
 
 std::atomic<uint64_t> g_order{0};
+std::atomic<int> g_compute_capability{9};
 std::atomic<int64_t> g_launches{0}, g_matrices{0}, g_matrix_steps{0};
 std::atomic<void (*)(bool)> g_memory_guard{nullptr};
 
@@ -84,6 +87,29 @@ struct Copy {
   int group;
 };
 
+// Of a warpgroup, as one of its threads issued it.
+struct Product {
+  float* d;
+  std::vector<float> result;  // what it adds to d
+  const uint32_t* a_registers;
+  std::array<uint32_t, 4> a_given;
+  uint64_t a, b;
+  bool b_by_panels, adds, made;
+  int group;
+
+  bool has_operands_of(const Product& other) const {
+    return a == other.a && b == other.b && b_by_panels == other.b_by_panels && adds == other.adds &&
+           result.size() == other.result.size() &&
+           (a_registers == nullptr) == (other.a_registers == nullptr);
+  }
+};
+
+// The sums of products under way: what they were, until what is added to them is known.
+struct Sums {
+  float* d;
+  std::vector<float> values;
+};
+
 struct Fiber {
   Stack stack;
   std::unique_ptr<char[]> memory;
@@ -94,6 +120,12 @@ struct Fiber {
   dim3 thread_index;
   std::vector<Copy> copies;
   int group = 0;  // that the next copy belongs to
+  std::vector<Product> products;
+  std::vector<Sums> sums;
+  int product_group = 0;
+  bool fenced = false;         // behind the last wait for products
+  bool just_fenced = false;    // behind the last product too
+  bool has_published = false;  // since the last barrier
 };
 
 // What a warp does together, by its last lane; each lane's arguments.
@@ -106,6 +138,7 @@ struct Warp {
   alignas(16) unsigned char values[2][kWarp][16];
   Collective collective = nullptr;  // that the first lane came for
   void* arguments[kWarp];
+  std::vector<uint64_t> products;  // what it has multiplied: descriptors
 };
 
 struct FreeMemory {
@@ -120,6 +153,7 @@ class Block {
            std::size_t shared_bytes,
            uint64_t order) {
     thread_ = &thread;
+    order_ = order;
     constexpr std::size_t kAlignment = 1024;
     void* memory = nullptr;
     braid::require(posix_memalign(&memory, kAlignment, std::max<std::size_t>(shared_bytes, 1)) == 0,
@@ -149,7 +183,15 @@ class Block {
   uint64_t number() const { return number_; }
 
   // Of all threads: those that have ended too are waited for, in vain.
-  void sync_threads() { wait(barrier_, static_cast<int>(sequence_.size())); }
+  void sync_threads() {
+    const int threads = static_cast<int>(sequence_.size());
+    if (barrier_.arrived + 1 == threads) {
+      for (auto& fiber : fibers_) {
+        fiber.has_published = false;
+      }
+    }
+    wait(barrier_, threads);
+  }
 
   void sync_warp(uint32_t lanes) {
     auto& warp = warp_of(*now_);
@@ -212,6 +254,86 @@ class Block {
     wait_for_warp();
   }
 
+  uint64_t shared_address(const void* shared) {
+    const auto* byte = static_cast<const unsigned char*>(shared);
+    if (byte < dynamic_.get() || byte >= dynamic_.get() + dynamic_bytes_) {
+      give_up("operands of wgmma are in dynamic shared memory");
+    }
+    return static_cast<uint64_t>(byte - dynamic_.get());
+  }
+
+  // What one thread writes is not told from what another does: all have to say it.
+  void publish_shared() {
+    now_->has_published = true;
+    if (std::all_of(sequence_.begin(), sequence_.end(), [&](int number) {
+          return fibers_[static_cast<std::size_t>(number)].has_published;
+        })) {
+      published_.assign(dynamic_.get(), dynamic_.get() + dynamic_bytes_);
+    }
+  }
+
+  void fence_registers() { now_->fenced = now_->just_fenced = true; }
+
+  void multiply(const Product& given) {
+    auto& fiber = *now_;
+    if (!fiber.fenced || (given.a_registers != nullptr && !fiber.just_fenced)) {
+      give_up("a product of a warpgroup lacks the fence of its registers");
+    }
+    fiber.just_fenced = false;
+    auto sums = std::find_if(fiber.sums.begin(), fiber.sums.end(), [&](const Sums& other) {
+      return other.d == given.d;
+    });
+    if (sums == fiber.sums.end()) {
+      fiber.sums.push_back({given.d, {given.d, given.d + given.result.size()}});
+      std::memset(given.d, 0xff, given.result.size() * sizeof(float));
+    }
+    fiber.products.push_back(given);
+    fiber.products.back().group = fiber.product_group;
+    collective(note_product, &fiber);
+    if (order_ % 2 == 1) {
+      collective(make_products, &fiber);
+    }
+  }
+  void commit_products() { ++now_->product_group; }
+  void wait_for_products(int pending) {
+    auto& fiber = *now_;
+    fiber.fenced = fiber.just_fenced = false;
+    collective(make_products, &fiber);
+    const auto later =
+        std::find_if(fiber.products.begin(), fiber.products.end(), [&](const Product& product) {
+          return product.group >= fiber.product_group - pending;
+        });
+    for (auto product = fiber.products.begin(); product != later; ++product) {
+      const auto sums = std::find_if(fiber.sums.begin(), fiber.sums.end(), [&](const Sums& other) {
+        return other.d == product->d;
+      });
+      for (std::size_t i = 0; i < product->result.size(); ++i) {
+        sums->values[i] = product->result[i] + (product->adds ? sums->values[i] : 0.0f);
+      }
+      if (product->a_registers != nullptr &&
+          !std::equal(product->a_given.begin(), product->a_given.end(), product->a_registers)) {
+        give_up("registers of a product under way were written");
+      }
+    }
+    fiber.products.erase(fiber.products.begin(), later);
+    const auto is_done = [&](const Sums& sums) {
+      return std::none_of(fiber.products.begin(), fiber.products.end(), [&](const Product& other) {
+        return other.d == sums.d;
+      });
+    };
+    for (const auto& sums : fiber.sums) {
+      if (is_done(sums)) {
+        if (!std::all_of(sums.d, sums.d + sums.values.size(), [](const float& number) {
+              return __float_as_uint(number) == 0xffffffffu;
+            })) {
+          give_up("sums of a product under way were written");
+        }
+        std::copy(sums.values.begin(), sums.values.end(), sums.d);
+      }
+    }
+    std::erase_if(fiber.sums, is_done);
+  }
+
   void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
     auto& warp = warp_of(*now_);
     if (warp.barrier.arrived == 0) {
@@ -249,6 +371,7 @@ class Block {
     barrier_ = {};
     failure_.clear();
     std::memset(dynamic_.get(), 0xff, dynamic_bytes_);
+    published_.assign(dynamic_bytes_, 0);
     // Warps, and the lanes within each.
     sequence_.clear();
     std::vector<int> warps(warps_.size());
@@ -282,6 +405,10 @@ class Block {
     fiber.stack.fake = nullptr;
     fiber.copies.clear();
     fiber.group = 0;
+    fiber.products.clear();
+    fiber.sums.clear();
+    fiber.product_group = 0;
+    fiber.fenced = fiber.just_fenced = fiber.has_published = false;
     // As if entry() had been called with its stack aligned, and were to be returned to.
     const auto end = reinterpret_cast<uintptr_t>(fiber.memory.get() + kStackBytes) / 64 * 64;
     auto* top = reinterpret_cast<uintptr_t*>(end);
@@ -308,6 +435,15 @@ class Block {
       if (failure_.empty() && !fiber.copies.empty()) {
         failure_ = "thread " + std::to_string(number) +
                    " ended with copies in the background that it did not wait for";
+      }
+      if (failure_.empty() && !fiber.products.empty()) {
+        failure_ = "thread " + std::to_string(number) +
+                   " ended with products of wgmma that it did not wait for";
+      }
+    }
+    for (std::size_t warp = 0; warp < warps_.size() && failure_.empty(); ++warp) {
+      if (warps_[warp].products != warps_[warp / kWarpgroup * kWarpgroup].products) {
+        failure_ = "the warps of a warpgroup multiply different things";
       }
     }
     braid::require(failure_.empty(),
@@ -357,6 +493,102 @@ class Block {
     leave(/*ends=*/false);
   }
 
+  // ---- wgmma, by the last lane of a warp ----
+
+  static Fiber& fiber_of(void* argument) { return *static_cast<Fiber*>(argument); }
+  static Block& now();
+
+  // The lanes gave the same operands, and what they were.
+  static void note_product(void* const (&lanes)[kWarp]) {
+    const auto& first = fiber_of(lanes[0]).products.back();
+    for (void* lane : lanes) {
+      if (!fiber_of(lane).products.back().has_operands_of(first)) {
+        now().give_up("the lanes of a warp multiply different things");
+      }
+    }
+    auto& noted = now().warp_of(fiber_of(lanes[0])).products;
+    noted.insert(noted.end(), {first.a, first.b, first.result.size()});
+  }
+
+  static void make_products(void* const (&lanes)[kWarp]) {
+    for (std::size_t i = 0; i < fiber_of(lanes[0]).products.size(); ++i) {
+      if (!fiber_of(lanes[0]).products[i].made) {
+        now().make_product(lanes, i);
+      }
+    }
+  }
+
+  // A number of a descriptor, in bytes.
+  static int bytes_of(uint64_t descriptor, int first_bit) {
+    return static_cast<int>(descriptor >> first_bit & 0x3fff) * 16;
+  }
+
+  // As products see it: NaN where something else has been published.
+  float published(int byte) {
+    uint16_t there, then;
+    if (static_cast<std::size_t>(byte) + sizeof there > dynamic_bytes_) {
+      give_up("an operand of wgmma goes beyond shared memory");
+    }
+    std::memcpy(&there, dynamic_.get() + byte, sizeof there);
+    std::memcpy(&then, published_.data() + byte, sizeof then);
+    return there == then ? __uint_as_float(static_cast<uint32_t>(there) << 16) : NAN;
+  }
+
+  // The 16 rows of the warp.
+  void make_product(void* const (&lanes)[kWarp], std::size_t number) {
+    const auto of = [&](int lane) -> Product& { return fiber_of(lanes[lane]).products[number]; };
+    constexpr int kRows = 16, kSteps = 16;
+    const auto& product = of(0);
+    const int columns = 2 * static_cast<int>(product.result.size());
+    const int warp = fiber_of(lanes[0]).number / kWarp % static_cast<int>(kWarpgroup);
+    constexpr int kLeading = 16, kStride = 32, kSwizzle = 62;
+    if (product.b >> kSwizzle != 1 ||
+        (product.a_registers == nullptr && product.a >> kSwizzle != 1)) {
+      give_up("only operands with the 128-byte swizzle are played");
+    }
+    std::vector<float> a(kRows * kSteps), b(static_cast<std::size_t>(kSteps * columns)),
+        d(static_cast<std::size_t>(kRows * columns));
+    for (int row = 0; row < kRows && product.a_registers == nullptr; ++row) {
+      for (int k = 0; k < kSteps; ++k) {
+        a[row * kSteps + k] = published(byte_by_rows(
+            bytes_of(product.a, 0), bytes_of(product.a, kStride), warp * kRows + row, k));
+      }
+    }
+    for (int lane = 0; lane < kWarp && product.a_registers != nullptr; ++lane) {
+      for (int element = 0; element < 8; ++element) {
+        const auto [row, k] = place_in_a(lane, element);
+        const uint32_t pair = of(lane).a_given[element / 2];
+        a[row * kSteps + k] = __uint_as_float(pair >> (16 * (element % 2)) << 16);
+      }
+    }
+    const int start = bytes_of(product.b, 0), stride = bytes_of(product.b, kStride);
+    for (int k = 0; k < kSteps; ++k) {
+      for (int column = 0; column < columns; ++column) {
+        b[k * columns + column] =
+            published(product.b_by_panels
+                          ? byte_by_panels(start, bytes_of(product.b, kLeading), stride, k, column)
+                          : byte_by_rows(start, stride, column, k));
+      }
+    }
+    for (int row = 0; row < kRows; ++row) {
+      float* sums = d.data() + row * columns;
+      for (int k = 0; k < kSteps; ++k) {
+        const float factor = a[row * kSteps + k];
+        const float* from = b.data() + k * columns;
+        for (int column = 0; column < columns; ++column) {
+          sums[column] += factor * from[column];
+        }
+      }
+    }
+    for (int lane = 0; lane < kWarp; ++lane) {
+      of(lane).made = true;
+      for (int element = 0; element < columns / 2; ++element) {
+        const auto [row, column] = place_in_sums(lane, element);
+        of(lane).result[element] = d[row * columns + column];
+      }
+    }
+  }
+
   // Ends the launch; the stacks of all threads are left as they are.
   void give_up(const std::string& failure) {
     failure_ = failure;
@@ -401,9 +633,15 @@ class Block {
   std::string failure_;
   std::unique_ptr<unsigned char, FreeMemory> dynamic_;  // by itself, so that sanitizers see its end
   std::size_t dynamic_bytes_ = 0;
+  std::vector<unsigned char> published_;  // of it
+  uint64_t order_ = 0;
 };
 
 thread_local Block* t_block = nullptr;
+
+Block& Block::now() {
+  return *t_block;
+}
 
 void Block::entry() {
   auto& block = *t_block;
@@ -528,6 +766,12 @@ void launch(dim3 grid, int threads, const std::function<void()>& thread, std::si
 void set_order(uint64_t order) {
   g_order = order;
 }
+void set_compute_capability(int major) {
+  g_compute_capability = major;
+}
+int compute_capability() {
+  return g_compute_capability;
+}
 void set_memory_guard(void (*guard)(bool)) {
   g_memory_guard = guard;
 }
@@ -574,6 +818,43 @@ void load_matrices(uint32_t (&to)[4], const void* row, bool transposed) {
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   Multiplication product{d, a, b};
   t_block->collective(multiply_add_of_warp, &product);
+}
+uint64_t shared_address(const void* shared) {
+  return t_block->shared_address(shared);
+}
+void publish_shared() {
+  t_block->publish_shared();
+}
+void fence_registers() {
+  t_block->fence_registers();
+}
+void commit_products() {
+  t_block->commit_products();
+}
+void wait_for_products(int pending) {
+  t_block->wait_for_products(pending);
+}
+void warpgroup_multiply(float* d,
+                        int sums,
+                        const uint32_t* a_registers,
+                        uint64_t a,
+                        uint64_t b,
+                        bool b_by_panels,
+                        bool adds) {
+  Product product{d,
+                  std::vector<float>(static_cast<std::size_t>(sums)),
+                  a_registers,
+                  {},
+                  a,
+                  b,
+                  b_by_panels,
+                  adds,
+                  false,
+                  0};
+  if (a_registers != nullptr) {
+    std::copy_n(a_registers, product.a_given.size(), product.a_given.begin());
+  }
+  t_block->multiply(product);
 }
 void exchange(uint32_t lanes, const void* mine, std::size_t bytes, int from, void* received) {
   t_block->exchange(lanes, mine, bytes, from, received);

@@ -9,9 +9,12 @@
 // written shows. A copy in the background (cp.async) is made when its thread waits for it, and its
 // place holds NaN from its beginning: what is read too early, or overwritten too early, shows as
 // well, and a copy that is never waited for is an error. ldmatrix and mma.sync are made by the last
-// lane that arrives, as the layouts of fragments.h say. In another order of threads, warps and
-// blocks (set_order) a kernel must give the same bits: a barrier that is missing, or blocks that
-// depend on each other, show by that.
+// lane that arrives, as the layouts of fragments.h say. A product of wgmma is made when its warp
+// issues it or, in other orders, when it waits for it; until then its sums hold NaN. Of shared
+// memory it sees what the threads of the block have published, all of them, and NaN where other
+// values lie there at the moment. In another order of threads, warps and blocks (set_order) a
+// kernel must give the same bits: a barrier that is missing, or blocks that depend on each other,
+// show by that.
 //
 // It cannot show: speed; work that runs at the same moment; memory that is written by one thread
 // and not yet seen by another; the last bits of the GPU's own functions (rsqrtf, __expf).
@@ -48,6 +51,10 @@ void launch(dim3 grid,
 /// The order in which threads, warps and blocks run from the next launch on: 0 is ascending, 1
 /// descending, every other number a shuffled one. Of all threads of the process.
 void set_order(uint64_t order);
+
+/// The chip that is played, 9 (Hopper) at first: 8 has no wgmma. Of all threads of the process.
+void set_compute_capability(int major);
+int compute_capability();
 
 /// Called around every launch with true and false: where kernels' memory has to be made accessible.
 void set_memory_guard(void (*guard)(bool running));
@@ -97,6 +104,21 @@ void wait_for_copies(int pending);
 void load_matrices(uint32_t (&to)[4], const void* row, bool transposed);
 /// mma.sync.m16n8k16, bfloat16, d += a b.
 void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+// wgmma of a warpgroup (kernels/cuda/warpgroup.h).
+uint64_t shared_address(const void* shared);
+void publish_shared();
+void fence_registers();
+void commit_products();
+void wait_for_products(int pending);
+/// d [64, 2 sums] (+)= a [64, 16] b [16, 2 sums]; a_registers is null where a lies in memory.
+void warpgroup_multiply(float* d,
+                        int sums,
+                        const uint32_t* a_registers,
+                        uint64_t a,
+                        uint64_t b,
+                        bool b_by_panels,
+                        bool adds);
 
 /// Number of the block that runs, never used again.
 uint64_t block_number();
@@ -156,6 +178,15 @@ inline uint32_t __float_as_uint(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
   return bits;
+}
+/// The byte of eight, of x and then of y, that each nibble of `places` names.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t places) {
+  const uint64_t bytes = static_cast<uint64_t>(y) << 32 | x;
+  uint32_t chosen = 0;
+  for (int i = 0; i < 4; ++i) {
+    chosen |= static_cast<uint32_t>(bytes >> (places >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+  }
+  return chosen;
 }
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);

@@ -27,4 +27,34 @@ constexpr Element place_in_loaded(int lane, int element) {
   return {lane / 4, lane % 4 * 2 + element};
 }
 
+// Of wgmma (PTX ISA, "Register Fragments and Shared Memory Matrix Layouts"), whose 128 threads are
+// numbered through.
+
+/// a [64, 16] in registers: eight.
+constexpr Element place_in_warpgroup_a(int thread, int element) {
+  const auto [row, column] = place_in_a(thread % 32, element);
+  return {thread / 32 * 16 + row, column};
+}
+/// d [64, n], float32: n / 2.
+constexpr Element place_in_sums(int thread, int element) {
+  const auto [row, column] = place_in_d(thread % 32, element % 4);
+  return {thread / 32 * 16 + row, element / 4 * 8 + column};
+}
+
+/// The 128-byte swizzle: of eight rows of 128 bytes, the r-th has its eight pieces of 16 bytes in
+/// another order.
+constexpr int swizzled(int byte) {
+  return byte ^ (byte / 128 % 8 * 16);
+}
+/// Where element (row, k) of an operand lies that is rows in memory; eight of them are `stride`
+/// bytes from the next eight.
+constexpr int byte_by_rows(int start, int stride, int row, int k) {
+  return swizzled(start + row / 8 * stride + row % 8 * 128 + 2 * k);
+}
+/// The same of (k, column) of an operand whose rows are rows in memory, in panels of 64 columns
+/// that are `leading` bytes apart.
+constexpr int byte_by_panels(int start, int leading, int stride, int k, int column) {
+  return byte_by_rows(start + column / 64 * leading, stride, k, column % 64);
+}
+
 }  // namespace on_host

@@ -6,9 +6,9 @@
 Patches copies of the kernels with one mistake at a time (a barrier left out, an index, a bound), compiles
 them for the CPU as `build` has them, links them into its tests of the operations, which must have been
 built (ninja braid_kernels_tests), and runs those of the operation. Prints what noticed each mistake; exit
-status 1 if one was not noticed. Reads and writes beyond an array show in a build with AddressSanitizer
-only (build-asan); in others these mistakes are passed over. NAME: those whose names hold it. Some
-minutes; not part of the suite.
+status 1 if one was not noticed. Reads and writes beyond an array show with AddressSanitizer only: for such
+mistakes the kernels, what runs them and the memory of their tensors are compiled with it. NAME: those whose
+names hold it. Some minutes; not part of the suite.
 """
 import os
 import pathlib
@@ -106,7 +106,7 @@ MISTAKES = [
      "list[middle] >= 0 && list[middle] < entry",
      "list[middle] < entry", "Attention.Eq*"),
     ("attention: keys of another sequence", "attention.cu",
-     "query / p.keys.S == row",
+     "query / keys.S == row",
      "row >= 0", "Attention.Eq*"),
     ("attention: no barrier before a key's slots are overwritten", "attention.cu",
      "    __syncthreads();  // the slots before have been read\n",
@@ -129,12 +129,43 @@ MISTAKES = [
     ("attention by tiles: no barrier before keys are overwritten", "attention_mma.cu",
      "    __syncthreads();  // keys, weights and factors have been read\n",
      "", "Attention.OfWide*"),
-    ("attention by tiles: no barrier behind the largest scores", "attention_mma.cu",
-     "    __syncthreads();\n\n    // 2. Weights",
-     "    // 2. Weights", "Attention.OfWide*"),
+    ("attention by tiles: no barrier behind the largest scores", "head_tiles.h",
+     "    __syncthreads();\n#pragma unroll\n    for (int i = 0; i < 2; ++i) {\n      const float of_other",
+     "#pragma unroll\n    for (int i = 0; i < 2; ++i) {\n      const float of_other", "Attention.OfWide*"),
+    ("attention by tiles: no barrier behind the sums of halves", "head_tiles.h",
+     "    __syncthreads();\n#pragma unroll\n    for (int i = 0; i < 2; ++i) {\n      const float total",
+     "#pragma unroll\n    for (int i = 0; i < 2; ++i) {\n      const float total", "Attention.OfWide*"),
     ("attention by tiles: no barrier behind the weights", "attention_mma.cu",
-     "    __syncthreads();\n\n    // 3. The output",
-     "    // 3. The output", "Attention.OfWide*"),
+     "    __syncthreads();\n\n    // 2. The output",
+     "    // 2. The output", "Attention.OfWide*"),
+    ("attention by warpgroups: keys are not published", "attention_warpgroup.cu",
+     "    publish_shared();\n    __syncthreads();\n    const Keys keys", "    __syncthreads();\n    const Keys keys",
+     "Attention.OfWide*"),
+    ("attention by warpgroups: no barrier behind the keys", "attention_warpgroup.cu",
+     "    publish_shared();\n    __syncthreads();\n    const Keys keys", "    publish_shared();\n    const Keys keys",
+     "Attention.OfWide*"),
+    ("attention by warpgroups: no wait for copies", "attention_warpgroup.cu",
+     "    wait_for_copies<1>();\n", "", "Attention.OfWide*"),
+    ("attention by warpgroups: no fence before scores", "attention_warpgroup.cu",
+     "    fence_registers();\n", "", "Attention.OfWide*"),
+    ("attention by warpgroups: no wait for scores", "attention_warpgroup.cu",
+     "    wait_for_products<0>();\n    softmax.add", "    softmax.add", "Attention.OfWide*"),
+    ("attention by warpgroups: weights are not published", "attention_warpgroup.cu",
+     "    publish_shared();\n    __syncthreads();\n\n    // 2.", "    __syncthreads();\n\n    // 2.",
+     "Attention.OfWide*"),
+    ("attention by warpgroups: no barrier behind the weights", "attention_warpgroup.cu",
+     "    publish_shared();\n    __syncthreads();\n\n    // 2.", "    publish_shared();\n\n    // 2.",
+     "Attention.OfWide*"),
+    ("attention by warpgroups: no wait for the output", "attention_warpgroup.cu",
+     "    wait_for_products<0>();\n    __syncthreads();  // keys", "    __syncthreads();  // keys", "Attention.OfWide*"),
+    ("attention by warpgroups: no barrier before keys are overwritten", "attention_warpgroup.cu",
+     "    __syncthreads();  // keys and weights have been read\n", "", "Attention.OfWide*"),
+    ("attention by warpgroups: the keys of the other warpgroup", "attention_warpgroup.cu",
+     "group * kRowsOfGroup", "(1 - group) * kRowsOfGroup", "Attention.OfWide*"),
+    ("attention by warpgroups: panels as far apart as rows", "attention_warpgroup.cu",
+     "Keys::kPanelBytes),", "Weights::kRowBytes * 8),", "Attention.OfWide*"),
+    ("attention by warpgroups: sums of other rows shrink", "attention_warpgroup.cu",
+     "out[v] *= shrink[v / 2 % 2];", "out[v] *= shrink[v % 2];", "Attention.OfWide*"),
     ("attention by tiles: no barrier behind the slopes", "attention_mma.cu",
      "      __syncthreads();\n\n      // 2. The query's",
      "      // 2. The query's", "Attention.OfWide*"),
@@ -144,7 +175,7 @@ MISTAKES = [
     ("attention by tiles: no barrier before other heads", "attention_mma.cu",
      "    __syncthreads();  // the heads before have been read\n",
      "", "Attention.OfWide*"),
-    ("attention by tiles: gradients of keys of the last heads alone", "attention_mma.cu",
+    ("attention by tiles: gradients of keys of the last heads alone", "head_tiles.h",
      "is_first ? float2{0, 0} : *slot",
      "is_first || true ? float2{0, 0} : *slot", "Attention.OfWide*"),
     ("attention by tiles: the last copies are not waited for", "attention_mma.cu",
@@ -168,13 +199,13 @@ MISTAKES = [
     ("codec: a block's first row is forgotten", "codec.cu",
      "block.first_row + row",
      "row", "Decode.OfABlock*"),
-    ("index: of equals one too many", "index_topk.cu",
+    ("index: of equals one too many", "best_scores.h",
      "before < equals",
      "before <= equals", "IndexTopk.*"),
-    ("index: the score before the k-th", "index_topk.cu",
-     "block_count(count) >= p.k",
-     "block_count(count) >= p.k - 1", "IndexTopk.*"),
-    ("index: no barrier before counts are read", "index_topk.cu",
+    ("index: the score before the k-th", "best_scores.h",
+     "block_count(count) >= k",
+     "block_count(count) >= k - 1", "IndexTopk.*"),
+    ("index: no barrier before counts are read", "best_scores.h",
      "    counts[thread_index() / kWarp] = count;\n  }\n  __syncthreads();\n",
      "    counts[thread_index() / kWarp] = count;\n  }\n", "IndexTopk.*"),
     ("index: no barrier before channels are overwritten", "index_topk.cu",
@@ -183,21 +214,81 @@ MISTAKES = [
     ("index: the weights of the first heads", "index_topk.cu",
      "head < p.I ? weight[head]",
      "head < p.I ? weight[head % kHeads]", "IndexTopk.*"),
-    ("index: NaN is the best", "index_topk.cu",
+    ("index: NaN is the best", "best_scores.h",
      "score == score ? score + 0.0f : -INFINITY",
      "score + 0.0f", "IndexTopk.*"),
+    ("indexer loss: earlier sums do not shrink", "indexer_kl.cu",
+     "        sum[i] *= expf(largest[i] - top);\n", "", "IndexerKl.*"),
+    ("indexer loss: the sink does not count", "indexer_kl.cu",
+     "float all = expf(p.sink[head] - top);", "float all = 0;", "IndexerKl.*"),
+    ("indexer loss: the largest share is forgotten", "indexer_kl.cu",
+     "share = larger(share, entry - log_sums[head]);", "share = 0;", "IndexerKl.Is*"),
+    ("indexer loss: shares of window keys", "indexer_kl.cu",
+     "heads.for_each_tile(seen, of, seen.raw, [&](int64_t first) {",
+     "heads.for_each_tile(seen, of, seen.raw > 0 ? seen.raw - 1 : 0, [&](int64_t first) {", "IndexerKl.*"),
+    ("indexer loss: no barrier behind the parts of heads' sums", "indexer_kl.cu",
+     "  __syncthreads();\n  const int key = thread_index();", "  const int key = thread_index();", "IndexerKl.*"),
+    ("indexer loss: sums of the last heads alone", "indexer_kl.cu",
+     "float sum = is_first ? 0.0f : to[key];", "float sum = 0.0f;", "IndexerKl.*"),
+    ("indexer loss: no barrier before log sums are read", "device.h",
+     "    largest[thread_index() / kWarp] = x;\n  }\n  __syncthreads();\n",
+     "    largest[thread_index() / kWarp] = x;\n  }\n", "IndexerKl.*"),
+    ("indexer loss: negative products count", "indexer_kl.cu",
+     "(z[i][j] < 0 ? 0.0f : z[i][j])", "z[i][j]", "IndexerKl.*"),
+    ("indexer loss: the weights of the first heads", "indexer_kl.cu",
+     "to[i] = head < I ? weight[head] : 0.0f;", "to[i] = head < I ? weight[head % Heads::kHeads] : 0.0f;",
+     "IndexerKl.*"),
+    ("indexer loss: shares are not divided by their sum", "indexer_kl.cu",
+     "p = share / sums[0]", "p = share", "IndexerKl.*"),
+    ("indexer loss: recall of one entry too many", "indexer_kl.cu",
+     "choose_best(scores, 0, count, recalled,", "choose_best(scores, 0, count, recalled + 1,", "IndexerKl.*"),
+    ("indexer loss: no barrier before slopes are read", "indexer_kl.cu",
+     "      heads.store_weights(z);\n      __syncthreads();\n", "      heads.store_weights(z);\n", "IndexerKl.*"),
+    ("indexer loss: gradients of keys of the last heads alone", "indexer_kl.cu",
+     "float added = is_first ? 0.0f : slots[i];", "float added = 0.0f;", "IndexerKl.*"),
+    ("indexer loss: gradients of scores beyond the last", "indexer_kl.cu",
+     "key < seen.count ? dscores[key] : 0.0f", "dscores[key]", "IndexerKl.*", BOUND),
+    ("indexer loss: plain keys are overwritten", "indexer_kl.cu",
+     "      __syncthreads();  // the keys before have been read\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: keys are overwritten", "indexer_kl.cu",
+     "      __syncthreads();  // the keys have been read\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: no wait for copies", "indexer_kl.cu",
+     "      wait_for_copies<1>();\n", "", "IndexerKl.*"),
+    ("indexer loss by tiles: the other half of the keys", "indexer_kl.cu",
+     "kKeys / 2 * key_part() + j / 2 * kPiece", "kKeys / 2 * (1 - key_part()) + j / 2 * kPiece", "IndexerKl.*"),
     ("fp4: the other code of a byte", "fp4_products.cu",
      "column % 2 * 4",
      "0", "DeviceKernels.OfFp4*"),
     ("fp4: the scale of the row before", "fp4_products.cu",
-     "b * scale(row + 1,",
-     "b * scale(row,", "DeviceKernels.OfFp4*"),
+     "scale(row + 1, first_column + column) << 16",
+     "scale(row, first_column + column) << 16", "DeviceKernels.OfFp4*"),
+    ("fp4: the codes of a byte change places", "code_values.h", "0x5140", "0x4051", "DeviceKernels.OfFp4*"),
+    ("fp4: a magnitude of the table", "code_values.h", "0xc0804000u", "0xc0808000u", "DeviceKernels.OfFp4*"),
     ("fp4: no barrier behind the copies", "fp4_products.cu",
      "    wait_for_copies<1>();\n    __syncthreads();\n",
      "    wait_for_copies<1>();\n", "DeviceKernels.OfFp4*"),
     ("fp4: no barrier before a tile is overwritten", "fp4_products.cu",
      "    __syncthreads();  // the tile has been read\n",
      "", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: a tile is not published", "fp4_products.cu",
+     "    publish_shared();\n", "", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no barrier behind the copies", "fp4_products.cu",
+     "    publish_shared();\n    __syncthreads();\n", "    publish_shared();\n", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no fence of registers", "fp4_products.cu",
+     "      fence_registers();\n", "", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: registers under way are decoded into", "fp4_products.cu",
+     "      wait_for_products<1>();\n", "", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no wait for the last products", "fp4_products.cu",
+     "    wait_for_products<0>();\n", "", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no barrier before a tile is overwritten", "fp4_products.cu",
+     "    wait_for_products<0>();\n    __syncthreads();  // the tile has been read\n",
+     "    wait_for_products<0>();\n", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: steps and columns change places", "fp4_products.cu",
+     "16 * k + i / 2 * 8 + lane % 4 * 2,", "16 * k + i % 2 * 8 + lane % 4 * 2,", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no barrier behind the sums", "fp4_products.cu",
+     "    __syncthreads();\n    constexpr int kPieces", "    constexpr int kPieces", "DeviceKernels.OfFp4*"),
+    ("fp4 by warpgroups: no barrier before sums are overwritten", "fp4_products.cu",
+     "    __syncthreads();  // the sums have been read\n", "", "DeviceKernels.OfFp4*"),
     ("fp4: sums are not added", "fp4_products.cu",
      "p.accumulate ? widened(out[0])",
      "false ? widened(out[0])", "DeviceKernels.OfFp4*"),
@@ -222,44 +313,70 @@ def commands_of(build, target):
     return [re.sub(r"^.*?(?=/\S*c\+\+ )", "", command) for command in commands.strip().splitlines()]
 
 
+# What AddressSanitizer has to see beside the kernels: fibers, shared memory, and where tensors end.
+AROUND_KERNELS = ["tests/cuda_on_host/cuda_on_host.cpp", "tests/support/strict_memory.cpp"]
+WITH_BOUNDS = "-fsanitize=address -fno-omit-frame-pointer"
+
+
 class Workplace:
     """A build whose tests are linked with other kernels."""
 
     def __init__(self, build, folder):
         self.build, self.folder = pathlib.Path(build).resolve(), pathlib.Path(folder)
-        compilers = commands_of(build, "braid_cuda_on_host")
-        self.compilers = {source.name: next(c for c in compilers if f"kernels/cuda/{source.name} " in c + " ")
-                          for source in sorted((ROOT / "kernels/cuda").glob("*.cu"))}
-        self.link = commands_of(build, "braid_kernels_tests")[-1]
-        self.finds_bounds = "-fsanitize=address" in self.link
+        commands = commands_of(build, "braid_kernels_tests")
+        sources = [f"kernels/cuda/{source.name}" for source in sorted((ROOT / "kernels/cuda").glob("*.cu"))]
+        self.compilers = {source: next(c for c in commands if c.endswith(f"/{source}"))
+                          for source in sources + AROUND_KERNELS}
+        self.link = commands[-1]
+        self.with_bounds = {}  # objects of all of them, once a mistake needs them
 
     def sources_with(self, file):
-        """The .cu files that a mistake in `file` changes."""
-        if file.endswith(".cu"):
-            return [file]
-        return [name for name in self.compilers
-                if f'"kernels/cuda/{file}"' in (ROOT / "kernels/cuda" / name).read_text()]
+        """The .cu files that a mistake in `file` changes: itself, or those that include it, by others too."""
+        def includes(name):
+            text = (ROOT / name).read_text()
+            return set(re.findall(r'"(kernels/cuda/\w+\.h)"', text))
 
-    def compiled(self, name, tree):
-        result = self.folder / (name + ".o")
-        command = self.compilers[name]
-        command = re.sub(r"\S*/kernels/cuda/" + re.escape(name) + r"$", str(tree / "kernels/cuda" / name), command)
+        def reached(name):
+            found, to_read = set(), {name}
+            while to_read:
+                found |= to_read
+                to_read = set().union(*map(includes, to_read)) - found
+            return found
+
+        kernels = [name for name in self.compilers if name.endswith(".cu")]
+        return [file] if file.endswith(".cu") else [name for name in kernels if file in reached(name)]
+
+    def compiled(self, name, tree, flags=""):
+        """The object of a source in `tree`, whose headers come before others."""
+        result = self.folder / (pathlib.Path(name).name + ".o")
+        command = re.sub(r"\S*/" + re.escape(name) + r"$", str(tree / name), self.compilers[name])
         command = re.sub(r"-MF \S+", f"-MF {self.folder}/depends", command)
-        command = re.sub(r"-o \S+", f"-I{tree} -o {result}", command, count=1)
+        command = re.sub(r"-o \S+", f"-I{tree} -o {result} {flags}", command, count=1)
         command = command.replace("-Werror", "-w")  # a mistake may leave a name unused
-        # The patched headers first, then the others.
         command = re.sub(r"^(\S+)", rf"\1 -I{tree}", command)
         subprocess.run(command, shell=True, cwd=self.build, check=True)
         return result
 
-    def noticed(self, objects, tests):
+    def objects(self, sources, tree, finds_bounds):
+        """Those of the sources in `tree`; where bounds are to be found, with those of all that has to see them."""
+        if not finds_bounds:
+            return [self.compiled(source, tree) for source in sources]
+        for name in [] if self.with_bounds else self.compilers:
+            kept = self.folder / ("bounds." + pathlib.Path(name).name + ".o")
+            self.with_bounds[name] = self.compiled(name, ROOT, WITH_BOUNDS).rename(kept)
+        patched = {source: self.compiled(source, tree, WITH_BOUNDS) for source in sources}
+        return list((self.with_bounds | patched).values())
+
+    def noticed(self, objects, tests, finds_bounds):
         """What the tests say first of a program with these objects in place of its own, or None."""
         program = self.folder / "tests"
-        listed = " ".join(str(path) for path in objects)
+        listed = " ".join([str(path) for path in objects] + ([WITH_BOUNDS] if finds_bounds else []))
         command = re.sub(r"-o \S+", f"-o {program} {listed}", self.link, count=1)
         command = re.sub(r"\s*&& :$", "", command)
         subprocess.run(command, shell=True, cwd=self.build, check=True)
-        environment = dict(os.environ, OMP_NUM_THREADS="1")
+        # The rest of the program does not say how full its vectors are.
+        environment = dict(os.environ, OMP_NUM_THREADS="1",
+                           ASAN_OPTIONS="detect_leaks=0:detect_container_overflow=0")
         try:
             run = subprocess.run([program, f"--gtest_filter={tests}", "--gtest_brief=1", "--gtest_break_on_failure"],
                                  env=environment, capture_output=True, text=True, timeout=600, errors="replace")
@@ -280,14 +397,11 @@ def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     build, wanted = sys.argv[1], sys.argv[2:]
-    missed, passed, tried = [], 0, 0
+    missed, tried = [], 0
     with tempfile.TemporaryDirectory() as folder:
         place = Workplace(build, folder)
         for name, file, text, mistake, tests, *kind in MISTAKES:
             if wanted and not any(word in name for word in wanted):
-                continue
-            if BOUND in kind and not place.finds_bounds:
-                passed += 1
                 continue
             tree = place.folder / "planted"
             shutil.rmtree(tree, ignore_errors=True)
@@ -297,12 +411,14 @@ def main():
             if text not in before:
                 sys.exit(f"error: {file} has no {text!r}; mend the list in {__file__}")
             patched.write_text(before.replace(text, mistake, 1))
-            found = place.noticed([place.compiled(source, tree) for source in place.sources_with(file)], tests)
+            finds_bounds = BOUND in kind
+            objects = place.objects(place.sources_with(f"kernels/cuda/{file}"), tree, finds_bounds)
+            found = place.noticed(objects, tests, finds_bounds)
             tried += 1
             print(f"{name:70} {'noticed: ' + found if found else 'NOT NOTICED'}", flush=True)
             if not found:
                 missed.append(name)
-    print(f"{tried} mistakes, {len(missed)} not noticed; {passed} need a build with AddressSanitizer")
+    print(f"{tried} mistakes, {len(missed)} not noticed")
     return 1 if missed else 0
 
 

@@ -70,7 +70,8 @@ testing::Op bound(decltype(attention)* f, KeyRange window, SeenEntries entries, 
 TEST(Attention, EqualsItsReference) {
   for (const auto& c : cases()) {
     const auto window = window_of(c);
-    for (const auto& entries : {chosen_of(c), range_of(c)}) {
+    const auto no_lists = entries_of(at::zeros({c.B, c.S, c.C}, at::kBool));
+    for (const auto& entries : {chosen_of(c), range_of(c), no_lists}) {
       check_op(text("attention ", c.name, entries.chosen_BSK.defined() ? " chosen" : " range"),
                {.fused = bound(attention, window, entries, 0.7),
                 .reference = bound(attention_reference, window, entries, 0.7),
@@ -115,6 +116,7 @@ TEST(Attention, OfWideHeadsAndManyQueriesEqualsItsReference) {
                                  {"few channels of a piece", 2, 5, 20, 24, 12, 70, 5},
                                  {"broken pieces", 1, 3, 9, 100, 40, 6, 33},
                                  {"many keys", 1, 2, 3, 16, 200, 9, 200},
+                                 {"many keys of wide heads", 1, 2, 3, 136, 200, 9, 200},
                                  {"queries that see nothing", 1, 6, 3, 16, 6, 4, 0},
                                  {"many queries", 3, 90, 1, 8, 95, 4, 3}}) {
     const auto window = window_of(c);

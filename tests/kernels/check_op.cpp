@@ -106,6 +106,10 @@ void check_kernels_on_host(const std::string& place,
       expect_bitwise_equal(text(place, ", order ", order), got, first);
     }
   }
+  if (inputs[0].scalar_type() == at::kBFloat16) {  // whose products are others there
+    const KernelsOnHost kernels(/*order=*/0, /*compute_capability=*/8);
+    expect_close(place + " before Hopper", evaluated(check.fused, inputs), want, tolerance);
+  }
 }
 
 }  // namespace

@@ -41,7 +41,8 @@ struct OpCheck {
 /// reference give the values and the gradients of all inputs that the reference gives on the CPU in
 /// float64, with and without gaps between the inputs' elements; a second run gives the same bits.
 /// So do the kernels of kernels/cuda, where the operation has some, on a device that the CPU plays
-/// (tests/support/kernels_on_host.h), in three orders of their threads.
+/// (tests/support/kernels_on_host.h), in three orders of their threads, and in bfloat16 on a chip
+/// before Hopper too.
 /// On the CPU in float64 both gradients are the numeric ones.
 void check_op(const std::string& name, const OpCheck& check);
 

@@ -189,6 +189,75 @@ TEST(DeviceKernels, OfAttentionWaitForNothing) {
   EXPECT_EQ(kernels.launches(), 5);
 }
 
+// Seven queries of two sequences, of which a chunk takes fewer.
+TEST(DeviceKernels, OfTheIndexersLossAddToTheKeysChunkByChunk) {
+  const int64_t B = 2, S = 7, N = 3, H = 8, U = 9, C = 4, I = 2, h = 6;
+  const auto q = on_device("q", {B, S, N, H}), kv = on_device("kv", {B, U, H}),
+             compressed = on_device("compressed", {B, C, H}), sink = on_device("sink", {N}),
+             index_q = on_device("index q", {B, S, I, h}), keys = on_device("keys", {B, C, h}),
+             weight = on_device("weight", {B, S, I});
+  const auto end = at::arange(U - S + 1, U + 1, at::kLong).expand({B, S}).contiguous();
+  const auto moved = [](const at::Tensor& ids) { return ids.to(strict_device()); };
+  const auto window_first = moved((end - 4).clamp_min(0)), window_end = moved(end),
+             entry_first = moved(at::zeros_like(end)),
+             entry_end = moved(end.div(2, "floor").clamp_max(C));
+  const auto ids = [](const at::Tensor& t) {
+    return static_cast<const int64_t*>(t.const_data_ptr());
+  };
+  const auto bytes = [](const at::Tensor& t) {
+    return static_cast<const uint8_t*>(t.const_data_ptr());
+  };
+  const auto floats = [](const at::Tensor& t) { return static_cast<float*>(t.mutable_data_ptr()); };
+  const auto memory = [](at::IntArrayRef shape) {
+    return at::zeros(shape, at::TensorOptions(strict_device()).dtype(at::kFloat));
+  };
+  const auto results_of = [&](int64_t queries) {
+    const IndexerKlArguments<float> arguments{{{ids(window_first),
+                                                ids(window_end),
+                                                ids(entry_first),
+                                                ids(entry_end),
+                                                nullptr,
+                                                B,
+                                                S,
+                                                N,
+                                                U,
+                                                C,
+                                                0},
+                                               bytes(q),
+                                               bytes(kv),
+                                               bytes(compressed),
+                                               floats(sink),
+                                               H,
+                                               0.5,
+                                               false},
+                                              floats(index_q),
+                                              floats(keys),
+                                              floats(weight),
+                                              I,
+                                              h,
+                                              1};
+    const auto kl = memory({B, S}), recall = memory({B, S}), dq = memory({B, S, I, h}),
+               dweight = memory({B, S, I}), dkeys = memory({B, C, h});
+    const auto log_sums = memory({queries, N}), shares = memory({queries, C}),
+               scores = memory({queries, C}), added = memory({queries, C, h});
+    cuda_kernel_table().float32.indexer_kl(
+        arguments,
+        {floats(kl), floats(recall), floats(dq), floats(dweight), floats(dkeys)},
+        {floats(log_sums), floats(shares), floats(scores), floats(added), queries, C},
+        nullptr);
+    return std::vector{kl, recall, dq, dweight, dkeys};
+  };
+  const KernelsOnHost kernels;
+  const auto want = results_of(B * S);
+  for (const int64_t queries : {1, 3, 13}) {
+    const auto got = results_of(queries);
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_GT(want[i].abs().max().item<float>(), 0);
+      expect_close(text(queries, " at a time, result ", i), got[i], want[i], {.relative = 1e-6});
+    }
+  }
+}
+
 // Several tiles of rows, columns and steps, none of them whole; more matrices than a launch takes;
 // rows that begin within a matrix; sums that are added to others.
 TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
@@ -196,8 +265,8 @@ TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
     int64_t matrices, O, I, most_rows, first_row;
     bool by_columns, accumulate;
   };
-  for (const auto& c : {Case{1, 136, 96, 70, 0, false, false},
-                        {1, 136, 160, 70, 0, true, false},
+  for (const auto& c : {Case{1, 136, 96, 140, 0, false, false},
+                        {1, 136, 160, 140, 0, true, false},
                         {3, 32, 64, 20, 32, false, true},
                         {3, 32, 64, 20, 32, true, true},
                         {70, 32, 32, 3, 0, false, false}}) {
@@ -216,8 +285,9 @@ TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
       }
     }
     std::vector<at::Tensor> first;
-    for (const auto order : kOrders) {
-      const KernelsOnHost kernels(order);
+    for (const auto& [order, capability] :
+         {std::pair{0, 9}, {1, 9}, {2, 9}, {0, 8}, {1, 8}, {2, 8}}) {
+      const KernelsOnHost kernels(order, capability);
       std::vector<QuantizedMatrixProduct> products;
       for (std::size_t i = 0; i < codes.size(); ++i) {
         const auto to = [](const at::Tensor& x) { return x.to(strict_device()); };
@@ -233,7 +303,8 @@ TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
         const auto& got = products[i].out;
         expect_close(text(c.O, " x ", c.I, ", product ", i), got, want[i], {.relative = 1.0 / 256});
         if (order == 0) {
-          first.push_back(got);
+          first.resize(products.size());
+          first[i] = got;
         } else {
           testing::expect_bitwise_equal(text("order ", order), got, first[i]);
         }

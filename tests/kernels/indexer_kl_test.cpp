@@ -9,7 +9,9 @@
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -94,12 +96,86 @@ testing::Op bound(decltype(indexer_kl)* f, const AttentionTeacher& teacher, Seen
 
 TEST(IndexerKl, AndItsGradientsEqualTheReference) {
   for (const auto& c : cases()) {
-    for (const auto& seen : {range_of(c), lists_of(c)}) {
+    const auto no_lists = entries_of(at::zeros({c.B, c.S, c.C}, at::kBool));
+    for (const auto& seen : {range_of(c), lists_of(c), no_lists}) {
       check_op(text("indexer KL ", c.name, seen.chosen_BSK.defined() ? " lists" : " range"),
                {.fused = bound(indexer_kl, teacher_of(c), seen),
                 .reference = bound(indexer_kl_reference, teacher_of(c), seen),
                 .inputs = inputs(c),
                 .float32 = 5e-6});  // gradients are differences of probabilities
+    }
+  }
+}
+
+// What a loss and its backward pass give: sums, and gradients of queries, keys and weights.
+std::vector<at::Tensor> results_of(decltype(indexer_kl)* f,
+                                   const std::vector<at::Tensor>& index,
+                                   const AttentionTeacher& teacher,
+                                   const SeenEntries& seen,
+                                   int64_t recalled) {
+  std::vector<at::Tensor> in;
+  for (const auto& tensor : index) {
+    in.push_back(tensor.detach().requires_grad_(true));
+  }
+  const auto loss = f(parts(in), teacher, seen, recalled);
+  (0.5 * loss.kl_sum).backward();
+  return {loss.kl_sum.detach(), loss.recall_sum, in[0].grad(), in[1].grad(), in[2].grad()};
+}
+
+// More heads than a tile has, of the attention and of the index; tiles of keys that are full and
+// broken; rows of whole pieces, narrow and wide, and of others.
+TEST(IndexerKl, OfADevicesKernelsEqualsTheReference) {
+  for (const auto& c : {KlCase{"whole", 1, 5, 70, 16, 70, 24, 150, 70},
+                        {"wide", 1, 4, 3, 8, 5, 136, 70, 20},
+                        {"broken", 2, 5, 10, 7, 9, 6, 40, 33}}) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto narrow = [type](const at::Tensor& t) { return t.to(type); };
+      const auto of_double = [](const at::Tensor& t) { return t.to(at::kDouble); };
+      auto teacher = teacher_of(c);
+      teacher.q_BSNH = narrow(teacher.q_BSNH);
+      teacher.kv_BUH = narrow(teacher.kv_BUH);
+      teacher.compressed_BCH = narrow(teacher.compressed_BCH);
+      teacher.sink_N = teacher.sink_N.to(at::kFloat);
+      const std::vector<at::Tensor> index = {narrow(inputs(c)[0].value),
+                                             narrow(inputs(c)[1].value),
+                                             inputs(c)[2].value.to(at::kFloat)};
+      const AttentionTeacher exact_teacher{of_double(teacher.q_BSNH),
+                                           of_double(teacher.kv_BUH),
+                                           of_double(teacher.compressed_BCH),
+                                           of_double(teacher.sink_N),
+                                           teacher.window,
+                                           teacher.scale};
+      for (const auto& seen : {range_of(c), lists_of(c)}) {
+        const auto name =
+            text(c.name, " in ", type, seen.chosen_BSK.defined() ? ", lists" : ", range");
+        const auto want =
+            results_of(indexer_kl_reference,
+                       {of_double(index[0]), of_double(index[1]), of_double(index[2])},
+                       exact_teacher,
+                       seen,
+                       3);
+        const auto device = testing::strict_device();
+        std::vector<at::Tensor> first;
+        for (const std::uint64_t order : {0, 1, 2}) {
+          const testing::KernelsOnHost kernels(order);
+          const auto got =
+              results_of(indexer_kl,
+                         {index[0].to(device), index[1].to(device), index[2].to(device)},
+                         on(device, teacher),
+                         seen.to(device),
+                         3);
+          EXPECT_EQ(kernels.launches(), 5);
+          for (std::size_t i = 0; i < want.size(); ++i) {
+            const auto what = text(name, ", result ", i, ", order ", order);
+            const bool is_rounded = type == at::kBFloat16 && i >= 2;
+            expect_close(what, got[i], want[i], {.relative = is_rounded ? 1.0 / 256 : 5e-6});
+            if (order > 0) {
+              testing::expect_bitwise_equal(what, got[i], first[i]);
+            }
+          }
+          first = got;
+        }
+      }
     }
   }
 }
@@ -125,15 +201,18 @@ TEST(IndexerKl, IsFiniteAndRightHoweverLittleTheEntriesWeigh) {
   const IndexParts index{in[0].value, in[1].value, in[2].value};
   const auto want = indexer_kl_reference(index, teacher_of(c), range_of(c), 0).kl_sum;
   const auto narrow = [](const at::Tensor& t) { return t.to(at::kFloat); };
-  const auto got =
-      indexer_kl({narrow(index.q_BSIH), narrow(index.keys_BCH), narrow(index.weight_BSI)},
-                 teacher,
-                 range_of(c),
-                 0)
-          .kl_sum;
-  EXPECT_TRUE(got.isfinite().item<bool>());
   const auto exact = indexer_kl_reference(index, teacher, range_of(c), 0).kl_sum;
-  expect_close("KL", got, exact, {.relative = 1e-4});
+  const testing::KernelsOnHost kernels;
+  for (const auto device : {at::Device(at::kCPU), testing::strict_device()}) {
+    const auto got = indexer_kl({narrow(index.q_BSIH).to(device),
+                                 narrow(index.keys_BCH).to(device),
+                                 narrow(index.weight_BSI).to(device)},
+                                on(device, teacher),
+                                range_of(c).to(device),
+                                0)
+                         .kl_sum;
+    expect_close(text("KL on ", device), got, exact, {.relative = 1e-4});
+  }
   EXPECT_GT(std::abs(exact.item<double>() - want.item<double>()), 1e-3);
 }
 

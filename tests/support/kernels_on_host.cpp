@@ -7,8 +7,10 @@
 
 namespace braid::testing {
 
-KernelsOnHost::KernelsOnHost(std::uint64_t order) : launched_before_(on_host::launches()) {
+KernelsOnHost::KernelsOnHost(std::uint64_t order, int compute_capability)
+    : launched_before_(on_host::launches()) {
   on_host::set_order(order);
+  on_host::set_compute_capability(compute_capability);
   on_host::set_memory_guard(&allow_access_to_strict_memory);
   register_device_kernels(strict_device().type(),
                           {&cuda_kernel_table(), [](c10::Device) -> void* { return nullptr; }});
@@ -18,6 +20,7 @@ KernelsOnHost::~KernelsOnHost() {
   register_device_kernels(strict_device().type(), {});
   on_host::set_memory_guard(nullptr);
   on_host::set_order(0);
+  on_host::set_compute_capability(9);
 }
 
 std::int64_t KernelsOnHost::launches() const {
