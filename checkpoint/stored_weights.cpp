@@ -75,7 +75,7 @@ StoredWeights stored_weights(const std::vector<NamedTensor>& tensors,
               dtype_name(value.scalar_type()),
               ") but there is no ",
               scale_name(name));
-      weight = Weight(value, found->second, mapped);
+      weight = Weight(value, found->second, mapped ? WeightPlace::kMapped : WeightPlace::kDevice);
       require_scales_fit(name, weight, source);
       scales.erase(found);
     }

@@ -12,12 +12,19 @@
 #include "run/table.h"
 
 namespace braid {
+namespace {
+
+constexpr double kGigabyte = 1e9;
+
+}  // namespace
 
 Command plan_command(CLI::App& app) {
   struct Arguments {
     RunConfigOptions run;
     int64_t ranks = 1;
     double flops_per_second = 0;
+    double link_gb_per_second = PlannedSpeed().link_bytes / kGigabyte;
+    double disk_gb_per_second = PlannedSpeed().disk_bytes / kGigabyte;
     bool decode = false, json = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -34,6 +41,19 @@ Command plan_command(CLI::App& app) {
                    "operations that one rank could do at its peak, for the estimate of time; "
                    "without it this machine's matrix products are measured")
       ->check(real_number(1, 1e30));
+  command
+      ->add_option("--link-gb-per-second",
+                   arguments->link_gb_per_second,
+                   "10^9 bytes per second that the host copies to a GPU, for experts that do not "
+                   "stay there (train.resident_gb)")
+      ->check(real_number(1e-3, 1e6))
+      ->capture_default_str();
+  command
+      ->add_option("--disk-gb-per-second",
+                   arguments->disk_gb_per_second,
+                   "the same of what is read from the base's files (train.pinned_gb)")
+      ->check(real_number(1e-3, 1e6))
+      ->capture_default_str();
   command->add_flag("--decode",
                     arguments->decode,
                     "instead: operations and KV cache of one generated token by context, beside a "
@@ -57,10 +77,12 @@ Command plan_command(CLI::App& app) {
     }
     config = with_counted_epochs(std::move(config));
     const auto plan = plan_training(config, arguments->ranks, bytes_of_codes(config.run.init_from));
-    const auto speed = arguments->flops_per_second > 0
-                           ? PlannedSpeed{.peak_flops = arguments->flops_per_second,
-                                          .measured = "given by --flops-per-second"}
-                           : measured_speed(config);
+    auto speed = arguments->flops_per_second > 0
+                     ? PlannedSpeed{.peak_flops = arguments->flops_per_second,
+                                    .measured = "given by --flops-per-second"}
+                     : measured_speed(config);
+    speed.link_bytes = arguments->link_gb_per_second * kGigabyte;
+    speed.disk_bytes = arguments->disk_gb_per_second * kGigabyte;
     if (arguments->json) {
       std::cout << json_text(report(plan, speed)) << std::endl;
     } else {

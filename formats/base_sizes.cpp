@@ -60,12 +60,11 @@ std::map<std::string, double> bytes_of_codes(const fs::path& folder) {
     if (!parsed || !parsed->kind->may_be_quantized()) {
       return;
     }
-    const auto resident = parsed->kind->is_expert() ? 0 : bytes;
     const auto starred = with_starred_expert(name);
     if (parsed->is_scale) {
-      scales[starred] += resident;
+      scales[starred] += bytes;
     } else if (holds_codes(type)) {
-      codes[starred] += resident;
+      codes[starred] += bytes;
     }
   };
   try {

@@ -5,9 +5,8 @@
 
 namespace braid {
 
-/// Bytes of memory that each parameter ("*" for experts) takes as codes and scales, as far as a
-/// model folder has codes: experts none, as they stay in their file and their pages are released
-/// after use. From the headers alone; empty for a model of floats, a run, and a folder that cannot
+/// Bytes that each parameter ("*" for experts) takes as codes and scales, as far as a model folder
+/// has codes. From the headers alone; empty for a model of floats, a run, and a folder that cannot
 /// be read (what opens it says why).
 std::map<std::string, double> bytes_of_codes(const std::filesystem::path& folder);
 

@@ -8,7 +8,6 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
-#include "core/pages.h"
 #include "kernels/codec.h"
 #include "kernels/fake_quant.h"
 
@@ -224,9 +223,7 @@ void convert_rows(const Conversion& conversion, const RowSink& sink, ConvertedCl
       quantize_rows(conversion, sink, tally);
       break;
   }
-  if (weight.mapped) {
-    release_mapped_pages(weight.values.const_data_ptr(), weight.values.nbytes());
-  }
+  weight.release_pages();
 }
 
 }  // namespace braid

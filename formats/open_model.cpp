@@ -276,6 +276,34 @@ StoredModel read_chosen_checkpoint(const std::function<fs::path()>& choose) {
   }
 }
 
+// In the order of passes, the frozen experts that a rank keeps as codes.
+std::vector<ExpertLayer> coded_experts(const StoredModel& stored,
+                                       const Parameters& parameters,
+                                       const std::function<bool(const std::string&)>& is_frozen,
+                                       int64_t ranks) {
+  std::vector<ExpertLayer> layers;
+  for (const auto& parameter : parameters.all()) {
+    if (!is_stack(parameter.name) || !is_expert(parameter.name) || !is_frozen(parameter.name)) {
+      continue;
+    }
+    double bytes = 0;
+    for (const auto& [name, value] : unstacked({{parameter.name, parameter.value}})) {
+      const auto found = stored.weights.find(name);
+      if (found != stored.weights.end() && found->second.quantized()) {
+        bytes += static_cast<double>(found->second.nbytes()) / static_cast<double>(ranks);
+      }
+    }
+    const auto layer = layer_of_experts(parameter.name);
+    if (bytes > 0 && (layers.empty() || layers.back().name != layer)) {
+      layers.push_back({layer});
+    }
+    if (bytes > 0) {
+      layers.back().bytes += bytes;
+    }
+  }
+  return layers;
+}
+
 // All but the codes that stay in a file, which may be larger than the memory.
 void require_finite_weights(const Parameters& parameters, const std::string& source) {
   for (const auto& [name, value] : parameters.tensors()) {
@@ -287,7 +315,7 @@ void require_finite_weights(const Parameters& parameters, const std::string& sou
       const auto name = is_stack(parameter.name)
                             ? name_in_stack(parameter.name, static_cast<int64_t>(i))
                             : parameter.name;
-      if (!weight.mapped) {
+      if (!weight.mapped()) {
         require_finite(scale_name(name), weight.scales.to(at::kFloat), source);
       }
     }
@@ -375,10 +403,12 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks,
-                                      at::Device device) {
+                                      at::Device device,
+                                      const ExpertRoom& room) {
   const auto is_drawn = [&](const std::string& name) {
     return is_adapter(name) ? stored.draws_adapters : stored.draws_mtp && is_mtp(name);
   };
+  std::map<std::string, WeightPlace> places;
   {
     const WithoutValues without_values;
     const Transformer empty(stored.config, compute, seed, nullptr, {}, at::kCPU, stored.lora);
@@ -389,12 +419,20 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       }
     }
     require_tensors_of(empty.parameters(), shapes, stored.source);
+    const auto experts = coded_experts(stored, empty.parameters(), is_frozen, ranks.experts.size());
+    require(
+        !room.resident || !experts.empty(),
+        stored.source,
+        ": has no frozen experts in FP4 or FP8, which alone can be elsewhere than on the device "
+        "(train.resident_gb); leave the key out, or freeze the experts of a quantized base");
+    places = places_of_experts(experts, room);
   }
   const WeightSource source{
       .read = [&](const std::string& name) { return stored.weights.at(name); },
       .is_frozen = is_frozen,
       .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); },
-      .is_drawn = is_drawn};
+      .is_drawn = is_drawn,
+      .place = [&](const std::string& name) { return places.at(layer_of_experts(name)); }};
   auto model = std::make_unique<Transformer>(
       stored.config, compute, seed, &source, ranks, device, stored.lora);
   require_finite_weights(model->parameters(), stored.source);
@@ -481,12 +519,13 @@ OpenedModel open_model(const fs::path& path,
                        at::ScalarType compute,
                        bool trainable,
                        const AdapterFolders& adapters,
-                       at::Device device) {
+                       at::Device device,
+                       const ExpertRoom& room) {
   auto stored = read_model(path);
   add_adapters(stored, adapters);
   OpenedModel opened;
   const auto is_frozen = [trainable](const std::string&) { return !trainable; };
-  opened.model = model_of(stored, compute, /*seed=*/0, is_frozen, /*ranks=*/{}, device);
+  opened.model = model_of(stored, compute, /*seed=*/0, is_frozen, /*ranks=*/{}, device, room);
   opened.tokenizer = stored.tokenizer;
   opened.source = stored.source;
   opened.notes = stored.notes;

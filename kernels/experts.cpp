@@ -21,6 +21,11 @@ struct QuantizedExperts : torch::CustomClassHolder {
   explicit QuantizedExperts(ExpertMatrices matrices) : w(std::move(matrices)) {}
 };
 
+// Where products read them, which each pass asks for.
+ExpertMatrices present(const ExpertMatrices& w) {
+  return {w.w1_EFD.present(), w.w2_EDF.present(), w.w3_EFD.present()};
+}
+
 std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType type) {
   return weights.quantized() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
 }
@@ -49,7 +54,8 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             const ExpertMatrices& quantized,
                             const std::array<double, 2>& scales,
                             double limit) {
-    const auto w = stack1_EFD ? ExpertMatrices{*stack1_EFD, *stack2_EDF, *stack3_EFD} : quantized;
+    const auto w =
+        stack1_EFD ? ExpertMatrices{*stack1_EFD, *stack2_EDF, *stack3_EFD} : present(quantized);
     const auto given = [](const Optional& factor) { return factor.value_or(at::Tensor()); };
     const ExpertAdapters adapters{given(a13_ErD),
                                   given(b1_EFr),
@@ -101,7 +107,7 @@ class ExpertsFunction : public Function<ExpertsFunction> {
     const auto capsule = ctx->saved_data["quantized"].toCapsule();
     const bool learns = saved[8].defined();
     const auto w = learns ? ExpertMatrices{saved[8], saved[9], saved[10]}
-                          : static_cast<const QuantizedExperts&>(*capsule).w;
+                          : present(static_cast<const QuantizedExperts&>(*capsule).w);
     const ExpertAdapters adapters{saved[11],
                                   saved[12],
                                   saved[13],
@@ -204,8 +210,14 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
           "[routed_experts] w1, w2 and w3 must all be quantized, or none of them");
   require_fitting_adapters(adapters, sizes1[0], sizes1[1], D);
   if (kernel_of(x_TD, BRAID_KERNEL(permute_to_experts)) == Kernel::kPlain) {
-    return routed_experts_reference(
-        x_TD, experts_TK, weights_TK, w1_EFD, w2_EDF, w3_EFD, limit, adapters);
+    return routed_experts_reference(x_TD,
+                                    experts_TK,
+                                    weights_TK,
+                                    w1_EFD.present(),
+                                    w2_EDF.present(),
+                                    w3_EFD.present(),
+                                    limit,
+                                    adapters);
   }
   const auto type = x_TD.scalar_type();
   ExpertMatrices quantized;

@@ -98,13 +98,13 @@ IndexerKlSums indexer_kl_on_cpu(const std::vector<at::Tensor>& in,
                          : at::Tensor();
   with_wide_type(keys.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    indexer_kl_cpu<T>(indexer_kl_problem<T>(
-                          in, constants.scale, constants.recalled, constants.in_bf16),
-                      {data<T>(sums.kl),
-                       data<T>(sums.recall),
-                       data<T>(sums.dq),
-                       data<T>(sums.dweight),
-                       data<T>(parts)});
+    indexer_kl_cpu<T>(
+        indexer_kl_problem<T>(in, constants.scale, constants.recalled, constants.in_bf16),
+        {data<T>(sums.kl),
+         data<T>(sums.recall),
+         data<T>(sums.dq),
+         data<T>(sums.dweight),
+         data<T>(parts)});
   });
   if (constants.gradients) {
     sums.dkeys = parts.sum(0).view(keys.sizes());

@@ -27,7 +27,7 @@ class QuantizedProduct : public Function<QuantizedProduct> {
                             int64_t rows) {
     ctx->saved_data["values"] = weight.values;
     ctx->saved_data["scales"] = weight.scales;
-    ctx->saved_data["mapped"] = weight.mapped;
+    ctx->saved_data["place"] = static_cast<int64_t>(weight.place);
     ctx->saved_data["first_row"] = first_row;
     auto out_TO = at::empty({x_TI.size(0), rows}, x_TI.options());
     multiply_each_quantized({{x_TI.contiguous(), weight, out_TO, first_row}});
@@ -37,7 +37,7 @@ class QuantizedProduct : public Function<QuantizedProduct> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const Weight weight(ctx->saved_data["values"].toTensor(),
                         ctx->saved_data["scales"].toTensor(),
-                        ctx->saved_data["mapped"].toBool());
+                        static_cast<WeightPlace>(ctx->saved_data["place"].toInt()));
     const auto dy_TO = gradients[0].contiguous();
     auto dx_TI = at::empty({dy_TO.size(0), weight.columns()}, dy_TO.options());
     multiply_each_quantized({{dy_TO,
@@ -164,9 +164,31 @@ int64_t Weight::nbytes() const {
 }
 
 void Weight::prefetch() const {
-  if (mapped) {
+  if (mapped()) {
     prefetch_pages(values.const_data_ptr(), values.nbytes());
   }
+}
+
+void Weight::release_pages() const {
+  for (const auto& part : {values, scales}) {
+    // Wider elements that a file has at an odd place were copied out of it.
+    if (mapped() && part.element_size() == 1) {
+      release_mapped_pages(part.const_data_ptr(), part.nbytes());
+    }
+  }
+}
+
+ExpertWeights ExpertWeights::present() const {
+  if (!supply_) {
+    return *this;
+  }
+  return ExpertWeights(supply_->on_device()).part(first_, first_ + sizes()[0]);
+}
+
+ExpertWeights ExpertWeights::part(int64_t first, int64_t end) const {
+  ExpertWeights result(std::vector<Weight>(each_.begin() + first, each_.begin() + end), supply_);
+  result.first_ = first_ + first;
+  return result;
 }
 
 std::vector<int64_t> ExpertWeights::sizes() const {

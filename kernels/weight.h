@@ -2,51 +2,80 @@
 // Matrices as a model holds them, and the products that read them.
 //
 // Local letters: I inputs and O outputs of a matrix.
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace braid {
 
+/// Where the bytes of a matrix of codes lie.
+enum class WeightPlace {
+  kDevice,  ///< on the device that multiplies by it, which may be the CPU
+  kPinned,  ///< in memory of the host, for another device that copies it (model/expert_stream.h)
+  /// In a file mapping. The CPU reads the pages ahead of a product and lets them go after it, so
+  /// that a model larger than the memory takes part (but see MappedPagesKept); another device
+  /// copies them.
+  kMapped
+};
+
 /// A matrix W [out, in]: floating-point values, or the codes and scales of a published checkpoint
 /// (kernels/codec.h). Codes are frozen: products decode them block by block, never whole.
 struct Weight {
   at::Tensor values;  ///< floating [out, in]; F8_E4M3 [out, in]; I8 or U8 [out, in / 2]
   at::Tensor scales;  ///< of codes; undefined beside floating values
-  /// The codes lie in a file mapping: their pages are read ahead of a product and let go after it,
-  /// so that a model larger than the memory takes part (but see MappedPagesKept).
-  bool mapped = false;
+  WeightPlace place = WeightPlace::kDevice;
 
   Weight() = default;
   Weight(at::Tensor floating) : values(std::move(floating)) {}  // NOLINT: a tensor is a weight
-  Weight(at::Tensor codes, at::Tensor its_scales, bool is_mapped = false)
-      : values(std::move(codes)), scales(std::move(its_scales)), mapped(is_mapped) {}
+  Weight(at::Tensor codes, at::Tensor its_scales, WeightPlace its_place = WeightPlace::kDevice)
+      : values(std::move(codes)), scales(std::move(its_scales)), place(its_place) {}
 
   bool defined() const { return values.defined(); }
   bool quantized() const { return scales.defined(); }
+  bool mapped() const { return place == WeightPlace::kMapped; }
   int64_t rows() const { return values.size(0); }
   int64_t columns() const;
   int64_t nbytes() const;
-  void prefetch() const;  ///< where mapped: asks for the pages
+  void prefetch() const;       ///< where mapped: asks for the pages
+  void release_pages() const;  ///< where mapped: lets go of them, those of the scales too
+};
+
+/// Matrices of a layer's experts that are kept elsewhere than where they are multiplied.
+class ExpertSupply {
+ public:
+  virtual ~ExpertSupply() = default;
+  /// All of one kind (w1, w2 or w3), on the device. What is given to the current stream may read
+  /// them until those of another layer are asked for.
+  virtual std::vector<Weight> on_device() = 0;
 };
 
 /// The matrices of an MoE layer's experts, all of one shape: one trainable stack [E, out, in], or
-/// each expert's own, quantized.
+/// each expert's own, quantized, which may be kept elsewhere than where products read them.
 class ExpertWeights {
  public:
   ExpertWeights() = default;
   ExpertWeights(at::Tensor stack_EOI) : stack_(std::move(stack_EOI)) {}  // NOLINT
-  explicit ExpertWeights(std::vector<Weight> each) : each_(std::move(each)) {}
+  /// `each` where they are kept; `supply` brings them, unset where products read them right there.
+  explicit ExpertWeights(std::vector<Weight> each, std::shared_ptr<ExpertSupply> supply = nullptr)
+      : each_(std::move(each)), supply_(std::move(supply)) {}
 
   bool quantized() const { return !each_.empty(); }
   const at::Tensor& stack() const { return stack_; }  ///< undefined when quantized
   const std::vector<Weight>& each() const { return each_; }
+  /// The same where products read them, as long as ExpertSupply::on_device() says: for each pass
+  /// anew. Products take these alone.
+  ExpertWeights present() const;
+  /// Quantized: those of experts [first, end).
+  ExpertWeights part(int64_t first, int64_t end) const;
   /// {E, out, in}
   std::vector<int64_t> sizes() const;
 
  private:
   at::Tensor stack_;
   std::vector<Weight> each_;
+  std::shared_ptr<ExpertSupply> supply_;
+  int64_t first_ = 0;  // of what the supply brings
 };
 
 /// y = x W^T. x [..., in] of any floating type; floating values are cast to it, codes decoded to

@@ -157,7 +157,7 @@ class QuantizedProducts {
   void make_present(std::size_t index, ProductTimes& times) {
     auto& its = *running_[index];
     const auto& weight = its.product.weight;
-    if (!weight.mapped) {
+    if (!weight.mapped()) {
       return;
     }
     Stopwatch waiting;
@@ -177,7 +177,7 @@ class QuantizedProducts {
 
   void release(Running& its, int64_t panels) const {
     const auto& weight = its.product.weight;
-    if (its.panels_left.fetch_sub(panels) == panels && weight.mapped && !keeps_pages_) {
+    if (its.panels_left.fetch_sub(panels) == panels && weight.mapped() && !keeps_pages_) {
       release_mapped_pages(weight.values.const_data_ptr(), weight.values.nbytes());
     }
   }

@@ -75,10 +75,8 @@ ExpertLinear ExpertLinear::rounded_to(QuantFormat format) const {
 std::vector<ExpertLinear> ExpertLinear::split(const std::vector<int64_t>& bounds) const {
   std::vector<ExpertLinear> parts;
   if (weights_.quantized()) {
-    const auto& each = weights_.each();
     for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
-      parts.emplace_back(ExpertWeights(
-          std::vector<Weight>(each.begin() + bounds[i], each.begin() + bounds[i + 1])));
+      parts.emplace_back(weights_.part(bounds[i], bounds[i + 1]));
     }
     return parts;
   }

@@ -13,6 +13,7 @@
 #include "core/parameter_names.h"
 #include "core/random.h"
 #include "kernels/codec.h"
+#include "model/expert_places.h"
 
 namespace braid {
 namespace {
@@ -42,9 +43,16 @@ void copy_from(const Weight& stored, at::Tensor& target) {
   }
 }
 
-// The codes stay in their file's mapping on the host and nowhere else.
-Weight moved(Weight weight, at::Device device) {
-  return device.is_cpu() ? weight : Weight(weight.values.to(device), weight.scales.to(device));
+// Out of the file's mapping, without a second copy on the host.
+Weight moved(const Weight& weight, at::Device device) {
+  constexpr bool kNonBlocking = false, kCopy = true;
+  const auto type = [](const at::Tensor& tensor) { return tensor.scalar_type(); };
+  const Weight there(weight.values.to(device, type(weight.values), kNonBlocking, kCopy),
+                     weight.scales.to(device, type(weight.scales), kNonBlocking, kCopy));
+  if (!device.is_cpu()) {
+    weight.release_pages();
+  }
+  return there;
 }
 
 // At most a few names, so that a wrong file gives a readable message.
@@ -107,7 +115,7 @@ bool Parameters::stays_in_base(const std::string& name, const at::Tensor& value)
   });
 }
 
-std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntArrayRef shape) {
+std::vector<Weight> Parameters::quantized(const std::string& name, at::IntArrayRef shape) const {
   if (!is_read(name) || !source_->is_frozen(name)) {
     return {};
   }
@@ -118,26 +126,50 @@ std::vector<Weight> Parameters::add_quantized(const std::string& name, at::IntAr
     if (!weight.quantized()) {
       return {};
     }
-    weights.push_back(moved(std::move(weight), device_));
+    weights.push_back(std::move(weight));
   }
-  parameters_.push_back({name, value, /*trained=*/true, weights, /*in_base=*/true});
   return weights;
 }
 
+void Parameters::add_quantized(const std::string& name,
+                               at::IntArrayRef shape,
+                               std::vector<Weight> weights) {
+  const auto value = at::empty(shape, at::device(at::kMeta).dtype(dtype_));
+  parameters_.push_back({name, value, /*trained=*/true, std::move(weights), /*in_base=*/true});
+}
+
 Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
-  if (auto stored = add_quantized(name, shape); !stored.empty()) {
-    auto& weight = parameters_.back().quantized.front();
-    weight = Weight(weight.values.clone(), weight.scales.clone());  // out of the file's mapping
-    return weight;
+  const auto stored = quantized(name, shape);
+  if (stored.empty()) {
+    return normal(name, shape);
   }
-  return normal(name, shape);
+  const auto weight = moved(stored.front(), device_);
+  add_quantized(name, shape, {weight});
+  return weight;
 }
 
 ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape_EOI) {
-  if (auto stored = add_quantized(name, shape_EOI); !stored.empty()) {
-    return ExpertWeights(std::move(stored));
+  auto stored = quantized(name, shape_EOI);
+  if (stored.empty()) {
+    return normal(name, shape_EOI);
   }
-  return normal(name, shape_EOI);
+  ExpertWeights experts;
+  const auto place = source_->place ? source_->place(name) : WeightPlace::kDevice;
+  if (device_.is_cpu()) {
+    experts = ExpertWeights(std::move(stored));
+  } else if (place == WeightPlace::kDevice) {
+    for (auto& weight : stored) {
+      weight = moved(weight, device_);
+    }
+    experts = ExpertWeights(std::move(stored));
+  } else {
+    if (!expert_stream_) {
+      expert_stream_ = std::make_shared<ExpertStream>(device_);
+    }
+    experts = expert_stream_->add(layer_of_experts(name), std::move(stored), place);
+  }
+  add_quantized(name, shape_EOI, experts.each());
+  return experts;
 }
 
 at::Tensor Parameters::drawn(const std::string& name,

@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/named_tensor.h"
+#include "model/expert_stream.h"
 #include "model/linear.h"
 #include "model/lora.h"
 
@@ -44,6 +45,9 @@ struct WeightSource {
   /// Whether this parameter ("*" for experts) is not in the source, and drawn as without one.
   /// Unset: none is.
   std::function<bool(const std::string& name)> is_drawn = {};
+  /// Where frozen experts ("*") that stay quantized are kept beside a model on another device than
+  /// the CPU. Unset: on that device.
+  std::function<WeightPlace(const std::string& name)> place = {};
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without
@@ -94,8 +98,9 @@ class Parameters {
 
   /// N(0, initializer_range^2) as a pure function of (seed, release name, element).
   at::Tensor normal(const std::string& name, at::IntArrayRef shape);
-  /// The same; from a source they may stay quantized. Experts, a name with "*", then stay where
-  /// the source has them (in a file mapping), other matrices are copied.
+  /// The same; from a source they may stay quantized. Of a model on the CPU experts, a name with
+  /// "*", then stay where the source has them (in a file mapping), other matrices are copied. On
+  /// another device all are copied there, but for experts that WeightSource::place keeps elsewhere.
   Weight matrix(const std::string& name, at::IntArrayRef shape);
   ExpertWeights experts(const std::string& name, at::IntArrayRef shape_EOI);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
@@ -122,6 +127,8 @@ class Parameters {
   const std::shared_ptr<QatUse>& qat_use() const { return qat_use_; }
 
   at::Device device() const { return device_; }
+  /// What brings experts that are not kept on the device to it; null where all are.
+  const std::shared_ptr<ExpertStream>& expert_stream() const { return expert_stream_; }
   const std::vector<Parameter>& all() const { return parameters_; }
 
   /// All tensors but the quantized ones, experts apart.
@@ -144,8 +151,9 @@ class Parameters {
   bool is_read(const std::string& name) const;
   bool stays_in_base(const std::string& name, const at::Tensor& value) const;
 
-  /// The codes of a parameter that stays quantized, declared; empty for any other.
-  std::vector<Weight> add_quantized(const std::string& name, at::IntArrayRef shape);
+  /// The codes of a parameter that stays quantized, as the source has them; empty for any other.
+  std::vector<Weight> quantized(const std::string& name, at::IntArrayRef shape) const;
+  void add_quantized(const std::string& name, at::IntArrayRef shape, std::vector<Weight> weights);
 
   /// Declares a parameter of drawn values: a pure function of (seed, release name, element).
   at::Tensor drawn(const std::string& name,
@@ -165,6 +173,7 @@ class Parameters {
   std::optional<LoraConfig> lora_;
   std::shared_ptr<LoraUse> lora_use_;
   std::shared_ptr<QatUse> qat_use_;
+  std::shared_ptr<ExpertStream> expert_stream_;
   std::vector<Parameter> parameters_;
 };
 

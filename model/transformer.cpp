@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/profile.h"
 #include "core/sizes.h"
@@ -57,6 +58,9 @@ Transformer::Transformer(const ModelConfig& config,
   if (config.num_nextn_predict_layers > 0) {
     mtp_.emplace(root.inner("mtp.0"), config, ranks);
   }
+  if (const auto& stream = parameters_.expert_stream()) {
+    stream->make_buffers();
+  }
 }
 
 at::Tensor Transformer::embedded(const at::Tensor& ids_BS) const {
@@ -95,6 +99,9 @@ Hidden Transformer::forward(const Tokens& tokens,
                   state};
   if (options.observer != nullptr) {
     options.observer->begin(*pass.geometry);
+  }
+  if (const auto& stream = parameters_.expert_stream()) {
+    stream->begin_pass(/*returns=*/at::GradMode::is_enabled());
   }
   auto X_BSMD = profiled("embedding", [&] { return streams_of(embedded(pass.ids_BS)); });
   if (options.recompute_sublayers > 0) {

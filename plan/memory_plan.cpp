@@ -10,6 +10,8 @@
 #include "core/named_tensor.h"
 #include "core/parameter_names.h"
 #include "kernels/precision.h"
+#include "model/expert_places.h"
+#include "model/expert_ring.h"
 #include "model/geometry.h"
 #include "parallel/gradient_sync.h"
 #include "run/grouped_parameters.h"
@@ -175,6 +177,51 @@ double activation_bytes(const RunConfig& config,
          adapted_head_bytes(config, parameters);
 }
 
+// The experts that are kept as codes, by layer, in the order of passes.
+struct CodedExperts {
+  std::vector<ExpertLayer> layers;
+  std::vector<int64_t> numbers;  // of the layers
+
+  void add(const std::string& name, int64_t last_layer, double bytes) {
+    const auto layer = layer_of_experts(name);
+    if (layers.empty() || layers.back().name != layer) {
+      layers.push_back({layer});
+      numbers.push_back(is_mtp(name) ? last_layer : parsed_name(name_in_stack(name, 0))->layer);
+    }
+    layers.back().bytes += bytes;
+  }
+};
+
+// Where they are, and what of them travels.
+void place_experts(const CodedExperts& experts,
+                   const RunConfig& config,
+                   const Regime& regime,
+                   int64_t micro_batches,
+                   MemoryPlan& memory) {
+  const auto places = places_of_experts(experts.layers, config.expert_room());
+  std::vector<StreamedLayer> streamed;
+  double largest = 0;
+  for (std::size_t i = 0; i < experts.layers.size(); ++i) {
+    const auto& [name, bytes] = experts.layers[i];
+    const auto place = memory.on_gpu ? places.at(name) : WeightPlace::kMapped;
+    if (place == WeightPlace::kDevice) {
+      ++memory.stream.resident_layers;
+      memory.resident_experts_bytes += bytes;
+    } else {
+      (place == WeightPlace::kPinned ? memory.pinned_experts_bytes : memory.mapped_experts_bytes) +=
+          bytes;
+    }
+    if (memory.on_gpu && place != WeightPlace::kDevice) {
+      streamed.push_back({experts.numbers[i], bytes, place});
+      largest = std::max(largest, bytes);
+    }
+  }
+  memory.weights_bytes += memory.resident_experts_bytes;
+  memory.expert_buffers_bytes =
+      largest * static_cast<double>(std::min<std::size_t>(streamed.size(), ExpertRing::kBuffers));
+  add_streamed(streamed, config.model, regime, micro_batches, memory.stream);
+}
+
 }  // namespace
 
 MemoryPlan planned_memory(const RunConfig& config,
@@ -187,7 +234,9 @@ MemoryPlan planned_memory(const RunConfig& config,
                           const CodeBytes& codes) {
   const auto ranks = static_cast<double>(grid.ranks),
              expert_ranks = static_cast<double>(grid.expert_size);
-  MemoryPlan memory{.optimizer_bytes = optimizer_bytes};
+  MemoryPlan memory{.on_gpu = config.train.device.kind != DeviceChoice::Kind::kCpu,
+                    .optimizer_bytes = optimizer_bytes};
+  CodedExperts coded;
   const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
                                                    : frozen_parameters(parameters, groups);
   for (const auto& parameter : parameters.all()) {
@@ -196,6 +245,10 @@ MemoryPlan planned_memory(const RunConfig& config,
     const auto stored = is_frozen ? codes.find(parameter.name) : codes.end();
     const double held = stored != codes.end() ? stored->second : bytes,
                  of_rank = is_stack(parameter.name) ? held / expert_ranks : held;
+    if (stored != codes.end() && is_stack(parameter.name)) {
+      coded.add(parameter.name, config.model.num_hidden_layers, of_rank);
+      continue;
+    }
     memory.weights_bytes += of_rank;
     if (is_frozen) {
       memory.base_weights_bytes += codes.empty() ? of_rank : 0;
@@ -225,12 +278,14 @@ MemoryPlan planned_memory(const RunConfig& config,
     memory.buckets_bytes = 2 * rounded * (dense + experts) +
                            (owners < ranks ? dense / owners * (1 + ranks / owners) : 0);
   }
+  const int64_t of_data_rank = regime.sequences / grid.data_size,
+                micro_batches =
+                    of_data_rank / std::min(config.train.micro_batch_size, of_data_rank);
   if (config.parallel.fixed_order) {
-    const auto micro_batches = static_cast<uint64_t>(
-        regime.sequences / grid.data_size /
-        std::min(config.train.micro_batch_size, regime.sequences / grid.data_size));
-    memory.gradients_bytes *= 1 + static_cast<double>(std::bit_width(micro_batches - 1));
+    memory.gradients_bytes *=
+        1 + static_cast<double>(std::bit_width(static_cast<uint64_t>(micro_batches - 1)));
   }
+  place_experts(coded, config, regime, micro_batches, memory);
   if (config.checkpoint.in_background) {
     memory.snapshot_bytes = memory.saved_weights_bytes / ranks + optimizer_bytes;
   }

@@ -252,11 +252,15 @@ PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed) {
   const double newton_schulz = plan.stages.back().newton_schulz_flops;
   // The busiest rank's part of Newton-Schulz, taken to be the same in every stage.
   const double part = newton_schulz > 0 ? plan.ranks.newton_schulz_flops / newton_schulz : 0;
-  PlannedTime time;
+  const auto& stream = plan.memory.stream;
+  PlannedTime time{.copies =
+                       stream.pinned_sent_bytes / speed.link_bytes +
+                       stream.mapped_sent_bytes / std::min(speed.link_bytes, speed.disk_bytes)};
   for (const auto& stage : plan.stages) {
     const auto tokens = static_cast<double>(stage.regime.sequences * stage.regime.seq_len);
-    time.step =
+    time.operations =
         (stage.token_flops() * tokens / ranks + stage.newton_schulz_flops * part) / per_second;
+    time.step = std::max(time.operations, time.copies);
     time.run += time.step * static_cast<double>(stage.steps);
   }
   return time;
@@ -266,6 +270,31 @@ void print_plan(const Plan& plan, const PlannedSpeed& speed) {
   std::cout << readable(report(plan, speed)) << plan.adapters << "groups\n"
             << plan.groups << std::flush;
 }
+
+namespace {
+
+// What is where, beside a GPU.
+nlohmann::ordered_json places_of(const MemoryPlan& memory) {
+  auto rows = nlohmann::ordered_json::array();
+  const auto add = [&rows](const char* what, double device, double host, double disk) {
+    rows.push_back(
+        {{"of", what}, {"device_bytes", device}, {"host_bytes", host}, {"disk_bytes", disk}});
+  };
+  add("experts in codes",
+      memory.resident_experts_bytes,
+      memory.pinned_experts_bytes,
+      memory.mapped_experts_bytes);
+  add("other weights", memory.weights_bytes - memory.resident_experts_bytes, 0, 0);
+  add("buffers of experts", memory.expert_buffers_bytes, 0, 0);
+  add("gradients", memory.gradients_bytes + memory.buckets_bytes, 0, 0);
+  add("optimizer state", memory.optimizer_bytes, 0, 0);
+  add("activations", memory.activations_bytes, 0, 0);
+  add("checkpoint snapshot", 0, memory.snapshot_bytes, 0);
+  add("total", memory.device_bytes(), memory.host_bytes(), memory.mapped_experts_bytes);
+  return rows;
+}
+
+}  // namespace
 
 nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {
   auto parts = nlohmann::ordered_json::array();
@@ -327,15 +356,38 @@ nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {
     bytes["gradients_under_way_bytes"] = memory.buckets_bytes;
   }
   bytes["checkpoint_snapshot_bytes"] = memory.snapshot_bytes;
+  const auto& stream = memory.stream;
+  if (stream.copies()) {
+    bytes["buffers_of_experts_bytes"] = memory.expert_buffers_bytes;
+    bytes["pinned_experts_bytes"] = memory.pinned_experts_bytes;
+  }
   bytes["total_bytes"] = memory.total_bytes();
+  if (memory.on_gpu) {
+    result["where it is, of each rank"] = places_of(memory);
+  }
+  if (stream.copies()) {
+    result["experts copied to the GPU"] = {
+        {"layers_that_stay", stream.resident_layers},
+        {"layers_from_pinned_memory", stream.pinned_layers},
+        {"layers_from_files", stream.mapped_layers},
+        {"from_pinned_memory_per_step_bytes", stream.pinned_sent_bytes},
+        {"from_files_per_step_bytes", stream.mapped_sent_bytes},
+        {"assumed_link_per_second_bytes", speed.link_bytes},
+        {"assumed_disk_per_second_bytes", speed.disk_bytes}};
+  }
   result["one checkpoint, on the disk"] = {{"checkpoint_bytes", plan.checkpoint_bytes}};
   const auto time = planned_time(plan, speed);
-  result["time, estimated"] = {{"peak_of_a_rank_per_second_flops", speed.peak_flops},
-                               {"peak_is", speed.measured},
-                               {"assumed_share_of_peak", speed.share},
-                               {"step_seconds", time.step},
-                               {"run_seconds", time.run},
-                               {"run_takes", duration_text(time.run)}};
+  auto& times = result["time, estimated"];
+  times = {{"peak_of_a_rank_per_second_flops", speed.peak_flops},
+           {"peak_is", speed.measured},
+           {"assumed_share_of_peak", speed.share}};
+  if (stream.copies()) {
+    times["operations_of_a_step_seconds"] = time.operations;
+    times["copies_of_a_step_seconds"] = time.copies;
+  }
+  times["step_seconds"] = time.step;
+  times["run_seconds"] = time.run;
+  times["run_takes"] = duration_text(time.run);
   return result;
 }
 

@@ -72,11 +72,18 @@ struct PlannedSpeed {
   /// Of the peak, as counted operations, that training reaches: models of a hidden size of 256 to
   /// 512 have 0.4 to 0.65 on a CPU (docs/performance.md), tiny ones and short sequences less.
   double share = 0.5;
+  /// Bytes per second that are copied from the host to a GPU: what a PCIe 5.0 x16 link reaches of
+  /// its 63e9.
+  double link_bytes = 52e9;
+  /// Bytes per second that are read from the base's files: one NVMe drive.
+  double disk_bytes = 5e9;
 };
 
 /// Seconds of a step like the run's last, and of the whole run; validation, saving, and waiting for
-/// other ranks not counted.
+/// other ranks not counted. Copies of experts to a GPU go on beside its operations: of the two a
+/// step takes the longer.
 struct PlannedTime {
+  double operations = 0, copies = 0;  ///< of a step
   double step = 0, run = 0;
 };
 PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed);

@@ -168,6 +168,7 @@ void RunConfig::validate() const {
   validate_qat();
   validate_alarms(*this);
   validate_trained_parameters();
+  validate_expert_room();
   const bool anticipates = model.routing_mode == RoutingMode::kAnticipatory ||
                            stability.spike_action == SpikeAction::kAnticipate;
   constexpr int64_t kMostExperts = 32767;  // whose numbers are kept in 16 bits
@@ -231,6 +232,39 @@ void RunConfig::validate_trained_parameters() const {
                              "layers.*.ffn.experts.*.w1.weight. Near: ",
                              nearest_parameters(patterns[i], names)));
     }
+  }
+}
+
+ExpertRoom RunConfig::expert_room() const {
+  constexpr double kGigabyte = 1e9;
+  const auto bytes = [](const std::optional<double>& gigabytes) {
+    return gigabytes ? std::optional(*gigabytes * kGigabyte) : std::nullopt;
+  };
+  return {.resident = bytes(train.resident_gb), .pinned = bytes(train.pinned_gb)};
+}
+
+void RunConfig::validate_expert_room() const {
+  if (!train.resident_gb) {
+    if (train.pinned_gb) {
+      throw ConfigError("train.pinned_gb",
+                        text("is ",
+                             real_text(*train.pinned_gb),
+                             ", but train.resident_gb is all, so that every expert stays on the "
+                             "GPU and none is copied; give train.resident_gb, or leave both out"));
+    }
+    return;
+  }
+  const auto is = text("is ", real_text(*train.resident_gb), ", but ");
+  if (train.device.kind == DeviceChoice::Kind::kCpu) {
+    throw ConfigError("train.resident_gb",
+                      is + "train.device is cpu, where frozen experts stay in the base's files and "
+                           "take no memory: their pages are read for a product and let go after "
+                           "it. Leave the key out, or give a train.device");
+  }
+  if (run.init_from.empty()) {
+    throw ConfigError("train.resident_gb",
+                      is + "run.init_from names no base whose experts could be frozen; all others "
+                           "are always on the GPU. Leave the key out");
   }
 }
 

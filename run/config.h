@@ -15,6 +15,7 @@
 #include "data/tokenizer_config.h"
 #include "kernels/gemm.h"
 #include "model/config.h"
+#include "model/expert_places.h"
 #include "model/lora.h"
 #include "optim/config.h"
 #include "parallel/config.h"
@@ -132,6 +133,8 @@ struct TrainSection {
   ComputeType dtype = ComputeType::kFloat32;
   std::optional<Float32Products> float32_products = {};
   DeviceChoice device;
+  std::optional<double> resident_gb = {};
+  std::optional<double> pinned_gb = {};
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
@@ -172,6 +175,18 @@ struct TrainSection {
       &T::device,
       "where the model, its gradients and its optimizer are: cpu; cuda = the GPU of the rank's "
       "number on its machine, modulo the GPUs there; cuda:N = GPU N");
+    v("resident_gb",
+      &T::resident_gb,
+      "on a GPU: of frozen experts in FP4 or FP8, the 10^9 bytes that stay in each rank's GPU; the "
+      "other layers' are copied to it when a pass comes to them (docs/gpu.md)",
+      at_least(0),
+      absent_as("all"));
+    v("pinned_gb",
+      &T::pinned_gb,
+      "of the experts that are copied, the 10^9 bytes of each rank in pinned memory of the host; "
+      "the others are read from the base's files each time",
+      at_least(0),
+      absent_as("all"));
     v("threads",
       &T::threads,
       "CPU threads; 0 = OMP_NUM_THREADS, or the cores that the process may use",
@@ -396,6 +411,8 @@ struct RunConfig {
     return train.parameters.kind == TrainedParameters::Kind::kLora ? std::optional(adapter)
                                                                    : std::nullopt;
   }
+  /// What train.resident_gb and train.pinned_gb leave room for.
+  ExpertRoom expert_room() const;
   /// Whether train.parameters lets the run train this parameter ("*" for experts).
   bool may_train(const std::string& name) const;
 
@@ -411,6 +428,7 @@ struct RunConfig {
   void validate_samples() const;
   void validate_qat() const;
   void validate_trained_parameters() const;
+  void validate_expert_room() const;
 };
 
 /// load_config plus validate(), with the place of the key in every message. A run with overlays has

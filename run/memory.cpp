@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <malloc.h>
 #include <unistd.h>
@@ -63,6 +64,13 @@ struct CountingAllocator final : c10::Allocator {
   }
 };
 
+c10::CachingAllocator::Stat allocated_on(at::Device device) {
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return c10::getDeviceAllocator(device.type())
+      ->getDeviceStats(device.index())
+      .allocated_bytes[kAll];
+}
+
 // A line "VmRSS:  1234 kB" of /proc/self/status.
 int64_t status_bytes(const std::string& key) {
   std::ifstream status("/proc/self/status");
@@ -85,12 +93,17 @@ void TensorMemory::watch() {
   static_cast<void>(installed);
 }
 
-int64_t TensorMemory::now() {
-  return g_now.load(std::memory_order_relaxed);
+int64_t TensorMemory::now(at::Device device) {
+  return device.is_cpu() ? g_now.load(std::memory_order_relaxed) : allocated_on(device).current;
 }
 
-int64_t TensorMemory::take_peak() {
-  return g_peak.exchange(now(), std::memory_order_relaxed);
+int64_t TensorMemory::take_peak(at::Device device) {
+  if (device.is_cpu()) {
+    return g_peak.exchange(now(device), std::memory_order_relaxed);
+  }
+  const auto peak = allocated_on(device).peak;
+  c10::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+  return peak;
 }
 
 int64_t resident_bytes() {

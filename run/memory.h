@@ -2,17 +2,20 @@
 #include <cstdint>
 #include <string>
 
+#include <c10/core/Device.h>
+
 namespace braid {
 
-/// Bytes of all CPU tensors of the process, counted in LibTorch's CPU allocator. Large blocks are
-/// kept for reuse (core/kept_memory.h).
+/// Bytes of all tensors that the process has on a device. Those of the CPU are counted in an
+/// allocator of Braid's, which keeps large blocks for reuse (core/kept_memory.h); those of other
+/// devices by LibTorch's allocator, which knows a device once there is a tensor on it.
 class TensorMemory {
  public:
-  /// Starts (once per process); tensors that exist already are not seen.
+  /// Starts counting on the CPU (once per process); tensors that exist already are not seen.
   static void watch();
-  static int64_t now();
-  /// The largest now() since the last call, or since watch().
-  static int64_t take_peak();
+  static int64_t now(at::Device device = at::kCPU);
+  /// The largest now() since the last call, or since counting began.
+  static int64_t take_peak(at::Device device = at::kCPU);
 };
 
 /// The process's resident memory and its largest value so far, in bytes; 0 where the system does

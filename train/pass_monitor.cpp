@@ -31,7 +31,7 @@ SeenEntries of_queries(const SeenEntries& seen, int64_t row, const at::Tensor& q
 
 Weight matrix_of(const ExpertLinear& experts, int64_t index) {
   const auto& weights = experts.weights();
-  return weights.quantized() ? weights.each()[static_cast<std::size_t>(index)]
+  return weights.quantized() ? weights.present().each()[static_cast<std::size_t>(index)]
                              : Weight(weights.stack().select(0, index));
 }
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include <ATen/ATen.h>
@@ -12,6 +13,8 @@
 #include "core/parameter_names.h"
 #include "data/sample_stream.h"
 #include "kernels/cpu/isa.h"
+#include "model/expert_places.h"
+#include "model/expert_stream.h"
 #include "optim/group_table.h"
 #include "plan/plan.h"
 #include "run/adapter_table.h"
@@ -95,10 +98,43 @@ int64_t weight_bytes(const Parameters& parameters) {
   }
   for (const auto& parameter : parameters.all()) {
     for (const auto& weight : parameter.quantized) {
-      bytes += weight.mapped ? 0 : weight.nbytes();
+      bytes += weight.place == WeightPlace::kDevice ? weight.nbytes() : 0;
     }
   }
   return bytes;
+}
+
+// "experts: 30 of 43 layers stay on cuda:0 (95.6 GiB); 13 are copied to it, through buffers of 6.37
+// GiB, from 41.4 GiB of pinned memory and 0 B of files"
+std::string streaming_line(const Transformer& model, const ExpertStream& stream) {
+  std::set<std::string> layers;
+  int64_t kept = 0;
+  for (const auto& parameter : model.parameters().all()) {
+    if (is_stack(parameter.name) && !parameter.quantized.empty()) {
+      layers.insert(layer_of_experts(parameter.name));
+      for (const auto& weight : parameter.quantized) {
+        kept += weight.place == WeightPlace::kDevice ? weight.nbytes() : 0;
+      }
+    }
+  }
+  const auto count = static_cast<int64_t>(layers.size());
+  return text("experts: ",
+              count - stream.layers(),
+              " of ",
+              count,
+              " layers stay on ",
+              model.device(),
+              " (",
+              bytes_text(kept),
+              "); ",
+              stream.layers(),
+              " are copied to it, through buffers of ",
+              bytes_text(stream.buffer_bytes()),
+              ", from ",
+              bytes_text(stream.kept_bytes(WeightPlace::kPinned)),
+              " of pinned memory and ",
+              bytes_text(stream.kept_bytes(WeightPlace::kMapped)),
+              " of files");
 }
 
 int64_t gradient_bytes(const Parameters& parameters) {
@@ -206,6 +242,9 @@ void Reporter::describe_run(const PreparedData& data, const Threads& threads, bo
   }
   console.line(
       text("model: ", parameters, " parameters, ", config_.model.num_hidden_layers, " layers"));
+  if (const auto& stream = state_.model->parameters().expert_stream()) {
+    console.line(streaming_line(*state_.model, *stream));
+  }
   for (const auto& format : data.formats) {
     console.line("data: " + format);
   }
@@ -391,27 +430,25 @@ void Reporter::report_memory(const StepResult& result) {
   measured_shape_ = cost.shape;
   const auto& parameters = state_.model->parameters();
   const int64_t gradients = gradient_bytes(parameters);
-  // What comes and goes is counted where tensors of the CPU are allocated.
-  const auto measured =
-      state_.model->device().is_cpu()
-          ? text(", activations ",
-                 bytes_text(std::max<int64_t>(0, cost.activation_bytes - gradients)),
-                 ", optimizer step ",
-                 bytes_text(cost.update_bytes))
-          : text(" on ", state_.model->device());
-  folder_.console().line(text("memory at ",
-                              cost.shape[0],
-                              " sequences of ",
-                              cost.shape[1],
-                              ": weights ",
-                              bytes_text(weight_bytes(parameters)),
-                              ", optimizer state ",
-                              bytes_text(state_bytes(state_.optimizer->local().state())),
-                              ", gradients ",
-                              bytes_text(gradients),
-                              measured,
-                              "; process at most ",
-                              bytes_text(peak_resident_bytes())));
+  const auto device = state_.model->device();
+  folder_.console().line(text(
+      "memory at ",
+      cost.shape[0],
+      " sequences of ",
+      cost.shape[1],
+      ": weights ",
+      bytes_text(weight_bytes(parameters)),
+      ", optimizer state ",
+      bytes_text(state_bytes(state_.optimizer->local().state())),
+      ", gradients ",
+      bytes_text(gradients),
+      ", activations ",
+      bytes_text(std::max<int64_t>(0, cost.activation_bytes - gradients)),
+      ", optimizer step ",
+      bytes_text(cost.update_bytes),
+      device.is_cpu() ? "" : text("; all on ", device, " at most ", bytes_text(cost.highest_bytes)),
+      "; process at most ",
+      bytes_text(peak_resident_bytes())));
 }
 
 // Once for every set of parts that learn.

@@ -55,7 +55,7 @@ InitialModel model_with_weights(const RunConfig& config,
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
   };
-  auto model = model_of(stored, dtype, seed, is_frozen, ranks, device);
+  auto model = model_of(stored, dtype, seed, is_frozen, ranks, device, config.expert_room());
   std::optional<BaseModel> base;
   if (std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
     base = base_at(stored.base);

@@ -1,11 +1,13 @@
 #include "train/step_meter.h"
 
+#include <algorithm>
+
 #include "run/memory.h"
 
 namespace braid {
 
-StepMeter::StepMeter(const ProcessGrid& grid, const ShardedOptimizer& optimizer)
-    : grid_(grid), optimizer_(optimizer), sent_before_(sent_bytes()) {}
+StepMeter::StepMeter(const ProcessGrid& grid, const ShardedOptimizer& optimizer, at::Device device)
+    : grid_(grid), optimizer_(optimizer), device_(device), sent_before_(sent_bytes()) {}
 
 StepCost StepMeter::finish(std::array<int64_t, 2> shape) {
   next(nullptr);
@@ -28,12 +30,13 @@ StepMeter::SentBytes StepMeter::sent_bytes() const {
 }
 
 void StepMeter::next(int64_t* peak) {
-  const int64_t highest = TensorMemory::take_peak();
+  const int64_t highest = TensorMemory::take_peak(device_);
   if (peak_ != nullptr) {
     *peak_ = highest - before_;
+    cost_.highest_bytes = std::max(cost_.highest_bytes, highest);
   }
   peak_ = peak;
-  before_ = TensorMemory::now();
+  before_ = TensorMemory::now(device_);
 }
 
 }  // namespace braid

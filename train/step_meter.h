@@ -9,7 +9,8 @@ namespace braid {
 /// from its construction on. Has no influence on the step.
 class StepMeter {
  public:
-  StepMeter(const ProcessGrid& grid, const ShardedOptimizer& optimizer);
+  /// Memory is that of `device`, where the model is.
+  StepMeter(const ProcessGrid& grid, const ShardedOptimizer& optimizer, at::Device device);
 
   /// From here to the next call is the forward and backward pass ...
   void forward_backward_begins() { next(&cost_.activation_bytes); }
@@ -25,6 +26,7 @@ class StepMeter {
 
   const ProcessGrid& grid_;
   const ShardedOptimizer& optimizer_;
+  at::Device device_;
   SentBytes sent_before_;
   StepCost cost_;
   int64_t* peak_ = nullptr;  // of the phase being measured

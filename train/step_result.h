@@ -29,6 +29,7 @@ struct StepCost {
   std::array<int64_t, 2> shape{};             ///< sequences of a micro-batch, and their length
   int64_t activation_bytes = 0;               ///< peak of the forward and backward pass, and ...
   int64_t update_bytes = 0;                   ///< ... of the update, beyond what was there before
+  int64_t highest_bytes = 0;                  ///< of all tensors on the model's device, at most
   std::map<std::string, int64_t> sent_bytes;  ///< by this rank, by what; empty for a single rank
 };
 

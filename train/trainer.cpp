@@ -234,7 +234,7 @@ TrainingEnd Trainer::run(const std::function<bool()>& interrupted) {
 
 // One optimizer step, start to end.
 StepResult Trainer::train_step() {
-  StepMeter meter(grid_, *state_.optimizer);
+  StepMeter meter(grid_, *state_.optimizer, state_.model->device());
   StepResult result;
   auto& optimizer = *state_.optimizer;
 

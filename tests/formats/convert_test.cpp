@@ -92,7 +92,7 @@ TEST_F(Convert, CheckpointsKeepCodesInTheirMapping) {
   to(ConvertTo::kCheckpoint, golden("release_tiny"), "checkpoint");
   const auto stored = read_model(folder_ / "checkpoint");
   const auto& expert = stored.weights.at("layers.0.ffn.experts.1.w2.weight");
-  EXPECT_TRUE(expert.quantized() && expert.mapped);
+  EXPECT_TRUE(expert.quantized() && expert.mapped());
   EXPECT_EQ(expert.values.scalar_type(), at::kChar);
 }
 

@@ -86,7 +86,7 @@ TEST_F(LoraRun, TakesTheMemoryThatThePlanSays) {
   }
   for (const auto& parameter : parameters.all()) {
     for (const auto& weight : parameter.quantized) {
-      held += weight.mapped ? 0 : static_cast<double>(weight.nbytes());
+      held += weight.mapped() ? 0 : static_cast<double>(weight.nbytes());
     }
   }
   EXPECT_EQ(plan.memory.weights_bytes, held);

@@ -226,7 +226,7 @@ class MappedValues {
 TEST(MappedWeights, LeaveTheProcessAfterAProductUnlessTheyAreKept) {
   const auto codes = encode_fp4(at::randn({256, 512}));
   const MappedValues mapped(codes.values);
-  const Weight weight(mapped.tensor, codes.scales, /*is_mapped=*/true);
+  const Weight weight(mapped.tensor, codes.scales, WeightPlace::kMapped);
   if (mapped.pages() < 0) {
     GTEST_SKIP() << "this system does not tell a process which pages it has";
   }

@@ -36,6 +36,30 @@ TEST_F(RunConfigTest, ATokenizerIsAFileOrAMapping) {
   }
 }
 
+TEST_F(RunConfigTest, RoomForExpertsIsThatOfAGpuBesideABase) {
+  const auto run = [&](const std::string& train, const std::string& base = "base") {
+    return load_run_config(
+        write("run.yaml", "run: {init_from: " + base + "}\ntrain: {" + train + "}\n"),
+        {"tokenizer.file=bytes"});
+  };
+  const auto room = run("device: cuda, resident_gb: 102.5, pinned_gb: 0").expert_room();
+  EXPECT_EQ(room.resident, 102.5e9);
+  EXPECT_EQ(room.pinned, 0);
+  const auto all = run("device: cuda, resident_gb: all").expert_room();
+  EXPECT_FALSE(all.resident || all.pinned);
+  const auto refused = [&](const std::string& train, std::vector<std::string> parts) {
+    parts.push_back("run.yaml:2");
+    expect_mentions(error_of([&] { run(train); }), parts);
+  };
+  refused("device: cuda, resident_gb: -1", {"train.resident_gb", "-1"});
+  refused("device: cuda, resident_gb: most", {"train.resident_gb", "most", "all"});
+  refused("device: cuda, resident_gb: 1, pinned_gb: -2", {"train.pinned_gb", "-2"});
+  refused("resident_gb: 1", {"train.resident_gb", "train.device is cpu", "Leave the key out"});
+  refused("device: cuda, pinned_gb: 1", {"train.pinned_gb", "train.resident_gb is all"});
+  expect_mentions(error_of([&] { run("device: cuda, resident_gb: 1", "''"); }),
+                  {"train.resident_gb", "run.init_from"});
+}
+
 // Runs of before have `true` or `false` in their config.yaml.
 TEST_F(RunConfigTest, TheGramFormMayBeSpelledAsASwitch) {
   for (const auto& [word, form, dumped] :

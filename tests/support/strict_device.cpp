@@ -1,6 +1,8 @@
 #include "tests/support/strict_device.h"
 
+#include <atomic>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -14,6 +16,7 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/view_native.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
@@ -40,7 +43,7 @@ void free_memory(void* address) {
   }
 }
 
-class StrictAllocator final : public c10::Allocator {
+class StrictAllocator final : public c10::DeviceAllocator {
  public:
   at::DataPtr allocate(std::size_t bytes) override {
     void* address = bytes > 0 ? memory().allocate(bytes) : nullptr;
@@ -50,6 +53,21 @@ class StrictAllocator final : public c10::Allocator {
   void copy_data(void* to, const void* from, std::size_t bytes) const override {
     std::memcpy(memory().accessible(to), memory().accessible(from), bytes);
   }
+
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override {}
+  void recordStream(const c10::DataPtr&, c10::Stream) override {}
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override {
+    c10::CachingDeviceAllocator::DeviceStats stats;
+    auto& bytes =
+        stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    const auto use = memory().use();
+    bytes.current = use.now;
+    bytes.peak = use.peak;
+    return stats;
+  }
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex) override { memory().reset_peak(); }
 };
 
 StrictAllocator& allocator() {
@@ -84,6 +102,62 @@ void count(const std::string& operation, bool waits) {
       ++g_use.waits[operation];
     }
   }
+}
+
+// ---- Streams: the first one's work is done at once, copies of others when they are waited for
+// ----
+
+constexpr c10::StreamId kFirstStream = 0;
+thread_local c10::StreamId t_stream = kFirstStream;
+
+class LateCopies {
+ public:
+  void add(c10::StreamId stream, std::function<void()> copy) {
+    const std::lock_guard lock(mutex_);
+    streams_[stream].copies.push_back(std::move(copy));
+  }
+
+  // What an event that is recorded now waits for.
+  struct Place {
+    c10::StreamId stream;
+    std::size_t end;
+  };
+  Place place(c10::StreamId stream) {
+    const std::lock_guard lock(mutex_);
+    return {stream, streams_[stream].done + streams_[stream].copies.size()};
+  }
+
+  void make_until(const Place& place) {
+    const std::lock_guard lock(mutex_);
+    streams_[place.stream].make_until(place.end);
+  }
+
+  void make_all() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, stream] : streams_) {
+      stream.make_until(stream.done + stream.copies.size());
+    }
+  }
+
+ private:
+  struct OfStream {
+    std::deque<std::function<void()>> copies;
+    std::size_t done = 0;
+
+    void make_until(std::size_t end) {
+      for (; done < end && !copies.empty(); ++done) {
+        copies.front()();
+        copies.pop_front();
+      }
+    }
+  };
+  std::mutex mutex_;
+  std::map<c10::StreamId, OfStream> streams_;
+};
+
+LateCopies& late_copies() {
+  static auto* copies = new LateCopies;
+  return *copies;
 }
 
 // ---- Operations: those that make tensors and views, copies, and all others ----
@@ -135,8 +209,19 @@ at::Tensor copy_between(const at::Tensor& from, const at::Tensor& to, bool non_b
         : to.is_cpu() ? "copy to the CPU"
                       : "copy",
         crosses && !non_blocking);
-  const at::AutoDispatchBelowADInplaceOrView without_autograd;
-  accessible(to).copy_(accessible(from));
+  const auto copy = [from, to] {
+    const at::AutoDispatchBelowADInplaceOrView without_autograd;
+    accessible(to).copy_(accessible(from));
+  };
+  if (t_stream != kFirstStream && non_blocking && !t_computing) {
+    {
+      const std::lock_guard lock(g_mutex);
+      g_use.late_copy_bytes += static_cast<std::int64_t>(to.nbytes());
+    }
+    late_copies().add(t_stream, copy);
+  } else {
+    copy();
+  }
   return to;
 }
 
@@ -233,19 +318,41 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   bool isAvailable() const override { return true; }
 };
 
-// All work is done when the call returns: there is one stream, and events have happened.
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
   c10::Device exchangeDevice(c10::Device) const override { return kDevice; }
   c10::Device getDevice() const override { return kDevice; }
-  c10::Stream getStream(c10::Device) const noexcept override { return stream(); }
-  c10::Stream getNewStream(c10::Device, int) const override { return stream(); }
-  c10::Stream exchangeStream(c10::Stream) const noexcept override { return stream(); }
-  void record(void**, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {}
-  void block(void*, const c10::Stream&) const override {}
-  bool queryEvent(void*) const override { return true; }
-  void synchronizeDevice(const c10::DeviceIndex) const override {}
+  c10::Stream getStream(c10::Device) const noexcept override { return stream(t_stream); }
+  c10::Stream getNewStream(c10::Device, int) const override {
+    static std::atomic<c10::StreamId> last = kFirstStream;
+    return stream(++last);
+  }
+  c10::Stream exchangeStream(c10::Stream next) const noexcept override {
+    return stream(std::exchange(t_stream, next.id()));
+  }
+  void synchronizeStream(const c10::Stream& given) const override {
+    late_copies().make_until(late_copies().place(given.id()));
+  }
+  void synchronizeDevice(const c10::DeviceIndex) const override { late_copies().make_all(); }
 
-  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, kDevice); }
+  void record(void** event,
+              const c10::Stream& given,
+              c10::DeviceIndex,
+              c10::EventFlag) const override {
+    destroyEvent(*event, 0);
+    *event = new LateCopies::Place(late_copies().place(given.id()));
+  }
+  void block(void* event, const c10::Stream&) const override { synchronizeEvent(event); }
+  bool queryEvent(void*) const override { return true; }
+  void synchronizeEvent(void* event) const override {
+    late_copies().make_until(*static_cast<LateCopies::Place*>(event));
+  }
+  void destroyEvent(void* event, c10::DeviceIndex) const noexcept override {
+    delete static_cast<LateCopies::Place*>(event);
+  }
+
+  static c10::Stream stream(c10::StreamId id) {
+    return c10::Stream(c10::Stream::UNSAFE, kDevice, id);
+  }
 };
 
 bool register_device() {

@@ -17,8 +17,12 @@ namespace braid::testing {
 /// A program that calls this has the device from its start: at its first backward pass autograd
 /// makes a thread for each device, on which the gradients of its tensors are computed.
 ///
-/// It cannot show what only a GPU has: work that is still running when it is read, operations that
-/// CUDA lacks for a type, sums whose order varies.
+/// It counts its memory as LibTorch's allocators do (c10::getDeviceAllocator). Copies that are
+/// given without waiting to another stream than the first one are made as late as events allow:
+/// when the host or the first stream waits for an event that was recorded behind them.
+///
+/// It cannot show what only a GPU has: other work that is still running when it is read, operations
+/// that CUDA lacks for a type, sums whose order varies.
 at::Device strict_device();
 
 /// Lets the CPU touch the device's memory from a call with true on until one with false
@@ -31,6 +35,8 @@ struct DeviceUse {
   /// Operations for whose results a GPU's host thread has to wait: reads of elements (item), shapes
   /// that depend on elements (nonzero, masks as indices), blocking copies from or to the CPU.
   std::map<std::string, std::int64_t> waits;
+  /// Of copies that were given to other streams than the first one.
+  std::int64_t late_copy_bytes = 0;
 
   std::int64_t number_of_operations() const;
   std::int64_t number_of_waits() const;

@@ -62,7 +62,9 @@ void* StrictMemory::allocate(std::size_t bytes) {
       address = forbidden_ + used_;
       used_ += size;
     }
-    sizes_[address] = size;
+    blocks_[address] = {size, bytes};
+    use_.now += static_cast<std::int64_t>(bytes);
+    use_.peak = std::max(use_.peak, use_.now);
     set_poisoned(address, size, true);
     set_poisoned(address, bytes, false);
   }
@@ -72,10 +74,22 @@ void* StrictMemory::allocate(std::size_t bytes) {
 
 void StrictMemory::free(void* address) {
   const std::lock_guard lock(mutex_);
-  const auto found = sizes_.find(address);
-  set_poisoned(address, found->second, true);
-  free_[found->second].push_back(address);
-  sizes_.erase(found);
+  const auto found = blocks_.find(address);
+  const auto [size, bytes] = found->second;
+  set_poisoned(address, size, true);
+  free_[size].push_back(address);
+  use_.now -= static_cast<std::int64_t>(bytes);
+  blocks_.erase(found);
+}
+
+StrictMemory::Use StrictMemory::use() {
+  const std::lock_guard lock(mutex_);
+  return use_;
+}
+
+void StrictMemory::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  use_.peak = use_.now;
 }
 
 void StrictMemory::allow_access(bool allow) {

@@ -22,6 +22,12 @@ class StrictMemory {
   void free(void* address);
   void* accessible(const void* address) const;
 
+  struct Use {
+    std::int64_t now = 0, peak = 0;  // bytes that were asked for
+  };
+  Use use();
+  void reset_peak();
+
   /// The addresses of allocate() may be touched while more calls had true than false.
   void allow_access(bool allow);
 
@@ -32,7 +38,11 @@ class StrictMemory {
   std::mutex mutex_;
   std::size_t used_ = 0;
   int accesses_ = 0;
-  std::unordered_map<void*, std::size_t> sizes_;    // of what is allocated
+  struct Block {
+    std::size_t size, bytes;  // kept, and asked for
+  };
+  std::unordered_map<void*, Block> blocks_;  // that are allocated
+  Use use_;
   std::map<std::size_t, std::vector<void*>> free_;  // by size
 };
 

@@ -8,13 +8,17 @@
 
 #include <ATen/ATen.h>
 
+#include "formats/base_sizes.h"
 #include "formats/open_model.h"
 #include "inference/chat_session.h"
 #include "inference/evaluate.h"
 #include "inference/generate.h"
 #include "inference/probe.h"
+#include "plan/plan.h"
+#include "run/memory.h"
 #include "tests/formats/quantized_base.h"
 #include "tests/support/compare.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/strict_device.h"
 
 namespace braid {
@@ -368,6 +372,163 @@ TEST_F(DeviceRun, OpensAQuantizedModelWithItsCodesOnTheDevice) {
   };
   const double want = loss_on(at::kCPU);
   EXPECT_NEAR(loss_on(strict_device()), want, 1e-12 * want);
+}
+
+// ---- Experts that do not stay on the device ----
+
+class StreamedExperts : public DeviceRun {
+ protected:
+  static constexpr double kGigabyte = 1e9;
+
+  /// Adapters on a base of three layers and an MTP block, in two micro-batches, with a validation.
+  RunConfig adapters(const std::string& name) const {
+    auto run = adapters_on_base(name, {"attention", "experts"});
+    run.train.device = {DeviceChoice::Kind::kCuda};
+    run.train.dtype = ComputeType::kFloat64;
+    run.train.max_steps = 2;
+    run.train.validate_every_steps = 1;
+    run.train.recompute_sublayers = 2;
+    return run;
+  }
+
+  RunConfig streamed(RunConfig run, const std::string& name, double resident, double pinned) const {
+    run.run.name = name;
+    run.train.resident_gb = resident / kGigabyte;
+    run.train.pinned_gb = pinned / kGigabyte;
+    return run;
+  }
+
+  double layer_bytes() const {
+    double bytes = 0;
+    for (const auto& [name, its] : bytes_of_codes(base_)) {
+      bytes += name.starts_with("layers.1.ffn.experts.") ? its : 0;
+    }
+    return bytes;
+  }
+};
+
+TEST_F(StreamedExperts, ChangeNoBit) {
+  for (const bool recomputes : {true, false}) {
+    auto resident = adapters(text("resident-", recomputes));
+    if (!recomputes) {
+      resident.train.recompute_sublayers.reset();
+    }
+    train_on_device(resident);
+    const double layer = layer_bytes();
+    for (const auto& [kind, room, pinned] :
+         {std::tuple{"pinned", 0.0, 1e9}, {"mapped", 0.0, 0.0}, {"mixed", layer, layer}}) {
+      SCOPED_TRACE(text(kind, recomputes ? ", recomputed" : ""));
+      const auto run = streamed(resident, text(kind, '-', recomputes), room, pinned);
+      const auto output = train_on_device(run).output;
+      expect_same_run(run, resident);
+      expect_mentions(output, {room == 0 ? "experts: 0 of 4 layers" : "experts: 1 of 4 layers"});
+    }
+  }
+}
+
+// Their backward pass asks for the codes again, here of two layers that were computed together.
+TEST_F(StreamedExperts, ChangeNoBitWithTheDevicesKernels) {
+  const KernelsOnHost kernels;
+  auto resident = adapters("resident");
+  resident.train.dtype = ComputeType::kBfloat16;
+  resident.train.max_steps = 1;
+  resident.train.global_batch_size = resident.train.micro_batch_size = 1;
+  resident.train.recompute_sublayers = 4;
+  resident.data.seq_len = 8;
+  resident.data.validation_fraction = 0;
+  train_on_device(resident);
+  const auto run = streamed(resident, "streamed", 0, 2 * layer_bytes());
+  train_on_device(run);
+  expect_same_run(run, resident);
+}
+
+TEST_F(StreamedExperts, StopAndContinueAnywhere) {
+  const auto whole = adapters("whole");
+  train_on_device(whole);
+  auto stopped = streamed(whole, "stopped", 0, 1e9);
+  stopped.checkpoint.in_background = false;
+  train_on_device(stopped, 1);
+  train_on_device(streamed(stopped, "stopped", layer_bytes(), 0));
+  expect_same_run(stopped, whole);
+}
+
+TEST_F(StreamedExperts, TakeNoWaitOfTheHost) {
+  const auto waits_of_second_step = [](RunConfig run) {
+    run.data.validation_fraction = 0;
+    run.train.validate_every_steps = 0;
+    run.train.max_steps = 1;
+    const auto one = waits_of_run(run);
+    run.run.name += "-longer";
+    run.train.max_steps = 2;
+    return waits_of_run(run) - one;
+  };
+  const auto resident = adapters("resident");
+  const auto want = waits_of_second_step(resident);
+  EXPECT_EQ(waits_of_second_step(streamed(resident, "pinned", 0, 1e9)), want);
+  EXPECT_EQ(waits_of_second_step(streamed(resident, "mapped", 0, 0)), want);
+}
+
+TEST_F(StreamedExperts, TakeTheMemoryOfTheBuffersAlone) {
+  const auto resident = adapters("resident");
+  const auto peak_of = [&](const RunConfig& run) {
+    TensorMemory::take_peak(strict_device());
+    const auto before = TensorMemory::now(strict_device());
+    train_on_device(run);
+    return TensorMemory::take_peak(strict_device()) - before;
+  };
+  const auto all = peak_of(resident);
+  const auto two = peak_of(streamed(resident, "streamed", 0, 1e9));
+  // Of four layers two are there at a time; in buffers each of six stacks begins at 256 bytes.
+  EXPECT_LE(static_cast<double>(all - two), 2 * layer_bytes());
+  EXPECT_GE(static_cast<double>(all - two), 2 * (layer_bytes() - 6 * 256));
+}
+
+TEST_F(StreamedExperts, AreCopiedAsOftenAsThePlanSays) {
+  for (const double mtp_weight : {0.3, 0.0}) {
+    SCOPED_TRACE(mtp_weight);
+    auto run = streamed(adapters("run"), "run", 0, 1e9);
+    run.train.validate_every_steps = 0;
+    run.data.validation_fraction = 0;
+    run.loss.mtp_weight = run.loss.mtp_decay_weight = mtp_weight;
+    const auto copied_bytes = [&](int64_t steps) {
+      auto longer = named(run, text("steps-", steps, "-of-", mtp_weight));
+      longer.train.max_steps = steps;
+      return strict_device_use([&] { train_on_device(longer); }).late_copy_bytes;
+    };
+    const auto plan = plan_training(run, 1, bytes_of_codes(base_));
+    EXPECT_EQ(static_cast<double>(copied_bytes(3) - copied_bytes(2)),
+              plan.memory.stream.pinned_sent_bytes);
+  }
+}
+
+TEST_F(StreamedExperts, OfAnOpenedModelGiveTheSameTextsAndNumbers) {
+  const auto ids = at::arange(20, at::kLong).view({1, 20});
+  const auto opened = [&](const ExpertRoom& room) {
+    return open_model(base_, at::kDouble, /*trainable=*/false, {}, strict_device(), room);
+  };
+  const auto texts = [&](const Transformer& model) {
+    std::vector<int64_t> written;
+    const auto token = [&](const Continuation&, int64_t id) {
+      written.push_back(id);
+      return true;
+    };
+    generate(model, {{1, 2, 3}}, /*end_id=*/0, {.max_tokens = 8, .seed = 3}, {.token = token});
+    return written;
+  };
+  const auto whole = opened({});
+  for (const auto& room : {ExpertRoom{.resident = 0}, ExpertRoom{.resident = 0, .pinned = 0}}) {
+    const auto model = opened(room);
+    EXPECT_TRUE(
+        probe(*model.model, ids, {}, {})[0].value.equal(probe(*whole.model, ids, {}, {})[0].value));
+    EXPECT_EQ(texts(*model.model), texts(*whole.model));
+  }
+}
+
+TEST_F(StreamedExperts, NeedABaseWhoseExpertsAreCodesAndFrozen) {
+  auto run = streamed(adapters("run"), "run", 0, 0);
+  run.train.parameters = {TrainedParameters::Kind::kPatterns, {"*experts*"}};
+  expect_mentions(error_of([&] { train_on_device(run); }),
+                  {"base", "no frozen experts in FP4 or FP8", "train.resident_gb"});
 }
 
 }  // namespace
