@@ -22,8 +22,9 @@ MEMORY, LINK, LAUNCH = 4.3e12, 52e9, 4e-6
 SHARE = {
     "dense": 0.85,  # cuBLAS, large products
     "expert": 0.70,  # a product an expert, some hundred rows each
-    "attention": 0.35,  # mma.sync, which cannot feed Hopper's tensor cores whole
-    "fp4": 0.40,  # decoded in registers for mma.sync
+    "attention": 0.60,  # forward, wgmma
+    "mma.sync": 0.35,  # which cannot feed Hopper's tensor cores whole
+    "fp4": 0.55,  # decoded in registers for wgmma
     "plain": 0.40,  # sums of float32 multiplications
     "memory": 0.80,  # one pass over memory
 }
@@ -47,19 +48,21 @@ class Kernel:
     back_flops: float = 2  # times the forward ones
     back_bytes: float = 2
     launches: int = 1  # forward; as many backward for each gradient
+    back_kind: str = ""  # where it is another one
     counts: bool = True  # among the model's own operations
 
-    def seconds(self, flops, moved):
+    def seconds(self, flops, moved, kind):
         return max(
-            flops / (self.rate * SHARE[self.kind]) if flops else 0,
+            flops / (self.rate * SHARE[kind]) if flops else 0,
             moved / (MEMORY * SHARE["memory"]),
         )
 
     def forward(self):
-        return self.seconds(self.flops, self.bytes)
+        return self.seconds(self.flops, self.bytes, self.kind)
 
     def backward(self):
-        return self.seconds(self.flops * self.back_flops, self.bytes * self.back_bytes)
+        return self.seconds(self.flops * self.back_flops, self.bytes * self.back_bytes,
+                            self.back_kind or self.kind)
 
 
 def pairs_of(tokens):
@@ -105,7 +108,7 @@ def layer(T, experts, compressed_by, lora, copies):
     core = 2 * 2 * HEADS * WIDTH * seen
     # Backward: five products for two; each query writes what it adds to a key, float32, once.
     kernels.append(Kernel("attention core", core, 2 * 2 * T * HEADS * WIDTH, "attention",
-                          back_flops=2.5,
+                          back_flops=2.5, back_kind="mma.sync",
                           back_bytes=2 + 2 * 4 * WIDTH * seen / (2 * 2 * T * HEADS * WIDTH)))
     compressor = 2 * D * WIDTH * (2 if csa else 1)
     kernels.append(Kernel("compressor", 2 * T * compressor, 4 * (compressor + T * D), "dense",
@@ -116,7 +119,7 @@ def layer(T, experts, compressed_by, lora, copies):
         dense("indexer", Q_RANK, INDEX_HEADS * INDEX_WIDTH)
         kernels[-1].back_flops = kernels[-1].back_bytes = 0  # without the indexer's loss
         kernels.append(Kernel("indexer", 2 * INDEX_HEADS * INDEX_WIDTH * scored, 4 * scored * 2,
-                              "plain", FLOAT32, 0, 0, launches=2 * max(1, T * (T // 4) >> 26)))
+                              "mma.sync", BF16, 0, 0, launches=2 * max(1, T * (T // 4) >> 26)))
     for part, passes, back_passes in (("norms, rotations", 2 * 3, 2 * 4),):
         moved = T * (HEADS * WIDTH + Q_RANK + WIDTH) * passes
         kernels.append(Kernel(part, 0, moved, "memory", back_bytes=back_passes / passes,
