@@ -15,7 +15,7 @@ ExpertRowsProblem rows_problem(const at::Tensor& row_TK, int64_t K, int64_t D) {
   return {row_TK.numel() / K, K, D, data<const int64_t>(row_TK)};
 }
 
-bool has_plain_rows(const at::Tensor& x) {
+bool takes_twin(const at::Tensor& x) {
   return kernel_of(x, BRAID_KERNEL(permute_to_experts)) == Kernel::kPlain;
 }
 
@@ -51,7 +51,7 @@ ExpertOrder sorted_by_expert(const at::Tensor& given_TK, int64_t E) {
 ExpertRows permute_to_experts(const at::Tensor& given_x,
                               const at::Tensor& given_weights,
                               const at::Tensor& row_TK) {
-  if (has_plain_rows(given_x)) {
+  if (takes_twin(given_x)) {
     return permute_to_experts_reference(given_x, given_weights, row_TK);
   }
   const auto x = given_x.contiguous(), weights = given_weights.contiguous();
@@ -76,7 +76,7 @@ ExpertRows permute_to_experts(const at::Tensor& given_x,
 TokenRows permute_to_experts_backward(const ExpertRows& given,
                                       const at::Tensor& row_TK,
                                       int64_t K) {
-  if (has_plain_rows(given.rows_RD)) {
+  if (takes_twin(given.rows_RD)) {
     return permute_to_experts_backward_reference(given, row_TK, K);
   }
   const auto rows = given.rows_RD.contiguous(), weight = given.weight_R.contiguous();
@@ -99,7 +99,7 @@ TokenRows permute_to_experts_backward(const ExpertRows& given,
 }
 
 at::Tensor combine_of_experts(const at::Tensor& given, const at::Tensor& row_TK, int64_t K) {
-  if (has_plain_rows(given)) {
+  if (takes_twin(given)) {
     return combine_of_experts_reference(given, row_TK, K);
   }
   const auto rows = given.contiguous();
@@ -120,7 +120,7 @@ at::Tensor combine_of_experts_backward(const at::Tensor& given,
   const auto dout = given.contiguous();
   const int64_t D = dout.size(1);
   const auto drows = at::empty({row_TK.numel(), D}, dout.options().dtype(type));
-  if (has_plain_rows(drows)) {
+  if (takes_twin(drows)) {
     return combine_of_experts_backward_reference(given, row_TK, K, type);
   }
   with_activation_type(type, [&](auto e, auto t) {

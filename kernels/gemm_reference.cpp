@@ -6,16 +6,22 @@ namespace braid {
 
 void multiply_reference(const at::Tensor& a, const at::Tensor& b, at::Tensor& c, bool accumulate) {
   const bool bf16 = a.scalar_type() == at::kBFloat16 || b.scalar_type() == at::kBFloat16;
-  at::Tensor product;
+  const auto narrow = [](const at::Tensor& t) { return t.to(at::kBFloat16); };
+  // Straight into c where its type is that of the sums, or the one they are rounded to at once.
+  if (!bf16 && a.scalar_type() == c.scalar_type() && b.scalar_type() == c.scalar_type()) {
+    accumulate ? c.addmm_(a, b) : at::mm_out(c, a, b);
+    return;
+  }
   if (bf16 && c.scalar_type() == at::kBFloat16 && !accumulate) {
-    product = at::mm(a.to(at::kBFloat16), b.to(at::kBFloat16));
-  } else if (bf16 && a.is_cuda()) {
-    product = at::mm(a.to(at::kBFloat16), b.to(at::kBFloat16), at::kFloat);  // CUDA alone has it
+    at::mm_out(c, narrow(a), narrow(b));
+    return;
+  }
+  at::Tensor product;
+  if (bf16 && a.is_cuda()) {
+    product = at::mm(narrow(a), narrow(b), at::kFloat);  // CUDA alone has it
   } else {
     // Sums are wide: factors are rounded, then widened.
-    const auto factor = [&](const at::Tensor& t) {
-      return bf16 ? t.to(at::kBFloat16).to(at::kFloat) : t;
-    };
+    const auto factor = [&](const at::Tensor& t) { return bf16 ? narrow(t).to(at::kFloat) : t; };
     product = at::mm(factor(a), factor(b));
   }
   if (accumulate) {
