@@ -5,6 +5,7 @@
 #include "core/sizes.h"
 #include "kernels/autograd.h"
 #include "kernels/index_topk_cpu.h"
+#include "kernels/precision.h"
 #include "kernels/run_kernel.h"
 
 namespace braid {
@@ -27,34 +28,41 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
           weight_BSI.sizes(),
           ", visible ",
           visible.first_BS.sizes());
-  if (kernel_of(q_BSIH, BRAID_KERNEL(index_topk)) == Kernel::kPlain) {
+  const auto kernel = kernel_of(q_BSIH, BRAID_KERNEL(index_topk));
+  if (kernel == Kernel::kPlain) {
     return index_topk_reference(q_BSIH, keys_BCH, weight_BSI, visible, k);
   }
-  const auto q = q_BSIH.detach().contiguous(), weight = weight_BSI.detach().contiguous(),
-             keys = keys_BCH.detach().contiguous();
+  const auto wide = wide_type(q_BSIH);
+  const auto type = kernel == Kernel::kCpu ? wide : q_BSIH.scalar_type();
+  const auto q = q_BSIH.detach().to(type).contiguous(),
+             keys = keys_BCH.detach().to(type).contiguous(),
+             weight = weight_BSI.detach().to(wide).contiguous();
   const auto first = visible.first_BS.contiguous(), end = visible.end_BS.contiguous();
   auto chosen = at::empty({B, S, k}, first.options());
-  with_wide_type(q.scalar_type(), [&, S = S, B = B, I = I, H = H, C = C](auto zero) {
-    using T = decltype(zero);
-    const IndexTopkProblem<T> problem{data<const T>(q),
-                                      data<const T>(keys),
-                                      data<const T>(weight),
-                                      data<const int64_t>(first),
-                                      data<const int64_t>(end),
-                                      B,
-                                      S,
-                                      I,
-                                      H,
-                                      C,
-                                      k};
+  with_activation_type(type, [&, S = S, B = B, I = I, H = H, C = C](auto e, auto t) {
+    using E = decltype(e);
+    using T = decltype(t);
+    const IndexTopkProblem<E, T> problem{data<const E>(q),
+                                         data<const E>(keys),
+                                         data<const T>(weight),
+                                         data<const int64_t>(first),
+                                         data<const int64_t>(end),
+                                         B,
+                                         S,
+                                         I,
+                                         H,
+                                         C,
+                                         k};
     if (q.is_cpu()) {
-      index_topk_cpu<T>(problem, data<int64_t>(chosen));
+      if constexpr (std::is_same_v<E, T>) {
+        index_topk_cpu<T>(problem, data<int64_t>(chosen));
+      }
       return;
     }
     const int64_t queries = cuda_index_queries(B * S, C);
-    const auto scores = at::empty({queries, C}, q.options());
+    const auto scores = at::empty({queries, C}, weight.options());
     const IndexTopkWork work{data<float>(scores), queries};
-    queue_kernel<T>(q, BRAID_KERNEL(index_topk), problem, data<int64_t>(chosen), work);
+    queue_kernel<E>(q, BRAID_KERNEL(index_topk), problem, data<int64_t>(chosen), work);
   });
   return chosen;
 }

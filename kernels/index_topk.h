@@ -7,7 +7,8 @@ namespace braid {
 ///
 ///   I_{t,c} = sum_h w_{t,h} relu(q_{t,h} . key_c),
 ///
-/// of equal scores the lower one. q_BSIH, keys_BCH, weight_BSI one wide type. int64 [B, S, k],
+/// of equal scores the lower one. q_BSIH, keys_BCH of any floating type, weight_BSI wide; products
+/// are exact, sums wide. int64 [B, S, k],
 /// ascending, -1 where fewer are seen. Works by blocks of queries and entries with a running
 /// selection: no scores are kept, memory O(S k). No gradient. Source: docs/equations.md
 /// (25), (26).

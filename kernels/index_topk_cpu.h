@@ -5,10 +5,11 @@
 
 namespace braid {
 
-/// Arrays without gaps. T is float or double.
-template <class T>
+/// Arrays without gaps. T is float or double, and so is E on the CPU.
+template <class E, class T = E>
 struct IndexTopkProblem {
-  const T *q, *keys, *weight;  ///< [B, S, I, H], [B, C, H], [B, S, I]
+  const E *q, *keys;           ///< [B, S, I, H], [B, C, H]
+  const T* weight;             ///< [B, S, I]
   const int64_t *first, *end;  ///< [B, S]: the visible entries
   int64_t B, S, I, H, C, k;
 };

@@ -121,8 +121,7 @@ Attention::CompressedKeys Attention::compressed_keys(const at::Tensor& h_BSD,
         latent_BSL.detach(), h_BSD.detach(), geometry, state ? &state->indexer : nullptr);
     if (topk_ && !options.dense_attention && *topk_ < entries) {
       const auto& [q_BSIH, keys_BCH, weight_BSI] = *result.index;
-      result.seen.chosen_BSK =
-          index_topk(widened(q_BSIH), widened(keys_BCH), weight_BSI, result.seen.range, *topk_);
+      result.seen.chosen_BSK = index_topk(q_BSIH, keys_BCH, weight_BSI, result.seen.range, *topk_);
     }
   }
   return result;
