@@ -34,44 +34,36 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
           ", keys ",
           keys_BCH.scalar_type(),
           "; expected one type");
-  const auto type = wide_type(q_BSIH);
-  const auto kernel = kernel_of(q_BSIH.device(), type, BRAID_KERNEL(index_topk));
-  if (kernel == Kernel::kPlain) {
+  if (kernel_of(q_BSIH, BRAID_KERNEL(index_topk)) == Kernel::kPlain) {
     return index_topk_reference(q_BSIH, keys_BCH, weight_BSI, visible, k);
   }
-  const auto read = [&](const at::Tensor& x) {
-    return (kernel == Kernel::kCpu ? x : x.to(type)).detach().contiguous();
-  };
-  const auto q = read(q_BSIH), keys = read(keys_BCH), weight = weight_BSI.detach().contiguous();
+  const auto q = q_BSIH.detach().contiguous(), keys = keys_BCH.detach().contiguous(),
+             weight = widened(weight_BSI.detach()).contiguous();
   const auto first = visible.first_BS.contiguous(), end = visible.end_BS.contiguous();
   auto chosen = at::empty({B, S, k}, first.options());
-  const auto run = [&, S = S, B = B, I = I, H = H, C = C](auto e, auto t, const auto& with) {
+  with_activation_type(q.scalar_type(), [&, S = S, B = B, I = I, H = H, C = C](auto e, auto t) {
     using E = decltype(e);
     using T = decltype(t);
-    with(IndexTopkProblem<E, T>{data<const E>(q),
-                                data<const E>(keys),
-                                data<const T>(weight),
-                                data<const int64_t>(first),
-                                data<const int64_t>(end),
-                                B,
-                                S,
-                                I,
-                                H,
-                                C,
-                                k});
-  };
-  if (kernel == Kernel::kCpu) {
-    with_activation_type(q.scalar_type(), [&](auto e, auto t) {
-      run(e, t, [&](const auto& problem) { index_topk_cpu(problem, data<int64_t>(chosen)); });
-    });
-  } else {
+    const IndexTopkProblem<E, T> problem{data<const E>(q),
+                                         data<const E>(keys),
+                                         data<const T>(weight),
+                                         data<const int64_t>(first),
+                                         data<const int64_t>(end),
+                                         B,
+                                         S,
+                                         I,
+                                         H,
+                                         C,
+                                         k};
+    if (q.is_cpu()) {
+      index_topk_cpu(problem, data<int64_t>(chosen));
+      return;
+    }
     const int64_t queries = cuda_index_queries(B * S, C);
-    const auto scores = at::empty({queries, C}, q.options());
+    const auto scores = at::empty({queries, C}, weight.options());
     const IndexTopkWork work{data<float>(scores), queries};
-    run(float{}, float{}, [&](const auto& problem) {
-      queue_kernel<float>(q, BRAID_KERNEL(index_topk), problem, data<int64_t>(chosen), work);
-    });
-  }
+    queue_kernel<E>(q, BRAID_KERNEL(index_topk), problem, data<int64_t>(chosen), work);
+  });
   return chosen;
 }
 

@@ -33,6 +33,14 @@ struct SeenKeys {
                                      : larger(int64_t{0}, k.entry_end[query] - entry_first));
   }
 
+  /// The entries [first, end).
+  __device__ SeenKeys(int64_t first, int64_t end)
+      : raw_first(0),
+        raw(0),
+        entry_first(first),
+        count(larger(int64_t{0}, end - first)),
+        chosen(nullptr) {}
+
   /// Row i < count of kv and compressed, those of a sequence.
   template <class E>
   __device__ const E* row(int64_t i, const E* kv, const E* compressed, int64_t H) const {
@@ -68,8 +76,7 @@ struct Sequence {
       : kv(reinterpret_cast<const E*>(p.kv) + query / p.keys.S * p.keys.U * p.H),
         compressed(reinterpret_cast<const E*>(p.compressed) + query / p.keys.S * p.keys.C * p.H) {}
   /// Of keys that are all entries.
-  __device__ Sequence(const AttentionKeys& keys, const E* entries, int64_t H, int64_t query)
-      : kv(nullptr), compressed(entries + query / keys.S * keys.C * H) {}
+  __device__ explicit Sequence(const E* entries) : kv(nullptr), compressed(entries) {}
 };
 
 // ---- attention.cu ----

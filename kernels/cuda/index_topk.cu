@@ -1,7 +1,8 @@
-// The scores of a chunk of queries in float32, a query with 64 heads and 128 entries to a block,
-// and then, a query to a block, the best of them: the k-th largest score bit by bit, and the
-// entries that are above it or, from the lowest on, equal to it.
+// The scores of a chunk of queries, a query with 64 heads and some entries to a block: by mma.sync
+// where rows are bfloat16 and whole pieces (products of them are exact, sums in float32), else in
+// float32. And then, a query to a block, the best of them (best_scores.h).
 #include "kernels/cuda/best_scores.h"
+#include "kernels/cuda/heads_and_keys.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
@@ -12,13 +13,14 @@ constexpr int kHeads = 64, kEntries = 128, kChannels = 16;  // of a block at a t
 constexpr int kHeadsOfThread = 4, kHeadGroups = kHeads / kHeadsOfThread;
 constexpr int kEntriesOfThread = kEntries / (kThreads / kHeadGroups);
 
-using Problem = IndexTopkProblem<float>;
+template <class E>
+using Problem = IndexTopkProblem<E, float>;
 
 // Rows [first, first + kRows) of from [rows, H], channels [channel, + kChannels), channel by
 // channel; zeros beyond.
-template <int kRows>
+template <int kRows, class E>
 __device__ void load_transposed(float (&to)[kChannels][kRows + 1],
-                                const float* from,
+                                const E* from,
                                 int64_t first,
                                 int64_t rows,
                                 int64_t channel,
@@ -26,13 +28,14 @@ __device__ void load_transposed(float (&to)[kChannels][kRows + 1],
   for (int i = thread_index(); i < kRows * kChannels; i += kThreads) {
     const int row = i / kChannels, c = i % kChannels;
     const bool exists = first + row < rows && channel + c < H;
-    to[c][row] = exists ? from[(first + row) * H + channel + c] : 0.0f;
+    to[c][row] = exists ? widened(from[(first + row) * H + channel + c]) : 0.0f;
   }
 }
 
 // scores [queries, C] of the queries from first_query on, where an entry is seen.
+template <class E>
 __global__ void __launch_bounds__(kThreads)
-    index_scores_kernel(Problem p, int64_t first_query, float* scores) {
+    index_scores_kernel(Problem<E> p, int64_t first_query, float* scores) {
   BRAID_SHARED(float[kChannels][kHeads + 1], q);
   BRAID_SHARED(float[kChannels][kEntries + 1], keys);
   BRAID_SHARED(float[kHeadGroups][kEntries], sums);
@@ -41,7 +44,7 @@ __global__ void __launch_bounds__(kThreads)
     return;  // the whole block
   }
   const float* weight = p.weight + query * p.I;
-  const float* keys_of_row = p.keys + query / p.S * p.C * p.H;
+  const E* keys_of_row = p.keys + query / p.S * p.C * p.H;
   const int group = thread_index() / (kThreads / kHeadGroups);
   const int entry = thread_index() % (kThreads / kHeadGroups);
   float sum[kEntriesOfThread] = {};
@@ -97,8 +100,38 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// The same of a block of entries that the query sees, by tiles of them.
+using Heads = TensorHeads<128>;
+constexpr int kEntriesOfBlock = 8 * Heads::kKeys;
+
+__global__ void __launch_bounds__(kThreads, 3)
+    index_tensor_scores_kernel(Problem<Bfloat16> p, int64_t first_query, float* scores) {
+  BRAID_DYNAMIC_SHARED(memory);
+  Heads heads(memory, p.H);
+  const int64_t query = first_query + blockIdx.y;
+  const int64_t first = p.first[query] + int64_t{blockIdx.x} * kEntriesOfBlock;
+  const int64_t end =
+      first + kEntriesOfBlock < p.end[query] ? first + kEntriesOfBlock : p.end[query];
+  if (first >= end) {
+    return;  // the whole block
+  }
+  store_index_scores(heads,
+                     SeenKeys(first, end),
+                     Sequence<Bfloat16>(p.keys + query / p.S * p.C * p.H),
+                     p.q + query * p.I * p.H,
+                     p.weight + query * p.I,
+                     p.I,
+                     scores + blockIdx.y * p.C + first);
+}
+
+// Of what queries see, as the problem has it.
+struct Choice {
+  const int64_t *first, *end;
+  int64_t C, k;
+};
+
 __global__ void __launch_bounds__(kThreads)
-    index_choice_kernel(Problem p, int64_t first_query, const float* scores, int64_t* chosen) {
+    index_choice_kernel(Choice p, int64_t first_query, const float* scores, int64_t* chosen) {
   const int64_t query = first_query + blockIdx.x;
   const int64_t first = p.first[query], end = p.end[query] > first ? p.end[query] : first;
   scores += blockIdx.x * p.C;
@@ -110,26 +143,52 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void index_topk(const Problem& p, int64_t* chosen, const IndexTopkWork& work, void* stream) {
+template <class E>
+void queue_scores(const Problem<E>& p, int64_t first, int64_t count, float* scores, void* stream) {
+  if constexpr (std::is_same_v<E, Bfloat16>) {
+    if (p.H <= 128 && are_whole(p.H, p.q, p.keys) && Heads::bytes(p.H) <= most_shared_bytes()) {
+      launch_with_shared(index_tensor_scores_kernel,
+                         {blocks_of(p.C, kEntriesOfBlock), blocks_of(count, 1)},
+                         kThreads,
+                         Heads::bytes(p.H),
+                         stream,
+                         p,
+                         first,
+                         scores);
+      return;
+    }
+  }
+  launch(index_scores_kernel<E>,
+         {blocks_of(p.C, kEntries), blocks_of(count, 1)},
+         kThreads,
+         stream,
+         p,
+         first,
+         scores);
+}
+
+template <class E>
+void index_topk(const Problem<E>& p, int64_t* chosen, const IndexTopkWork& work, void* stream) {
   const int64_t queries = p.B * p.S;
   for (int64_t first = 0; first < queries; first += work.queries) {
     const int64_t count = queries - first < work.queries ? queries - first : work.queries;
-    launch(index_scores_kernel,
-           {blocks_of(p.C, kEntries), blocks_of(count, 1)},
+    queue_scores(p, first, count, work.scores, stream);
+    launch(index_choice_kernel,
+           blocks_of(count, 1),
            kThreads,
            stream,
-           p,
+           Choice{p.first, p.end, p.C, p.k},
            first,
-           work.scores);
-    launch(
-        index_choice_kernel, blocks_of(count, 1), kThreads, stream, p, first, work.scores, chosen);
+           work.scores,
+           chosen);
   }
 }
 
 }  // namespace
 
 void add_index_topk(CudaKernels& table) {
-  table.float32.index_topk = index_topk;
+  table.float32.index_topk = index_topk<float>;
+  table.bfloat16.index_topk = index_topk<Bfloat16>;
 }
 
 }  // namespace braid::cuda

@@ -1,259 +1,17 @@
 // The loss of an indexer, for a chunk of queries in four steps, a query to a block: what share of
 // their weights the attention's heads give to each entry; the index's scores; the divergence of the
 // two and its gradient by each score; the gradients of queries, weights and keys. Heads meet keys
-// in tiles: by mma.sync (head_tiles.h) where rows are bfloat16 and whole pieces, else in float32
-// (plain_heads.h). The steps are the same for both.
+// in tiles (heads_and_keys.h).
 #include "kernels/cuda/best_scores.h"
-#include "kernels/cuda/head_tiles.h"
-#include "kernels/cuda/plain_heads.h"
+#include "kernels/cuda/heads_and_keys.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kHeadsThreads;
 constexpr float kNever = -1e30f;  // a logit that never counts
-static_assert(kThreads == kTileThreads && kThreads == kPlainThreads && kThreads == kChoiceThreads);
-
-// ---- Heads against a tile of keys ----
-//
-// A thread has the products of kHeadsOfThread heads, head(i), with kKeysOfThread keys, key(j).
-// Sums over a warp's heads or keys are in all of its threads; such a sum is one of kHeadParts (that
-// of head_part()) or kKeyParts of a tile's, and the threads with leads_heads() or leads_keys() have
-// one each.
-
-template <class E>
-class PlainHeads {
- public:
-  using Element = E;
-  static constexpr int kHeads = kPlainHeads, kKeys = kPlainKeys;
-  static constexpr int kHeadsOfThread = 1, kKeysOfThread = 1;
-  static constexpr int kHeadParts = kPlainHeads, kKeyParts = 1;
-  struct Sums {
-    float channels[kChannelsOfLane];
-  };
-
-  static int bytes(int64_t H) { return PlainMemory::bytes(H, /*backward=*/false); }
-  __device__ PlainHeads(unsigned char* memory, int64_t H) : m_(memory, H, /*backward=*/false) {}
-
-  __device__ static int head(int) { return thread_index() / kWarp; }
-  __device__ static int key(int) { return thread_index() % kWarp; }
-  __device__ static int head_part() { return thread_index() / kWarp; }
-  __device__ static int key_part() { return 0; }
-  __device__ static bool leads_heads() { return true; }
-  __device__ static bool leads_keys() { return thread_index() % kWarp == 0; }
-  __device__ static float over_heads(float x) { return x; }
-  __device__ static float over_keys(float x) { return warp_sum(x); }
-  __device__ static float largest_over_keys(float x) { return warp_largest(x); }
-
-  // Heads [first, first + kHeads) of rows [N, H].
-  __device__ void load_heads(const E* rows, int64_t first, int64_t N) {
-    __syncthreads();  // what is of the heads before has been read
-    m_.load_head(m_.q, rows, first + head(0), N);
-  }
-  // Calls f(first) with each tile of the keys from `first` on, between barriers.
-  template <class F>
-  __device__ void for_each_tile(const SeenKeys& seen,
-                                const Sequence<E>& of,
-                                int64_t first,
-                                const F& f) {
-    for (; first < seen.count; first += kKeys) {
-      __syncthreads();  // the keys before have been read
-      m_.load_keys(seen, of, first);
-      __syncthreads();
-      f(first);
-    }
-  }
-  __device__ void products(float (&z)[1][1]) const { z[0][0] = m_.product(m_.q); }
-
-  // weights [heads, keys] of the tile, for the two functions behind a barrier.
-  __device__ void store_weights(const float (&weights)[1][1]) const {
-    m_.weights[head(0) * kKeys + key(0)] = weights[0][0];
-  }
-  __device__ void add_keys_to(Sums& sums, int64_t /*left*/) const {
-    add_keys(m_, m_.weights + head(0) * kKeys, sums.channels);
-  }
-  __device__ void add_heads_to(float* slots, int64_t left, bool is_first) const {
-    const int64_t numbers = (left < kKeys ? left : kKeys) * m_.H;
-    for (int64_t i = thread_index(); i < numbers; i += kThreads) {
-      float added = is_first ? 0.0f : slots[i];
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        added += m_.weights[h * kKeys + i / m_.H] * m_.q[h * m_.H + i % m_.H];
-      }
-      slots[i] = added;
-    }
-  }
-  __device__ void store(const Sums& sums, E* rows, int64_t first, int64_t N) const {
-#pragma unroll
-    for (int i = 0; i < kChannelsOfLane; ++i) {
-      const int64_t channel = thread_index() % kWarp + kWarp * i;
-      if (first + head(0) < N && channel < m_.H) {
-        rows[(first + head(0)) * m_.H + channel] = narrowed<E>(sums.channels[i]);
-      }
-    }
-  }
-
- private:
-  PlainMemory m_;
-};
-
-// Warp w has 16 heads (w % 4) and half of a tile's keys (w / 4).
-template <int kWidth>
-class TensorHeads {
- public:
-  using Element = Bfloat16;
-  static constexpr int kHeads = kTileHeads, kKeys = 64, kPairs = kKeys / 32;
-  static constexpr int kHeadsOfThread = 2, kKeysOfThread = 4 * kPairs;
-  static constexpr int kHeadParts = kRowTiles, kKeyParts = 2;
-  struct Sums {
-    float products[kRowTiles][kWidth / kPiece / kTileWarps][4];
-  };
-
-  static int bytes(int64_t /*H*/) {
-    return (kHeads + 2 * kKeys) * TileRows<kWidth>::kRowBytes + HeadWeights<kKeys>::kBytes;
-  }
-  __device__ TensorHeads(unsigned char* memory, int64_t H)
-      : H_(static_cast<int>(H)),
-        q_{memory},
-        keys_{memory + kHeads * TileRows<kWidth>::kRowBytes},
-        now_(keys_),
-        weights_{keys_.memory + 2 * kKeys * TileRows<kWidth>::kRowBytes} {}
-
-  __device__ static int head(int i) { return 16 * head_part() + lane() / 4 + 8 * i; }
-  __device__ static int key(int j) {
-    return kKeys / 2 * key_part() + j / 2 * kPiece + lane() % 4 * 2 + j % 2;
-  }
-  __device__ static int head_part() { return thread_index() / kWarp % kRowTiles; }
-  __device__ static int key_part() { return thread_index() / kWarp / kRowTiles; }
-  __device__ static bool leads_heads() { return lane() / 4 == 0; }
-  __device__ static bool leads_keys() { return lane() % 4 == 0; }
-  __device__ static float over_heads(float x) {
-#pragma unroll
-    for (int step = 4; step < kWarp; step *= 2) {
-      x += __shfl_xor_sync(kAllLanes, x, step);
-    }
-    return x;
-  }
-  __device__ static float over_keys(float x) {
-    return row_sum(x);
-  }
-  __device__ static float largest_over_keys(float x) {
-    return row_largest(x);
-  }
-
-  __device__ void load_heads(const Bfloat16* rows, int64_t first, int64_t N) {
-    __syncthreads();  // what is of the heads before has been read
-    heads_ = N - first < kHeads ? static_cast<int>(N - first) : kHeads;
-    q_.template load<kThreads>(
-        kHeads, H_, [&](int i) { return i < heads_ ? rows + (first + i) * H_ : nullptr; });
-  }
-  template <class F>
-  __device__ void for_each_tile(const SeenKeys& seen,
-                                const Sequence<Bfloat16>& of,
-                                int64_t first,
-                                const F& f) {
-    const auto load = [&](int64_t tile) {
-      tile_of(tile).template load<kThreads>(kKeys, H_, [&](int i) -> const Bfloat16* {
-        const int64_t key = first + tile * kKeys + i;
-        return key < seen.count ? seen.row(key, of.kv, of.compressed, H_) : nullptr;
-      });
-    };
-    const int64_t tiles = (seen.count - first + kKeys - 1) / kKeys;
-    if (tiles > 0) {
-      load(0);
-    }
-    commit_copies();
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      if (tile + 1 < tiles) {
-        load(tile + 1);
-      }
-      commit_copies();
-      wait_for_copies<1>();
-      __syncthreads();
-      now_ = tile_of(tile);
-      f(first + tile * kKeys);
-      __syncthreads();  // the keys have been read
-    }
-    wait_for_copies<0>();
-  }
-  __device__ void products(float (&z)[kHeadsOfThread][kKeysOfThread]) const {
-    float d[2 * kPairs][4] = {};
-    if (head_part() < row_tiles()) {
-      multiply_by_keys<kPairs>(d, q_, head_part(), now_, kKeys / 2 * key_part(), H_);
-    }
-#pragma unroll
-    for (int j = 0; j < kKeysOfThread; ++j) {
-      z[0][j] = d[j / 2][j % 2];
-      z[1][j] = d[j / 2][2 + j % 2];
-    }
-  }
-
-  __device__ void store_weights(const float (&weights)[kHeadsOfThread][kKeysOfThread]) const {
-#pragma unroll
-    for (int i = 0; i < kHeadsOfThread; ++i) {
-#pragma unroll
-      for (int j = 0; j < kKeysOfThread; j += 2) {
-        store_pair(weights_, head(i), key(j), weights[i][j], weights[i][j + 1]);
-      }
-    }
-  }
-  __device__ void add_keys_to(Sums& sums, int64_t left) const {
-    for (int k = 0; k < kKeys / 16; ++k) {
-      if (16 * k < left) {
-        add_weighted_keys(sums.products, weights_, now_, k, row_tiles(), H_);
-      }
-    }
-  }
-  __device__ void add_heads_to(float* slots, int64_t left, bool is_first) const {
-    add_to_slots(slots, left, is_first, row_tiles(), H_, HeadTerm<kKeys, kWidth>{weights_, q_});
-  }
-  __device__ void store(const Sums& sums, Bfloat16* rows, int64_t first, int64_t /*N*/) const {
-    store_heads(sums.products, rows + first * H_, heads_, H_, [](int) { return 1.0f; });
-  }
-
- private:
-  __device__ static int lane() {
-    return thread_index() % kWarp;
-  }
-  __device__ int row_tiles() const {
-    return (heads_ + 15) / 16;
-  }
-  __device__ TileRows<kWidth> tile_of(int64_t tile) const {
-    return {keys_.memory + tile % 2 * kKeys * TileRows<kWidth>::kRowBytes};
-  }
-
-  int H_, heads_ = 0;
-  TileRows<kWidth> q_, keys_, now_;
-  HeadWeights<kKeys> weights_;
-};
-
-// Writes the sums over heads of x [keys of a tile] to the first `left` of to [keys], behind those
-// of the heads before. Two calls have a barrier between them.
-template <class Heads>
-__device__ void store_over_heads(const float (&x)[Heads::kKeysOfThread],
-                                 float* to,
-                                 int64_t left,
-                                 bool is_first) {
-  BRAID_SHARED(float[Heads::kHeadParts][Heads::kKeys], parts);
-#pragma unroll
-  for (int j = 0; j < Heads::kKeysOfThread; ++j) {
-    const float sum = Heads::over_heads(x[j]);
-    if (Heads::leads_heads()) {
-      parts[Heads::head_part()][Heads::key(j)] = sum;
-    }
-  }
-  __syncthreads();
-  const int key = thread_index();
-  if (key < Heads::kKeys && key < left) {
-    float sum = is_first ? 0.0f : to[key];
-#pragma unroll
-    for (int part = 0; part < Heads::kHeadParts; ++part) {
-      sum += parts[part][key];
-    }
-    to[key] = sum;
-  }
-}
+static_assert(kThreads == kChoiceThreads);
 
 // ---- The four steps ----
 
@@ -372,19 +130,6 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// The weights of the thread's heads, 0 where there are none.
-template <class Heads>
-__device__ void load_head_weights(float (&to)[Heads::kHeadsOfThread],
-                                  const float* weight,
-                                  int64_t group,
-                                  int64_t I) {
-#pragma unroll
-  for (int i = 0; i < Heads::kHeadsOfThread; ++i) {
-    const int64_t head = group + Heads::head(i);
-    to[i] = head < I ? weight[head] : 0.0f;
-  }
-}
-
 // scores [queries, slots]
 template <class Heads>
 __global__ void __launch_bounds__(kThreads)
@@ -397,25 +142,13 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t query = first_query + blockIdx.x;
   const AttentionKeys keys = index_keys(p);
   const SeenKeys seen(keys, query);
-  const Sequence<E> of(keys, p.keys, p.h, query);
-  for (int64_t group = 0; group < p.I; group += Heads::kHeads) {
-    heads.load_heads(p.q + query * p.I * p.h, group, p.I);
-    float weight[Heads::kHeadsOfThread];
-    load_head_weights<Heads>(weight, p.weight + query * p.I, group, p.I);
-    heads.for_each_tile(seen, of, 0, [&](int64_t first) {
-      float z[Heads::kHeadsOfThread][Heads::kKeysOfThread], x[Heads::kKeysOfThread] = {};
-      heads.products(z);
-#pragma unroll
-      for (int i = 0; i < Heads::kHeadsOfThread; ++i) {
-#pragma unroll
-        for (int j = 0; j < Heads::kKeysOfThread; ++j) {
-          x[j] += weight[i] * (z[i][j] < 0 ? 0.0f : z[i][j]);  // NaN stays
-        }
-      }
-      float* scores = work.scores + blockIdx.x * work.slots + first;
-      store_over_heads<Heads>(x, scores, seen.count - first, group == 0);
-    });
-  }
+  store_index_scores(heads,
+                     seen,
+                     Sequence<E>(p.keys + query / keys.S * keys.C * p.h),
+                     p.q + query * p.I * p.h,
+                     p.weight + query * p.I,
+                     p.I,
+                     work.scores + blockIdx.x * work.slots);
 }
 
 // kl and recall; scores become their gradients.
@@ -481,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int64_t query = first_query + blockIdx.x;
   const AttentionKeys keys = index_keys(p);
   const SeenKeys seen(keys, query);
-  const Sequence<E> of(keys, p.keys, p.h, query);
+  const Sequence<E> of(p.keys + query / keys.S * keys.C * p.h);
   const float* dscores = work.scores + blockIdx.x * work.slots;
   for (int64_t group = 0; group < p.I; group += Heads::kHeads) {
     heads.load_heads(p.q + query * p.I * p.h, group, p.I);
@@ -529,25 +262,6 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 // ---- Launches ----
-
-// Calls f(a null pointer to the class of heads) for rows of E.
-template <class E, int kMostWidth, class F>
-void with_heads(int64_t width, bool whole, const F& f) {
-  const auto fits = [](auto* heads) {
-    return std::remove_pointer_t<decltype(heads)>::bytes(0) <= most_shared_bytes();
-  };
-  if constexpr (std::is_same_v<E, Bfloat16>) {
-    using Narrow = TensorHeads<128>;
-    using Wide = TensorHeads<kMostWidth>;
-    if (whole && width <= 128 && fits(static_cast<Narrow*>(nullptr))) {
-      return f(static_cast<Narrow*>(nullptr));
-    }
-    if (whole && width <= kMostWidth && fits(static_cast<Wide*>(nullptr))) {
-      return f(static_cast<Wide*>(nullptr));
-    }
-  }
-  f(static_cast<PlainHeads<E>*>(nullptr));
-}
 
 template <class E>
 void queue_target(const AttentionProblem<float>& p,

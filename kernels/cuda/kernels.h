@@ -175,7 +175,7 @@ struct CudaKernelsOf {
                        Stream) = nullptr;
 
   /// chosen [B, S, k].
-  void (*index_topk)(const IndexTopkProblem<T>&,
+  void (*index_topk)(const IndexTopkProblem<E, T>&,
                      int64_t* chosen,
                      const IndexTopkWork&,
                      Stream) = nullptr;

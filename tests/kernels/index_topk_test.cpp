@@ -38,7 +38,8 @@ const std::vector<Case> kCases = {{"small", 1, 7, 2, 4, 5, 2},
                                   {"one pick", 1, 40, 3, 8, 30, 1},
                                   {"blocks of entries", 2, 50, 4, 16, 1300, 64},
                                   {"odd sizes", 1, 33, 5, 7, 517, 33},
-                                  {"many heads", 1, 3, 70, 20, 140, 20}};
+                                  {"many heads", 1, 3, 70, 20, 140, 20},
+                                  {"blocks of tiles", 1, 4, 70, 24, 1100, 30}};
 
 TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
   for (const auto& c : kCases) {
