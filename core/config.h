@@ -201,7 +201,11 @@ void read_value(const ConfigNode& node,
     if (node.kind == ConfigNode::Kind::kScalar && node.scalar == rules.absent) {
       into.reset();
     } else {
-      read_value(node, path, rules, places, into.emplace());
+      try {
+        read_value(node, path, rules, places, into.emplace());
+      } catch (const Error& error) {
+        fail(error.what(), "; ", rules.absent, " leaves it unset");
+      }
     }
   } else if constexpr (IsVector<T>::value) {
     require_list(node, path);

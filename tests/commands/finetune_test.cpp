@@ -205,7 +205,7 @@ TEST_F(Finetune, AModelThatLearnedACallMakesItInChatAndAnswersWithItsResult) {
 run: {name: calls}
 model: {sliding_window: 32}
 data: {train: [calls.jsonl], validation_fraction: 0, seq_len: 1200, validation_seq_len: 1200}
-train: {max_steps: 120, global_batch_size: 1, micro_batch_size: 1, validate_every_steps: 0}
+train: {max_steps: 200, global_batch_size: 1, micro_batch_size: 1, validate_every_steps: 0}
 optimizer: {learning_rate: 2e-2, weight_decay: 0}
 schedule: {kind: linear, warmup_steps: 10}
 )");
