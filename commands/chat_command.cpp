@@ -34,7 +34,7 @@ constexpr const char* kHelp =
 
 struct ChatArguments {
   AdapterFolders adapters;
-  DeviceChoice device;
+  ModelPlace place;
   std::string model, tokenizer, system, tools, thinking = "auto", effort, profile = "v4_0731";
   ChatSettings settings;
 };
@@ -184,7 +184,8 @@ int run_chat(const ChatArguments& arguments) {
                                  at::kFloat,
                                  /*trainable=*/false,
                                  arguments.adapters,
-                                 device_of(arguments.device, "--device"));
+                                 arguments.place.find_device(),
+                                 arguments.place.room);
   print_notes(opened.notes);
   const auto tokenizer = tokenizer_of(opened, arguments.tokenizer);
   ChatSession session(*opened.model, *tokenizer, settings);
@@ -228,7 +229,7 @@ Command chat_command(CLI::App& app) {
       ->add_option("--max-tokens", arguments->settings.max_tokens, "cut an answer after this many")
       ->check(whole_number(1, int64_t{1} << 30))
       ->capture_default_str();
-  add_device(*command, arguments->device);
+  add_device(*command, arguments->place);
   add_sampling(*command, arguments->settings.sampling, arguments->settings.seed);
   command->footer(
       text("Example:\n  braid chat runs/tuned --think on --temperature 0.7\n"

@@ -326,7 +326,17 @@ void add_dtype(CLI::App& command, at::ScalarType& dtype) {
       ->default_str(default_name);
 }
 
-void add_device(CLI::App& command, DeviceChoice& device) {
+at::Device ModelPlace::find_device() const {
+  require(device.kind != DeviceChoice::Kind::kCpu || !room.resident,
+          "--resident-gb: is for a GPU, and --device is cpu, where experts in FP4 or FP8 stay in "
+          "their files and take no memory; leave it out");
+  require(room.resident || !room.pinned,
+          "--pinned-gb: is for experts that --resident-gb leaves no room for on the GPU; give "
+          "both, or leave both out");
+  return device_of(device, "--device");
+}
+
+void add_device(CLI::App& command, ModelPlace& place) {
   const CLI::Validator spelling(
       [](const std::string& given) {
         return DeviceChoice::parse(given)
@@ -339,10 +349,24 @@ void add_device(CLI::App& command, DeviceChoice& device) {
   command
       .add_option_function<std::string>(
           "--device",
-          [&device](const std::string& given) { device = *DeviceChoice::parse(given); },
+          [&place](const std::string& given) { place.device = *DeviceChoice::parse(given); },
           "where the model is")
       ->check(spelling)
-      ->default_str(device.spelled());
+      ->default_str(place.device.spelled());
+  const auto add_room = [&](const char* name, std::optional<double>& bytes, const char* help) {
+    command
+        .add_option_function<double>(
+            name, [&bytes](double gigabytes) { bytes = gigabytes * kGigabyte; }, help)
+        ->check(real_number(0, 1e6, /*or_zero=*/true));
+  };
+  add_room("--resident-gb",
+           place.room.resident,
+           "on a GPU: 10^9 bytes of experts in FP4 or FP8 that stay there; the others are copied "
+           "to it when a pass comes to them; without it all stay");
+  add_room("--pinned-gb",
+           place.room.pinned,
+           "of the experts that are copied, the 10^9 bytes in pinned memory; the others are read "
+           "from their files; without it all are pinned");
 }
 
 }  // namespace braid

@@ -96,7 +96,18 @@ std::string message_of_wrong_line(const CLI::App& app, const CLI::Error& error);
 /// --dtype float64 | float32 | bfloat16; `dtype` holds the default.
 void add_dtype(CLI::App& command, at::ScalarType& dtype);
 
-/// --device cpu | cuda | cuda:N, see device_of().
-void add_device(CLI::App& command, DeviceChoice& device);
+/// What users call a GB.
+inline constexpr double kGigabyte = 1e9;
+
+/// Where a MODEL is.
+struct ModelPlace {
+  DeviceChoice device;
+  ExpertRoom room;  ///< on a GPU
+
+  /// Throws Error where there is no such device, and for a room of experts on the CPU.
+  at::Device find_device() const;
+};
+/// --device cpu | cuda | cuda:N, --resident-gb G and --pinned-gb G.
+void add_device(CLI::App& command, ModelPlace& place);
 
 }  // namespace braid

@@ -27,7 +27,7 @@ struct EvaluateArguments {
   TextOptions texts;
   int64_t seq_len = 1024, batch_size = 4;
   at::ScalarType dtype = at::kFloat;
-  DeviceChoice device;
+  ModelPlace place;
   bool json = false;
   AdapterFolders adapters;
   std::string against;
@@ -111,7 +111,8 @@ class Judge {
                                    arguments_.dtype,
                                    /*trainable=*/false,
                                    /*adapters=*/{},
-                                   device_of(arguments_.device, "--device"));
+                                   arguments_.place.find_device(),
+                                   arguments_.place.room);
     print_notes(opened.notes);
     if (opened.tokenizer) {
       const auto own = tokenizer_of(opened, "");
@@ -203,7 +204,8 @@ EvaluationReport reported(const EvaluateArguments& arguments) {
                                                  arguments.dtype,
                                                  /*trainable=*/false,
                                                  arguments.adapters,
-                                                 device_of(arguments.device, "--device"));
+                                                 arguments.place.find_device(),
+                                                 arguments.place.room);
   print_notes(opened->notes);
   const bool has_adapters = opened->model->parameters().lora().has_value();
   const auto against = arguments.against.empty() ? has_adapters ? kBase : kNone : arguments.against;
@@ -284,7 +286,7 @@ Command evaluate_command(CLI::App& app) {
       ->check(whole_number(1, int64_t{1} << 20))
       ->capture_default_str();
   add_dtype(*command, arguments->dtype);
-  add_device(*command, arguments->device);
+  add_device(*command, arguments->place);
   command->add_flag("--json", arguments->json, "one JSON object");
   command->footer(
       "Example:\n  braid evaluate runs/quickstart --data corpus/fortunes --document-separator "

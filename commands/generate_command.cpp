@@ -21,7 +21,7 @@ struct GenerateArguments {
   std::vector<std::string> prompts, stop_texts;
   bool json = false;
   AdapterFolders adapters;
-  DeviceChoice device;
+  ModelPlace place;
   GenerateOptions options;
 };
 
@@ -132,7 +132,8 @@ int run_generate(const GenerateArguments& arguments) {
                                  at::kFloat,
                                  /*trainable=*/false,
                                  arguments.adapters,
-                                 device_of(arguments.device, "--device"));
+                                 arguments.place.find_device(),
+                                 arguments.place.room);
   print_notes(opened.notes);
   const auto own_tokenizer = tokenizer_of(opened, arguments.tokenizer);
   const auto& tokenizer = *own_tokenizer;
@@ -195,7 +196,7 @@ Command generate_command(CLI::App& app) {
   add_tokenizer(*command, arguments->tokenizer);
   add_prompts(*command, *arguments);
   add_ends(*command, *arguments);
-  add_device(*command, arguments->device);
+  add_device(*command, arguments->place);
   add_sampling(*command, arguments->options.sampling, arguments->options.seed);
   command->add_flag("--json", arguments->json, "one JSON object a sample");
   command->footer(

@@ -12,12 +12,6 @@
 #include "run/table.h"
 
 namespace braid {
-namespace {
-
-constexpr double kGigabyte = 1e9;
-
-}  // namespace
-
 Command plan_command(CLI::App& app) {
   struct Arguments {
     RunConfigOptions run;

@@ -19,7 +19,7 @@ namespace braid {
 namespace {
 
 // Where time and memory went.
-void print_usage(double seconds) {
+void print_usage(double seconds, at::Device device) {
   const auto& times = product_times();
   std::cout << std::fixed << std::setprecision(1) << "time: " << seconds << " s";
   if (times.decoding > 0) {
@@ -28,7 +28,7 @@ void print_usage(double seconds) {
               << " s";
   }
   std::cout << "\nmemory: at most " << bytes_text(peak_resident_bytes()) << " resident, "
-            << bytes_text(TensorMemory::take_peak()) << " in tensors of its own" << std::endl;
+            << bytes_text(TensorMemory::take_peak(device)) << " in tensors of its own" << std::endl;
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ Command probe_command(CLI::App& app) {
   struct Arguments {
     std::string model, inputs, outputs;
     at::ScalarType dtype = at::kFloat;
-    DeviceChoice device;
+    ModelPlace place;
     ProbeOptions options;
     AdapterFolders adapters;
   };
@@ -53,7 +53,7 @@ Command probe_command(CLI::App& app) {
       ->required();
   command->add_option("--outputs", arguments->outputs, "safetensors to write")->required();
   add_dtype(*command, arguments->dtype);
-  add_device(*command, arguments->device);
+  add_device(*command, arguments->place);
   command->add_flag("--gradients", arguments->options.gradients, "also grad.<name> of the loss");
   command->add_flag(
       "--streams", arguments->options.streams, "also streams.<layer> after each layer");
@@ -72,11 +72,13 @@ Command probe_command(CLI::App& app) {
     read.insert(read.end(), arguments->adapters.folders.begin(), arguments->adapters.folders.end());
     require_not_an_input(arguments->outputs, read);
     const InterruptGuard guard("stopping after this layer");
+    const auto device = arguments->place.find_device();
     const auto opened = open_model(arguments->model,
                                    arguments->dtype,
                                    /*trainable=*/arguments->options.gradients,
                                    arguments->adapters,
-                                   device_of(arguments->device, "--device"));
+                                   device,
+                                   arguments->place.room);
     print_notes(opened.notes);
     const auto labels = inputs.contains("labels") ? inputs.tensor("labels") : at::Tensor();
     auto options = arguments->options;
@@ -91,7 +93,7 @@ Command probe_command(CLI::App& app) {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     write_safetensors(arguments->outputs, results);
     std::cout << arguments->outputs << ": " << results.size() << " tensors" << std::endl;
-    print_usage(seconds.count());
+    print_usage(seconds.count(), device);
     return 0;
   };
 }

@@ -170,7 +170,7 @@ Command train_command(CLI::App& app) {
       const auto device = device_of(run_config.train.device, "train.device");
       auto ranks = world ? with_nccl(world->communicator()) : alone();
       require_same_config(run_config, *ranks);
-      check_room(run_config, arguments->ignore_room, *ranks);
+      check_room(run_config, device, arguments->ignore_room, *ranks);
       Trainer trainer(run_config, resume_from(arguments->resume), std::move(ranks), device);
       if (arguments->profile) {
         trainer.profile();

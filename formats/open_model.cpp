@@ -424,7 +424,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
         !room.resident || !experts.empty(),
         stored.source,
         ": has no frozen experts in FP4 or FP8, which alone can be elsewhere than on the device "
-        "(train.resident_gb); leave the key out, or freeze the experts of a quantized base");
+        "(train.resident_gb, --resident-gb); leave that out, or freeze the experts of a quantized "
+        "base");
     places = places_of_experts(experts, room);
   }
   const WeightSource source{

@@ -12,7 +12,6 @@
 namespace braid {
 namespace {
 
-constexpr int64_t kPieceBytes = 64 << 20;
 constexpr std::size_t kWeightsAhead = 8;  // whose pages the disk is asked for
 
 std::string_view bytes_of(const at::Tensor& tensor) {
@@ -37,7 +36,7 @@ void MappedCopies::copy(const Image& image, c10::Event& copied) {
     auto& [bytes, read] = pieces_[current];
     if (!bytes.defined()) {
       const auto on_host = at::device(at::kCPU).dtype(at::kByte);
-      bytes = at::empty({kPieceBytes}, on_host.pinned_memory(stream_.device().is_cuda()));
+      bytes = at::empty({piece_bytes_}, on_host.pinned_memory(stream_.device().is_cuda()));
       read.emplace(stream_.device_type());
     }
     read->synchronize();
@@ -52,11 +51,11 @@ void MappedCopies::copy(const Image& image, c10::Event& copied) {
   };
   const auto put = [&](std::string_view from, int64_t at) {
     while (!from.empty()) {
-      if (filled == kPieceBytes || first + filled != at) {
+      if (filled == piece_bytes_ || first + filled != at) {
         send_piece();
         begin_piece(at);
       }
-      const auto count = std::min(from.size(), static_cast<std::size_t>(kPieceBytes - filled));
+      const auto count = std::min(from.size(), static_cast<std::size_t>(piece_bytes_ - filled));
       std::memcpy(pieces_[current].bytes.mutable_data_ptr<uint8_t>() + filled, from.data(), count);
       from.remove_prefix(count);
       filled += static_cast<int64_t>(count);

@@ -19,8 +19,9 @@ namespace braid {
 /// are let go of as they are read.
 class MappedCopies {
  public:
-  /// `stream` is given the copies.
-  explicit MappedCopies(c10::Stream stream) : stream_(stream) {}
+  /// `stream` is given the copies; `piece_bytes` are those of a piece.
+  explicit MappedCopies(c10::Stream stream, int64_t piece_bytes = 64 << 20)
+      : stream_(stream), piece_bytes_(piece_bytes) {}
 
   /// Matrices whose codes, and behind them whose scales, are adjacent.
   struct Stack {
@@ -44,6 +45,7 @@ class MappedCopies {
   void copy(const Image& image, c10::Event& copied);
 
   c10::Stream stream_;
+  int64_t piece_bytes_;
   std::mutex one_at_a_time_;
   std::array<Piece, 2> pieces_;
 };

@@ -18,18 +18,22 @@ std::string ranks_text(int64_t ranks, double bytes) {
   return ranks > 1 ? text(" (", ranks, " ranks of ", size_text(bytes), ")") : std::string();
 }
 
-// What makes the largest parts smaller, the ways that change no result first. `held`: what is too
-// large are weights and state, so that smaller activations do not help.
-std::string memory_advice(const RunConfig& config,
-                          const Plan& plan,
-                          const MachineRoom& machine,
-                          bool held) {
+// What makes the largest parts of a rank's memory smaller, the ways that change no result first.
+// `held`: what is too large are weights and state, so that smaller activations do not help.
+std::string memory_advice(const RunConfig& config, const Plan& plan, int64_t ranks, bool held) {
   const auto& memory = plan.memory;
   constexpr double kWorthIt = 0.1;  // of the whole
   const auto matters = [&](double bytes) { return bytes > kWorthIt * memory.total_bytes(); };
   const bool activations = !held && matters(memory.activations_bytes);
   std::string ways;
   const auto add = [&ways](const std::string& way) { ways += text(ways.empty() ? "" : ", ", way); };
+  if (matters(memory.resident_experts_bytes)) {
+    add(text("a ",
+             config.train.resident_gb ? "smaller " : "",
+             "train.resident_gb (experts that stay on the GPU are ",
+             size_text(memory.resident_experts_bytes),
+             "; the others are copied to it)"));
+  }
   if (activations && config.train.micro_batch_size > 1) {
     add(text("a smaller train.micro_batch_size than ",
              config.train.micro_batch_size,
@@ -40,10 +44,10 @@ std::string memory_advice(const RunConfig& config,
   if (activations && !config.train.recompute_sublayers) {
     add("train.recompute_sublayers: 2");
   }
-  if (!held && matters(memory.snapshot_bytes)) {
+  if (!held && !memory.on_gpu && matters(memory.snapshot_bytes)) {
     add(text("checkpoint.in_background: false (", size_text(memory.snapshot_bytes), ")"));
   }
-  if (machine.ranks > 1) {
+  if (ranks > 1) {
     add("fewer ranks on this machine");
   }
   if (held || matters(memory.optimizer_bytes)) {
@@ -59,6 +63,25 @@ std::string memory_advice(const RunConfig& config,
   return text("Possible: ", ways);
 }
 
+// What a GPU's host has too much of.
+std::string host_advice(const RunConfig& config, const MemoryPlan& memory) {
+  std::string ways;
+  if (memory.pinned_experts_bytes > 0) {
+    ways = text("a ",
+                config.train.pinned_gb ? "smaller " : "",
+                "train.pinned_gb (experts in pinned memory are ",
+                size_text(memory.pinned_experts_bytes),
+                "; the others are read from the base's files), a larger train.resident_gb");
+  }
+  if (config.checkpoint.in_background) {
+    ways += text(ways.empty() ? "" : ", ",
+                 "checkpoint.in_background: false (",
+                 size_text(memory.snapshot_bytes),
+                 ")");
+  }
+  return text("Possible: ", ways);
+}
+
 }  // namespace
 
 std::vector<RoomProblem> memory_problems(const RunConfig& config,
@@ -69,21 +92,30 @@ std::vector<RoomProblem> memory_problems(const RunConfig& config,
     return {};
   }
   const auto& memory = plan.memory;
-  const double sure = memory.weights_bytes - memory.base_weights_bytes + memory.optimizer_bytes,
-               likely = memory.total_bytes() - memory.base_weights_bytes;
+  const double sure = memory.on_gpu ? memory.pinned_experts_bytes
+                                    : memory.weights_bytes - memory.base_weights_bytes +
+                                          memory.optimizer_bytes,
+               likely = memory.on_gpu ? memory.host_bytes()
+                                      : memory.total_bytes() - memory.base_weights_bytes;
+  const auto advice = [&](bool held) {
+    return memory.on_gpu ? host_advice(config, memory) : memory_advice(config, plan, ranks, held);
+  };
   const auto all = static_cast<double>(ranks);
   if (sure * all > static_cast<double>(room.total)) {
-    return {{text("memory: the weights that are trained and the optimizer's state alone take ",
-                  size_text(sure * all),
-                  ranks_text(ranks, sure),
-                  ", machine ",
-                  name,
-                  " has ",
-                  bytes_text(room.total),
-                  room.by_cgroup ? " for this cgroup" : "",
-                  ". ",
-                  memory_advice(config, plan, machine, /*held=*/true)),
-             /*surely=*/true}};
+    return {
+        {text(memory.on_gpu
+                  ? "memory: experts in pinned memory take "
+                  : "memory: the weights that are trained and the optimizer's state alone take ",
+              size_text(sure * all),
+              ranks_text(ranks, sure),
+              ", machine ",
+              name,
+              " has ",
+              bytes_text(room.total),
+              room.by_cgroup ? " for this cgroup" : "",
+              ". ",
+              advice(/*held=*/true)),
+         /*surely=*/true}};
   }
   if (likely * all > static_cast<double>(room.available)) {
     return {{text("memory: a step is estimated to take ",
@@ -96,10 +128,34 @@ std::vector<RoomProblem> memory_problems(const RunConfig& config,
                   " available",
                   room.by_cgroup ? " for this cgroup" : "",
                   ". ",
-                  memory_advice(config, plan, machine, /*held=*/false)),
+                  advice(/*held=*/false)),
              /*surely=*/false}};
   }
   return {};
+}
+
+std::vector<RoomProblem> gpu_problems(const RunConfig& config,
+                                      const Plan& plan,
+                                      const GpuRoom& gpu) {
+  const auto& memory = plan.memory;
+  const double held = memory.weights_bytes - memory.base_weights_bytes + memory.optimizer_bytes +
+                      memory.expert_buffers_bytes,
+               likely = memory.device_bytes() - memory.base_weights_bytes;
+  const bool surely = held > static_cast<double>(gpu.total);
+  if (!surely && likely <= static_cast<double>(gpu.available)) {
+    return {};
+  }
+  return {{text("GPU memory: ",
+                surely ? "weights, optimizer state and buffers of experts alone take "
+                       : "a step is estimated to take ",
+                size_text(surely ? held : likely),
+                " of each rank, ",
+                gpu.name,
+                " has ",
+                bytes_text(surely ? gpu.total : gpu.available),
+                surely ? ". " : " available. ",
+                memory_advice(config, plan, /*ranks=*/1, /*held=*/surely)),
+           surely}};
 }
 
 int64_t checkpoints_at_once(const RunConfig& config) {

@@ -25,9 +25,23 @@ struct MachineRoom {
 /// Too large surely: trained weights and optimizer state alone, of all ranks here, exceed all
 /// memory and swap. Probably: the whole estimate (plan/memory_plan.h), without what stays in a
 /// base's files, exceeds what is available. A machine that does not tell its memory has no problem.
+/// Of a run on GPUs what it has in the host's memory is compared: surely needed are experts in
+/// pinned memory.
 std::vector<RoomProblem> memory_problems(const RunConfig& config,
                                          const Plan& plan,
                                          const MachineRoom& machine);
+
+/// A rank's GPU.
+struct GpuRoom {
+  std::string name;  ///< "cuda:0"
+  int64_t total = 0, available = 0;
+};
+
+/// The same of what a rank has on its GPU. Surely needed are weights, frozen ones too, optimizer
+/// state and the buffers of experts.
+std::vector<RoomProblem> gpu_problems(const RunConfig& config,
+                                      const Plan& plan,
+                                      const GpuRoom& gpu);
 
 /// The checkpoints that lie on the disk at once, those that are kept and one that is being written,
 /// against `available` bytes: the free ones and those of the run's present checkpoints. Surely too

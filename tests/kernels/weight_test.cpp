@@ -2,22 +2,17 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 
 #include <ATen/ATen.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "kernels/codec.h"
 #include "kernels/experts.h"
-#include "tests/core/fresh_folder.h"
 #include "tests/kernels/check_op.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/mapped_values.h"
 
 namespace braid {
 namespace {
@@ -182,50 +177,9 @@ TEST_F(QuantizedExperts, MayNotBeMixedWithTrainedStacks) {
   EXPECT_NE(message.find("must all be quantized"), std::string::npos) << message;
 }
 
-// The values of a matrix in a file, mapped.
-class MappedValues {
- public:
-  explicit MappedValues(const at::Tensor& values) : size_(values.nbytes()) {
-    const auto path = folder_ / "values";
-    std::ofstream(path, std::ios::binary)
-        .write(static_cast<const char*>(values.const_data_ptr()),
-               static_cast<std::streamsize>(size_));
-    std::FILE* file = std::fopen(path.c_str(), "rb");
-    data_ = mmap(nullptr, size_, PROT_READ, MAP_SHARED, fileno(file), 0);
-    std::fclose(file);
-    tensor = at::from_blob(data_, values.sizes(), values.options());
-  }
-  ~MappedValues() {
-    munmap(data_, size_);
-    std::filesystem::remove_all(folder_);
-  }
-  MappedValues(const MappedValues&) = delete;
-  MappedValues& operator=(const MappedValues&) = delete;
-
-  // Pages that the process has, or -1 where the system does not tell.
-  int64_t pages() const {
-    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
-    std::vector<uint64_t> entries((size_ + page - 1) / page);
-    const auto bytes = static_cast<ssize_t>(entries.size() * sizeof entries[0]);
-    const int table = open("/proc/self/pagemap", O_RDONLY);
-    const auto first = reinterpret_cast<std::uintptr_t>(data_) / page * sizeof entries[0];
-    const bool told = pread(table, entries.data(), bytes, static_cast<off_t>(first)) == bytes;
-    close(table);
-    return told ? std::ranges::count_if(entries, [](uint64_t entry) { return entry >> 63 != 0; })
-                : -1;
-  }
-
-  at::Tensor tensor;
-
- private:
-  std::filesystem::path folder_ = testing::fresh_folder();
-  std::size_t size_;
-  void* data_ = nullptr;
-};
-
 TEST(MappedWeights, LeaveTheProcessAfterAProductUnlessTheyAreKept) {
   const auto codes = encode_fp4(at::randn({256, 512}));
-  const MappedValues mapped(codes.values);
+  const testing::MappedValues mapped(codes.values);
   const Weight weight(mapped.tensor, codes.scales, WeightPlace::kMapped);
   if (mapped.pages() < 0) {
     GTEST_SKIP() << "this system does not tell a process which pages it has";
@@ -239,6 +193,19 @@ TEST(MappedWeights, LeaveTheProcessAfterAProductUnlessTheyAreKept) {
   }
   project(x, weight);
   EXPECT_EQ(mapped.pages(), 0);
+}
+
+TEST(MappedWeights, LetGoOfTheirPagesWhereNoProductDid) {
+  const auto codes = encode_fp4(at::randn({256, 512}));
+  const testing::MappedValues values(codes.values), scales(codes.scales);
+  const Weight weight(values.tensor, scales.tensor, WeightPlace::kMapped);
+  if (values.pages() < 0) {
+    GTEST_SKIP() << "this system does not tell a process which pages it has";
+  }
+  EXPECT_TRUE(weight.values.equal(codes.values));
+  EXPECT_GT(values.pages(), 0);
+  weight.release_pages();
+  EXPECT_EQ(values.pages() + scales.pages(), 0);
 }
 
 TEST(FrozenStacks, GetNoGradientAndCostNone) {

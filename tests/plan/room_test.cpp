@@ -66,6 +66,54 @@ TEST(Room, OfMemoryIsWhatAllRanksOfAMachineNeed) {
   expect_mentions(problems[0].message, {"4 ranks of", "fewer ranks on this machine"});
 }
 
+// Flash's adapters on one GPU: what lies where is compared with what is there.
+TEST(Room, OfAGpuIsThatOfWeightsActivationsAndBuffersAndOfItsHostThatOfPinnedExperts) {
+  auto config = tiny();
+  config.run.init_from = "base";
+  config.train.device = {DeviceChoice::Kind::kCuda};
+  config.train.parameters.kind = TrainedParameters::Kind::kLora;
+  CodeBytes codes;
+  for (int layer = 0; layer < 3; ++layer) {
+    codes[text("layers.", layer, ".ffn.experts.*.w1.weight")] = 1e9;
+  }
+  config.train.resident_gb = 1;
+  const auto plan = plan_training(config, 1, codes);
+  const auto& memory = plan.memory;
+  ASSERT_EQ(memory.resident_experts_bytes, 1e9);
+  ASSERT_EQ(memory.pinned_experts_bytes, 2e9);
+  const auto on_gpu = [&](double total, double available) {
+    return gpu_problems(
+        config, plan, {"cuda:0", static_cast<int64_t>(total), static_cast<int64_t>(available)});
+  };
+  EXPECT_TRUE(on_gpu(4e9, memory.device_bytes() + 1).empty());
+  const auto likely = on_gpu(4e9, memory.device_bytes() - 2);
+  ASSERT_EQ(likely.size(), 1);
+  EXPECT_FALSE(likely[0].surely);
+  expect_mentions(likely[0].message, {"cuda:0 has", "available", "a smaller train.resident_gb"});
+  const auto sure = on_gpu(2.9e9, 2.9e9);
+  ASSERT_EQ(sure.size(), 1);
+  EXPECT_TRUE(sure[0].surely);
+  expect_mentions(sure[0].message, {"buffers of experts alone take", "cuda:0 has 2.70 GiB"});
+
+  const auto on_host = [&](double total, double available) {
+    return memory_problems(
+        config,
+        plan,
+        {"here",
+         1,
+         {.total = static_cast<int64_t>(total), .available = static_cast<int64_t>(available)}});
+  };
+  EXPECT_TRUE(on_host(1e18, memory.host_bytes() + 1).empty());
+  const auto warned = on_host(1e18, memory.host_bytes() - 2);
+  ASSERT_EQ(warned.size(), 1);
+  EXPECT_FALSE(warned[0].surely);
+  expect_mentions(warned[0].message, {"train.pinned_gb", "larger train.resident_gb"});
+  const auto refused = on_host(1.9e9, 1.9e9);
+  ASSERT_EQ(refused.size(), 1);
+  EXPECT_TRUE(refused[0].surely);
+  expect_mentions(refused[0].message, {"experts in pinned memory take 1.86 GiB", "machine here"});
+}
+
 TEST(Room, AdvisesOnlyWhatIsStillPossible) {
   auto config = tiny();
   config.train.micro_batch_size = 1;

@@ -52,7 +52,7 @@ TEST_F(RunConfigTest, RoomForExpertsIsThatOfAGpuBesideABase) {
     expect_mentions(error_of([&] { run(train); }), parts);
   };
   refused("device: cuda, resident_gb: -1", {"train.resident_gb", "-1"});
-  refused("device: cuda, resident_gb: most", {"train.resident_gb", "most", "all"});
+  refused("device: cuda, resident_gb: most", {"train.resident_gb", "a number >= 0", "most"});
   refused("device: cuda, resident_gb: 1, pinned_gb: -2", {"train.pinned_gb", "-2"});
   refused("resident_gb: 1", {"train.resident_gb", "train.device is cpu", "Leave the key out"});
   refused("device: cuda, pinned_gb: 1", {"train.pinned_gb", "train.resident_gb is all"});
