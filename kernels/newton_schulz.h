@@ -33,14 +33,18 @@ struct NewtonSchulzOptions {
 ///   A = X X^T,  P = a I + b A + c A A,  A' = A P P,  P' = a' I + b' A' + c' A' A',  X <- P' P X
 /// All but X are polynomials in A, so they are symmetric and commute.
 /// x_Brc: float32 or float64, which is also the precision of the products; the norm is float64.
-/// With bfloat16_products, where the machine has_bf16_products(), factors of float32 matrices are
-/// rounded to bfloat16 while they are packed: for the default steps a well-conditioned X's singular
-/// values then end in [0.99, 1.01], and the result moves by less than 1 % of its norm. Each CPU
-/// thread takes whole matrices; what remains all threads share. A matrix's bits depend on nothing
-/// but itself. Source: DeepSeek-V4 report, Algorithm 1. No gradient.
+/// With bfloat16_products, where the machine has_bf16_products() or the device has a kernel for
+/// them and sides are multiples of 8, factors of float32 matrices are rounded to bfloat16: for the
+/// default steps a well-conditioned X's singular values then end in [0.99, 1.01], and the result
+/// moves by less than 1 % of its norm; in Gram form by up to twice as much. Each CPU thread takes
+/// whole matrices; what remains all threads share. A matrix's bits depend on nothing but itself.
+/// Source: DeepSeek-V4 report, Algorithm 1. No gradient.
 at::Tensor newton_schulz(const at::Tensor& x_Brc, const NewtonSchulzOptions& options);
 /// The same in plain LibTorch, which knows no bfloat16.
 at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const NewtonSchulzOptions& options);
+
+/// X / max(||X||_F, 1e-20) of each matrix.
+at::Tensor divided_by_norm(const at::Tensor& x_Brc);
 
 /// Whether matrices of this shape take the Gram form.
 bool in_gram_form(int64_t rows, int64_t cols, const NewtonSchulzOptions& options);

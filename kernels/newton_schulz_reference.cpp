@@ -4,10 +4,14 @@
 
 namespace braid {
 
+at::Tensor divided_by_norm(const at::Tensor& x_Brc) {
+  return x_Brc / at::linalg_vector_norm(x_Brc, 2, at::IntArrayRef{1, 2}, true, at::kDouble)
+                     .clamp_min(1e-20)
+                     .to(x_Brc.scalar_type());
+}
+
 at::Tensor newton_schulz_reference(const at::Tensor& x_Brc, const NewtonSchulzOptions& options) {
-  auto x = x_Brc / at::linalg_vector_norm(x_Brc, 2, at::IntArrayRef{1, 2}, true, at::kDouble)
-                       .clamp_min(1e-20)
-                       .to(x_Brc.scalar_type());
+  auto x = divided_by_norm(x_Brc);
   const bool is_tall = x.size(1) > x.size(2);
   x = is_tall ? x.transpose(1, 2) : x;
   const auto polynomials = newton_schulz_polynomials(options);

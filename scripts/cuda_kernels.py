@@ -31,7 +31,7 @@ MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attent
 WGMMA, MMA = "wgmma.mma_async", "mma.sync"
 PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "fp4_warpgroup_kernel": WGMMA,
             "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
-            "index_tensor_scores_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
+            "index_tensor_scores_kernel": MMA, "matrix_product_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
             "kl_gradient_kernel<TensorHeads": MMA}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

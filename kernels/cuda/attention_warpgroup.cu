@@ -26,7 +26,9 @@ constexpr int kBytes =
 
 __global__ void __launch_bounds__(kThreads, 1)
     attention_warpgroup_forward_kernel(Problem p, Results r) {
-#ifdef BRAID_HAS_WARPGROUP_PRODUCTS
+  if constexpr (!kHasWarpgroupProducts) {
+    return;
+  }
   BRAID_DYNAMIC_SHARED(memory);
   const Heads q{memory};
   const Keys all_keys{q.memory + Heads::kBytes};
@@ -73,7 +75,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     float scores[RunningSoftmax::kEights][4], shrink[2];
     auto& sums = reinterpret_cast<float(&)[4 * RunningSoftmax::kEights]>(scores);
     constexpr int kRowsOfGroup = kKeys / 2 * Weights::kRowBytes;
-    fence_registers();
+    fence_registers(sums);
 #pragma unroll
     for (int k = 0; k < kWidth / 16; ++k) {
       const int of_panel = k % 4 * 32;
@@ -83,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, 1)
                                 k > 0);
     }
     commit_products();
-    wait_for_products<0>();
+    wait_for_products<0>(sums);
     softmax.add(scores, p.scale * RunningSoftmax::kLog2E, left, weights, shrink);
 #pragma unroll
     for (int v = 0; v < kSums; ++v) {
@@ -93,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     __syncthreads();
 
     // 2. The output: weights times the warpgroup's channels.
-    fence_registers();
+    fence_registers(out);
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       warpgroup_multiply<true>(
@@ -104,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           true);
     }
     commit_products();
-    wait_for_products<0>();
+    wait_for_products<0>(out);
     __syncthreads();  // keys and weights have been read
   }
   wait_for_copies<0>();
@@ -121,7 +123,6 @@ __global__ void __launch_bounds__(kThreads, 1)
           narrowed_pair(inverse[v / 2 % 2] * out[v], inverse[v / 2 % 2] * out[v + 1]);
     }
   }
-#endif
 }
 
 }  // namespace

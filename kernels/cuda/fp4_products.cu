@@ -160,7 +160,9 @@ static_assert(kThreads == 2 * kWarpgroup && kColumnsOfGroup == 64 &&
 // times all rows of the tile. Sums go to the result by way of shared memory, a warpgroup at a time.
 template <bool kByColumns>
 __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products p) {
-#ifdef BRAID_HAS_WARPGROUP_PRODUCTS
+  if constexpr (!kHasWarpgroupProducts) {
+    return;
+  }
   BRAID_DYNAMIC_SHARED(memory);
   const Fp4Matrix matrix = p.matrices[blockIdx.z];
   const int64_t first_row = int64_t{blockIdx.x} * kWideRows;
@@ -206,11 +208,11 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
         a[k % 2][i] = codes.pair(
             codes_at(tile), tile * kSteps, 16 * k + i / 2 * 8 + lane % 4 * 2, column + i % 2 * 8);
       }
-      fence_registers();
+      fence_registers(d, a[k % 2]);
       warpgroup_multiply(d, a[k % 2], by_rows(rows_of(tile).memory + k * 32));
       commit_products();
     }
-    wait_for_products<0>();
+    wait_for_products<0>(d);
     __syncthreads();  // the tile has been read
   }
   wait_for_copies<0>();
@@ -247,7 +249,6 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
     }
     __syncthreads();  // the sums have been read
   }
-#endif
 }
 
 template <bool kByColumns>

@@ -48,6 +48,23 @@ inline bool has_fp4_products(int64_t O, int64_t I) {
   return O % 8 == 0 && I % kFp4Group == 0;
 }
 
+/// Products of `count` pairs of matrices, factors in bfloat16 and sums in float32:
+///   of_product a b + of_added added + of_identity I, or with a b^T where it is symmetric.
+struct MatrixProducts {
+  const Bfloat16 *a, *b;  ///< [count, rows, depth]; [count, depth, columns] or, symmetric, as a
+  /// Results [count, rows, columns], either of them null if not wanted. Of symmetric ones `wide`
+  /// and `added` have the lower triangle alone.
+  float* wide;
+  Bfloat16* narrow;
+  const float* added;  ///< or null
+  float of_product, of_added, of_identity;
+  int64_t count, rows, columns, depth;
+  bool symmetric;
+};
+inline bool has_matrix_products(int64_t columns, int64_t depth) {
+  return columns % 8 == 0 && depth % 8 == 0 && depth > 0;
+}
+
 /// What the indexer's choice works in.
 struct IndexTopkWork {
   float* scores;  ///< [queries, C], of so many queries at a time
@@ -188,6 +205,9 @@ struct CudaKernelsOf {
 
   /// Of bfloat16 alone; where has_fp4_products().
   void (*multiply_fp4)(const Fp4Products&, bool by_columns, Stream) = nullptr;
+
+  /// Of bfloat16 alone; where has_matrix_products().
+  void (*multiply_matrices)(const MatrixProducts&, Stream) = nullptr;
 
   /// Losses and, in place of the logits, their gradients (kernels/cpu/cross_entropy_loops.h). A
   /// target that is negative gives a loss and gradients of 0.

@@ -10,6 +10,7 @@ set(BRAID_CUDA_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/index_topk.cu
   ${CMAKE_CURRENT_LIST_DIR}/indexer_kl.cu
   ${CMAKE_CURRENT_LIST_DIR}/mhc.cu
+  ${CMAKE_CURRENT_LIST_DIR}/newton_schulz.cu
   ${CMAKE_CURRENT_LIST_DIR}/rms_norm.cu
   ${CMAKE_CURRENT_LIST_DIR}/rope.cu
   ${CMAKE_CURRENT_LIST_DIR}/routing.cu

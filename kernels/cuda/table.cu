@@ -13,6 +13,7 @@ const CudaKernels& cuda_kernel_table() {
     cuda::add_index_topk(table);
     cuda::add_indexer_kl(table);
     cuda::add_mhc(table);
+    cuda::add_newton_schulz(table);
     cuda::add_rms_norm(table);
     cuda::add_rope(table);
     cuda::add_routing(table);

@@ -12,6 +12,7 @@ void add_fp4_products(CudaKernels& table);
 void add_index_topk(CudaKernels& table);
 void add_indexer_kl(CudaKernels& table);
 void add_mhc(CudaKernels& table);
+void add_newton_schulz(CudaKernels& table);
 void add_rms_norm(CudaKernels& table);
 void add_rope(CudaKernels& table);
 void add_routing(CudaKernels& table);

@@ -17,6 +17,13 @@
 
 namespace braid::cuda {
 
+/// Whether this code has them; kernels for others are empty.
+#ifdef BRAID_HAS_WARPGROUP_PRODUCTS
+constexpr bool kHasWarpgroupProducts = true;
+#else
+constexpr bool kHasWarpgroupProducts = false;
+#endif
+
 constexpr int kWarpgroup = 4 * kWarp;
 
 /// Whether the current device has them.
@@ -68,9 +75,34 @@ __device__ inline void publish_shared() {
 
 // ---- Products ----
 
-__device__ inline void fence_registers() {
+// What the compiler must not move to the other side of this place, since it does not know that a
+// product in the background has these registers.
+template <int kCount>
+__device__ inline void pin([[maybe_unused]] float (&registers)[kCount]) {
+#ifndef BRAID_CUDA_ON_HOST
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("" : "+f"(registers[i])::"memory");
+  }
+#endif
+}
+template <int kCount>
+__device__ inline void pin([[maybe_unused]] uint32_t (&registers)[kCount]) {
+#ifndef BRAID_CUDA_ON_HOST
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("" : "+r"(registers[i])::"memory");
+  }
+#endif
+}
+
+/// Arrays of sums, or a's registers: what was written to them is there for the products that
+/// follow.
+template <class... Registers>
+__device__ inline void fence_registers(Registers&... registers) {
+  (pin(registers), ...);
 #ifdef BRAID_CUDA_ON_HOST
-  on_host::fence_registers();
+  on_host::fence_registers({&registers[0]...});
 #elif defined(BRAID_HAS_WARPGROUP_PRODUCTS)
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
@@ -82,14 +114,15 @@ __device__ inline void commit_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 #endif
 }
-/// Until at most kPending groups are under way.
-template <int kPending>
-__device__ inline void wait_for_products() {
+/// Until at most kPending groups are under way; with the arrays of sums that are read behind it.
+template <int kPending, class... Sums>
+__device__ inline void wait_for_products(Sums&... sums) {
 #ifdef BRAID_CUDA_ON_HOST
   on_host::wait_for_products(kPending);
 #elif defined(BRAID_HAS_WARPGROUP_PRODUCTS)
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 #endif
+  (pin(sums), ...);
 }
 
 // Names of n registers in assembly, and the registers themselves.

@@ -123,9 +123,8 @@ struct Fiber {
   std::vector<Product> products;
   std::vector<Sums> sums;
   int product_group = 0;
-  bool fenced = false;         // behind the last wait for products
-  bool just_fenced = false;    // behind the last product too
-  bool has_published = false;  // since the last barrier
+  std::vector<const void*> fenced;  // arrays of registers, behind the last wait for products
+  bool has_published = false;       // since the last barrier
 };
 
 // What a warp does together, by its last lane; each lane's arguments.
@@ -272,14 +271,20 @@ class Block {
     }
   }
 
-  void fence_registers() { now_->fenced = now_->just_fenced = true; }
+  void fence_registers(std::initializer_list<const void*> arrays) {
+    now_->fenced.insert(now_->fenced.end(), arrays);
+  }
 
   void multiply(const Product& given) {
     auto& fiber = *now_;
-    if (!fiber.fenced || (given.a_registers != nullptr && !fiber.just_fenced)) {
+    const auto is_fenced = [&](const void* array) {
+      return array == nullptr ||
+             std::find(fiber.fenced.begin(), fiber.fenced.end(), array) != fiber.fenced.end();
+    };
+    if (!is_fenced(given.d) || !is_fenced(given.a_registers)) {
       give_up("a product of a warpgroup lacks the fence of its registers");
     }
-    fiber.just_fenced = false;
+    std::erase(fiber.fenced, given.a_registers);  // other numbers will be there for the next one
     auto sums = std::find_if(fiber.sums.begin(), fiber.sums.end(), [&](const Sums& other) {
       return other.d == given.d;
     });
@@ -297,7 +302,7 @@ class Block {
   void commit_products() { ++now_->product_group; }
   void wait_for_products(int pending) {
     auto& fiber = *now_;
-    fiber.fenced = fiber.just_fenced = false;
+    fiber.fenced.clear();
     collective(make_products, &fiber);
     const auto later =
         std::find_if(fiber.products.begin(), fiber.products.end(), [&](const Product& product) {
@@ -408,7 +413,8 @@ class Block {
     fiber.products.clear();
     fiber.sums.clear();
     fiber.product_group = 0;
-    fiber.fenced = fiber.just_fenced = fiber.has_published = false;
+    fiber.fenced.clear();
+    fiber.has_published = false;
     // As if entry() had been called with its stack aligned, and were to be returned to.
     const auto end = reinterpret_cast<uintptr_t>(fiber.memory.get() + kStackBytes) / 64 * 64;
     auto* top = reinterpret_cast<uintptr_t*>(end);
@@ -825,8 +831,8 @@ uint64_t shared_address(const void* shared) {
 void publish_shared() {
   t_block->publish_shared();
 }
-void fence_registers() {
-  t_block->fence_registers();
+void fence_registers(std::initializer_list<const void*> arrays) {
+  t_block->fence_registers(arrays);
 }
 void commit_products() {
   t_block->commit_products();

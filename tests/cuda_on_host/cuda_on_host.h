@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 
 #define __global__
@@ -108,7 +109,7 @@ void multiply_add(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 // wgmma of a warpgroup (kernels/cuda/warpgroup.h).
 uint64_t shared_address(const void* shared);
 void publish_shared();
-void fence_registers();
+void fence_registers(std::initializer_list<const void*> arrays);
 void commit_products();
 void wait_for_products(int pending);
 /// d [64, 2 sums] (+)= a [64, 16] b [16, 2 sums]; a_registers is null where a lies in memory.

@@ -99,7 +99,7 @@ void product_by_rows(float* out) {
   }
   float d[16] = {};
   if (kMistake != Mistake::kNoFence) {
-    fence_registers();
+    fence_registers(d);
   }
   for (int k = 0; k < kSteps / 16; ++k) {
     warpgroup_multiply<false>(d, by_rows(a.memory + 32 * k), by_rows(b.memory + 32 * k), k > 0);
@@ -139,7 +139,7 @@ void product_by_panels(float* out) {
   publish_shared();
   __syncthreads();
   float d[128] = {};
-  fence_registers();
+  fence_registers(d);
   for (int k = 0; k < kSteps / 16; ++k) {
     warpgroup_multiply<true>(
         d,
@@ -174,7 +174,9 @@ void product_of_registers(float* out) {
       a[k % 2][i] = narrowed_pair(value_of(0, row, column), value_of(0, row, column + 1));
     }
     if (kMistake != Mistake::kNoFence || k == 0) {
-      fence_registers();
+      fence_registers(d, a[k % 2]);
+    } else {
+      fence_registers(d);
     }
     warpgroup_multiply(d, a[k % 2], by_rows(b.memory + 32 * k));
     commit_products();

@@ -6,7 +6,9 @@
 #include "core/error.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/normal_tensor.h"
+#include "tests/support/strict_device.h"
 
 namespace braid {
 namespace {
@@ -55,6 +57,43 @@ TEST(NewtonSchulz, Bfloat16ProductsOrthogonalizeToOnePercent) {
     EXPECT_GT(values.min().item<double>(), 0.99) << x.sizes();
     expect_close("O", o, newton_schulz(x, {}), {.relative = 0.01});
   }
+}
+
+// Several tiles, none of them whole, of matrices that are wide, tall and square.
+TEST(NewtonSchulz, Bfloat16ProductsOfADeviceOrthogonalizeToOnePercentOrTwo) {
+  for (const auto& [form, tolerance] :
+       {std::pair{GramForm::kNever, 0.01}, {GramForm::kAlways, 0.02}}) {
+    const NewtonSchulzOptions options{.bfloat16_products = true, .gram = form};
+    for (const auto& sizes :
+         {std::vector<int64_t>{2, 72, 200}, {1, 136, 40}, {1, 136, 272}, {2, 8, 16}}) {
+      const auto x = normal_tensor("X", sizes, at::kFloat);
+      const auto want = newton_schulz_reference(x, {.gram = form});
+      at::Tensor first;
+      for (const std::uint64_t order : {0, 1, 2}) {
+        const testing::KernelsOnHost kernels(order);
+        const auto o = newton_schulz(x.to(testing::strict_device()), options).cpu();
+        EXPECT_GT(kernels.launches(), 0);
+        const auto name = text("O of ", x.sizes(), ", order ", order);
+        expect_close(name, o, want, {.relative = tolerance});
+        if (order == 0) {
+          first = o;
+          const auto values = at::linalg_svdvals(o.to(at::kDouble));
+          EXPECT_LT(values.max().item<double>(), 1 + tolerance) << name;
+          EXPECT_GT(values.min().item<double>(), 1 - tolerance) << name;
+        }
+        testing::expect_bitwise_equal(name, o, first);
+      }
+    }
+  }
+}
+
+// Other sides, and options that do not ask for it, take the twin.
+TEST(NewtonSchulz, Bfloat16ProductsOfADeviceAreOfSidesThatAreMultiplesOfEight) {
+  const testing::KernelsOnHost kernels;
+  const auto x = normal_tensor("X", {1, 12, 24}, at::kFloat).to(testing::strict_device());
+  newton_schulz(x, {.bfloat16_products = true});
+  newton_schulz(x.narrow(1, 0, 8), {});
+  EXPECT_EQ(kernels.launches(), 0);
 }
 
 TEST(NewtonSchulz, TheGramFormEqualsItsReferenceOnEveryDevice) {
