@@ -246,7 +246,7 @@ TEST_F(Config, RefusesOtherWrongTypes) {
   EXPECT_EQ(load_error("model:\n  ratios:\n  - 4\n  - -1\n"),
             "model.ratios[1] (x.yaml:4): must be >= 0, got -1");
   EXPECT_EQ(load_error("model: {topk: some}"),
-            "model.topk (x.yaml:1): expected a whole number >= 1, got 'some'");
+            "model.topk (x.yaml:1): expected a whole number >= 1, got 'some'; all leaves it unset");
   EXPECT_EQ(load_error("name: [a]"),
             "name (x.yaml:1): expected text, got a list; text that begins with '- ' or '[' needs "
             "quotes");
@@ -461,7 +461,8 @@ TEST_F(Config, AListOrNothingFillsNoScalarKey) {
   EXPECT_EQ(error("~"), expected + "nothing");
   EXPECT_EQ(error("{file: a}"),
             "sources[0].file (x.yaml:1): unknown key; known here: path, weight");
-  EXPECT_EQ(error("{path: a, weight: 0}"), "sources[0].weight (x.yaml:1): must be > 0, got 0");
+  EXPECT_EQ(error("{path: a, weight: 0}"),
+            "sources[0].weight (x.yaml:1): must be > 0, got 0; none leaves it unset");
 }
 
 TEST_F(Config, DescribesAStructThatAScalarFills) {
