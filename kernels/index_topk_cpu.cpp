@@ -1,7 +1,6 @@
 #include "kernels/index_topk_cpu.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "core/sizes.h"
@@ -14,9 +13,6 @@ namespace braid {
 namespace {
 
 constexpr int64_t kQueries = 16;  // of a tile
-
-template <class E>
-constexpr bool kIsBf16 = std::is_same_v<E, Bfloat16>;
 
 template <class T>
 using PackedKeys = std::vector<typename TileProducts<T>::Packed>;  // by [B, panels]
@@ -35,7 +31,7 @@ class TopkTile {
         panels_(panels),
         chosen_(chosen),
         together_(std::clamp(kRows / p_.I, int64_t{1}, kQueries)),
-        tiles_(/*in_bf16=*/kIsBf16<E>),
+        tiles_(products_of<E>()),
         products_(together_ * p_.I * kPanelEntries),
         scores_(kQueries * kPanelEntries),
         selections_(kQueries, RunningSelection<T>(p_.k)) {}
@@ -74,8 +70,7 @@ class TopkTile {
   void score(const typename TileProducts<T>::Packed& keys, int64_t row, int64_t queries) {
     for (int64_t first = 0; first < queries; first += together_) {
       const int64_t count = std::min(together_, queries - first);
-      const auto q = TileProducts<T>::operand(
-          p_.q + (row + first) * p_.I * p_.H, p_.H, /*by_columns=*/false, kIsBf16<E>);
+      const auto q = activations(p_.q + (row + first) * p_.I * p_.H, p_.H, /*by_columns=*/false);
       tiles_.multiply(q, keys, products_.data(), kPanelEntries, count * p_.I);
       for (int64_t t = 0; t < count; ++t) {
         BRAID_CPU(weighted_relu_rows<T>)
@@ -100,11 +95,10 @@ template <class E, class T>
 PackedKeys<T> panels_of(const IndexTopkProblem<E, T>& p) {
   const int64_t panels = blocks(p.C, kPanelEntries);
   PackedKeys<T> result(p.B * panels);
-  const TileProducts<T> tiles(/*in_bf16=*/kIsBf16<E>);
+  const auto tiles = products_of<E>();
   for_each_of(p.B * panels, [&](int64_t i) {
     const int64_t c = i % panels * kPanelEntries;
-    const auto keys = TileProducts<T>::operand(
-        p.keys + (i / panels * p.C + c) * p.H, p.H, /*by_columns=*/true, kIsBf16<E>);
+    const auto keys = activations(p.keys + (i / panels * p.C + c) * p.H, p.H, /*by_columns=*/true);
     tiles.pack(keys, p.H, std::min(kPanelEntries, p.C - c), result[i]);
   });
   return result;

@@ -42,9 +42,6 @@ MhcGradients<E, T> from_token(const MhcGradients<E, T>& g, const MhcProblem<T>& 
           g.dnorm};
 }
 
-template <class E>
-constexpr bool kIsBf16 = std::is_same_v<E, Bfloat16>;
-
 // Tokens whose streams are multiplied at a time: few enough to stay in the cache until the other
 // loops have used them.
 template <class E>
@@ -52,17 +49,6 @@ int64_t tokens_of_block(int64_t size) {
   constexpr int64_t kBytes = 1 << 18, kLeast = 16, kMost = 64;
   return std::clamp(
       kBytes / (size * static_cast<int64_t>(sizeof(E))) / kLeast * kLeast, kLeast, kMost);
-}
-
-template <class E, class T>
-TileProducts<T> products_of() {
-  return TileProducts<T>(/*in_bf16=*/kIsBf16<E>);
-}
-
-template <class E>
-GemmOperand rows_of(const E* rows, int64_t width) {
-  using Wide = std::conditional_t<kIsBf16<E>, float, E>;
-  return TileProducts<Wide>::operand(rows, width, /*by_columns=*/false, kIsBf16<E>);
 }
 
 /// fn^T [M D, K] for products from the right: where the machine multiplies pairs of bfloat16, as
@@ -82,7 +68,10 @@ class PackedProjection {
           rest[i] = p.fn[i] - rest[i];
         }
         BRAID_CPU(narrow)(rest.data(), halves.data() + count, count);
-        pack(tiles, TileProducts<T>::operand(halves.data(), size, true, /*bf16=*/true), size, 2);
+        pack(tiles,
+             TileProducts<T>::operand(halves.data(), size, /*by_columns=*/true, /*bf16=*/true),
+             size,
+             2);
         return;
       }
     }
@@ -92,7 +81,11 @@ class PackedProjection {
   /// m [tokens, K] = X fn^T.
   void project(TileProducts<T>& tiles, const E* X, T* m, int64_t tokens, std::vector<T>& scratch) {
     scratch.resize(tokens * packed_.n);
-    tiles.multiply(rows_of(X, packed_.k), packed_, scratch.data(), packed_.n, tokens);
+    tiles.multiply(activations(X, packed_.k, /*by_columns=*/false),
+                   packed_,
+                   scratch.data(),
+                   packed_.n,
+                   tokens);
     for (int64_t t = 0; t < tokens; ++t) {
       const T* parts = scratch.data() + t * packed_.n;
       for (int64_t row = 0; row < K_; ++row) {
@@ -129,7 +122,7 @@ template <class E, class T>
 class EnterBackward {
  public:
   EnterBackward(const MhcProblem<T>& problem, const typename TileProducts<T>::Packed& fn)
-      : p_(problem), fn_(fn), tiles_(products_of<E, T>()) {}
+      : p_(problem), fn_(fn), tiles_(products_of<E>()) {}
 
   /// `g` is that of the part's first token.
   void run(const E* X,
@@ -151,7 +144,7 @@ class EnterBackward {
         BRAID_CPU(narrow)(dX, reinterpret_cast<uint16_t*>(of_block.dX), count * size);
       }
       // dfn += slopes^T X
-      tiles_.pack(rows_of(X_block, size), count, size, packed_X_);
+      tiles_.pack(activations(X_block, size, /*by_columns=*/false), count, size, packed_X_);
       const auto turned = TileProducts<T>::operand(slopes_.data(), p_.K, /*by_columns=*/true);
       tiles_.multiply(turned, packed_X_, g.dfn, size, p_.K, /*accumulate=*/true);
     }
@@ -182,9 +175,9 @@ void mhc_enter_forward_cpu(const MhcProblem<T>& p,
                            const MhcResults<E, T>& results,
                            int64_t tokens) {
   const int64_t size = p.M * p.D, block = tokens_of_block<E>(size);
-  PackedProjection<E, T> fn(p, products_of<E, T>());
+  PackedProjection<E, T> fn(p, products_of<E>());
   on_each_thread(blocks(tokens, block), [&](const auto& for_each) {
-    auto tiles = products_of<E, T>();
+    auto tiles = products_of<E>();
     std::vector<T> scratch;
     for_each([&](int64_t i) {
       const int64_t first = i * block, count = std::min(block, tokens - first);
@@ -206,7 +199,7 @@ void mhc_enter_backward_cpu(const MhcProblem<T>& p,
                             const MhcParts& parts,
                             int64_t stride) {
   typename TileProducts<T>::Packed fn;
-  pack_rows_of_fn(p, products_of<E, T>(), fn);
+  pack_rows_of_fn(p, products_of<E>(), fn);
   on_each_thread(parts.count(), [&](const auto& for_each) {
     EnterBackward<E, T> pass(p, fn);
     for_each([&](int64_t part) {

@@ -3,10 +3,12 @@
 // kernels/cpu/gemm_loops.h, with right operands that are packed once and used several times.
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "core/profile.h"
 #include "core/sizes.h"
+#include "kernels/bfloat16.h"
 #include "kernels/cpu/gemm_loops.h"
 #include "kernels/cpu/matrix_loops.h"
 
@@ -275,5 +277,19 @@ class TileProducts<double> {
 
   std::vector<double> left_;
 };
+
+/// For activations E, bfloat16 or wide: their products, and rows or columns of them as operands.
+template <class E>
+inline constexpr bool kIsBf16 = std::is_same_v<E, Bfloat16>;
+template <class E>
+using ProductsOf = TileProducts<std::conditional_t<kIsBf16<E>, float, E>>;
+template <class E>
+ProductsOf<E> products_of() {
+  return ProductsOf<E>(/*in_bf16=*/kIsBf16<E>);
+}
+template <class E>
+GemmOperand activations(const E* data, int64_t stride, bool by_columns) {
+  return ProductsOf<E>::operand(data, stride, by_columns, kIsBf16<E>);
+}
 
 }  // namespace braid
