@@ -54,19 +54,12 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
     return i < heads ? reinterpret_cast<const Bfloat16*>(p.q) + (first_row + i) * H : nullptr;
   });
   const int64_t tiles = (seen.count + kForwardKeys - 1) / kForwardKeys;
-  if (tiles > 0) {
-    load_keys(0);
-  }
-  commit_copies();
+  start_tiles(tiles, load_keys);
 
   RunningSoftmax softmax(p.sink + first_head, heads, of_halves);
   float out[kRowTiles][kTiles][4] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) {
-      load_keys(tile + 1);
-    }
-    commit_copies();
-    wait_for_copies<1>();
+    await_tile(tile, tiles, load_keys);
     __syncthreads();
     const auto keys = keys_of(tile);
     const int64_t left = seen.count - tile * kForwardKeys;
@@ -168,10 +161,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
     };
     load_heads(q, p.q);
     load_heads(dout, g.dout);
-    if (tiles > 0) {
-      load_keys(0);
-    }
-    commit_copies();
+    start_tiles(tiles, load_keys);
     float dq[kRowTiles][kTiles][4] = {}, of_row[2], mean[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -183,11 +173,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
       }
     }
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      if (tile + 1 < tiles) {
-        load_keys(tile + 1);
-      }
-      commit_copies();
-      wait_for_copies<1>();
+      await_tile(tile, tiles, load_keys);
       __syncthreads();
       const auto keys = keys_of(tile);
       const int64_t first = tile * kBackwardKeys + half * (kBackwardKeys / 2) + lane % 4 * 2;

@@ -53,19 +53,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     return i < heads ? reinterpret_cast<const Bfloat16*>(p.q) + (first_row + i) * H : nullptr;
   });
   const int64_t tiles = (seen.count + kKeys - 1) / kKeys;
-  if (tiles > 0) {
-    load_keys(0);
-  }
-  commit_copies();
+  start_tiles(tiles, load_keys);
 
   RunningSoftmax softmax(p.sink + first_head, heads, of_halves);
   float out[kSums] = {};
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) {
-      load_keys(tile + 1);
-    }
-    commit_copies();
-    wait_for_copies<1>();
+    await_tile(tile, tiles, load_keys);
     publish_shared();
     __syncthreads();
     const Keys keys = keys_of(tile);

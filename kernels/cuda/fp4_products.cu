@@ -90,14 +90,9 @@ __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
   };
   float d[kRowTiles][kColumnTiles][4] = {};
   const int64_t tiles = (steps + kSteps - 1) / kSteps;
-  load(0);
-  commit_copies();
+  start_tiles(tiles, load);
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) {
-      load(tile + 1);
-    }
-    commit_copies();
-    wait_for_copies<1>();
+    await_tile(tile, tiles, load);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < kSteps / 16; ++k) {
@@ -189,14 +184,9 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
   };
   float d[kWideRows / 2] = {};
   const int64_t tiles = (steps + kSteps - 1) / kSteps;
-  load(0);
-  commit_copies();
+  start_tiles(tiles, load);
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) {
-      load(tile + 1);
-    }
-    commit_copies();
-    wait_for_copies<1>();
+    await_tile(tile, tiles, load);
     publish_shared();
     __syncthreads();
     uint32_t a[2][4];  // one is decoded while the other is multiplied

@@ -154,16 +154,9 @@ class TensorHeads {
       });
     };
     const int64_t tiles = (seen.count - first + kKeys - 1) / kKeys;
-    if (tiles > 0) {
-      load(0);
-    }
-    commit_copies();
+    start_tiles(tiles, load);
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      if (tile + 1 < tiles) {
-        load(tile + 1);
-      }
-      commit_copies();
-      wait_for_copies<1>();
+      await_tile(tile, tiles, load);
       __syncthreads();
       now_ = tile_of(tile);
       f(first + tile * kKeys);

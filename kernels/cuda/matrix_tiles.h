@@ -55,6 +55,25 @@ struct PanelRows {
   }
 };
 
+// Tiles that come by in two places of shared memory, one copied while the other is used: load(tile)
+// queues copies. Before the first one,
+template <class Load>
+__device__ inline void start_tiles(int64_t tiles, const Load& load) {
+  if (tiles > 0) {
+    load(0);
+  }
+  commit_copies();
+}
+// and before each, which is then there for the thread that copied it; behind its use, a barrier.
+template <class Load>
+__device__ inline void await_tile(int64_t tile, int64_t tiles, const Load& load) {
+  if (tile + 1 < tiles) {
+    load(tile + 1);
+  }
+  commit_copies();
+  wait_for_copies<1>();
+}
+
 // Two neighbors of a row, rounded.
 template <class Tile>
 __device__ inline void store_pair(const Tile& tile, int row, int column, float a, float b) {

@@ -78,14 +78,9 @@ __global__ void __launch_bounds__(kThreads, 2) matrix_product_kernel(MatrixProdu
   };
   float d[kRowTiles][kColumnTiles][4] = {};
   const int64_t tiles = (p.depth + kSteps - 1) / kSteps;
-  load(0);
-  commit_copies();
+  start_tiles(tiles, load);
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) {
-      load(tile + 1);
-    }
-    commit_copies();
-    wait_for_copies<1>();
+    await_tile(tile, tiles, load);
     __syncthreads();
     const auto left = left_of(tile);
     const auto right = right_of(tile);
