@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/attention_loops.h"
 #include "kernels/cpu/bf16_rows.h"
@@ -22,12 +23,12 @@ struct AttentionTile {
   int64_t offset = 0;  // the first of them among all
   KeySpan raw;
   std::vector<int64_t> entries;
-  int64_t J = 0;              // keys, padded
-  std::vector<uint8_t> sees;  // [queries, J]
-  std::vector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
-  TileProducts<T> products;   // of bfloat16 tensors in bfloat16: probabilities are rounded
+  int64_t J = 0;                // keys, padded
+  std::vector<uint8_t> sees;    // [queries, J]
+  AlignedVector<uint8_t> keys;  // [J, H] as in memory, raw ones first; padding is zero
+  TileProducts<T> products;     // of bfloat16 tensors in bfloat16: probabilities are rounded
   typename TileProducts<T>::Packed packed_keys, packed_keys_t, packed_rows;  // [J, H], [H, J]
-  std::vector<T> scores, dscores;
+  AlignedVector<T> scores, dscores;
   ListedEntries listed;
 
   explicit AttentionTile(const AttentionProblem<T>& p) : products(p.bf16) {}
@@ -121,8 +122,8 @@ struct SharedGradients {
   int64_t b = 0;
   KeySpan raw;
   std::vector<int64_t> entries;
-  std::vector<T> dkeys;  // [J, H], raw keys first
-  std::vector<T> dsink;  // [N]
+  AlignedVector<T> dkeys;  // [J, H], raw keys first
+  AlignedVector<T> dsink;  // [N]
 };
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/bf16_rows_loops.h"
 #include "kernels/cpu/threads.h"
@@ -15,8 +16,8 @@ namespace braid {
 namespace {
 
 constexpr int64_t kDepthUnits = 256;  // of a block: a panel's share stays in the L1 cache
-constexpr int64_t kLeastRows = 12, kMostRows = 96;  // of a block of A: in the L2 cache
-constexpr int64_t kRowsAtOnce = 32;  // that are packed for all panels: in the L1 cache
+constexpr int64_t kLeastRows = 12;    // of a block of A
+constexpr int64_t kRowsAtOnce = 32;   // that are packed for all panels: in the L1 cache
 
 bool same_right(const GemmProduct& p, const GemmProduct& q) {
   return p.b.data == q.b.data && p.b.stride == q.b.stride && p.b.by_columns == q.b.by_columns &&
@@ -124,14 +125,13 @@ class Products {
     kernels_.pack_b(share.product->b, share.k + row, column, rows, columns, to);
   }
 
-  // Of a block: as many as make the busiest thread's work the least, where fetching the panels
-  // costs each block as much as so many more rows.
+  // Of a block: as many as make the busiest thread's work the least.
   int64_t block_rows(int64_t all_rows) const {
-    constexpr int64_t kFetching = 8;
     const int64_t threads = at::get_num_threads();
-    int64_t best = kMostRows, least = std::numeric_limits<int64_t>::max();
-    for (int64_t rows = kMostRows; rows >= kLeastRows; rows -= kernels_.rows) {
-      const int64_t busiest = blocks(blocks(all_rows, rows), threads) * (rows + kFetching);
+    int64_t best = kernels_.block_rows, least = std::numeric_limits<int64_t>::max();
+    for (int64_t rows = best; rows >= kLeastRows; rows -= kernels_.rows) {
+      const int64_t busiest =
+          blocks(blocks(all_rows, rows), threads) * (rows + kernels_.panel_rows);
       if (busiest < least) {
         least = busiest;
         best = rows;
@@ -220,8 +220,8 @@ class Products {
 
   // Memory of this thread that stays: `which` of three.
   template <class T>
-  static std::vector<T>& scratch(int which, int64_t size) {
-    static thread_local std::vector<T> kept[3];
+  static AlignedVector<T>& scratch(int which, int64_t size) {
+    static thread_local AlignedVector<T> kept[3];
     auto& memory = kept[which];
     if (static_cast<int64_t>(memory.size()) < size) {
       memory.resize(size);

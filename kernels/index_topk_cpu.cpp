@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/index_topk_loops.h"
 #include "kernels/cpu/running_selection.h"
@@ -87,7 +88,7 @@ class TopkTile {
   int64_t* chosen_;
   int64_t together_;  // queries
   TileProducts<T> tiles_;
-  std::vector<T> products_, scores_;  // [queries, heads, kPanelEntries], [queries, kPanelEntries]
+  AlignedVector<T> products_, scores_;  // [queries, heads, kPanelEntries], [queries, kPanelEntries]
   std::vector<RunningSelection<T>> selections_;
 };
 

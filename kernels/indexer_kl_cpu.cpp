@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/indexer_kl_loops.h"
 #include "kernels/cpu/running_selection.h"
@@ -39,14 +40,14 @@ class KlTile {
 
   // Of the columns of several blocks.
   struct LogSums {
-    std::vector<T> largest, sum;
+    AlignedVector<T> largest, sum;
 
     explicit LogSums(int64_t columns) : largest(columns), sum(columns) {}
     void clear() {
       std::fill(largest.begin(), largest.end(), kNever);
       std::fill(sum.begin(), sum.end(), T{0});
     }
-    void add(const std::vector<T>& z, int64_t rows) {
+    void add(const AlignedVector<T>& z, int64_t rows) {
       BRAID_CPU(add_to_log_sums<T>)
       (z.data(), largest.data(), sum.data(), rows, static_cast<int64_t>(sum.size()));
     }
@@ -357,18 +358,18 @@ class KlTile {
   int64_t Q_, b_ = 0, row_ = 0, count_ = 0;  // queries [row_, row_ + count_) of all rows
   int64_t J_ = 0;                            // keys of the set, padded
   TileProducts<T> tiles_;
-  std::vector<T> q_, index_q_, weight_;                              // [columns, channels]
+  AlignedVector<T> q_, index_q_, weight_;                            // [columns, channels]
   typename TileProducts<T>::Packed q_Hc_, index_q_hc_, index_q_ch_;  // right operands
   LogSums window_, set_;
-  std::vector<T> shift_, kl_, dweight_, dq_;
-  std::vector<T> keys_, dkeys_, z_, products_;  // of a block
+  AlignedVector<T> shift_, kl_, dweight_, dq_;
+  AlignedVector<T> keys_, dkeys_, z_, products_;  // of a block
   typename TileProducts<T>::Packed packed_keys_;
   std::vector<int64_t> entries_;
-  std::vector<T> mass_, scores_;  // [J, Q]
+  AlignedVector<T> mass_, scores_;  // [J, Q]
   std::vector<uint8_t> seen_, window_seen_;
   RunningSelection<T> selection_;
   std::vector<int64_t> top_;  // [Q, recalled]
-  std::vector<T> offered_;
+  AlignedVector<T> offered_;
 };
 
 }  // namespace

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <type_traits>
-#include <vector>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/bf16_rows_loops.h"
 #include "kernels/cpu/threads.h"
@@ -60,8 +60,8 @@ class PackedProjection {
     const int64_t size = p.M * p.D, count = p.K * size;
     if constexpr (kIsBf16<E>) {
       if (tiles.multiplies_pairs()) {
-        std::vector<uint16_t> halves(2 * count);
-        std::vector<float> rest(count);
+        AlignedVector<uint16_t> halves(2 * count);
+        AlignedVector<float> rest(count);
         BRAID_CPU(narrow)(p.fn, halves.data(), count);
         BRAID_CPU(widen)(halves.data(), rest.data(), count);
         for (int64_t i = 0; i < count; ++i) {
@@ -79,7 +79,8 @@ class PackedProjection {
   }
 
   /// m [tokens, K] = X fn^T.
-  void project(TileProducts<T>& tiles, const E* X, T* m, int64_t tokens, std::vector<T>& scratch) {
+  void project(
+      TileProducts<T>& tiles, const E* X, T* m, int64_t tokens, AlignedVector<T>& scratch) {
     scratch.resize(tokens * packed_.n);
     tiles.multiply(activations(X, packed_.k, /*by_columns=*/false),
                    packed_,
@@ -164,7 +165,7 @@ class EnterBackward {
   const typename TileProducts<T>::Packed& fn_;
   TileProducts<T> tiles_;
   typename TileProducts<T>::Packed packed_X_;
-  std::vector<T> slopes_, wide_;
+  AlignedVector<T> slopes_, wide_;
 };
 
 }  // namespace
@@ -178,7 +179,7 @@ void mhc_enter_forward_cpu(const MhcProblem<T>& p,
   PackedProjection<E, T> fn(p, products_of<E>());
   on_each_thread(blocks(tokens, block), [&](const auto& for_each) {
     auto tiles = products_of<E>();
-    std::vector<T> scratch;
+    AlignedVector<T> scratch;
     for_each([&](int64_t i) {
       const int64_t first = i * block, count = std::min(block, tokens - first);
       const auto of_block = from_token(results, p, first);

@@ -6,6 +6,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "core/aligned.h"
 #include "core/sizes.h"
 #include "kernels/cpu/matrix_loops.h"
 #include "kernels/cpu/threads.h"
@@ -117,7 +118,9 @@ class NewtonSchulz {
   }
 
   // C = A B of matrices that commute, so that it is symmetric as they are.
-  void symmetric_product(const std::vector<T>& a, const std::vector<T>& b, std::vector<T>& c) {
+  void symmetric_product(const AlignedVector<T>& a,
+                         const AlignedVector<T>& b,
+                         AlignedVector<T>& c) {
     const auto left = Products::operand(a.data(), n_, /*by_columns=*/false);
     pack(Products::operand(b.data(), n_, /*by_columns=*/false), n_, n_);
     for_each_block(n_, [&](Products& products, int64_t first, int64_t rows) {
@@ -172,9 +175,9 @@ class NewtonSchulz {
   const NewtonSchulzProblem& problem_;
   bool is_tall_;
   int64_t n_, m_;
-  std::vector<T> x_, next_;  // as given
-  std::vector<T> gram_, polynomial_;
-  std::vector<T> first_, product_;  // P of the first of two iterations, and work memory
+  AlignedVector<T> x_, next_;  // as given
+  AlignedVector<T> gram_, polynomial_;
+  AlignedVector<T> first_, product_;  // P of the first of two iterations, and work memory
   typename Products::Packed packed_;
 };
 

@@ -9,6 +9,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/aligned.h"
 #include "core/pages.h"
 #include "core/profile.h"
 #include "core/sizes.h"
@@ -85,12 +86,12 @@ struct Running {
 
 /// Memory of one thread.
 struct Scratch {
-  std::vector<uint32_t> panel, left;
-  std::vector<float> scales, sums;
+  AlignedVector<uint32_t> panel, left;
+  AlignedVector<float> scales, sums;
 };
 
 template <class T>
-T* with_room(std::vector<T>& memory, int64_t size) {
+T* with_room(AlignedVector<T>& memory, int64_t size) {
   if (static_cast<int64_t>(memory.size()) < size) {
     memory.resize(size);
   }

@@ -20,6 +20,9 @@ namespace braid::BRAID_CPU_ISA {
 namespace {
 
 constexpr int64_t kTileSide = 16;  // rows of a register, and 32-bit elements of a row
+// Products are several times as fast as those of vectors, so that fetching a panel takes the time
+// of more rows, and more of them have to share it.
+constexpr int64_t kBlockRows = 256, kPanelRows = 32;
 
 /// Registers 0 to 3 hold sums, 4 and 5 rows of A, 6 and 7 columns of a panel. The sums are 2 x 2
 /// registers, or 1 x 4 where no more rows are left than one register has.
@@ -342,6 +345,8 @@ constexpr GemmKernels split_kernels_on_tiles() {
   return {kWidth,
           2,
           2 * kTileSide,
+          kBlockRows,
+          kPanelRows,
           3,
           pack_split_a,
           pack_split_b,
@@ -356,6 +361,8 @@ constexpr GemmKernels kernels_on_tiles() {
   return {kWidth,
           2,
           2 * kTileSide,
+          kBlockRows,
+          kPanelRows,
           1,
           pack_a<2>,
           pack_b<2>,

@@ -4,10 +4,10 @@
 // are.
 #include <algorithm>
 #include <type_traits>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "core/aligned.h"
 #include "kernels/bfloat16.h"
 #include "kernels/cpu/bf16_rows_loops.h"
 
@@ -52,7 +52,7 @@ class RowsIn {
   const void* data_;
   int64_t width_;
   bool narrow_;
-  std::vector<T> scratch_;
+  AlignedVector<T> scratch_;
 };
 
 /// Writes such rows.
@@ -89,7 +89,7 @@ class RowsOut {
   void* data_;
   int64_t width_, row_ = 0, count_ = 0;
   bool narrow_;
-  std::vector<T> scratch_;
+  AlignedVector<T> scratch_;
 };
 
 }  // namespace braid

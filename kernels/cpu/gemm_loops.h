@@ -43,6 +43,8 @@ struct GemmKernels {
   int64_t width;  ///< columns of a panel
   int64_t pair;   ///< elements of a unit: 1 or 2
   int64_t rows;   ///< of the tile that registers hold: blocks of A are best a multiple of it high
+  int64_t block_rows;  ///< of A at most, so that they stay in the L2 cache while panels come by
+  int64_t panel_rows;  ///< fetching a panel takes as long as multiplying so many rows by it
   /// 1, or 3: each float32 is the sum of three bfloat16. Then kSplitDepth elements along k are a
   /// step, zero beyond the depth: kSplitUnits of each part, one part after the other.
   int64_t parts;

@@ -103,13 +103,18 @@ void pair_lines(const S* first, const S* second, uint32_t* to) {
   }
 }
 #if defined(__AVX512F__)
-// Of bfloat16, which are the more often packed: sixteen at a time.
-inline void pair_lines(const uint16_t* first, const uint16_t* second, uint32_t* to) {
+// Sixteen units, each of one element of two lines of bfloat16.
+inline Units paired_sixteen(const uint16_t* first, const uint16_t* second) {
   const auto words = [](const uint16_t* from) {
     return (Units)_mm512_maskz_cvtepu16_epi32(0xffff, loaded<__m256i>(from));
   };
+  return words(first) | words(second) << 16;
+}
+
+// Of bfloat16, which are the more often packed: sixteen at a time.
+inline void pair_lines(const uint16_t* first, const uint16_t* second, uint32_t* to) {
   for (int64_t i = 0; i < kWidth; i += 16) {
-    stored(words(first + i) | words(second + i) << 16, to + i);
+    stored(paired_sixteen(first + i, second + i), to + i);
   }
 }
 #endif
@@ -194,6 +199,72 @@ inline void transpose_8x8(Units8 (&r)[8]) {
   }
 }
 
+#if defined(__AVX512F__)
+// Turns the 4 x 4 units that each quarter of four registers holds, then the quarters.
+inline void transpose_16x16(Units (&r)[16]) {
+  const auto low = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+  };
+  const auto high = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(
+        a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  };
+  const auto low_pairs = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+  };
+  const auto high_pairs = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(
+        a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  };
+  const auto even_quarters = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+  };
+  const auto odd_quarters = [](const Units& a, const Units& b) {
+    return __builtin_shufflevector(
+        a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  };
+  Units t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = low(r[i], r[i + 1]);
+    t[i + 1] = high(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = low_pairs(t[i], t[i + 2]);
+    r[i + 1] = high_pairs(t[i], t[i + 2]);
+    r[i + 2] = low_pairs(t[i + 1], t[i + 3]);
+    r[i + 3] = high_pairs(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    for (int half = 0; half < 16; half += 8) {
+      t[half + i] = even_quarters(r[half + i], r[half + 4 + i]);
+      t[half + 4 + i] = odd_quarters(r[half + i], r[half + 4 + i]);
+    }
+  }
+  for (int i = 0; i < 8; ++i) {
+    r[i] = even_quarters(t[i], t[8 + i]);
+    r[8 + i] = odd_quarters(t[i], t[8 + i]);
+  }
+}
+
+// Rows of A out of columns of bfloat16, in whole blocks of 16 x 16 units.
+inline void pack_turned_blocks(
+    const uint16_t* lines, int64_t stride, uint32_t* to, int64_t lda, int64_t units, int64_t rows) {
+  for (int64_t unit = 0; unit < units; unit += 16) {
+    for (int64_t row = 0; row < rows; row += 16) {
+      Units block[16];
+      for (int64_t i = 0; i < 16; ++i) {
+        const uint16_t* first = lines + 2 * (unit + i) * stride + row;
+        block[i] = paired_sixteen(first, first + stride);
+      }
+      transpose_16x16(block);
+      for (int64_t i = 0; i < 16; ++i) {
+        stored(block[i], to + (row + i) * lda + unit);
+      }
+    }
+  }
+}
+#endif
+
 // to[row][i] = load(row, i .. i + 8): rows as they lie.
 template <class Load>
 void pack_as_is(const Load& load, uint32_t* to, int64_t to_stride, int64_t rows, int64_t columns) {
@@ -242,6 +313,13 @@ void pack_a(const GemmOperand& a,
   with_lines(a, [&](auto lines) {
     if (a.by_columns) {
       lines.data = lines.at(k, row);
+#if defined(__AVX512F__)
+      if constexpr (kPair == 2 && sizeof *lines.data == 2) {
+        if (depth % 32 == 0 && rows % 16 == 0) {
+          return pack_turned_blocks(lines.data, lines.stride, to, lda, units, rows);
+        }
+      }
+#endif
       pack_turned([&](int64_t unit,
                       int64_t i) { return lines.template across<kPair>(unit, i, depth, rows - i); },
                   to,
@@ -413,6 +491,8 @@ constexpr GemmKernels kernels_of() {
   return {kWidth,
           Format::kPair,
           kTileRows,
+          96,
+          8,
           1,
           pack_a<Format::kPair>,
           pack_b<Format::kPair>,

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
-#include <vector>
 
+#include "core/aligned.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/sinkhorn_loops.h"
@@ -62,7 +62,7 @@ void mhc_enter_forward(const MhcProblem<T>& p,
                        const MhcResults<E, T>& out,
                        int64_t tokens) {
   const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
-  std::vector<T> x(D), logits(kBlock * M * M);
+  AlignedVector<T> x(D), logits(kBlock * M * M);
   for (int64_t first = 0; first < tokens; first += kBlock) {
     const int64_t count = std::min(kBlock, tokens - first);
     T* m = out.m + first * K;
@@ -105,7 +105,8 @@ void mhc_enter_backward(const MhcProblem<T>& p,
                         T* dX_wide,
                         int64_t tokens) {
   const int64_t M = p.M, D = p.D, K = p.K, size = M * D;
-  std::vector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M), shift(kBlock);
+  AlignedVector<T> x(D), dx(kBlock * D), logits(kBlock * M * M), t_mix(kBlock * M * M),
+      shift(kBlock);
   for (int64_t first = 0; first < tokens; first += kBlock) {
     const int64_t count = std::min(kBlock, tokens - first);
     const E* X_block = X + first * size;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/aligned.h"
 #include "kernels/cpu/index_topk_loops.h"
 
 namespace braid {
@@ -84,7 +85,7 @@ class RunningSelection {
   }
 
   int64_t k_, room_, count_ = 0;
-  std::vector<T> scores_;
+  AlignedVector<T> scores_;
   std::vector<int64_t> entries_;
   std::vector<OrderedBits<T>> scratch_;
   T threshold_ = 0;

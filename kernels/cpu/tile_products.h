@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
-#include <vector>
 
+#include "core/aligned.h"
 #include "core/profile.h"
 #include "core/sizes.h"
 #include "kernels/bfloat16.h"
@@ -66,7 +66,7 @@ inline const uint32_t* packed_rows(const GemmKernels& kernels,
                                    int64_t k,
                                    int64_t rows,
                                    int64_t depth,
-                                   std::vector<uint32_t>& scratch,
+                                   AlignedVector<uint32_t>& scratch,
                                    int64_t& lda) {
   const bool in_place = !a.by_columns && !a.rounded && kernels.parts == 1 &&
                         a.bf16 == (kernels.pair == 2) && depth % kernels.pair == 0 &&
@@ -88,7 +88,7 @@ inline const uint32_t* packed_rows(const GemmKernels& kernels,
 template <class T>
 struct PackedTile {
   int64_t k = 0, n = 0;
-  std::vector<T> values;
+  AlignedVector<T> values;
 };
 
 /// Of one thread. Operands are float64, or float32 and bfloat16 in any mixture; sums are wide. For
@@ -196,7 +196,7 @@ class TileProducts<float> {
   }
 
   GemmKernels kernels_;
-  std::vector<uint32_t> left_;
+  AlignedVector<uint32_t> left_;
 };
 
 template <>
@@ -275,7 +275,7 @@ class TileProducts<double> {
     }
   }
 
-  std::vector<double> left_;
+  AlignedVector<double> left_;
 };
 
 /// For activations E, bfloat16 or wide: their products, and rows or columns of them as operands.
