@@ -21,6 +21,24 @@ bool takes_twin(const at::Tensor& x) {
 
 }  // namespace
 
+ExpertBounds::ExpertBounds(at::Tensor bounds_E1, int64_t rows)
+    : bounds_E1_(std::move(bounds_E1)),
+      rows_(rows),
+      on_host_(std::make_shared<std::vector<int64_t>>()) {}
+
+const std::vector<int64_t>& ExpertBounds::on_host() const {
+  if (on_host_->empty()) {
+    const auto bounds = bounds_E1_.cpu();
+    const auto* bound = bounds.const_data_ptr<int64_t>();
+    on_host_->assign(bound, bound + bounds.numel());
+    require(on_host_->front() == 0 && on_host_->back() == rows_,
+            "[routed_experts] an expert of a token is not one of the ",
+            experts(),
+            " experts; check the model's tid2eid tables");
+  }
+  return *on_host_;
+}
+
 ExpertOrder sorted_by_expert(const at::Tensor& given_TK, int64_t E) {
   const auto* table = device_kernels(given_TK.device().type()).table;
   if (!given_TK.is_cpu() && (table == nullptr || E > kCudaOrderedExperts)) {
@@ -39,13 +57,7 @@ ExpertOrder sorted_by_expert(const at::Tensor& given_TK, int64_t E) {
                                    data<int64_t>(first),
                                    data<int32_t>(counts)};
   BRAID_RUN(float, experts, order_by_expert, problem);
-  const auto bounds = first.cpu();
-  const auto* bound = bounds.const_data_ptr<int64_t>();
-  require(bound[E] == pairs,
-          "[routed_experts] an expert of a token is not one of the ",
-          E,
-          " experts; check the model's tid2eid tables");
-  return {row_TK, {bound, bound + E + 1}};
+  return {row_TK, ExpertBounds(first, pairs)};
 }
 
 ExpertRows permute_to_experts(const at::Tensor& given_x,

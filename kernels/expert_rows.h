@@ -4,20 +4,42 @@
 // gradient is another one of these (kernels/experts_passes.cpp).
 //
 // Local letter: R rows, T K of them.
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace braid {
 
-/// The (token, choice) pairs sorted by expert, pairs of one expert in the order of t K + k.
-struct ExpertOrder {
-  at::Tensor row_TK;             ///< int64, flattened: the row of pair t K + k
-  std::vector<int64_t> first_E;  ///< E + 1 bounds of the experts' rows
+/// Where each expert's rows are: those of expert e are [bounds[e], bounds[e + 1]). A device keeps
+/// them to itself until the host asks. Copies share what the host knows.
+class ExpertBounds {
+ public:
+  ExpertBounds() = default;
+  /// bounds_E1 int64 [E + 1], on the CPU or a device; rows: of all experts.
+  ExpertBounds(at::Tensor bounds_E1, int64_t rows);
+
+  int64_t experts() const { return bounds_E1_.size(0) - 1; }
+  const at::Tensor& tensor() const { return bounds_E1_; }
+  /// E + 1 numbers. The first call waits for the device. Throws Error where they are not those of
+  /// all rows, since an expert of a token is none of the E.
+  const std::vector<int64_t>& on_host() const;
+
+ private:
+  at::Tensor bounds_E1_;
+  int64_t rows_ = 0;
+  std::shared_ptr<std::vector<int64_t>> on_host_;  // empty until they are known
 };
 
-/// Throws Error where an expert is none of the E. Of a device it waits once, for the bounds.
+/// The (token, choice) pairs sorted by expert, pairs of one expert in the order of t K + k.
+struct ExpertOrder {
+  at::Tensor row_TK;  ///< int64, flattened: the row of pair t K + k
+  ExpertBounds bounds;
+};
+
+/// On the CPU, throws Error where an expert is none of the E.
 ExpertOrder sorted_by_expert(const at::Tensor& experts_TK, int64_t E);
+/// The same in plain LibTorch. Of a device it waits once, for the bounds.
 ExpertOrder sorted_by_expert_reference(const at::Tensor& experts_TK, int64_t E);
 
 /// A row for each pair, and a number that goes with it.

@@ -21,15 +21,10 @@ at::Tensor sums_of_tokens(const at::Tensor& rows_RD, const at::Tensor& row_TK, i
 ExpertOrder sorted_by_expert_reference(const at::Tensor& experts_TK, int64_t E) {
   const auto [expert_R, pair_R] =
       at::sort(experts_TK.flatten(), /*stable=*/true, /*dim=*/0, /*descending=*/false);
-  const auto bounds =
-      at::searchsorted(expert_R, at::arange(E + 1, expert_R.options())).to(at::kCPU).contiguous();
-  const auto* first = bounds.const_data_ptr<int64_t>();
-  require(first[0] == 0 && first[E] == pair_R.numel(),
-          "[routed_experts] an expert of a token is not one of the ",
-          E,
-          " experts; check the model's tid2eid tables");
+  const auto bounds_E1 = at::searchsorted(expert_R, at::arange(E + 1, expert_R.options()));
   const auto numbers = at::arange(pair_R.numel(), pair_R.options());
-  return {at::empty_like(pair_R).scatter(0, pair_R, numbers), {first, first + E + 1}};
+  return {at::empty_like(pair_R).scatter(0, pair_R, numbers),
+          ExpertBounds(bounds_E1.contiguous(), pair_R.numel())};
 }
 
 ExpertRows permute_to_experts_reference(const at::Tensor& x_TD,

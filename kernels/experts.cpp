@@ -15,10 +15,13 @@
 namespace braid {
 namespace {
 
-// Stacks are inputs of the Function, so that they get gradients; quantized matrices are not.
-struct QuantizedExperts : torch::CustomClassHolder {
-  ExpertMatrices w;
-  explicit QuantizedExperts(ExpertMatrices matrices) : w(std::move(matrices)) {}
+// What the backward pass needs beside tensors. Stacks are inputs of the Function, so that they get
+// gradients; quantized matrices are not.
+struct SavedExperts : torch::CustomClassHolder {
+  ExpertMatrices quantized;
+  ExpertBounds bounds;
+  SavedExperts(ExpertMatrices matrices, ExpertBounds of_rows)
+      : quantized(std::move(matrices)), bounds(std::move(of_rows)) {}
 };
 
 // Where products read them, which each pass asks for.
@@ -82,9 +85,8 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             adapters.b3_EFr,
                             adapters.a2_ErF,
                             adapters.b2_EDr});
-    ctx->saved_data["quantized"] =
-        at::IValue::make_capsule(c10::make_intrusive<QuantizedExperts>(quantized));
-    ctx->saved_data["first_E"] = a.first_E;
+    ctx->saved_data["saved"] =
+        at::IValue::make_capsule(c10::make_intrusive<SavedExperts>(quantized, a.bounds));
     ctx->saved_data["limit"] = limit;
     ctx->saved_data["scale13"] = scales[0];
     ctx->saved_data["scale2"] = scales[1];
@@ -94,6 +96,8 @@ class ExpertsFunction : public Function<ExpertsFunction> {
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
+    const auto capsule = ctx->saved_data["saved"].toCapsule();
+    const auto& beside = static_cast<const SavedExperts&>(*capsule);
     const ExpertActivations activations{saved[0],
                                         saved[1],
                                         saved[2],
@@ -102,12 +106,11 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                                         saved[5],
                                         saved[6],
                                         saved[7],
-                                        ctx->saved_data["first_E"].toIntVector(),
+                                        beside.bounds,
                                         ctx->saved_data["K"].toInt()};
-    const auto capsule = ctx->saved_data["quantized"].toCapsule();
     const bool learns = saved[8].defined();
-    const auto w = learns ? ExpertMatrices{saved[8], saved[9], saved[10]}
-                          : present(static_cast<const QuantizedExperts&>(*capsule).w);
+    const auto w =
+        learns ? ExpertMatrices{saved[8], saved[9], saved[10]} : present(beside.quantized);
     const ExpertAdapters adapters{saved[11],
                                   saved[12],
                                   saved[13],

@@ -3,10 +3,9 @@
 // grouped products.
 //
 // Local letter: R rows, one for each (token, choice) pair, sorted by expert.
-#include <vector>
-
 #include <ATen/core/Tensor.h>
 
+#include "kernels/expert_rows.h"
 #include "kernels/experts.h"
 #include "kernels/weight.h"
 
@@ -20,7 +19,7 @@ struct ExpertMatrices {
 struct ExpertActivations {
   at::Tensor x_RD, gate_RF, up_RF, h_RF, weight_R, row_TK;
   at::Tensor z13_Rr, z2_Rr;  ///< scale x A^T of the adapters; undefined without them
-  std::vector<int64_t> first_E;
+  ExpertBounds bounds;
   int64_t K;
 };
 

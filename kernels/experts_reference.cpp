@@ -50,8 +50,9 @@ at::Tensor routed_experts_reference(const at::Tensor& x_TD,
   const auto weight_R1 = weight_R.unsqueeze(-1);
   const auto w1 = matrices_of(w1_EFD), w2 = matrices_of(w2_EDF), w3 = matrices_of(w3_EFD);
   std::vector<at::Tensor> y_RD;
+  const auto& first_E = order.bounds.on_host();
   for (int64_t e = 0; e < E; ++e) {
-    const int64_t first = order.first_E[e], rows = order.first_E[e + 1] - first;
+    const int64_t first = first_E[e], rows = first_E[e + 1] - first;
     if (rows == 0) {
       continue;
     }

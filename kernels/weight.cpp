@@ -9,6 +9,7 @@
 #include "core/pages.h"
 #include "kernels/autograd.h"
 #include "kernels/codec_cpu.h"
+#include "kernels/fp4_products.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
 #include "kernels/run_kernel.h"
@@ -47,52 +48,6 @@ class QuantizedProduct : public Function<QuantizedProduct> {
                               /*by_columns=*/true}});
     return {dx_TI, at::Tensor(), at::Tensor(), at::Tensor()};  // the weight is frozen
   }
-};
-
-// Products with FP4 codes on a device that has the kernel, those of one shape in one launch.
-class Fp4Queue {
- public:
-  explicit Fp4Queue(bool accumulate) { queued_.accumulate = accumulate; }
-
-  static bool takes(const QuantizedMatrixProduct& product) {
-    const auto& [a, weight, out, first_row, by_columns] = product;
-    return kernel_of(a, BRAID_KERNEL(multiply_fp4)) == Kernel::kCuda &&
-           out.scalar_type() == at::kBFloat16 && a.is_contiguous() && out.is_contiguous() &&
-           weight.values.scalar_type() != at::kFloat8_e4m3fn &&
-           has_fp4_products(by_columns ? a.size(1) : out.size(1), weight.columns());
-  }
-
-  void add(const QuantizedMatrixProduct& product) {
-    const auto& [a, weight, out, first_row, by_columns] = product;
-    const int64_t O = by_columns ? a.size(1) : out.size(1), I = weight.columns();
-    if (queued_.count == Fp4Products::kMost || O != queued_.O || I != queued_.I ||
-        by_columns != by_columns_) {
-      flush();
-    }
-    queued_.O = O;
-    queued_.I = I;
-    by_columns_ = by_columns;
-    used_.push_back(product);
-    const auto codes = code_arrays({weight.values, weight.scales});
-    queued_.matrices[queued_.count++] = {codes.values + first_row * (I / 2),
-                                         codes.scales + first_row * (I / kFp4Group),
-                                         data<Bfloat16>(a),
-                                         data<Bfloat16>(out),
-                                         a.size(0)};
-  }
-
-  void flush() {
-    if (queued_.count > 0) {
-      queue_kernel<Bfloat16>(used_.front().a, BRAID_KERNEL(multiply_fp4), queued_, by_columns_);
-    }
-    queued_.count = 0;
-    used_.clear();
-  }
-
- private:
-  Fp4Products queued_{};
-  bool by_columns_ = false;
-  std::vector<QuantizedMatrixProduct> used_;  // whose memory is pointed to
 };
 
 // Group by group, straight from and into the rows that hold all groups.
@@ -206,18 +161,16 @@ void multiply_each_quantized(const std::vector<QuantizedMatrixProduct>& products
     multiply_quantized_cpu(products, accumulate);
     return;
   }
-  Fp4Queue fp4(accumulate);
   for (const auto& product : products) {
-    if (Fp4Queue::takes(product)) {
-      fp4.add(product);
+    auto [a, weight, out, first_row, by_columns] = product;
+    if (has_fp4_kernel(a, weight, out, by_columns)) {
+      multiply_fp4_rows(product, accumulate);
       continue;
     }
-    auto [a, weight, out, first_row, by_columns] = product;
     auto w_OI = at::empty({by_columns ? a.size(1) : out.size(1), weight.columns()}, a.options());
     decode_block({weight.values, weight.scales}, first_row, 0, w_OI);
     multiply(a, by_columns ? w_OI : w_OI.t(), out, accumulate);
   }
-  fp4.flush();
 }
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {

@@ -74,6 +74,27 @@ bool is_left_out(const Parameter& parameter,
                               [&](const auto& tensor) { return given.contains(tensor.name); });
 }
 
+// Products look for an expert where a table says, on a device without a check.
+void require_entries(const Parameter& table, const at::Tensor& value, const std::string& source) {
+  const auto wrong = at::nonzero((value < 0).logical_or(value >= table.entries_below));
+  if (wrong.size(0) == 0) {
+    return;
+  }
+  const auto row = wrong[0][0].item<int64_t>(), column = wrong[0][1].item<int64_t>();
+  fail(source,
+       ": entry [",
+       row,
+       ", ",
+       column,
+       "] of ",
+       table.name,
+       " is ",
+       value[row][column].item<int64_t>(),
+       "; expected 0 to ",
+       table.entries_below - 1,
+       ", the number of an expert");
+}
+
 }  // namespace
 
 WithoutValues::WithoutValues() : before_(std::exchange(without_values, true)) {}
@@ -268,12 +289,18 @@ at::Tensor Parameters::untrained_constant(const std::string& name,
 
 at::Tensor Parameters::untrained_table(const std::string& name,
                                        at::IntArrayRef shape,
+                                       int64_t below,
                                        const std::function<int64_t(int64_t)>& entry) {
-  return add(name, shape, at::kLong, false, [&](at::Tensor& value) {
-    for (int64_t i = 0; i < value.numel(); ++i) {
-      value.data_ptr<int64_t>()[i] = entry(i);
+  const auto value = add(name, shape, at::kLong, false, [&](at::Tensor& table) {
+    for (int64_t i = 0; i < table.numel(); ++i) {
+      table.data_ptr<int64_t>()[i] = entry(i);
     }
   });
+  parameters_.back().entries_below = below;
+  if (is_read(name)) {
+    require_entries(parameters_.back(), value, "the base");
+  }
+  return value;
 }
 
 std::vector<NamedTensor> Parameters::tensors() const {
@@ -299,6 +326,9 @@ void Parameters::load(const std::vector<NamedTensor>& values, const std::string&
       continue;
     }
     for (const auto& [name, target] : unstacked({{parameter.name, parameter.value.detach()}})) {
+      if (parameter.entries_below > 0) {
+        require_entries(parameter, given.at(name), source);
+      }
       target.copy_(given.at(name));
     }
     parameter.in_base = false;

@@ -30,6 +30,7 @@ struct Parameter {
   std::vector<Weight> quantized;  ///< codes, in the base: one matrix, or one for each expert
   /// Frozen, with the values of the source that it was read from: checkpoints leave it there.
   bool in_base = false;
+  int64_t entries_below = 0;  ///< of a table: its entries are in [0, entries_below)
 };
 
 /// Where the values of a model's parameters come from instead of being drawn.
@@ -107,8 +108,10 @@ class Parameters {
   at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value);
   /// Parameters that no gradient moves.
   at::Tensor untrained_constant(const std::string& name, at::IntArrayRef shape, double value);
+  /// A table of integers in [0, below). Throws Error where its source has others.
   at::Tensor untrained_table(const std::string& name,
                              at::IntArrayRef shape,
+                             int64_t below,
                              const std::function<int64_t(int64_t)>&);
 
   /// The adapter of the matrix {out, in} of this release name, whose A and B are declared: A
@@ -220,8 +223,9 @@ class Scope {
   }
   at::Tensor untrained_table(const std::string& name,
                              at::IntArrayRef shape,
+                             int64_t below,
                              const std::function<int64_t(int64_t)>& value) const {
-    return parameters_.untrained_table(path(name), shape, value);
+    return parameters_.untrained_table(path(name), shape, below, value);
   }
 
  private:

@@ -14,7 +14,7 @@ Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
   gate_ = scope.float_linear("weight", {E, config.hidden_size});
   if (kind == RoutingKind::kHash) {
     // The release's hash is not published; any table of K distinct experts is valid.
-    tid2eid_VK_ = scope.untrained_table("tid2eid", {config.vocab_size, K}, [E, K](int64_t i) {
+    tid2eid_VK_ = scope.untrained_table("tid2eid", {config.vocab_size, K}, E, [E, K](int64_t i) {
       const int64_t token = i / K, choice = i % K;
       return (K * token + choice) % E;
     });

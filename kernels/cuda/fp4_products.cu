@@ -2,6 +2,7 @@
 // mma.sync, or wgmma on Hopper, takes them from. A value of FP4 times a power of two is exact in
 // bfloat16. A block has 64 rows, or 128, and 128 columns of the result of one expert.
 #include "kernels/cuda/code_values.h"
+#include "kernels/cuda/expert_tiles.h"
 #include "kernels/cuda/matrix_tiles.h"
 #include "kernels/cuda/tables.h"
 #include "kernels/cuda/warpgroup.h"
@@ -16,6 +17,21 @@ constexpr int kCopied = 16;  // bytes, of 32 codes
 constexpr int kCodeBytes = kSteps * kColumns / 2, kRowsBytes = kRows * kSteps * 2;
 constexpr int kTileBytes = kRowsBytes + kCodeBytes;
 
+// Rows of the block's tile, of one matrix; in shared memory, since registers are few.
+template <int kTileRows>
+__device__ void find_tile(const Fp4Products& p, ExpertTile& rows) {
+  const int index = static_cast<int>(blockIdx.x);
+  if (thread_index() < kWarp) {
+    const ExpertTile tile = p.bounds != nullptr
+                                ? expert_tile<kTileRows>(p.bounds, p.count, index)
+                                : ExpertTile{0, index * kTileRows, static_cast<int>(p.R)};
+    if (thread_index() == 0) {
+      rows = tile;
+    }
+  }
+  __syncthreads();
+}
+
 // The codes of a tile: rows of the matrix, which are columns of the product a W^T and steps of a W.
 template <bool kByColumns>
 struct CodeTile {
@@ -23,7 +39,7 @@ struct CodeTile {
   static constexpr int kRowBytes = kCodeBytes / kCodeRows;
 
   const Fp4Products& p;
-  const Fp4Matrix& matrix;
+  const Fp4Matrix matrix;
   int64_t first_column;  // of the result
 
   __device__ void load(unsigned char* memory, int64_t first_step) const {
@@ -68,14 +84,14 @@ struct CodeTile {
 template <bool kByColumns>
 __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
   BRAID_DYNAMIC_SHARED(memory);
-  const Fp4Matrix matrix = p.matrices[blockIdx.z];
-  const int64_t first_row = int64_t{blockIdx.x} * kRows;
+  BRAID_SHARED(ExpertTile, rows);
+  find_tile<kRows>(p, rows);
   const int64_t steps = kByColumns ? p.O : p.I, columns = kByColumns ? p.I : p.O;
-  if (first_row >= matrix.rows) {
+  if (rows.first >= rows.end) {
     return;  // the whole block
   }
   const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
-  const CodeTile<kByColumns> codes{p, matrix, int64_t{blockIdx.y} * kColumns};
+  const CodeTile<kByColumns> codes{p, p.matrices[rows.expert], int64_t{blockIdx.y} * kColumns};
   const auto rows_of = [&](int64_t tile) {
     return TileRows<kSteps>{memory + tile % 2 * kTileBytes};
   };
@@ -83,8 +99,8 @@ __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
   const auto load = [&](int64_t tile) {
     const int64_t first_step = tile * kSteps;
     rows_of(tile).template load<kThreads>(kRows, steps - first_step, [&](int i) {
-      const int64_t row = first_row + i;
-      return row < matrix.rows ? matrix.a + row * steps + first_step : nullptr;
+      const int row = rows.first + i;
+      return row < rows.end ? p.a + int64_t{row} * steps + first_step : nullptr;
     });
     codes.load(codes_at(tile), first_step);
   };
@@ -108,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
       }
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        if (first_row + 16 * m < matrix.rows) {
+        if (rows.first + 16 * m < rows.end) {
           uint32_t a[4];
           load_a(a, rows_of(tile), 16 * m, 2 * k);
 #pragma unroll
@@ -125,12 +141,12 @@ __global__ void __launch_bounds__(kThreads) fp4_product_kernel(Fp4Products p) {
   for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
     for (int v = 0; v < 4; v += 2) {
-      const int64_t row = first_row + 16 * m + 4 * v + lane / 4;
+      const int row = rows.first + 16 * m + 4 * v + lane / 4;
 #pragma unroll
       for (int n = 0; n < kColumnTiles; ++n) {
         const int64_t column = codes.first_column + (warp * kColumnTiles + n) * 8 + lane % 4 * 2;
-        if (row < matrix.rows && column < columns) {
-          Bfloat16* out = matrix.out + row * columns + column;
+        if (row < rows.end && column < columns) {
+          Bfloat16* out = p.out + int64_t{row} * columns + column;
           const float before[2] = {p.accumulate ? widened(out[0]) : 0.0f,
                                    p.accumulate ? widened(out[1]) : 0.0f};
           *reinterpret_cast<uint32_t*>(out) =
@@ -159,15 +175,15 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
     return;
   }
   BRAID_DYNAMIC_SHARED(memory);
-  const Fp4Matrix matrix = p.matrices[blockIdx.z];
-  const int64_t first_row = int64_t{blockIdx.x} * kWideRows;
+  BRAID_SHARED(ExpertTile, rows);
+  find_tile<kWideRows>(p, rows);
   const int64_t steps = kByColumns ? p.O : p.I, columns = kByColumns ? p.I : p.O;
-  if (first_row >= matrix.rows) {
+  if (rows.first >= rows.end) {
     return;  // the whole block
   }
   const int lane = thread_index() % kWarp, group = thread_index() / kWarpgroup;
   const int column = thread_index() / kWarp * 16 + lane / 4;  // and + 8, of the tile
-  const CodeTile<kByColumns> codes{p, matrix, int64_t{blockIdx.y} * kColumns};
+  const CodeTile<kByColumns> codes{p, p.matrices[rows.expert], int64_t{blockIdx.y} * kColumns};
   const auto rows_of = [&](int64_t tile) {
     return TileRows<kSteps>{memory + tile % 2 * kWideTileBytes};
   };
@@ -177,8 +193,8 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
   const auto load = [&](int64_t tile) {
     const int64_t first_step = tile * kSteps;
     rows_of(tile).template load<kThreads>(kWideRows, steps - first_step, [&](int i) {
-      const int64_t row = first_row + i;
-      return row < matrix.rows ? matrix.a + row * steps + first_step : nullptr;
+      const int row = rows.first + i;
+      return row < rows.end ? p.a + int64_t{row} * steps + first_step : nullptr;
     });
     codes.load(codes_at(tile), first_step);
   };
@@ -220,12 +236,12 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
     __syncthreads();
     constexpr int kPieces = kColumnsOfGroup / kPiece;
     for (int i = thread_index(); i < kWideRows * kPieces; i += kThreads) {
-      const int64_t row = first_row + i / kPieces;
+      const int row = rows.first + i / kPieces;
       const int64_t begin =
           codes.first_column + owner * kColumnsOfGroup + int64_t{i % kPieces} * kPiece;
-      if (row < matrix.rows && begin < columns) {
+      if (row < rows.end && begin < columns) {
         const float* from = staged + i / kPieces * kStagedColumns + i % kPieces * kPiece;
-        Bfloat16* out = matrix.out + row * columns;
+        Bfloat16* out = p.out + int64_t{row} * columns;
         float sum[kPiece] = {};
         if (p.accumulate) {
           braid::cuda::load<true>(out, begin, columns, sum);
@@ -243,18 +259,12 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
 
 template <bool kByColumns>
 void queue_products(const Fp4Products& p, void* stream) {
-  int64_t most = 0;
-  bool aligned = true;
-  for (int i = 0; i < p.count; ++i) {
-    most = most < p.matrices[i].rows ? p.matrices[i].rows : most;
-    aligned = aligned && are_whole(kPiece, p.matrices[i].out);
-  }
-  const bool by_warpgroups = has_warpgroup_products() && aligned;
+  const bool by_warpgroups = has_warpgroup_products() && are_whole(kPiece, p.out);
+  const auto row_tiles =
+      by_warpgroups ? expert_tiles<kWideRows>(p.R, p.count) : expert_tiles<kRows>(p.R, p.count);
   launch_with_shared(
       by_warpgroups ? fp4_warpgroup_kernel<kByColumns> : fp4_product_kernel<kByColumns>,
-      {blocks_of(most, by_warpgroups ? kWideRows : kRows),
-       blocks_of(kByColumns ? p.I : p.O, kColumns),
-       static_cast<unsigned>(p.count)},
+      {row_tiles, blocks_of(kByColumns ? p.I : p.O, kColumns)},
       kThreads,
       2 * (by_warpgroups ? kWideTileBytes : kTileBytes),
       stream,

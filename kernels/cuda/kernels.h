@@ -29,18 +29,39 @@ struct AttentionWork {
   int64_t queries, slots;
 };
 
+/// Products of R rows, sorted by expert, with the matrices [O, I] of E experts: the rows of expert
+/// e are [bounds[e], bounds[e + 1]), which the device alone knows.
+struct ExpertProducts {
+  const int64_t* bounds;  ///< [E + 1]
+  int64_t R, E, O, I;
+  const Bfloat16* a;         ///< [R, I], or [R, O] by columns
+  const Bfloat16* matrices;  ///< [E, O, I]
+  Bfloat16* out;             ///< a W^T [R, O], or a W [R, I]
+  bool accumulate;           ///< adds to out
+};
+/// The gradients of the matrices: of each expert a^T b of its rows, zero where it has none.
+struct ExpertGradientProducts {
+  const int64_t* bounds;
+  int64_t E, O, I;
+  const Bfloat16 *a, *b;  ///< [R, O], [R, I]
+  float* out;             ///< [E, O, I]
+};
+inline bool has_expert_products(int64_t O, int64_t I) {
+  return O % 8 == 0 && I % 8 == 0;
+}
+
 /// Products of rows with FP4 matrices [O, I] (kernels/codec.h), of one shape, whose codes begin at
-/// multiples of 16 bytes.
+/// multiples of 16 bytes: with those of consecutive experts, as above, or all R rows with one.
 struct Fp4Matrix {
   const uint8_t *values, *scales;
-  const Bfloat16* a;  ///< [rows, I], or [rows, O] by columns
-  Bfloat16* out;      ///< a W^T [rows, O], or a W [rows, I]
-  int64_t rows;
 };
 struct Fp4Products {
   static constexpr int kMost = 64;
-  int64_t O, I;
-  bool accumulate;  ///< adds to out
+  const int64_t* bounds;  ///< [count + 1]; null for one matrix
+  int64_t R, O, I;
+  const Bfloat16* a;  ///< [R, I], or [R, O] by columns
+  Bfloat16* out;      ///< a W^T [R, O], or a W [R, I]
+  bool accumulate;    ///< adds to out
   int count;
   Fp4Matrix matrices[kMost];
 };
@@ -202,6 +223,10 @@ struct CudaKernelsOf {
                      const IndexerKlOutputs<E>&,
                      const IndexerKlWork&,
                      Stream) = nullptr;
+
+  /// Of bfloat16 alone; where has_expert_products().
+  void (*multiply_expert_rows)(const ExpertProducts&, bool by_columns, Stream) = nullptr;
+  void (*multiply_expert_gradients)(const ExpertGradientProducts&, Stream) = nullptr;
 
   /// Of bfloat16 alone; where has_fp4_products().
   void (*multiply_fp4)(const Fp4Products&, bool by_columns, Stream) = nullptr;

@@ -5,6 +5,7 @@ set(BRAID_CUDA_SOURCES
   ${CMAKE_CURRENT_LIST_DIR}/attention_warpgroup.cu
   ${CMAKE_CURRENT_LIST_DIR}/codec.cu
   ${CMAKE_CURRENT_LIST_DIR}/cross_entropy.cu
+  ${CMAKE_CURRENT_LIST_DIR}/expert_products.cu
   ${CMAKE_CURRENT_LIST_DIR}/expert_rows.cu
   ${CMAKE_CURRENT_LIST_DIR}/fp4_products.cu
   ${CMAKE_CURRENT_LIST_DIR}/index_topk.cu

@@ -8,6 +8,7 @@ const CudaKernels& cuda_kernel_table() {
     cuda::add_attention(table);
     cuda::add_codec(table);
     cuda::add_cross_entropy(table);
+    cuda::add_expert_products(table);
     cuda::add_expert_rows(table);
     cuda::add_fp4_products(table);
     cuda::add_index_topk(table);

@@ -7,6 +7,7 @@ namespace braid::cuda {
 void add_attention(CudaKernels& table);
 void add_codec(CudaKernels& table);
 void add_cross_entropy(CudaKernels& table);
+void add_expert_products(CudaKernels& table);
 void add_expert_rows(CudaKernels& table);
 void add_fp4_products(CudaKernels& table);
 void add_index_topk(CudaKernels& table);

@@ -258,8 +258,8 @@ TEST(DeviceKernels, OfTheIndexersLossAddToTheKeysChunkByChunk) {
   }
 }
 
-// Several tiles of rows, columns and steps, none of them whole; more matrices than a launch takes;
-// rows that begin within a matrix; sums that are added to others.
+// Several tiles of rows, columns and steps, none of them whole; rows that begin within a matrix;
+// sums that are added to others.
 TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
   struct Case {
     int64_t matrices, O, I, most_rows, first_row;
@@ -268,8 +268,7 @@ TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
   for (const auto& c : {Case{1, 136, 96, 140, 0, false, false},
                         {1, 136, 160, 140, 0, true, false},
                         {3, 32, 64, 20, 32, false, true},
-                        {3, 32, 64, 20, 32, true, true},
-                        {70, 32, 32, 3, 0, false, false}}) {
+                        {3, 32, 64, 20, 32, true, true}}) {
     std::vector<Codes> codes;
     std::vector<at::Tensor> a, before, want;
     for (int64_t i = 0; i < c.matrices; ++i) {
@@ -298,7 +297,7 @@ TEST(DeviceKernels, OfFp4ProductsAreThoseOfTheDecodedMatrices) {
                             c.by_columns});
       }
       multiply_each_quantized(products, c.accumulate);
-      EXPECT_EQ(kernels.launches(), c.matrices > Fp4Products::kMost ? 2 : 1);
+      EXPECT_EQ(kernels.launches(), c.matrices - (c.matrices > 1));  // the first has no rows
       for (std::size_t i = 0; i < products.size(); ++i) {
         const auto& got = products[i].out;
         expect_close(text(c.O, " x ", c.I, ", product ", i), got, want[i], {.relative = 1.0 / 256});
@@ -367,8 +366,8 @@ TEST(DeviceKernels, OfExpertsWithFp4CodesAreThoseOfTheDecodedMatrices) {
   for (std::size_t i = 0; i < want.size(); ++i) {
     expect_close(text("result ", i), got[i], want[i], {.relative = 1.0 / 64});
   }
-  // Order, rows and SwiGLU as always; w1 with w3, w2, and the same back, where w3 adds to w1.
-  EXPECT_EQ(kernels.launches(), 9 + 2 + 3);
+  // Order, rows and SwiGLU as always; the three stacks of matrices, and the same back.
+  EXPECT_EQ(kernels.launches(), 9 + 3 + 3);
 }
 
 TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {

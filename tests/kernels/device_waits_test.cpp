@@ -81,7 +81,7 @@ TEST(DeviceWaits, OfCrossEntropyAreNone) {
   EXPECT_EQ(use.number_of_waits(), 0);
 }
 
-TEST(DeviceWaits, OfRoutedExpertsIsOneForTheirNumbersOfRows) {
+TEST(DeviceWaits, OfRoutedExpertsWithoutKernelsIsOneForTheirNumbersOfRows) {
   const auto x = on_device("x", {3, 4}), weights = on_device("weights", {3, 2}),
              w1 = on_device("w1", {4, 5, 4}), w2 = on_device("w2", {4, 4, 5}),
              w3 = on_device("w3", {4, 5, 4});

@@ -30,13 +30,14 @@ at::Tensor chosen(int64_t T, int64_t K, int64_t E) {
 }
 
 void expect_equal_orders(const char* name, const ExpertOrder& got, const ExpertOrder& want) {
-  EXPECT_EQ(got.first_E, want.first_E) << name;
+  EXPECT_EQ(got.bounds.on_host(), want.bounds.on_host()) << name;
   EXPECT_TRUE(got.row_TK.cpu().equal(want.row_TK)) << name;
 }
 
 TEST(SortedByExpert, KeepsTheTokensOfAnExpertInOrder) {
   const auto experts = at::tensor({2, 0, 0, 3, 2, 3}, at::kLong).view({3, 2});
-  const ExpertOrder want{at::tensor({2, 0, 1, 4, 3, 5}, at::kLong), {0, 2, 2, 4, 6, 6}};
+  const ExpertOrder want{at::tensor({2, 0, 1, 4, 3, 5}, at::kLong),
+                         ExpertBounds(at::tensor({0, 2, 2, 4, 6, 6}, at::kLong), 6)};
   expect_equal_orders("kernel", sorted_by_expert(experts, 5), want);
   expect_equal_orders("twin", sorted_by_expert_reference(experts, 5), want);
 }
@@ -67,8 +68,8 @@ TEST(SortedByExpert, RefusesExpertsThatAreNotThere) {
     const auto experts = at::tensor({int64_t{1}, expert}, at::kLong).view({1, 2});
     for (const bool with_kernels : {false, true}) {
       const auto kernels = with_kernels ? std::make_unique<KernelsOnHost>() : nullptr;
-      const auto message =
-          testing::error_of([&] { sorted_by_expert(experts.to(strict_device()), 4); });
+      const auto message = testing::error_of(
+          [&] { sorted_by_expert(experts.to(strict_device()), 4).bounds.on_host(); });
       EXPECT_TRUE(message.starts_with("[routed_experts] an expert of a token is not one of the 4"))
           << message;
     }
@@ -130,20 +131,30 @@ TEST(ExpertRows, OfATokenAreAddedInTheOrderOfItsChoices) {
       "sums", combine_of_experts(rows.to(strict_device()), row_TK.to(strict_device()), K), want);
 }
 
-TEST(RoutedExperts, WithKernelsForRowsWaitOnceForTheirNumbers) {
-  const auto on_device = [](const char* name, at::IntArrayRef shape) {
-    return normal_tensor(name, shape, at::kFloat).to(strict_device()).requires_grad_(true);
+TEST(RoutedExperts, InFloat32WaitOnceForTheirNumbersOfRowsAndInBfloat16NotAtAll) {
+  struct Case {
+    at::ScalarType type;
+    int64_t waits;
+    int launches;
   };
-  const auto x = on_device("x", {3, 4}), weights = on_device("weights", {3, 2}),
-             w1 = on_device("w1", {4, 5, 4}), w2 = on_device("w2", {4, 4, 5}),
-             w3 = on_device("w3", {4, 5, 4});
-  const auto experts = chosen(3, 2, 4).to(strict_device());
-  const KernelsOnHost kernels;
-  const auto use = testing::strict_device_use(
-      [&] { routed_experts(x, experts, weights, w1, w2, w3, 4).sum().backward(); });
-  EXPECT_EQ(use.number_of_waits(), 1);
-  // Three of the order, rows there and back, their gradients, and SwiGLU's two.
-  EXPECT_EQ(kernels.launches(), 9);
+  // Three of the order, rows there and back, their gradients, and SwiGLU's two; in bfloat16
+  // products too: three stacks, their inputs' gradients and their own.
+  for (const auto& c : {Case{at::kFloat, 1, 9}, {at::kBFloat16, 0, 9 + 3 * 3}}) {
+    const auto on_device = [](const char* name, at::IntArrayRef shape, at::ScalarType type) {
+      return normal_tensor(name, shape, type).to(strict_device()).requires_grad_(true);
+    };
+    const auto x = on_device("x", {3, 8}, c.type),
+               weights = on_device("weights", {3, 2}, at::kFloat),
+               w1 = on_device("w1", {4, 16, 8}, at::kFloat),
+               w2 = on_device("w2", {4, 8, 16}, at::kFloat),
+               w3 = on_device("w3", {4, 16, 8}, at::kFloat);
+    const auto experts = chosen(3, 2, 4).to(strict_device());
+    const KernelsOnHost kernels;
+    const auto use = testing::strict_device_use(
+        [&] { routed_experts(x, experts, weights, w1, w2, w3, 4).sum().backward(); });
+    EXPECT_EQ(use.number_of_waits(), c.waits) << c.type;
+    EXPECT_EQ(kernels.launches(), c.launches) << c.type;
+  }
 }
 
 }  // namespace

@@ -50,6 +50,26 @@ std::vector<testing::OpInput> inputs(const ExpertsCase& c) {
           wide(named("w3", {c.E, c.F, c.D}))};
 }
 
+// Behind inputs(): A of w1 and w3, B of each, A and B of w2.
+std::vector<testing::OpInput> inputs_with_adapters(const ExpertsCase& c,
+                                                   int64_t rank13 = 3,
+                                                   int64_t rank2 = 2) {
+  auto in = inputs(c);
+  const auto factor = [&](const char* what, std::vector<int64_t> shape) {
+    in.push_back(wide(normal_tensor(text(c.name, " ", what), shape)));
+  };
+  factor("a13", {c.E, rank13, c.D});
+  factor("b1", {c.E, c.F, rank13});
+  factor("b3", {c.E, c.F, rank13});
+  factor("a2", {c.E, rank2, c.F});
+  factor("b2", {c.E, c.D, rank2});
+  return in;
+}
+
+ExpertAdapters adapters_of(const std::vector<at::Tensor>& in) {
+  return {in[5], in[6], in[7], in[8], in[9], 0.5, 0.75};
+}
+
 TEST(RoutedExperts, EqualTheirReference) {
   for (const auto& c : cases()) {
     const auto experts = chosen_experts(c);
@@ -70,6 +90,29 @@ TEST(RoutedExperts, EqualTheirReference) {
               .bfloat16 = 1.0 / 16,
               .gradcheck = c.T > 0});
   }
+}
+
+// Shapes that a device's kernels for products take, of several tiles.
+TEST(RoutedExperts, OfWholePiecesEqualTheirReference) {
+  const ExpertsCase c{"whole pieces", 150, 5, 2, 136, 72, 3};
+  auto in = inputs_with_adapters(c, 8, 16);
+  for (std::size_t i = 2; i < in.size(); ++i) {
+    in[i].value = in[i].value / 8;  // sums of so many products stay about the clamp
+  }
+  const auto experts = chosen_experts(c);
+  const auto with = [&](const auto& op) {
+    return [&](const std::vector<at::Tensor>& given) {
+      const auto chosen = experts.to(given[0].device());
+      return op(
+          given[0], chosen, given[1], given[2], given[3], given[4], kLimit, adapters_of(given));
+    };
+  };
+  check_op(c.name,
+           {.fused = with(routed_experts),
+            .reference = with(routed_experts_reference),
+            .inputs = in,
+            .bfloat16 = 1.0 / 16,  // as above
+            .gradcheck = false});
 }
 
 // The formula of the header, token by token.
@@ -112,24 +155,6 @@ TEST(RoutedExperts, GiveAWideResultAndUnusedExpertsNoGradient) {
   EXPECT_EQ(w1.grad().scalar_type(), at::kFloat);
   EXPECT_EQ(w1.grad().narrow(0, c.used, c.E - c.used).abs().max().item<float>(), 0);
   EXPECT_GT(w1.grad().narrow(0, 0, c.used).abs().amax({1, 2}).min().item<float>(), 0);
-}
-
-// Behind inputs(): A of w1 and w3, B of each, A and B of w2; ranks 3 and 2.
-std::vector<testing::OpInput> inputs_with_adapters(const ExpertsCase& c) {
-  auto in = inputs(c);
-  const auto factor = [&](const char* what, std::vector<int64_t> shape) {
-    in.push_back(wide(normal_tensor(text(c.name, " ", what), shape)));
-  };
-  factor("a13", {c.E, 3, c.D});
-  factor("b1", {c.E, c.F, 3});
-  factor("b3", {c.E, c.F, 3});
-  factor("a2", {c.E, 2, c.F});
-  factor("b2", {c.E, c.D, 2});
-  return in;
-}
-
-ExpertAdapters adapters_of(const std::vector<at::Tensor>& in) {
-  return {in[5], in[6], in[7], in[8], in[9], 0.5, 0.75};
 }
 
 TEST(RoutedExperts, WithAdaptersEqualTheirReference) {

@@ -84,11 +84,12 @@ TEST(Compressor, OfCsaEntriesPoolTheWindowBeforeTheirOwnToo) {
 // A softmax over tokens: equal gates average the keys, and the norm makes the entry of unit size.
 TEST(Compressor, OfEqualGatesAveragesTheKeys) {
   const Pool pool(AttentionKind::kHca, 4);
-  for (const auto& [name, value, trained, quantized, in_base] : pool.parameters.all()) {
-    if (name == "ape" || name == "wgate.weight") {
-      value.detach().zero_();
-    } else if (name == "norm.weight") {
-      value.detach().fill_(1);
+  for (const auto& parameter : pool.parameters.all()) {
+    const auto value = parameter.value.detach();
+    if (parameter.name == "ape" || parameter.name == "wgate.weight") {
+      value.zero_();
+    } else if (parameter.name == "norm.weight") {
+      value.fill_(1);
     }
   }
   const auto h = normal_tensor("h", {1, kLength, kWidth});

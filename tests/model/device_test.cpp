@@ -170,7 +170,10 @@ double error_of_all(const Results& got, const Results& exact) {
   return std::sqrt(error / norm);
 }
 
-// Narrow types round elsewhere on a device: as far from float64 as the CPU's kernels are.
+// Narrow types round elsewhere on a device: as far from float64 as the CPU's kernels are, whose own
+// distance varies by half from one kind of processor to the next.
+constexpr double kAsFar = 2;
+
 TEST(ModelOnADevice, IsAsExactInNarrowTypesAsTheCpu) {
   const auto config = config_with_mtp();
   const auto exact = results_on(at::kCPU, config, at::kDouble, kAllLosses);
@@ -178,14 +181,15 @@ TEST(ModelOnADevice, IsAsExactInNarrowTypesAsTheCpu) {
     SCOPED_TRACE(type);
     const auto cpu = results_on(at::kCPU, config, type, kAllLosses),
                device = results_on(testing::strict_device(), config, type, kAllLosses);
-    EXPECT_LT(error_of_all(device, exact), 1.5 * error_of_all(cpu, exact));
+    EXPECT_LT(error_of_all(device, exact), kAsFar * error_of_all(cpu, exact));
     EXPECT_LE(device.use.number_of_waits(), allowed_waits(config, kAllLosses));
   }
 }
 
 // The kernels of kernels/cuda, which the CPU runs in place of a GPU.
 TEST(ModelOnADevice, IsAsExactWithItsOwnKernels) {
-  const auto config = config_with_mtp();
+  auto config = config_with_mtp();
+  config.moe_intermediate_size = 8;  // kernels take multiples of it
   const auto exact = results_on(at::kCPU, config, at::kDouble, kAllLosses);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     SCOPED_TRACE(type);
@@ -193,8 +197,11 @@ TEST(ModelOnADevice, IsAsExactWithItsOwnKernels) {
     const testing::KernelsOnHost kernels(/*order=*/2);
     const auto device = results_on(testing::strict_device(), config, type, kAllLosses);
     EXPECT_GT(kernels.launches(), 100);
-    EXPECT_LT(error_of_all(device, exact), 1.5 * error_of_all(cpu, exact));
-    EXPECT_LE(device.use.number_of_waits(), allowed_waits(config, kAllLosses));
+    EXPECT_LT(error_of_all(device, exact), kAsFar * error_of_all(cpu, exact));
+    // Products of bfloat16 rows with all experts at once know their numbers of rows.
+    EXPECT_LE(device.use.number_of_waits(),
+              type == at::kBFloat16 ? 0 : allowed_waits(config, kAllLosses))
+        << waits_of(device.use);
   }
 }
 
