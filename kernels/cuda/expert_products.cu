@@ -100,13 +100,17 @@ void require_products(int64_t O, int64_t I) {
 void multiply_expert_rows(const ExpertProducts& p, bool by_columns, void* stream) {
   require_products(p.O, p.I);
   require_whole(kPiece, p.a, p.matrices, p.out);
-  by_columns ? queue_rows<true, false>(p, stream) : queue_rows<false, false>(p, stream);
+  if (has_warpgroup_products()) {
+    by_columns ? queue_rows<true, true>(p, stream) : queue_rows<false, true>(p, stream);
+  } else {
+    by_columns ? queue_rows<true, false>(p, stream) : queue_rows<false, false>(p, stream);
+  }
 }
 
 void multiply_expert_gradients(const ExpertGradientProducts& p, void* stream) {
   require_products(p.O, p.I);
   require_whole(kPiece, p.a, p.b, p.out);
-  queue_gradients<false>(p, stream);
+  has_warpgroup_products() ? queue_gradients<true>(p, stream) : queue_gradients<false>(p, stream);
 }
 
 }  // namespace

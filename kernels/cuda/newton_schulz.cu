@@ -87,7 +87,11 @@ void multiply_matrices(const MatrixProducts& p, void* stream) {
           " by ",
           p.columns);
   require_whole(kPiece, p.a, p.b);
-  p.symmetric ? queue_products<true, false>(p, stream) : queue_products<false, false>(p, stream);
+  if (has_warpgroup_products()) {
+    p.symmetric ? queue_products<true, true>(p, stream) : queue_products<false, true>(p, stream);
+  } else {
+    p.symmetric ? queue_products<true, false>(p, stream) : queue_products<false, false>(p, stream);
+  }
 }
 
 }  // namespace

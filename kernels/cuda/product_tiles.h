@@ -22,7 +22,7 @@ class ProductTile {
  public:
   static constexpr int kThreads = 256, kRows = 128, kColumns = kTileColumns;
   static constexpr int kTerms = 64;  // at a time
-  static constexpr int kStages = kWarpgroups ? 4 : 3;
+  static constexpr int kStages = kWarpgroups && kColumns == 256 ? 4 : 3;
   static constexpr int kLeftBytes = kRows * kTerms * 2, kRightBytes = kColumns * kTerms * 2;
   static constexpr int kStageBytes = kLeftBytes + kRightBytes;
   static constexpr int kBytes = kStages * kStageBytes;  ///< of shared memory
@@ -86,9 +86,9 @@ class ProductTile {
   static constexpr int kWarpRows = kRows / 2, kWarpColumns = kColumns / 4;
   static constexpr int kSums = kRows * kColumns / kThreads;
 
-  // kCount rows of a factor in shared memory.
+  // kCount rows of a factor in shared memory, panels of 64 columns: the terms, or the rows.
   template <int kCount, bool kByTerms>
-  using Tile = std::conditional_t<kByTerms, PanelRows<kCount, kTerms>, TileRows<kTerms>>;
+  using Tile = std::conditional_t<kByTerms, PanelRows<kCount, kTerms>, PanelRows<kTerms, kCount>>;
 
   template <int kCount, bool kByTerms>
   __device__ static void load_factor(unsigned char* memory,
@@ -164,25 +164,23 @@ class ProductTile {
     fence_registers(sums_);
 #pragma unroll
     for (int k = 0; k < kTerms / 16; ++k) {
-      warpgroup_multiply<kLeftByTerms, kRightByTerms>(
-          sums_,
-          operand<kRows, kLeftByTerms>(stage, group * kWarpRows, k),
-          operand<kColumns, kRightByTerms>(stage + kLeftBytes, 0, k),
-          true);
+      warpgroup_multiply(sums_,
+                         operand<kRows, kLeftByTerms>(stage, group * kWarpRows, k),
+                         operand<kColumns, kRightByTerms>(stage + kLeftBytes, 0, k),
+                         true);
     }
     commit_products();
     wait_for_products<1>();
   }
 
-  // Rows from `row` on of a factor, terms [16 k, + 16).
+  // Terms [16 k, + 16) of a factor's rows from `row` on.
   template <int kCount, bool kByTerms>
-  __device__ static uint64_t operand(unsigned char* memory, int row, int k) {
+  __device__ static SharedOperand<kByTerms> operand(unsigned char* memory, int row, int k) {
+    const Tile<kCount, kByTerms> tile{memory};
     if constexpr (kByTerms) {
-      const PanelRows<kCount, kTerms> panels{memory};
-      return by_panels(panels.panel(row / 64).memory + k * 16 * TileRows<64>::kRowBytes,
-                       panels.kPanelBytes);
+      return by_panels(tile, row / 64, k);
     } else {
-      return by_rows(memory + row * TileRows<kTerms>::kRowBytes + k * 32);
+      return by_rows(tile, row, k);
     }
   }
 
