@@ -25,14 +25,23 @@ MOST_REGISTERS = 128
 # Sums of four tokens by all rows of mHC's projection, and of its gradient's rows by four streams; of 64 heads by
 # an eighth of 512 channels, which leave room for one block of 256 threads.
 MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
-                  "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255}
+                  "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255,
+                  # By wgmma, of 128 x 256 sums.
+                  "expert_rows_kernel<false, true>": 255, "expert_rows_kernel<true, true>": 255,
+                  "expert_gradient_kernel<true>": 255, "matrix_product_kernel<false, true>": 255, "matrix_product_kernel<true, true>": 255}
 
 # The instructions of which kernels are made, by their names.
 WGMMA, MMA = "wgmma.mma_async", "mma.sync"
 PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "fp4_warpgroup_kernel": WGMMA,
             "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
-            "index_tensor_scores_kernel": MMA, "matrix_product_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
-            "kl_gradient_kernel<TensorHeads": MMA}
+            "index_tensor_scores_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
+            "kl_gradient_kernel<TensorHeads": MMA,
+            # The last argument of their templates says which.
+            **{f"{kernel}{arguments}{by_warpgroups}>": products
+               for by_warpgroups, products in (("true", WGMMA), ("false", MMA))
+               for kernel, arguments in (("expert_rows_kernel", "<false, "), ("expert_rows_kernel", "<true, "),
+                                         ("expert_gradient_kernel", "<"), ("matrix_product_kernel", "<false, "),
+                                         ("matrix_product_kernel", "<true, "))}}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -120,7 +129,7 @@ def main():
                 wrong += 1
                 print(f"{source.relative_to(ROOT)}: {name} keeps {spilled} bytes of its registers in memory; let a "
                       "thread have less to do, or a block fewer threads", file=sys.stderr)
-            most = MORE_REGISTERS.get(name.split("<")[0], MOST_REGISTERS)
+            most = max([MOST_REGISTERS] + [most for beginning, most in MORE_REGISTERS.items() if name.startswith(beginning)])
             if registers > most:
                 wrong += 1
                 print(f"{source.relative_to(ROOT)}: {name} takes {registers} registers, more than {most}; let a thread "

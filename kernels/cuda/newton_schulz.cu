@@ -9,10 +9,16 @@ namespace {
 
 // b's memory has a row for each term, or where the product is symmetric for each column of it.
 template <bool kSymmetric, bool kWarpgroups>
-using Tile = ProductTile<false, !kSymmetric, kWarpgroups && !kSymmetric ? 256 : 128, kWarpgroups>;
+using Tile = ProductTile<false, !kSymmetric, kWarpgroups ? 256 : 128, kWarpgroups>;
+
+// How many tiles of a row of tiles have elements at or below the diagonal.
+template <class ThisTile>
+__host__ __device__ int64_t tiles_to_diagonal(int64_t row_tile) {
+  return ((row_tile + 1) * ThisTile::kRows - 1) / ThisTile::kColumns + 1;
+}
 
 template <bool kSymmetric, bool kWarpgroups>
-__global__ void __launch_bounds__(256, kWarpgroups && !kSymmetric ? 1 : 2)
+__global__ void __launch_bounds__(256, kWarpgroups ? 1 : 2)
     matrix_product_kernel(MatrixProducts p) {
   if constexpr (kWarpgroups && !kHasWarpgroupProducts) {
     return;
@@ -22,10 +28,9 @@ __global__ void __launch_bounds__(256, kWarpgroups && !kSymmetric ? 1 : 2)
   int64_t row_tile = blockIdx.y, column_tile = blockIdx.x;
   if constexpr (kSymmetric) {
     row_tile = 0;
-    while ((row_tile + 1) * (row_tile + 2) / 2 <= column_tile) {
-      ++row_tile;  // the first tiles of rows are 0, 1, 3, 6, ...
+    while (column_tile >= tiles_to_diagonal<ThisTile>(row_tile)) {
+      column_tile -= tiles_to_diagonal<ThisTile>(row_tile++);
     }
-    column_tile -= row_tile * (row_tile + 1) / 2;
   }
   const int64_t first_row = row_tile * ThisTile::kRows,
                 first_column = column_tile * ThisTile::kColumns;
@@ -67,11 +72,17 @@ __global__ void __launch_bounds__(256, kWarpgroups && !kSymmetric ? 1 : 2)
 template <bool kSymmetric, bool kWarpgroups>
 void queue_products(const MatrixProducts& p, void* stream) {
   using ThisTile = Tile<kSymmetric, kWarpgroups>;
-  const unsigned rows = blocks_of(p.rows, ThisTile::kRows),
-                 columns = blocks_of(p.columns, ThisTile::kColumns), count = blocks_of(p.count, 1);
-  const dim3 triangle{rows * (rows + 1) / 2, 1, count}, all{columns, rows, count};
+  const unsigned rows = blocks_of(p.rows, ThisTile::kRows), count = blocks_of(p.count, 1);
+  dim3 grid{blocks_of(p.columns, ThisTile::kColumns), rows, count};
+  if (kSymmetric) {
+    int64_t tiles = 0;
+    for (unsigned row = 0; row < rows; ++row) {
+      tiles += tiles_to_diagonal<ThisTile>(row);
+    }
+    grid = {static_cast<unsigned>(tiles), 1, count};
+  }
   launch_with_shared(matrix_product_kernel<kSymmetric, kWarpgroups>,
-                     kSymmetric ? triangle : all,
+                     grid,
                      ThisTile::kThreads,
                      ThisTile::kBytes,
                      stream,

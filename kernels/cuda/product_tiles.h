@@ -22,7 +22,7 @@ class ProductTile {
  public:
   static constexpr int kThreads = 256, kRows = 128, kColumns = kTileColumns;
   static constexpr int kTerms = 64;  // at a time
-  static constexpr int kStages = kWarpgroups && kColumns == 256 ? 4 : 3;
+  static constexpr int kStages = kWarpgroups ? 4 : 3;
   static constexpr int kLeftBytes = kRows * kTerms * 2, kRightBytes = kColumns * kTerms * 2;
   static constexpr int kStageBytes = kLeftBytes + kRightBytes;
   static constexpr int kBytes = kStages * kStageBytes;  ///< of shared memory

@@ -69,11 +69,12 @@ TEST(NewtonSchulz, Bfloat16ProductsOfADeviceOrthogonalizeToOnePercentOrTwo) {
       const auto x = normal_tensor("X", sizes, at::kFloat);
       const auto want = newton_schulz_reference(x, {.gram = form});
       at::Tensor first;
-      for (const std::uint64_t order : {0, 1, 2}) {
-        const testing::KernelsOnHost kernels(order);
+      for (const auto& [order, capability] :
+           {std::pair{0, 9}, {1, 9}, {2, 9}, {0, 8}, {1, 8}, {2, 8}}) {
+        const testing::KernelsOnHost kernels(order, capability);
         const auto o = newton_schulz(x.to(testing::strict_device()), options).cpu();
         EXPECT_GT(kernels.launches(), 0);
-        const auto name = text("O of ", x.sizes(), ", order ", order);
+        const auto name = text("O of ", x.sizes(), ", order ", order, " on ", capability);
         expect_close(name, o, want, {.relative = tolerance});
         if (order == 0) {
           first = o;
@@ -84,6 +85,19 @@ TEST(NewtonSchulz, Bfloat16ProductsOfADeviceOrthogonalizeToOnePercentOrTwo) {
         testing::expect_bitwise_equal(name, o, first);
       }
     }
+  }
+}
+
+// The triangle of several tiles each way: one step of its two symmetric products.
+TEST(NewtonSchulz, Bfloat16ProductsOfADeviceAreThoseOfLargeMatrices) {
+  const NewtonSchulzOptions options{
+      .steps = 1, .final_steps = 0, .bfloat16_products = true, .gram = GramForm::kNever};
+  const auto x = normal_tensor("X", {1, 392, 400}, at::kFloat);
+  const auto want = newton_schulz_reference(x.to(at::kDouble), options);
+  for (const int capability : {9, 8}) {
+    const testing::KernelsOnHost kernels(/*order=*/1, capability);
+    const auto o = newton_schulz(x.to(testing::strict_device()), options);
+    expect_close(text("on ", capability), o, want, {.relative = 0.01});
   }
 }
 
