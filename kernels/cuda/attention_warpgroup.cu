@@ -18,11 +18,10 @@ using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
 using Heads = PanelRows<kWidth, kHeads>;
 using Keys = PanelRows<kWidth, kKeys>;
-using Weights = TileRows<kKeys>;
+using Weights = PanelRows<kKeys, kHeads>;
 
-constexpr int kWeightsBytes = kHeads * Weights::kRowBytes;
-constexpr int kBytes =
-    Heads::kBytes + 2 * Keys::kBytes + kWeightsBytes + 2 * kHeads * static_cast<int>(sizeof(float));
+constexpr int kBytes = Heads::kBytes + 2 * Keys::kBytes + Weights::kBytes +
+                       2 * kHeads * static_cast<int>(sizeof(float));
 
 __global__ void __launch_bounds__(kThreads, 1)
     attention_warpgroup_forward_kernel(Problem p, Results r) {
@@ -33,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Heads q{memory};
   const Keys all_keys{q.memory + Heads::kBytes};
   const Weights weights{all_keys.memory + 2 * Keys::kBytes};
-  auto* of_halves = reinterpret_cast<float*>(weights.memory + kWeightsBytes);  // [2, heads]
+  auto* of_halves = reinterpret_cast<float*>(weights.memory + Weights::kBytes);  // [2, heads]
   const int64_t query = blockIdx.x, first_head = int64_t{blockIdx.y} * kHeads, N = p.keys.N;
   const int H = static_cast<int>(p.H), group = thread_index() / kWarpgroup;
   const int64_t first_row = query * N + first_head;
@@ -67,15 +66,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     // 1. Scores of the warpgroup's keys and weights, and by what earlier sums shrink.
     float scores[RunningSoftmax::kEights][4], shrink[2];
     auto& sums = reinterpret_cast<float(&)[4 * RunningSoftmax::kEights]>(scores);
-    constexpr int kRowsOfGroup = kKeys / 2 * Weights::kRowBytes;
     fence_registers(sums);
 #pragma unroll
     for (int k = 0; k < kWidth / 16; ++k) {
-      const int of_panel = k % 4 * 32;
-      warpgroup_multiply<false>(sums,
-                                by_rows(q.panel(k / 4).memory + of_panel),
-                                by_rows(keys.panel(k / 4).memory + group * kRowsOfGroup + of_panel),
-                                k > 0);
+      warpgroup_multiply(sums, by_rows(q, 0, k), by_rows(keys, group * (kKeys / 2), k), k > 0);
     }
     commit_products();
     wait_for_products<0>(sums);
@@ -91,12 +85,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     fence_registers(out);
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      warpgroup_multiply<true>(
-          out,
-          by_rows(weights.memory + k * 32),
-          by_panels(keys.panel(group * kPanelsOfGroup).memory + k * 16 * Weights::kRowBytes,
-                    Keys::kPanelBytes),
-          true);
+      warpgroup_multiply(
+          out, by_rows(weights, 0, k), by_panels(keys, group * kPanelsOfGroup, k), true);
     }
     commit_products();
     wait_for_products<0>(out);

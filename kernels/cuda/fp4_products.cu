@@ -168,12 +168,9 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
   const int lane = thread_index() % kWarp, group = thread_index() / kWarpgroup;
   const int column = thread_index() / kWarp * 16 + lane / 4;  // and + 8, of the tile
   const CodeTile<kByColumns> codes{p, matrix, int64_t{blockIdx.y} * kColumns};
-  const auto rows_of = [&](int64_t tile) {
-    return TileRows<kSteps>{memory + tile % 2 * kWideTileBytes};
-  };
-  const auto codes_at = [&](int64_t tile) {
-    return rows_of(tile).memory + kWideRows * TileRows<kSteps>::kRowBytes;
-  };
+  using Rows = PanelRows<kSteps, kWideRows>;
+  const auto rows_of = [&](int64_t tile) { return Rows{memory + tile % 2 * kWideTileBytes}; };
+  const auto codes_at = [&](int64_t tile) { return rows_of(tile).memory + Rows::kBytes; };
   const auto load = [&](int64_t tile) {
     const int64_t first_step = tile * kSteps;
     rows_of(tile).template load<kThreads>(kWideRows, steps - first_step, [&](int i) {
@@ -199,7 +196,7 @@ __global__ void __launch_bounds__(kThreads, 2) fp4_warpgroup_kernel(Fp4Products 
             codes_at(tile), tile * kSteps, 16 * k + i / 2 * 8 + lane % 4 * 2, column + i % 2 * 8);
       }
       fence_registers(d, a[k % 2]);
-      warpgroup_multiply(d, a[k % 2], by_rows(rows_of(tile).memory + k * 32));
+      warpgroup_multiply(d, a[k % 2], by_rows(rows_of(tile), 0, k), true);
       commit_products();
     }
     wait_for_products<0>(d);

@@ -9,7 +9,7 @@
 // product, and before each product with a in registers; commit_products() makes a group of the
 // products since the last call, and until wait_for_products() says that it is done, its operands
 // are being read and nobody touches its sums.
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/matrix_tiles.h"
 
 #if defined(BRAID_CUDA_ON_HOST) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define BRAID_HAS_WARPGROUP_PRODUCTS
@@ -40,6 +40,13 @@ inline bool has_warpgroup_products() {
 
 // ---- Operands in shared memory: rows of 64 bfloat16, swizzled as those of TileRows<64> ----
 
+/// An operand, a [64, 16] or b [16, n], and whether its 16 terms of a sum are neighbors in a row of
+/// memory (by rows, "K-major") or rows of memory (by panels, "MN-major": a lies transposed).
+template <bool kByPanels>
+struct SharedOperand {
+  uint64_t descriptor;
+};
+
 /// The address, and the number of 16 bytes from eight such rows to the next eight; `leading` is
 /// another such number.
 __device__ inline uint64_t matrix_descriptor(const void* shared, int leading) {
@@ -52,15 +59,24 @@ __device__ inline uint64_t matrix_descriptor(const void* shared, int leading) {
   return (address & 0x3ffff) >> 4 | static_cast<uint64_t>(leading) << 16 | kEightRows << 32 |
          kSwizzleOf128Bytes << 62;
 }
-/// a [64, 16] whose rows, or b [16, n] whose columns, are rows in memory. `shared` is where the
-/// first one's element 16 k would be without the swizzle: 32 k bytes behind a multiple of 1024.
-__device__ inline uint64_t by_rows(const void* shared) {
-  return matrix_descriptor(shared, 1);
+/// The terms are columns [16 k, + 16) of memory. Its rows from `row` on, a multiple of eight, are
+/// a's rows or b's columns.
+template <int kWidth, int kRows>
+__device__ inline SharedOperand<false> by_rows(const PanelRows<kWidth, kRows>& rows,
+                                               int row,
+                                               int k) {
+  const unsigned char* shared =
+      rows.panel(k / 4).memory + row * TileRows<64>::kRowBytes + k % 4 * 32;
+  return {matrix_descriptor(shared, 1)};
 }
-/// b [16, n] whose rows are rows in memory, 64 columns of them in a panel; panels are so many bytes
-/// apart. `shared` is a multiple of 1024.
-__device__ inline uint64_t by_panels(const void* shared, int panel_bytes) {
-  return matrix_descriptor(shared, panel_bytes / 16);
+/// The terms are rows [16 k, + 16) of memory. Its columns from a panel's first on are a's rows or
+/// b's columns.
+template <int kWidth, int kRows>
+__device__ inline SharedOperand<true> by_panels(const PanelRows<kWidth, kRows>& rows,
+                                                int panel,
+                                                int k) {
+  const unsigned char* shared = rows.panel(panel).memory + k * 16 * TileRows<64>::kRowBytes;
+  return {matrix_descriptor(shared, PanelRows<kWidth, kRows>::kPanelBytes / 16)};
 }
 
 /// What this thread has written to shared memory, or copied and waited for, will be there for
@@ -127,9 +143,11 @@ __device__ inline void wait_for_products(Sums&... sums) {
 
 // Names of n registers in assembly, and the registers themselves.
 #define BRAID_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define BRAID_NAMES_32 \
+  BRAID_NAMES_16       \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define BRAID_NAMES_64                                                               \
-  BRAID_NAMES_16                                                                     \
-  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31" \
+  BRAID_NAMES_32                                                                     \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define BRAID_NAMES_128                                                                          \
@@ -142,46 +160,78 @@ __device__ inline void wait_for_products(Sums&... sums) {
 #define BRAID_SUMS_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define BRAID_SUMS_16(d, i) \
   BRAID_SUMS_4(d, i), BRAID_SUMS_4(d, i + 4), BRAID_SUMS_4(d, i + 8), BRAID_SUMS_4(d, i + 12)
-#define BRAID_SUMS_64(d, i) \
-  BRAID_SUMS_16(d, i), BRAID_SUMS_16(d, i + 16), BRAID_SUMS_16(d, i + 32), BRAID_SUMS_16(d, i + 48)
+#define BRAID_SUMS_32(d, i) BRAID_SUMS_16(d, i), BRAID_SUMS_16(d, i + 16)
+#define BRAID_SUMS_64(d, i) BRAID_SUMS_32(d, i), BRAID_SUMS_32(d, i + 32)
 #define BRAID_SUMS_128(d, i) BRAID_SUMS_64(d, i), BRAID_SUMS_64(d, i + 64)
-// wgmma with kSums numbers of each thread; `n` is kSums * 2, a, b and p are the numbers of the
-// operands that follow the sums, and `majors` says how operands in memory lie.
-#define BRAID_WGMMA(n, sums, a, b, p, majors)                                         \
-  "{.reg .pred adds; setp.ne.b32 adds, " p ", 0; wgmma.mma_async.sync.aligned.m64n" n \
-  "k16.f32.bf16.bf16 {" sums "}, " a ", " b ", adds, 1, 1, " majors ";}"
+// wgmma of n = 2 sums columns; a, b and adds name the operands that follow the sums, and `panels`
+// those that say which of a (unless it is in registers) and b are by panels.
+#define BRAID_WGMMA(sums, n, a, b, adds, panels)                                         \
+  "{.reg .pred adds; setp.ne.b32 adds, " adds ", 0; wgmma.mma_async.sync.aligned.m64n" n \
+  "k16.f32.bf16.bf16 {" BRAID_NAMES_##sums "}, " a ", " b ", adds, 1, 1, " panels ";}"
 
-/// d [64, 2 kSums] = a [64, 16] b [16, 2 kSums] of bfloat16, or d += a b; a is by_rows(). Thread t
-/// of the warpgroup has, of rows t / 32 * 16 + t % 32 / 4 and + 8, columns 2 (t % 4) and + 1 of
-/// each eight: sum 4 j + 2 r + c is that of row r and column c of the j-th eight.
-template <bool kPanels, int kSums>
-__device__ inline void warpgroup_multiply(float (&d)[kSums], uint64_t a, uint64_t b, bool adds) {
+/// d [64, 2 kSums] = a [64, 16] b [16, 2 kSums] of bfloat16, or d += a b; kSums is 16, 32, 64 or
+/// 128. Thread t of the warpgroup has, of rows t / 32 * 16 + t % 32 / 4 and + 8, columns 2 (t % 4)
+/// and + 1 of each eight: sum 4 j + 2 r + c is that of row r and column c of the j-th eight.
+template <int kSums, bool kAPanels, bool kBPanels>
+__device__ inline void warpgroup_multiply(float (&d)[kSums],
+                                          SharedOperand<kAPanels> a,
+                                          SharedOperand<kBPanels> b,
+                                          bool adds) {
+  static_assert(kSums == 16 || kSums == 32 || kSums == 64 || kSums == 128, "not written");
 #ifdef BRAID_CUDA_ON_HOST
-  on_host::warpgroup_multiply(d, kSums, nullptr, a, b, kPanels, adds);
+  on_host::warpgroup_multiply(
+      d, kSums, nullptr, {a.descriptor, kAPanels}, {b.descriptor, kBPanels}, adds);
 #elif defined(BRAID_HAS_WARPGROUP_PRODUCTS)
-  const int also = adds ? 1 : 0;
-  if constexpr (kSums == 16 && !kPanels) {
-    asm volatile(BRAID_WGMMA("32", BRAID_NAMES_16, "%16", "%17", "%18", "0, 0")
-                 : BRAID_SUMS_16(d, 0)
-                 : "l"(a), "l"(b), "r"(also));
+#define BRAID_MULTIPLY(sums, ...)                 \
+  asm volatile(BRAID_WGMMA(sums, __VA_ARGS__)     \
+               : BRAID_SUMS_##sums(d, 0)          \
+               : "l"(a.descriptor),               \
+                 "l"(b.descriptor),               \
+                 "r"(static_cast<int>(adds)),     \
+                 "n"(static_cast<int>(kAPanels)), \
+                 "n"(static_cast<int>(kBPanels)))
+  if constexpr (kSums == 16) {
+    BRAID_MULTIPLY(16, "32", "%16", "%17", "%18", "%19, %20");
+  } else if constexpr (kSums == 32) {
+    BRAID_MULTIPLY(32, "64", "%32", "%33", "%34", "%35, %36");
+  } else if constexpr (kSums == 64) {
+    BRAID_MULTIPLY(64, "128", "%64", "%65", "%66", "%67, %68");
   } else {
-    static_assert(kSums == 128 && kPanels, "not written");
-    asm volatile(BRAID_WGMMA("256", BRAID_NAMES_128, "%128", "%129", "%130", "0, 1")
-                 : BRAID_SUMS_128(d, 0)
-                 : "l"(a), "l"(b), "r"(also));
+    BRAID_MULTIPLY(128, "256", "%128", "%129", "%130", "%131, %132");
   }
+#undef BRAID_MULTIPLY
 #endif
 }
-/// d += a b with a in registers, as multiply_add() has it of each warp's 16 rows; b is by_rows().
-template <int kSums>
-__device__ inline void warpgroup_multiply(float (&d)[kSums], const uint32_t (&a)[4], uint64_t b) {
+/// The same with a in registers, as multiply_add() has it of each warp's 16 rows.
+template <int kSums, bool kBPanels>
+__device__ inline void warpgroup_multiply(float (&d)[kSums],
+                                          const uint32_t (&a)[4],
+                                          SharedOperand<kBPanels> b,
+                                          bool adds) {
+  static_assert(kSums == 16 || kSums == 32 || kSums == 64 || kSums == 128, "not written");
 #ifdef BRAID_CUDA_ON_HOST
-  on_host::warpgroup_multiply(d, kSums, a, 0, b, /*b_by_panels=*/false, /*adds=*/true);
+  on_host::warpgroup_multiply(d, kSums, a, {}, {b.descriptor, kBPanels}, adds);
 #elif defined(BRAID_HAS_WARPGROUP_PRODUCTS)
-  static_assert(kSums == 64, "not written");
-  asm volatile(BRAID_WGMMA("128", BRAID_NAMES_64, "{%64, %65, %66, %67}", "%68", "%69", "0")
-               : BRAID_SUMS_64(d, 0)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
+#define BRAID_MULTIPLY(sums, ...)             \
+  asm volatile(BRAID_WGMMA(sums, __VA_ARGS__) \
+               : BRAID_SUMS_##sums(d, 0)      \
+               : "r"(a[0]),                   \
+                 "r"(a[1]),                   \
+                 "r"(a[2]),                   \
+                 "r"(a[3]),                   \
+                 "l"(b.descriptor),           \
+                 "r"(static_cast<int>(adds)), \
+                 "n"(static_cast<int>(kBPanels)))
+  if constexpr (kSums == 16) {
+    BRAID_MULTIPLY(16, "32", "{%16, %17, %18, %19}", "%20", "%21", "%22");
+  } else if constexpr (kSums == 32) {
+    BRAID_MULTIPLY(32, "64", "{%32, %33, %34, %35}", "%36", "%37", "%38");
+  } else if constexpr (kSums == 64) {
+    BRAID_MULTIPLY(64, "128", "{%64, %65, %66, %67}", "%68", "%69", "%70");
+  } else {
+    BRAID_MULTIPLY(128, "256", "{%128, %129, %130, %131}", "%132", "%133", "%134");
+  }
+#undef BRAID_MULTIPLY
 #endif
 }
 

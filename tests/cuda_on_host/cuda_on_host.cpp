@@ -93,12 +93,12 @@ struct Product {
   std::vector<float> result;  // what it adds to d
   const uint32_t* a_registers;
   std::array<uint32_t, 4> a_given;
-  uint64_t a, b;
-  bool b_by_panels, adds, made;
+  SharedOperand a, b;
+  bool adds, made;
   int group;
 
   bool has_operands_of(const Product& other) const {
-    return a == other.a && b == other.b && b_by_panels == other.b_by_panels && adds == other.adds &&
+    return a == other.a && b == other.b && adds == other.adds &&
            result.size() == other.result.size() &&
            (a_registers == nullptr) == (other.a_registers == nullptr);
   }
@@ -513,7 +513,7 @@ class Block {
       }
     }
     auto& noted = now().warp_of(fiber_of(lanes[0])).products;
-    noted.insert(noted.end(), {first.a, first.b, first.result.size()});
+    noted.insert(noted.end(), {first.a.descriptor, first.b.descriptor, first.result.size()});
   }
 
   static void make_products(void* const (&lanes)[kWarp]) {
@@ -540,6 +540,19 @@ class Block {
     return there == then ? __uint_as_float(static_cast<uint32_t>(there) << 16) : NAN;
   }
 
+  // Element (i, k) of an operand, k being the term of the sum: of row i of a, of column i of b.
+  float shared_element(const SharedOperand& operand, int i, int k) {
+    constexpr int kLeading = 16, kStride = 32, kSwizzle = 62;
+    const uint64_t descriptor = operand.descriptor;
+    if (descriptor >> kSwizzle != 1) {
+      give_up("only operands with the 128-byte swizzle are played");
+    }
+    const int start = bytes_of(descriptor, 0), stride = bytes_of(descriptor, kStride);
+    return published(operand.by_panels
+                         ? byte_by_panels(start, bytes_of(descriptor, kLeading), stride, k, i)
+                         : byte_by_rows(start, stride, i, k));
+  }
+
   // The 16 rows of the warp.
   void make_product(void* const (&lanes)[kWarp], std::size_t number) {
     const auto of = [&](int lane) -> Product& { return fiber_of(lanes[lane]).products[number]; };
@@ -547,17 +560,11 @@ class Block {
     const auto& product = of(0);
     const int columns = 2 * static_cast<int>(product.result.size());
     const int warp = fiber_of(lanes[0]).number / kWarp % static_cast<int>(kWarpgroup);
-    constexpr int kLeading = 16, kStride = 32, kSwizzle = 62;
-    if (product.b >> kSwizzle != 1 ||
-        (product.a_registers == nullptr && product.a >> kSwizzle != 1)) {
-      give_up("only operands with the 128-byte swizzle are played");
-    }
     std::vector<float> a(kRows * kSteps), b(static_cast<std::size_t>(kSteps * columns)),
         d(static_cast<std::size_t>(kRows * columns));
     for (int row = 0; row < kRows && product.a_registers == nullptr; ++row) {
       for (int k = 0; k < kSteps; ++k) {
-        a[row * kSteps + k] = published(byte_by_rows(
-            bytes_of(product.a, 0), bytes_of(product.a, kStride), warp * kRows + row, k));
+        a[row * kSteps + k] = shared_element(product.a, warp * kRows + row, k);
       }
     }
     for (int lane = 0; lane < kWarp && product.a_registers != nullptr; ++lane) {
@@ -567,13 +574,9 @@ class Block {
         a[row * kSteps + k] = __uint_as_float(pair >> (16 * (element % 2)) << 16);
       }
     }
-    const int start = bytes_of(product.b, 0), stride = bytes_of(product.b, kStride);
     for (int k = 0; k < kSteps; ++k) {
       for (int column = 0; column < columns; ++column) {
-        b[k * columns + column] =
-            published(product.b_by_panels
-                          ? byte_by_panels(start, bytes_of(product.b, kLeading), stride, k, column)
-                          : byte_by_rows(start, stride, column, k));
+        b[k * columns + column] = shared_element(product.b, column, k);
       }
     }
     for (int row = 0; row < kRows; ++row) {
@@ -840,23 +843,10 @@ void commit_products() {
 void wait_for_products(int pending) {
   t_block->wait_for_products(pending);
 }
-void warpgroup_multiply(float* d,
-                        int sums,
-                        const uint32_t* a_registers,
-                        uint64_t a,
-                        uint64_t b,
-                        bool b_by_panels,
-                        bool adds) {
-  Product product{d,
-                  std::vector<float>(static_cast<std::size_t>(sums)),
-                  a_registers,
-                  {},
-                  a,
-                  b,
-                  b_by_panels,
-                  adds,
-                  false,
-                  0};
+void warpgroup_multiply(
+    float* d, int sums, const uint32_t* a_registers, SharedOperand a, SharedOperand b, bool adds) {
+  Product product{
+      d, std::vector<float>(static_cast<std::size_t>(sums)), a_registers, {}, a, b, adds, false, 0};
   if (a_registers != nullptr) {
     std::copy_n(a_registers, product.a_given.size(), product.a_given.begin());
   }

@@ -112,14 +112,15 @@ void publish_shared();
 void fence_registers(std::initializer_list<const void*> arrays);
 void commit_products();
 void wait_for_products(int pending);
+struct SharedOperand {
+  uint64_t descriptor;
+  bool by_panels;
+
+  bool operator==(const SharedOperand&) const = default;
+};
 /// d [64, 2 sums] (+)= a [64, 16] b [16, 2 sums]; a_registers is null where a lies in memory.
-void warpgroup_multiply(float* d,
-                        int sums,
-                        const uint32_t* a_registers,
-                        uint64_t a,
-                        uint64_t b,
-                        bool b_by_panels,
-                        bool adds);
+void warpgroup_multiply(
+    float* d, int sums, const uint32_t* a_registers, SharedOperand a, SharedOperand b, bool adds);
 
 /// Number of the block that runs, never used again.
 uint64_t block_number();

@@ -120,6 +120,27 @@ int differences_of_warpgroups() {
                                 SM90::GMMA::make_gmma_desc<SM90::GMMA::Major::MN>(local_tile(
                                     in_memory(panels), Shape<_256, _16>{}, make_coord(_0{}, _0{}))),
                                 kPanelBytes / 16);
+  // a by panels, 64 rows of it in each. A product reads one panel: of the next one's place, which
+  // warpgroup.h gives, CuTe says nothing.
+  const auto a_panels = tile_to_shape(
+      SM90::GMMA::Layout_MN_SW128_Atom<bfloat16_t>{}, Shape<_128, _64>{}, Step<_2, _1>{});
+  using Transposed =
+      MMA_Traits<SM90_64x128x16_F32BF16BF16_SS<SM90::GMMA::Major::MN, SM90::GMMA::Major::MN>>;
+  wrong += differences_of_memory(
+      "a by panels", 128, 64, as_position_independent_swizzle_layout(a_panels), [](int row, int k) {
+        return on_host::byte_by_panels(0, kPanelBytes, kStride, k, row);
+      });
+  wrong += differences_of_descriptor(
+      "its descriptor",
+      SM90::GMMA::make_gmma_desc<SM90::GMMA::Major::MN>(
+          local_tile(in_memory(a_panels), Shape<_64, _16>{}, make_coord(_0{}, _0{}))),
+      0);
+  wrong += differences("d of wgmma.m64n128k16, a transposed",
+                       64,
+                       place_of(Transposed::CLayout{}),
+                       on_host::place_in_sums,
+                       by_columns_of_64,
+                       kThreads);
   return wrong;
 }
 

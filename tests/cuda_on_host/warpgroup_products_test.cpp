@@ -2,12 +2,12 @@
 // right or wrong in one way.
 #include <cmath>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "kernels/cuda/matrix_tiles.h"
 #include "kernels/cuda/warpgroup.h"
 #include "tests/cuda_on_host/fragments.h"
 
@@ -54,10 +54,32 @@ void put(const Tile& tile, int row, int column, float value) {
       narrowed<Bfloat16>(value);
 }
 
-void put_a(const TileRows<64>& tile) {
-  for (int i = thread_index(); i < kRows * kSteps; i += kThreads) {
-    put(tile, i / kSteps, i % kSteps, value_of(0, i / kSteps, i % kSteps));
+// An operand whose element (i, k), k being the term of a sum, is value(i, k); there are `count` i.
+template <bool kPanels, int kCount, class Value>
+auto put_operand(unsigned char* memory, const Value& value) {
+  using Rows = std::conditional_t<kPanels,
+                                  PanelRows<(kCount < 64 ? 64 : kCount), kSteps>,
+                                  PanelRows<kSteps, kCount>>;
+  const Rows rows{memory};
+  for (int at = thread_index(); at < kCount * kSteps; at += kThreads) {
+    const int i = at / kSteps, k = at % kSteps;
+    put(rows, kPanels ? k : i, kPanels ? i : k, value(i, k));
   }
+  return rows;
+}
+template <bool kPanels, class Rows>
+auto operand(const Rows& rows, int k) {
+  if constexpr (kPanels) {
+    return by_panels(rows, 0, k);
+  } else {
+    return by_rows(rows, 0, k);
+  }
+}
+float value_of_a(int row, int k) {
+  return value_of(0, row, k);
+}
+float value_of_b(int column, int k) {
+  return value_of(1, k, column);
 }
 
 // Writes out [64, columns], from the first warpgroup.
@@ -82,34 +104,31 @@ enum class Mistake {
   kOneWarpMore
 };
 
-// [64, 32] of operands that are both rows in memory.
-template <Mistake kMistake>
-void product_by_rows(float* out) {
+// [64, 2 kSums] of operands in memory.
+template <int kSums, bool kAPanels, bool kBPanels, Mistake kMistake = Mistake::kNone>
+void product(float* out) {
   BRAID_DYNAMIC_SHARED(memory);
-  const TileRows<64> a{memory}, b{memory + kRows * TileRows<64>::kRowBytes};
-  put_a(a);
-  for (int i = thread_index(); i < 32 * kSteps; i += kThreads) {
-    put(b, i / kSteps, i % kSteps, value_of(1, i % kSteps, i / kSteps));
-  }
+  const auto a = put_operand<kAPanels, kRows>(memory, value_of_a);
+  const auto b = put_operand<kBPanels, 2 * kSums>(memory + a.kBytes, value_of_b);
   if (kMistake != Mistake::kNotPublished) {
     publish_shared();
   }
   if (kMistake != Mistake::kNoBarrier) {
     __syncthreads();
   }
-  float d[16] = {};
+  float d[kSums] = {};
   if (kMistake != Mistake::kNoFence) {
     fence_registers(d);
   }
   for (int k = 0; k < kSteps / 16; ++k) {
-    warpgroup_multiply<false>(d, by_rows(a.memory + 32 * k), by_rows(b.memory + 32 * k), k > 0);
+    warpgroup_multiply(d, operand<kAPanels>(a, k), operand<kBPanels>(b, k), k > 0);
   }
   if (kMistake == Mistake::kOneWarpMore && thread_index() < kWarp) {
-    warpgroup_multiply<false>(d, by_rows(a.memory), by_rows(b.memory), true);
+    warpgroup_multiply(d, operand<kAPanels>(a, 0), operand<kBPanels>(b, 0), true);
   }
   commit_products();
   if (kMistake == Mistake::kOperandOverwritten && thread_index() == 0) {
-    put(a, 3, 5, 1000);
+    put(a, 3, 5, 1000.0f);
   }
   if (kMistake == Mistake::kSumsWritten && thread_index() == 7) {
     d[3] = 0;
@@ -126,44 +145,18 @@ void product_by_rows(float* out) {
   }
 }
 
-// [64, 256] of rows in memory that are b's.
-void product_by_panels(float* out) {
-  BRAID_DYNAMIC_SHARED(memory);
-  using Panels = PanelRows<256, kSteps>;
-  const TileRows<64> a{memory};
-  const Panels b{memory + kRows * TileRows<64>::kRowBytes};
-  put_a(a);
-  for (int i = thread_index(); i < 256 * kSteps; i += kThreads) {
-    put(b, i / 256, i % 256, value_of(1, i / 256, i % 256));
-  }
-  publish_shared();
-  __syncthreads();
-  float d[128] = {};
-  fence_registers(d);
-  for (int k = 0; k < kSteps / 16; ++k) {
-    warpgroup_multiply<true>(
-        d,
-        by_rows(a.memory + 32 * k),
-        by_panels(b.memory + 16 * k * TileRows<64>::kRowBytes, Panels::kPanelBytes),
-        true);
-  }
-  commit_products();
-  wait_for_products<0>();
-  write(d, out);
-}
-
-// [64, 128] with a in registers, one step's while the step before is multiplied.
 template <Mistake kMistake>
+constexpr auto product_with = product<16, false, false, kMistake>;
+
+// [64, 2 kSums] with a in registers, one step's while the step before is multiplied.
+template <int kSums, bool kBPanels, Mistake kMistake = Mistake::kNone>
 void product_of_registers(float* out) {
   BRAID_DYNAMIC_SHARED(memory);
-  const TileRows<64> b{memory};
-  for (int i = thread_index(); i < 128 * kSteps; i += kThreads) {
-    put(b, i / kSteps, i % kSteps, value_of(1, i % kSteps, i / kSteps));
-  }
+  const auto b = put_operand<kBPanels, 2 * kSums>(memory, value_of_b);
   publish_shared();
   __syncthreads();
   const Documented documented{thread_index() % kWarpgroup};
-  float d[64] = {};
+  float d[kSums] = {};
   uint32_t a[2][4];
   for (int k = 0; k < kSteps / 16; ++k) {
     if (k >= 2 && kMistake != Mistake::kRegistersWritten) {
@@ -171,14 +164,14 @@ void product_of_registers(float* out) {
     }
     for (int i = 0; i < 4; ++i) {
       const int row = documented.a_row(2 * i), column = 16 * k + documented.a_column(2 * i);
-      a[k % 2][i] = narrowed_pair(value_of(0, row, column), value_of(0, row, column + 1));
+      a[k % 2][i] = narrowed_pair(value_of_a(row, column), value_of_a(row, column + 1));
     }
     if (kMistake != Mistake::kNoFence || k == 0) {
       fence_registers(d, a[k % 2]);
     } else {
       fence_registers(d);
     }
-    warpgroup_multiply(d, a[k % 2], by_rows(b.memory + 32 * k));
+    warpgroup_multiply(d, a[k % 2], operand<kBPanels>(b, k), k > 0);
     commit_products();
   }
   wait_for_products<0>();
@@ -220,24 +213,36 @@ std::vector<std::string> outcomes(void (*kernel)(float*), int columns) {
 
 const std::vector<std::string> kRight(4);
 
-TEST(WarpgroupOnHost, MultipliesOperandsThatLieEitherWayAndThoseInRegisters) {
-  EXPECT_EQ(outcomes(product_by_rows<Mistake::kNone>, 32), kRight);
-  EXPECT_EQ(outcomes(product_by_panels, 256), kRight);
-  EXPECT_EQ(outcomes(product_of_registers<Mistake::kNone>, 128), kRight);
+template <int kSums>
+void expect_products() {
+  EXPECT_EQ(outcomes(product<kSums, false, false>, 2 * kSums), kRight);
+  EXPECT_EQ(outcomes(product<kSums, false, true>, 2 * kSums), kRight);
+  EXPECT_EQ(outcomes(product<kSums, true, false>, 2 * kSums), kRight);
+  EXPECT_EQ(outcomes(product<kSums, true, true>, 2 * kSums), kRight);
+  EXPECT_EQ(outcomes(product_of_registers<kSums, false>, 2 * kSums), kRight);
+  EXPECT_EQ(outcomes(product_of_registers<kSums, true>, 2 * kSums), kRight);
 }
 
+TEST(WarpgroupOnHost, MultipliesOperandsThatLieEitherWayAndThoseInRegisters) {
+  expect_products<16>();
+  expect_products<32>();
+  expect_products<64>();
+  expect_products<128>();
+}
+
+const std::vector<std::string> kWrong(4, "wrong");
+
 TEST(WarpgroupOnHost, OperandsThatAreNotPublishedOrThereYetShow) {
-  EXPECT_EQ(outcomes(product_by_rows<Mistake::kNotPublished>, 32),
-            std::vector<std::string>(4, "wrong"));
-  EXPECT_NE(outcomes(product_by_rows<Mistake::kNoBarrier>, 32), kRight);
+  EXPECT_EQ(outcomes(product_with<Mistake::kNotPublished>, 32), kWrong);
+  EXPECT_NE(outcomes(product_with<Mistake::kNoBarrier>, 32), kRight);
 }
 
 TEST(WarpgroupOnHost, ResultsThatAreReadTooEarlyShow) {
-  EXPECT_EQ(outcomes(product_by_rows<Mistake::kNoWait>, 32), std::vector<std::string>(4, "wrong"));
+  EXPECT_EQ(outcomes(product_with<Mistake::kNoWait>, 32), kWrong);
 }
 
 TEST(WarpgroupOnHost, OperandsThatAreOverwrittenTooEarlyShow) {
-  EXPECT_NE(outcomes(product_by_rows<Mistake::kOperandOverwritten>, 32), kRight);
+  EXPECT_NE(outcomes(product_with<Mistake::kOperandOverwritten>, 32), kRight);
 }
 
 void expect_errors(const std::vector<std::string>& outcomes, const std::string& message) {
@@ -247,13 +252,14 @@ void expect_errors(const std::vector<std::string>& outcomes, const std::string& 
 }
 
 TEST(WarpgroupOnHost, WhatIsForgottenOrTouchedMeanwhileIsAnError) {
-  expect_errors(outcomes(product_by_rows<Mistake::kNoFence>, 32), "lacks the fence");
-  expect_errors(outcomes(product_of_registers<Mistake::kNoFence>, 128), "lacks the fence");
-  expect_errors(outcomes(product_by_rows<Mistake::kNotWaitedFor>, 32), "did not wait for");
-  expect_errors(outcomes(product_by_rows<Mistake::kSumsWritten>, 32), "sums of a product");
-  expect_errors(outcomes(product_of_registers<Mistake::kRegistersWritten>, 128),
+  expect_errors(outcomes(product_with<Mistake::kNoFence>, 32), "lacks the fence");
+  expect_errors(outcomes(product_of_registers<64, false, Mistake::kNoFence>, 128),
+                "lacks the fence");
+  expect_errors(outcomes(product_with<Mistake::kNotWaitedFor>, 32), "did not wait for");
+  expect_errors(outcomes(product_with<Mistake::kSumsWritten>, 32), "sums of a product");
+  expect_errors(outcomes(product_of_registers<64, false, Mistake::kRegistersWritten>, 128),
                 "registers of a product");
-  expect_errors(outcomes(product_by_rows<Mistake::kOneWarpMore>, 32),
+  expect_errors(outcomes(product_with<Mistake::kOneWarpMore>, 32),
                 "the warps of a warpgroup multiply different things");
 }
 
