@@ -23,6 +23,7 @@ SHARE = {
     "dense": 0.85,  # cuBLAS, large products
     "expert": 0.70,  # a product an expert, some hundred rows each
     "attention": 0.60,  # forward, wgmma
+    "attention backward": 0.50,  # wgmma, a tile's copies and slots beside fewer of its products
     "mma.sync": 0.35,  # which cannot feed Hopper's tensor cores whole
     "fp4": 0.55,  # decoded in registers for wgmma
     "plain": 0.40,  # sums of float32 multiplications
@@ -108,7 +109,7 @@ def layer(T, experts, compressed_by, lora, copies):
     core = 2 * 2 * HEADS * WIDTH * seen
     # Backward: five products for two; each query writes what it adds to a key, float32, once.
     kernels.append(Kernel("attention core", core, 2 * 2 * T * HEADS * WIDTH, "attention",
-                          back_flops=2.5, back_kind="mma.sync",
+                          back_flops=2.5, back_kind="attention backward",
                           back_bytes=2 + 2 * 4 * WIDTH * seen / (2 * 2 * T * HEADS * WIDTH)))
     compressor = 2 * D * WIDTH * (2 if csa else 1)
     kernels.append(Kernel("compressor", 2 * T * compressor, 4 * (compressor + T * D), "dense",

@@ -25,11 +25,13 @@ MOST_REGISTERS = 128
 # Sums of four tokens by all rows of mHC's projection, and of its gradient's rows by four streams; of 64 heads by
 # an eighth of 512 channels, which leave room for one block of 256 threads.
 MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
-                  "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255}
+                  "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255,
+                  "attention_warpgroup_backward_kernel": 255}
 
 # The instructions of which kernels are made, by their names.
 WGMMA, MMA = "wgmma.mma_async", "mma.sync"
-PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "fp4_warpgroup_kernel": WGMMA,
+PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "attention_warpgroup_backward_kernel": WGMMA,
+            "fp4_warpgroup_kernel": WGMMA,
             "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
             "index_tensor_scores_kernel": MMA, "matrix_product_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
             "kl_gradient_kernel<TensorHeads": MMA}

@@ -139,8 +139,7 @@ class TensorHeads {
   __device__ void load_heads(const Bfloat16* rows, int64_t first, int64_t N) {
     __syncthreads();  // what is of the heads before has been read
     heads_ = N - first < kHeads ? static_cast<int>(N - first) : kHeads;
-    q_.template load<kHeadsThreads>(
-        kHeads, H_, [&](int i) { return i < heads_ ? rows + (first + i) * H_ : nullptr; });
+    copy_heads(q_, rows + first * H_, heads_, H_);
   }
   template <class F>
   __device__ void for_each_tile(const SeenKeys& seen,
@@ -148,10 +147,7 @@ class TensorHeads {
                                 int64_t first,
                                 const F& f) {
     const auto load = [&](int64_t tile) {
-      tile_of(tile).template load<kHeadsThreads>(kKeys, H_, [&](int i) -> const Bfloat16* {
-        const int64_t key = first + tile * kKeys + i;
-        return key < seen.count ? seen.row(key, of.kv, of.compressed, H_) : nullptr;
-      });
+      copy_keys<kKeys>(tile_of(tile), seen, of, first + tile * kKeys, H_);
     };
     const int64_t tiles = (seen.count - first + kKeys - 1) / kKeys;
     start_tiles(tiles, load);
