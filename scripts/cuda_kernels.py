@@ -26,14 +26,17 @@ MOST_REGISTERS = 128
 # an eighth of 512 channels, which leave room for one block of 256 threads.
 MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
                   "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255,
-                  "attention_warpgroup_backward_kernel": 255}
+                  "attention_warpgroup_backward_kernel": 255, "kl_target_kernel": 136}
 
 # The instructions of which kernels are made, by their names.
 WGMMA, MMA = "wgmma.mma_async", "mma.sync"
 PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "attention_warpgroup_backward_kernel": WGMMA,
             "fp4_warpgroup_kernel": WGMMA,
+            "index_tensor_scores_kernel<WarpgroupScores": WGMMA, "kl_target_kernel<WarpgroupHeads": WGMMA,
+            "kl_scores_kernel<WarpgroupScores": WGMMA, "kl_gradient_kernel<WarpgroupHeads": WGMMA,
             "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
-            "index_tensor_scores_kernel": MMA, "matrix_product_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
+            "index_tensor_scores_kernel<TensorHeads": MMA, "matrix_product_kernel": MMA,
+            "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
             "kl_gradient_kernel<TensorHeads": MMA}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -1,74 +1,23 @@
 // Attention by wgmma, for Hopper: 64 heads of a query at a time, whose tile of keys is in shared
-// memory once, as keys and as values. Two warpgroups have half of a tile's keys each where heads
-// meet keys, and half of the channels where weights meet rows.
+// memory once, as keys and as values.
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/head_tiles.h"
-#include "kernels/cuda/warpgroup.h"
+#include "kernels/cuda/warpgroup_heads.h"
 
 namespace braid::cuda {
 namespace {
 
 constexpr int kThreads = kTileThreads, kHeads = kTileHeads, kKeys = RunningSoftmax::kKeys;
 constexpr int kWidth = static_cast<int>(kCudaAttentionWidth);
-constexpr int kPanels = kWidth / 64, kPanelsOfGroup = kPanels / 2;
-constexpr int kSums = kWidth / 2 / 2;   // of a thread: 64 heads x 256 channels
-constexpr int kScores = kKeys / 2 / 2;  // of a thread: 64 heads x half of the keys
-static_assert(kThreads == 2 * kWarpgroup && kHeads == 64 && kKeys == 64);
+constexpr int kSums = kChannelsOfThread<kWidth>;
 
 using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
 using Gradients = AttentionGradients<float>;
-using Heads = PanelRows<kWidth, kHeads>;
-using Keys = PanelRows<kWidth, kKeys>;
-using Weights = PanelRows<kKeys, kHeads>;
+using Rows = RowPanels<kWidth>;
 
 constexpr int kHalvesBytes = 2 * kHeads * static_cast<int>(sizeof(float));
-constexpr int kForwardBytes = Heads::kBytes + 2 * Keys::kBytes + Weights::kBytes + kHalvesBytes;
-constexpr int kBackwardBytes =
-    2 * Heads::kBytes + Keys::kBytes + 2 * Weights::kBytes + kHalvesBytes;
-
-__device__ inline int group_of_warps() {
-  return thread_index() / kWarpgroup;
-}
-
-// Queues the products of the heads with the warpgroup's keys, over the channels.
-__device__ inline void multiply_by_keys(float (&d)[kScores], const Heads& heads, const Keys& keys) {
-#pragma unroll
-  for (int k = 0; k < kWidth / 16; ++k) {
-    const int first_key = group_of_warps() * (kKeys / 2);
-    warpgroup_multiply(d, by_rows(heads, 0, k), by_rows(keys, first_key, k), k > 0);
-  }
-}
-// The same numbers, as softmaxes take them.
-__device__ inline auto eights_of(float (&d)[kScores]) -> float (&)[kScores / 4][4] {
-  return reinterpret_cast<float(&)[kScores / 4][4]>(d);
-}
-
-// Queues the products of all heads' weights with the keys' channels of the warpgroup.
-__device__ inline void add_weighted_keys(float (&d)[kSums],
-                                         const Weights& weights,
-                                         const Keys& keys) {
-#pragma unroll
-  for (int k = 0; k < kKeys / 16; ++k) {
-    const int first_panel = group_of_warps() * kPanelsOfGroup;
-    warpgroup_multiply(d, by_rows(weights, 0, k), by_panels(keys, first_panel, k), true);
-  }
-}
-
-// Stores those sums, of heads [0, heads) with H channels each, times their factors.
-__device__ inline void store_heads(
-    const float (&d)[kSums], Bfloat16* to, int heads, int H, const float (&factors)[2]) {
-#pragma unroll
-  for (int v = 0; v < kSums; v += 2) {
-    const int row = TwoRows::row(v / 2 % 2);
-    const int channel = group_of_warps() * (kWidth / 2) + v / 4 * kPiece + TwoRows::lane() % 4 * 2;
-    if (row < heads && channel < H) {
-      const float factor = factors[v / 2 % 2];
-      *reinterpret_cast<uint32_t*>(to + row * H + channel) =
-          narrowed_pair(factor * d[v], factor * d[v + 1]);
-    }
-  }
-}
+constexpr int kForwardBytes = 3 * Rows::kBytes + WeightPanels::kBytes + kHalvesBytes;
+constexpr int kBackwardBytes = 3 * Rows::kBytes + 2 * WeightPanels::kBytes + kHalvesBytes;
 
 __global__ void __launch_bounds__(kThreads, 1)
     attention_warpgroup_forward_kernel(Problem p, Results r) {
@@ -76,10 +25,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   BRAID_DYNAMIC_SHARED(memory);
-  const Heads q{memory};
-  const Keys all_keys{q.memory + Heads::kBytes};
-  const Weights weights{all_keys.memory + 2 * Keys::kBytes};
-  auto* of_halves = reinterpret_cast<float*>(weights.memory + Weights::kBytes);  // [2, heads]
+  const Rows q{memory};
+  const Rows all_keys{q.memory + Rows::kBytes};
+  const WeightPanels weights{all_keys.memory + 2 * Rows::kBytes};
+  auto* of_halves = reinterpret_cast<float*>(weights.memory + WeightPanels::kBytes);  // [2, heads]
   const int64_t query = blockIdx.x, first_head = int64_t{blockIdx.y} * kHeads, N = p.keys.N;
   const int H = static_cast<int>(p.H);
   const int64_t first_row = query * N + first_head;
@@ -87,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const SeenKeys seen(p.keys, query);
   const Sequence<Bfloat16> of(p, query);
   const auto keys_of = [&](int64_t tile) {
-    return Keys{all_keys.memory + tile % 2 * Keys::kBytes};
+    return Rows{all_keys.memory + tile % 2 * Rows::kBytes};
   };
   const auto load_keys = [&](int64_t tile) {
     copy_keys<kKeys>(keys_of(tile), seen, of, tile * kKeys, H);
@@ -102,12 +51,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     await_tile(tile, tiles, load_keys);
     publish_shared();
     __syncthreads();
-    const Keys keys = keys_of(tile);
+    const Rows keys = keys_of(tile);
 
     // 1. Scores of the warpgroup's keys and weights, and by what earlier sums shrink.
-    float scores[kScores], shrink[2];
+    float scores[kScoresOfThread], shrink[2];
     fence_registers(scores);
-    multiply_by_keys(scores, q, keys);
+    multiply_by_keys<kWidth>(scores, q, keys);
     commit_products();
     wait_for_products<0>(scores);
     softmax.add(eights_of(scores), p.scale * kLog2E, seen.count - tile * kKeys, weights, shrink);
@@ -120,7 +69,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
     // 2. The output: weights times the warpgroup's channels.
     fence_registers(out);
-    add_weighted_keys(out, weights, keys);
+    add_weighted_keys<kWidth>(out, weights, keys);
     commit_products();
     wait_for_products<0>(out);
     __syncthreads();  // keys and weights have been read
@@ -134,36 +83,6 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // ---- Backward ----
 
-// What a query's heads add to the gradients of a tile's keys: two panels of channels at a time.
-constexpr int kPanelsOfPart = 2, kPartSums = kPanelsOfPart * 64 / 2;
-
-// Queues the products weights^T dout + slopes^T q, of all keys and a part's panels.
-__device__ inline void multiply_heads(float (&d)[kPartSums],
-                                      int panel,
-                                      const Weights& weights,
-                                      const Heads& dout,
-                                      const Weights& slopes,
-                                      const Heads& q) {
-#pragma unroll
-  for (int k = 0; k < kHeads / 16; ++k) {
-    warpgroup_multiply(d, by_panels(weights, 0, k), by_panels(dout, panel, k), k > 0);
-    warpgroup_multiply(d, by_panels(slopes, 0, k), by_panels(q, panel, k), true);
-  }
-}
-
-// They go into the slots of `count` keys, behind those of the heads before.
-__device__ inline void add_to_slots(
-    const float (&d)[kPartSums], int panel, float* slots, int64_t count, bool is_first, int H) {
-#pragma unroll
-  for (int v = 0; v < kPartSums; v += 2) {
-    const int key = TwoRows::row(v / 2 % 2);
-    const int channel = panel * 64 + v / 4 * kPiece + TwoRows::lane() % 4 * 2;
-    if (key < count && channel < H) {
-      add_pair(slots + key * H + channel, is_first, d[v], d[v + 1]);
-    }
-  }
-}
-
 // One tile of keys, for dout stands beside q: the next one is copied once the query's gradient has
 // read it, while the keys' gradients are made, which do not.
 __global__ void __launch_bounds__(kThreads, 1) attention_warpgroup_backward_kernel(
@@ -172,10 +91,11 @@ __global__ void __launch_bounds__(kThreads, 1) attention_warpgroup_backward_kern
     return;
   }
   BRAID_DYNAMIC_SHARED(memory);
-  const Heads q{memory}, dout{q.memory + Heads::kBytes};
-  const Keys keys{dout.memory + Heads::kBytes};
-  const Weights weights{keys.memory + Keys::kBytes}, slopes{weights.memory + Weights::kBytes};
-  auto* of_halves = reinterpret_cast<float*>(slopes.memory + Weights::kBytes);  // [2, heads]
+  const Rows q{memory}, dout{q.memory + Rows::kBytes};
+  const Rows keys{dout.memory + Rows::kBytes};
+  const WeightPanels weights{keys.memory + Rows::kBytes},
+      slopes{weights.memory + WeightPanels::kBytes};
+  auto* of_halves = reinterpret_cast<float*>(slopes.memory + WeightPanels::kBytes);  // [2, heads]
   const int64_t query = first_query + blockIdx.x, N = p.keys.N;
   const int H = static_cast<int>(p.H);
   const SeenKeys seen(p.keys, query);
@@ -201,10 +121,10 @@ __global__ void __launch_bounds__(kThreads, 1) attention_warpgroup_backward_kern
       const int64_t left = seen.count - first;
 
       // 1. Weights again, and the gradients of the products q k.
-      float scores[kScores], dweights[kScores];
+      float scores[kScoresOfThread], dweights[kScoresOfThread];
       fence_registers(scores, dweights);
-      multiply_by_keys(scores, q, keys);
-      multiply_by_keys(dweights, dout, keys);
+      multiply_by_keys<kWidth>(scores, q, keys);
+      multiply_by_keys<kWidth>(dweights, dout, keys);
       commit_products();
       wait_for_products<0>(scores, dweights);
       softmax.add(eights_of(scores), eights_of(dweights), p.scale, left, weights, slopes);
@@ -213,23 +133,25 @@ __global__ void __launch_bounds__(kThreads, 1) attention_warpgroup_backward_kern
 
       // 2. The query's gradient, and what it adds to those of the keys.
       float* slots = work.added + (blockIdx.x * work.slots + first) * H;
-      const int first_panel = group_of_warps() * kPanelsOfGroup;
-      float dkeys[kPartSums];
+      constexpr int kPart = kPanelsOfPart<kWidth>;
+      const PanelTerm<kWidth> of_weights{weights, dout}, of_slopes{slopes, q};
+      int panel = first_panel<kWidth>();
+      float dkeys[kPartSums<kWidth>];
       fence_registers(dq, dkeys);
-      add_weighted_keys(dq, slopes, keys);
+      add_weighted_keys<kWidth>(dq, slopes, keys);
       commit_products();
-      multiply_heads(dkeys, first_panel, weights, dout, slopes, q);
+      multiply_heads(dkeys, panel, of_weights, of_slopes);
       commit_products();
       wait_for_products<1>(dq);
       __syncthreads();  // the keys have been read
       load_keys(first + kKeys);
       wait_for_products<0>(dkeys);
-      add_to_slots(dkeys, first_panel, slots, left, first_head == 0, H);
+      add_to_slots(dkeys, panel, slots, left, first_head == 0, H);
 #pragma unroll
-      for (int part = 1; part < kPanelsOfGroup / kPanelsOfPart; ++part) {
-        const int panel = first_panel + part * kPanelsOfPart;
+      for (int part = kPart; part < kWidth / 64 / 2; part += kPart) {
+        panel += kPart;
         fence_registers(dkeys);
-        multiply_heads(dkeys, panel, weights, dout, slopes, q);
+        multiply_heads(dkeys, panel, of_weights, of_slopes);
         commit_products();
         wait_for_products<0>(dkeys);
         add_to_slots(dkeys, panel, slots, left, first_head == 0, H);

@@ -12,16 +12,16 @@ constexpr int kTileHeads = 64;              // of a block at a time
 constexpr int kRowTiles = kTileHeads / 16;  // of a product's 16 rows
 
 // Queues copies of a query's first heads [heads, H]; zeros beyond.
-template <class Tile>
+template <int kThreads = kTileThreads, class Tile>
 __device__ inline void copy_heads(const Tile& tile, const Bfloat16* rows, int64_t heads, int H) {
-  tile.template load<kTileThreads>(
+  tile.template load<kThreads>(
       kTileHeads, H, [&](int i) { return i < heads ? rows + i * H : nullptr; });
 }
 // Queues copies of the keys [first, + kKeys) that a query sees; zeros beyond.
-template <int kKeys, class Tile>
+template <int kKeys, int kThreads = kTileThreads, class Tile>
 __device__ inline void copy_keys(
     const Tile& tile, const SeenKeys& seen, const Sequence<Bfloat16>& of, int64_t first, int H) {
-  tile.template load<kTileThreads>(kKeys, H, [&](int i) -> const Bfloat16* {
+  tile.template load<kThreads>(kKeys, H, [&](int i) -> const Bfloat16* {
     return first + i < seen.count ? seen.row(first + i, of.kv, of.compressed, H) : nullptr;
   });
 }
