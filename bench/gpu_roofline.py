@@ -23,7 +23,8 @@ SHARE = {
     "dense": 0.85,  # cuBLAS, large products
     "expert": 0.70,  # a product an expert, some hundred rows each
     "attention": 0.60,  # forward, wgmma
-    "mma.sync": 0.35,  # which cannot feed Hopper's tensor cores whole
+    "attention backward": 0.50,  # wgmma, a tile's copies and slots beside fewer of its products
+    "scores": 0.35,  # wgmma of 128 channels, for which each query reads its keys from the L2 cache
     "fp4": 0.55,  # decoded in registers for wgmma
     "plain": 0.40,  # sums of float32 multiplications
     "memory": 0.80,  # one pass over memory
@@ -108,7 +109,7 @@ def layer(T, experts, compressed_by, lora, copies):
     core = 2 * 2 * HEADS * WIDTH * seen
     # Backward: five products for two; each query writes what it adds to a key, float32, once.
     kernels.append(Kernel("attention core", core, 2 * 2 * T * HEADS * WIDTH, "attention",
-                          back_flops=2.5, back_kind="mma.sync",
+                          back_flops=2.5, back_kind="attention backward",
                           back_bytes=2 + 2 * 4 * WIDTH * seen / (2 * 2 * T * HEADS * WIDTH)))
     compressor = 2 * D * WIDTH * (2 if csa else 1)
     kernels.append(Kernel("compressor", 2 * T * compressor, 4 * (compressor + T * D), "dense",
@@ -119,7 +120,7 @@ def layer(T, experts, compressed_by, lora, copies):
         dense("indexer", Q_RANK, INDEX_HEADS * INDEX_WIDTH)
         kernels[-1].back_flops = kernels[-1].back_bytes = 0  # without the indexer's loss
         kernels.append(Kernel("indexer", 2 * INDEX_HEADS * INDEX_WIDTH * scored, 4 * scored * 2,
-                              "mma.sync", BF16, 0, 0, launches=2 * max(1, T * (T // 4) >> 26)))
+                              "scores", BF16, 0, 0, launches=2 * max(1, T * (T // 4) >> 26)))
     for part, passes, back_passes in (("norms, rotations", 2 * 3, 2 * 4),):
         moved = T * (HEADS * WIDTH + Q_RANK + WIDTH) * passes
         kernels.append(Kernel(part, 0, moved, "memory", back_bytes=back_passes / passes,

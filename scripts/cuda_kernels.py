@@ -26,15 +26,20 @@ MOST_REGISTERS = 128
 # an eighth of 512 channels, which leave room for one block of 256 threads.
 MORE_REGISTERS = {"enter_forward_kernel": 255, "parameters_kernel": 168, "attention_mma_forward_kernel": 255,
                   "attention_mma_backward_kernel": 255, "attention_warpgroup_forward_kernel": 255,
+                  "attention_warpgroup_backward_kernel": 255, "kl_target_kernel": 136,
                   # By wgmma, of 128 x 256 sums.
                   "expert_rows_kernel<false, true>": 255, "expert_rows_kernel<true, true>": 255,
-                  "expert_gradient_kernel<true>": 255, "matrix_product_kernel<false, true>": 255, "matrix_product_kernel<true, true>": 255}
+                  "expert_gradient_kernel<true>": 255, "matrix_product_kernel<false, true>": 255,
+                  "matrix_product_kernel<true, true>": 255}
 
 # The instructions of which kernels are made, by their names.
 WGMMA, MMA = "wgmma.mma_async", "mma.sync"
-PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "fp4_warpgroup_kernel": WGMMA,
+PRODUCTS = {"attention_warpgroup_forward_kernel": WGMMA, "attention_warpgroup_backward_kernel": WGMMA,
+            "fp4_warpgroup_kernel": WGMMA,
+            "index_tensor_scores_kernel<WarpgroupScores": WGMMA, "kl_target_kernel<WarpgroupHeads": WGMMA,
+            "kl_scores_kernel<WarpgroupScores": WGMMA, "kl_gradient_kernel<WarpgroupHeads": WGMMA,
             "attention_mma_forward_kernel": MMA, "attention_mma_backward_kernel": MMA, "fp4_product_kernel": MMA,
-            "index_tensor_scores_kernel": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
+            "index_tensor_scores_kernel<TensorHeads": MMA, "kl_target_kernel<TensorHeads": MMA, "kl_scores_kernel<TensorHeads": MMA,
             "kl_gradient_kernel<TensorHeads": MMA,
             # The last argument of their templates says which.
             **{f"{kernel}{arguments}{by_warpgroups}>": products

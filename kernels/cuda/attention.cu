@@ -1,7 +1,7 @@
 // A block has a query with its heads; the keys that it sees come by in tiles, once as keys and once
 // as values. Of bfloat16 tensors whose rows are whole pieces the products are mma.sync's
-// (attention_mma.cu), or, forward on Hopper, wgmma's (attention_warpgroup.cu); others, and float32,
-// take the plain kernels here, with a warp for each head.
+// (attention_mma.cu), or, on Hopper, wgmma's (attention_warpgroup.cu); others, and float32, take
+// the plain kernels here, with a warp for each head.
 //
 // The gradients of keys are sums over queries. So that these have one order, and need no atomic
 // additions, each query of a chunk writes what it adds to the keys that it sees, one slot a key,
@@ -246,8 +246,9 @@ void attention_backward(const Problem& p,
          p.H);
   for (int64_t first = 0; first < queries; first += work.queries) {
     const int64_t count = queries - first < work.queries ? queries - first : work.queries;
-    const bool done =
-        std::is_same_v<E, Bfloat16> && attention_mma_backward(p, r, g, work, first, count, stream);
+    const bool done = std::is_same_v<E, Bfloat16> &&
+                      (attention_warpgroup_backward(p, r, g, work, first, count, stream) ||
+                       attention_mma_backward(p, r, g, work, first, count, stream));
     if (!done) {
       launch_with_shared(attention_backward_kernel<E>,
                          blocks_of(count, 1),

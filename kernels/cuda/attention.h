@@ -104,6 +104,13 @@ bool attention_mma_forward(const AttentionProblem<float>&,
                            const AttentionResults<float>&,
                            void* stream);
 /// Queries [first, first + count): dq, and what they add to the keys' gradients.
+bool attention_warpgroup_backward(const AttentionProblem<float>&,
+                                  const AttentionResults<float>&,
+                                  const AttentionGradients<float>&,
+                                  const AttentionWork&,
+                                  int64_t first,
+                                  int64_t count,
+                                  void* stream);
 bool attention_mma_backward(const AttentionProblem<float>&,
                             const AttentionResults<float>&,
                             const AttentionGradients<float>&,

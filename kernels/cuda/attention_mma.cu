@@ -8,7 +8,6 @@ namespace {
 
 constexpr int kThreads = kTileThreads, kHeads = kTileHeads;
 constexpr int kForwardKeys = RunningSoftmax::kKeys, kBackwardKeys = 32;
-constexpr float kLog2E = RunningSoftmax::kLog2E;
 
 using Problem = AttentionProblem<float>;
 using Results = AttentionResults<float>;
@@ -45,14 +44,9 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
                             tile % 2 * kForwardKeys * TileRows<kWidth>::kRowBytes};
   };
   const auto load_keys = [&](int64_t tile) {
-    keys_of(tile).template load<kThreads>(kForwardKeys, H, [&](int i) -> const Bfloat16* {
-      const int64_t key = tile * kForwardKeys + i;
-      return key < seen.count ? seen.row(key, of.kv, of.compressed, H) : nullptr;
-    });
+    copy_keys<kForwardKeys>(keys_of(tile), seen, of, tile * kForwardKeys, H);
   };
-  q.template load<kThreads>(kHeads, H, [&](int i) {
-    return i < heads ? reinterpret_cast<const Bfloat16*>(p.q) + (first_row + i) * H : nullptr;
-  });
+  copy_heads(q, reinterpret_cast<const Bfloat16*>(p.q) + first_row * H, heads, H);
   const int64_t tiles = (seen.count + kForwardKeys - 1) / kForwardKeys;
   start_tiles(tiles, load_keys);
 
@@ -69,7 +63,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_forward_kernel(Prob
     if (row_tile < row_tiles) {
       multiply_by_keys<kPairs>(scores, q, row_tile, keys, half * (kForwardKeys / 2), H);
     }
-    softmax.add(scores, p.scale * RunningSoftmax::kLog2E, left, weights, shrink);
+    softmax.add(scores, p.scale * kLog2E, left, weights, shrink);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (softmax.leads()) {
@@ -133,8 +127,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
   auto* of_halves = reinterpret_cast<float*>(slopes.memory + slopes.kBytes);  // [2, heads]
   const int64_t query = first_query + blockIdx.x, N = p.keys.N;
   const int H = static_cast<int>(p.H);
-  const int warp = thread_index() / kWarp, lane = thread_index() % kWarp;
-  const int row_tile = warp % 4, half = warp / 4, row = 16 * row_tile + lane / 4;
+  const int warp = thread_index() / kWarp, row_tile = warp % 4, half = warp / 4;
   const SeenKeys seen(p.keys, query);
   const Sequence<Bfloat16> of(p, query);
   const auto keys_of = [&](int64_t tile) {
@@ -142,83 +135,42 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
                             tile % 2 * kBackwardKeys * TileRows<kWidth>::kRowBytes};
   };
   const auto load_keys = [&](int64_t tile) {
-    keys_of(tile).template load<kThreads>(kBackwardKeys, H, [&](int i) -> const Bfloat16* {
-      const int64_t key = tile * kBackwardKeys + i;
-      return key < seen.count ? seen.row(key, of.kv, of.compressed, H) : nullptr;
-    });
+    copy_keys<kBackwardKeys>(keys_of(tile), seen, of, tile * kBackwardKeys, H);
   };
   const int64_t tiles = (seen.count + kBackwardKeys - 1) / kBackwardKeys;
-  const float unit = p.scale * kLog2E;
   for (int64_t first_head = 0; first_head < N; first_head += kHeads) {
     const int heads = N - first_head < kHeads ? static_cast<int>(N - first_head) : kHeads;
     const int row_tiles = (heads + 15) / 16;
     const int64_t first_row = query * N + first_head;
-    __syncthreads();  // the heads before have been read
-    const auto load_heads = [&](const TileRows<kWidth>& to, const uint8_t* from) {
-      to.template load<kThreads>(kHeads, H, [&](int i) {
-        return i < heads ? reinterpret_cast<const Bfloat16*>(from) + (first_row + i) * H : nullptr;
-      });
-    };
-    load_heads(q, p.q);
-    load_heads(dout, g.dout);
+    copy_heads(q, reinterpret_cast<const Bfloat16*>(p.q) + first_row * H, heads, H);
+    copy_heads(dout, reinterpret_cast<const Bfloat16*>(g.dout) + first_row * H, heads, H);
     start_tiles(tiles, load_keys);
-    float dq[kRowTiles][kTiles][4] = {}, of_row[2], mean[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool exists = row + 8 * i < heads;
-      of_row[i] = exists ? kLog2E * log_sum[first_row + row + 8 * i] : 0.0f;
-      mean[i] = exists ? work.mean[first_row + row + 8 * i] : 0.0f;
-      if (lane % 4 == 0) {
-        of_halves[half * kHeads + row + 8 * i] = 0;
-      }
-    }
+    SoftmaxGradient<kBackwardKeys> softmax(log_sum + first_row, work.mean + first_row, heads);
+    float dq[kRowTiles][kTiles][4] = {};
     for (int64_t tile = 0; tile < tiles; ++tile) {
       await_tile(tile, tiles, load_keys);
       __syncthreads();
       const auto keys = keys_of(tile);
-      const int64_t first = tile * kBackwardKeys + half * (kBackwardKeys / 2) + lane % 4 * 2;
+      const int64_t left = seen.count - tile * kBackwardKeys;
 
       // 1. Weights again, and the gradients of the products q k.
-      float scores[2 * kPairs][4] = {}, dweights[2 * kPairs][4] = {}, sum[2] = {};
+      float scores[2 * kPairs][4] = {}, dweights[2 * kPairs][4] = {};
       if (row_tile < row_tiles) {
         multiply_by_keys<kPairs>(scores, q, row_tile, keys, half * (kBackwardKeys / 2), H);
         multiply_by_keys<kPairs>(dweights, dout, row_tile, keys, half * (kBackwardKeys / 2), H);
       }
-#pragma unroll
-      for (int n = 0; n < 2 * kPairs; ++n) {
-#pragma unroll
-        for (int v = 0; v < 4; ++v) {
-          const bool sees = row + v / 2 * 8 < heads && first + n * kPiece + v % 2 < seen.count;
-          const float weight = sees ? exp2f(unit * scores[n][v] - of_row[v / 2]) : 0.0f;
-          scores[n][v] = weight;
-          sum[v / 2] += weight * dweights[n][v];
-          dweights[n][v] = p.scale * weight * (dweights[n][v] - mean[v / 2]);
-        }
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int key = half * (kBackwardKeys / 2) + n * kPiece + lane % 4 * 2;
-          store_pair(weights, row + 8 * i, key, scores[n][2 * i], scores[n][2 * i + 1]);
-          store_pair(slopes, row + 8 * i, key, dweights[n][2 * i], dweights[n][2 * i + 1]);
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        sum[i] = row_sum(sum[i]);
-        if (lane % 4 == 0) {
-          of_halves[half * kHeads + row + 8 * i] += sum[i];
-        }
-      }
+      softmax.add(scores, dweights, p.scale, left, weights, slopes);
       __syncthreads();
 
       // 2. The query's gradient, and what it adds to those of the keys.
       for (int k = 0; k < kBackwardKeys / 16; ++k) {
-        if (tile * kBackwardKeys + 16 * k < seen.count) {
+        if (16 * k < left) {
           add_weighted_keys(dq, slopes, keys, k, row_tiles, H);
         }
       }
       const int64_t slot = blockIdx.x * work.slots + tile * kBackwardKeys;
       add_to_slots(work.added + slot * H,
-                   seen.count - tile * kBackwardKeys,
+                   left,
                    first_head == 0,
                    row_tiles,
                    H,
@@ -227,11 +179,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_mma_backward_kernel(
       __syncthreads();  // keys, weights and slopes have been read
     }
     wait_for_copies<0>();
-    __syncthreads();
-    if (thread_index() < heads) {
-      work.mean[first_row + thread_index()] =
-          of_halves[thread_index()] + of_halves[kHeads + thread_index()];
-    }
+    softmax.finish(work.mean + first_row, of_halves);  // and the heads have been read
     store_heads(
         dq, reinterpret_cast<Bfloat16*>(g.dq) + first_row * H, heads, H, [](int) { return 1.0f; });
   }

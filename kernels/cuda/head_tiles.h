@@ -1,7 +1,8 @@
 #pragma once
-// 64 heads of a query against tiles of keys by mma.sync, a block of 256 threads at a time: what
-// attention (attention_mma.cu) and the indexer's loss (indexer_kl.cu) share. Rows of heads and keys
-// are bfloat16 in shared memory.
+// 64 heads of a query against tiles of keys by tensor cores, a block of 256 threads at a time: what
+// attention (attention_mma.cu, attention_warpgroup.cu) and the indexer's loss (indexer_kl.cu)
+// share. Rows of heads and keys are bfloat16 in shared memory.
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/matrix_tiles.h"
 
 namespace braid::cuda {
@@ -9,6 +10,21 @@ namespace braid::cuda {
 constexpr int kTileThreads = 256, kTileWarps = kTileThreads / kWarp;
 constexpr int kTileHeads = 64;              // of a block at a time
 constexpr int kRowTiles = kTileHeads / 16;  // of a product's 16 rows
+
+// Queues copies of a query's first heads [heads, H]; zeros beyond.
+template <int kThreads = kTileThreads, class Tile>
+__device__ inline void copy_heads(const Tile& tile, const Bfloat16* rows, int64_t heads, int H) {
+  tile.template load<kThreads>(
+      kTileHeads, H, [&](int i) { return i < heads ? rows + i * H : nullptr; });
+}
+// Queues copies of the keys [first, + kKeys) that a query sees; zeros beyond.
+template <int kKeys, int kThreads = kTileThreads, class Tile>
+__device__ inline void copy_keys(
+    const Tile& tile, const SeenKeys& seen, const Sequence<Bfloat16>& of, int64_t first, int H) {
+  tile.template load<kThreads>(kKeys, H, [&](int i) -> const Bfloat16* {
+    return first + i < seen.count ? seen.row(first + i, of.kv, of.compressed, H) : nullptr;
+  });
+}
 
 // Weights [kTileHeads, kKeys] as bfloat16. Rows are 16 bytes more than a power of two apart, for
 // the banks.
@@ -114,14 +130,23 @@ __device__ inline float row_sum(float x) {
   return x + __shfl_xor_sync(kAllLanes, x, 2);
 }
 
-// The softmax of a query's heads over keys that come in tiles of 64. A thread has, of rows `row`
-// and
-// + 8, the scores of half of a tile's keys: score 4 j + 2 r + c is that of row r and of key c, from
-// 2 (lane % 4) on, of the j-th eight. Scores are in units of log 2.
-class RunningSoftmax {
+constexpr float kLog2E = 1.44269504f;
+
+// The part of [kTileHeads, keys of a tile] that a thread has, as products leave it: half of the
+// keys of row(0) and row(1). Number 4 j + 2 r + c is that of row(r) and of key c, from
+// 2 (lane % 4) on, of the j-th eight.
+struct TwoRows {
+  __device__ static int lane() { return thread_index() % kWarp; }
+  __device__ static int half() { return thread_index() / kWarp / kRowTiles; }
+  __device__ static int row(int i) {
+    return thread_index() / kWarp % kRowTiles * 16 + lane() / 4 + 8 * i;
+  }
+};
+
+// The softmax of a query's heads over keys that come in tiles of 64. Scores are in units of log 2.
+class RunningSoftmax : public TwoRows {
  public:
   static constexpr int kKeys = 64, kEights = kKeys / 2 / kPiece;
-  static constexpr float kLog2E = 1.44269504f;
 
   // Of `heads` heads with these sinks. The largest score and the sum begin as the sink's, which the
   // first of the lanes that have the row counts. of_halves [2, kTileHeads] is shared.
@@ -134,15 +159,6 @@ class RunningSoftmax {
     }
   }
 
-  __device__ static int half() {
-    return thread_index() / kWarp / kRowTiles;
-  }
-  __device__ static int row(int i) {
-    return thread_index() / kWarp % kRowTiles * 16 + lane() / 4 + 8 * i;
-  }
-  __device__ static int lane() {
-    return thread_index() % kWarp;
-  }
   /// Whether this thread has a number of its rows that both halves have.
   __device__ static bool leads() {
     return half() == 0 && lane() % 4 == 0;
@@ -217,6 +233,79 @@ class RunningSoftmax {
   float largest_[2], sum_[2];
 };
 
+// The gradients of that softmax, whose sums are known, over keys in tiles of kKeys.
+template <int kKeys>
+class SoftmaxGradient : public TwoRows {
+ public:
+  static constexpr int kEights = kKeys / 2 / kPiece;
+
+  // Of `heads` heads with these logarithms of sums and means of their weights' gradients, as far as
+  // attention's results were rounded.
+  __device__ SoftmaxGradient(const float* log_sum, const float* mean, int heads) : heads_(heads) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      log_sum_[i] = row(i) < heads ? kLog2E * log_sum[row(i)] : 0.0f;
+      mean_[i] = row(i) < heads ? mean[row(i)] : 0.0f;
+    }
+  }
+
+  // Of a tile with `left` keys: scores (q k) become the weights again, and the gradients of weights
+  // those of scores, the slopes; both are stored rounded. A barrier must follow before they are
+  // read.
+  template <class Tile>
+  __device__ void add(float (&scores)[kEights][4],
+                      float (&dweights)[kEights][4],
+                      float scale,
+                      int64_t left,
+                      const Tile& weights,
+                      const Tile& slopes) {
+    const int first = half() * (kKeys / 2) + lane() % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kEights; ++j) {
+#pragma unroll
+      for (int v = 0; v < 4; ++v) {
+        const bool sees = row(v / 2) < heads_ && first + j * kPiece + v % 2 < left;
+        const float weight = sees ? exp2f(scale * kLog2E * scores[j][v] - log_sum_[v / 2]) : 0.0f;
+        scores[j][v] = weight;
+        sum_[v / 2] += weight * dweights[j][v];
+        dweights[j][v] = scale * weight * (dweights[j][v] - mean_[v / 2]);
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        store_pair(weights, row(i), first + j * kPiece, scores[j][2 * i], scores[j][2 * i + 1]);
+        store_pair(slopes, row(i), first + j * kPiece, dweights[j][2 * i], dweights[j][2 * i + 1]);
+      }
+    }
+  }
+
+  // The sums over all keys of weights times their gradients, to mean [heads]. A barrier is within;
+  // of_halves [2, kTileHeads] is shared.
+  __device__ void finish(float* mean, float* of_halves) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      sum_[i] = row_sum(sum_[i]);
+      if (lane() % 4 == 0) {
+        of_halves[half() * kTileHeads + row(i)] = sum_[i];
+      }
+    }
+    __syncthreads();
+    if (thread_index() < heads_) {
+      mean[thread_index()] = of_halves[thread_index()] + of_halves[kTileHeads + thread_index()];
+    }
+  }
+
+ private:
+  int heads_;
+  float log_sum_[2], mean_[2], sum_[2] = {};
+};
+
+// Adds two neighbors to a slot, whose first ones they may be.
+__device__ inline void add_pair(float* slot, bool is_first, float a, float b) {
+  auto* pair = reinterpret_cast<float2*>(slot);
+  const float2 before = is_first ? float2{0, 0} : *pair;
+  *pair = {before.x + a, before.y + b};
+}
+
 // Weights of a tile's keys, and the rows of the heads that have them.
 template <int kKeys, int kWidth>
 struct HeadTerm {
@@ -276,9 +365,7 @@ __device__ inline void add_to_slots(float* slots,
         for (int half = 0; half < 2; ++half) {
           const int key = 16 * m + 8 * half + lane / 4;
           if (key < count && channel < H) {
-            float2* slot = reinterpret_cast<float2*>(slots + key * H + channel);
-            const float2 before = is_first ? float2{0, 0} : *slot;
-            *slot = {before.x + d[m][n][2 * half], before.y + d[m][n][2 * half + 1]};
+            add_pair(slots + key * H + channel, is_first, d[m][n][2 * half], d[m][n][2 * half + 1]);
           }
         }
       }

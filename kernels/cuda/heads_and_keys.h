@@ -1,10 +1,11 @@
 #pragma once
 // A query's heads against the keys that it sees, a tile at a time, for kernels that need the
-// products and not only what attention makes of them: by mma.sync (head_tiles.h) where rows are
-// bfloat16 and whole pieces, else in float32 (plain_heads.h). Such a kernel is written once, for a
-// class of heads.
+// products and not only what attention makes of them: where rows are bfloat16 and whole pieces by
+// wgmma (warpgroup_heads.h) or mma.sync (head_tiles.h), else in float32 (plain_heads.h). Such a
+// kernel is written once, for a class of heads.
 #include "kernels/cuda/head_tiles.h"
 #include "kernels/cuda/plain_heads.h"
+#include "kernels/cuda/warpgroup_heads.h"
 
 namespace braid::cuda {
 
@@ -20,7 +21,7 @@ template <class E>
 class PlainHeads {
  public:
   using Element = E;
-  static constexpr int kHeads = kPlainHeads, kKeys = kPlainKeys;
+  static constexpr int kThreads = kHeadsThreads, kHeads = kPlainHeads, kKeys = kPlainKeys;
   static constexpr int kHeadsOfThread = 1, kKeysOfThread = 1;
   static constexpr int kHeadParts = kPlainHeads, kKeyParts = 1;
   struct Sums {
@@ -92,36 +93,29 @@ class PlainHeads {
   PlainMemory m_;
 };
 
-// Warp w has 16 heads (w % 4) and half of a tile's keys (w / 4).
-template <int kWidth>
-class TensorHeads {
+// What the two classes of heads by tensor cores share: warp w has 16 heads (w % 4) and half of a
+// tile's keys (w / 4).
+template <int kWidth, class Rows_, class Weights_>
+class TileHeads {
  public:
   using Element = Bfloat16;
-  static constexpr int kHeads = kTileHeads, kKeys = 64, kPairs = kKeys / 32;
-  static constexpr int kHeadsOfThread = 2, kKeysOfThread = 4 * kPairs;
+  using Rows = Rows_;        // of kHeads heads, or kKeys keys
+  using Weights = Weights_;  // [kHeads, kKeys]
+  static constexpr int kThreads = kTileThreads, kHeads = kTileHeads, kKeys = 64;
+  static constexpr int kEights = kKeys / 2 / kPiece;
+  static constexpr int kHeadsOfThread = 2, kKeysOfThread = 2 * kEights;
   static constexpr int kHeadParts = kRowTiles, kKeyParts = 2;
-  struct Sums {
-    float products[kRowTiles][kWidth / kPiece / kTileWarps][4];
-  };
 
-  static int bytes(int64_t /*H*/) {
-    return (kHeads + 2 * kKeys) * TileRows<kWidth>::kRowBytes + HeadWeights<kKeys>::kBytes;
-  }
-  __device__ TensorHeads(unsigned char* memory, int64_t H)
-      : H_(static_cast<int>(H)),
-        q_{memory},
-        keys_{memory + kHeads * TileRows<kWidth>::kRowBytes},
-        now_(keys_),
-        weights_{keys_.memory + 2 * kKeys * TileRows<kWidth>::kRowBytes} {}
+  static int bytes(int64_t /*H*/) { return 3 * kRowsBytes + Weights::kBytes; }
 
-  __device__ static int head(int i) { return 16 * head_part() + lane() / 4 + 8 * i; }
+  __device__ static int head(int i) { return TwoRows::row(i); }
   __device__ static int key(int j) {
-    return kKeys / 2 * key_part() + j / 2 * kPiece + lane() % 4 * 2 + j % 2;
+    return kKeys / 2 * key_part() + j / 2 * kPiece + TwoRows::lane() % 4 * 2 + j % 2;
   }
   __device__ static int head_part() { return thread_index() / kWarp % kRowTiles; }
-  __device__ static int key_part() { return thread_index() / kWarp / kRowTiles; }
-  __device__ static bool leads_heads() { return lane() / 4 == 0; }
-  __device__ static bool leads_keys() { return lane() % 4 == 0; }
+  __device__ static int key_part() { return TwoRows::half(); }
+  __device__ static bool leads_heads() { return TwoRows::lane() / 4 == 0; }
+  __device__ static bool leads_keys() { return TwoRows::lane() % 4 == 0; }
   __device__ static float over_heads(float x) {
 #pragma unroll
     for (int step = 4; step < kWarp; step *= 2) {
@@ -139,8 +133,7 @@ class TensorHeads {
   __device__ void load_heads(const Bfloat16* rows, int64_t first, int64_t N) {
     __syncthreads();  // what is of the heads before has been read
     heads_ = N - first < kHeads ? static_cast<int>(N - first) : kHeads;
-    q_.template load<kHeadsThreads>(
-        kHeads, H_, [&](int i) { return i < heads_ ? rows + (first + i) * H_ : nullptr; });
+    copy_heads(q_, rows + first * H_, heads_, H_);
   }
   template <class F>
   __device__ void for_each_tile(const SeenKeys& seen,
@@ -148,15 +141,13 @@ class TensorHeads {
                                 int64_t first,
                                 const F& f) {
     const auto load = [&](int64_t tile) {
-      tile_of(tile).template load<kHeadsThreads>(kKeys, H_, [&](int i) -> const Bfloat16* {
-        const int64_t key = first + tile * kKeys + i;
-        return key < seen.count ? seen.row(key, of.kv, of.compressed, H_) : nullptr;
-      });
+      copy_keys<kKeys>(tile_of(tile), seen, of, first + tile * kKeys, H_);
     };
     const int64_t tiles = (seen.count - first + kKeys - 1) / kKeys;
     start_tiles(tiles, load);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       await_tile(tile, tiles, load);
+      publish_shared();
       __syncthreads();
       now_ = tile_of(tile);
       f(first + tile * kKeys);
@@ -164,18 +155,6 @@ class TensorHeads {
     }
     wait_for_copies<0>();
   }
-  __device__ void products(float (&z)[kHeadsOfThread][kKeysOfThread]) const {
-    float d[2 * kPairs][4] = {};
-    if (head_part() < row_tiles()) {
-      multiply_by_keys<kPairs>(d, q_, head_part(), now_, kKeys / 2 * key_part(), H_);
-    }
-#pragma unroll
-    for (int j = 0; j < kKeysOfThread; ++j) {
-      z[0][j] = d[j / 2][j % 2];
-      z[1][j] = d[j / 2][2 + j % 2];
-    }
-  }
-
   __device__ void store_weights(const float (&weights)[kHeadsOfThread][kKeysOfThread]) const {
 #pragma unroll
     for (int i = 0; i < kHeadsOfThread; ++i) {
@@ -184,6 +163,61 @@ class TensorHeads {
         store_pair(weights_, head(i), key(j), weights[i][j], weights[i][j + 1]);
       }
     }
+    publish_shared();
+  }
+
+ protected:
+  static constexpr int kRowsBytes = kHeads * kWidth * 2;
+
+  __device__ TileHeads(unsigned char* memory, int64_t H)
+      : H_(static_cast<int>(H)),
+        q_{memory},
+        keys_{memory + kRowsBytes},
+        now_(keys_),
+        weights_{memory + 3 * kRowsBytes} {}
+
+  __device__ int row_tiles() const {
+    return (heads_ + 15) / 16;
+  }
+  __device__ Rows tile_of(int64_t tile) const {
+    return {keys_.memory + tile % 2 * kRowsBytes};
+  }
+  // Of two heads, their products with keys.
+  __device__ static void unpack(const float (&d)[kEights][4],
+                                float (&z)[kHeadsOfThread][kKeysOfThread]) {
+#pragma unroll
+    for (int j = 0; j < kKeysOfThread; ++j) {
+      z[0][j] = d[j / 2][j % 2];
+      z[1][j] = d[j / 2][2 + j % 2];
+    }
+  }
+
+  int H_, heads_ = 0;
+  Rows q_, keys_, now_;
+  Weights weights_;
+};
+
+// By mma.sync.
+template <int kWidth>
+class TensorHeads : public TileHeads<kWidth, TileRows<kWidth>, HeadWeights<64>> {
+  using Base = TileHeads<kWidth, TileRows<kWidth>, HeadWeights<64>>;
+  using Base::H_, Base::heads_, Base::now_, Base::q_, Base::row_tiles, Base::weights_;
+
+ public:
+  using Base::kEights, Base::kHeadsOfThread, Base::kKeys, Base::kKeysOfThread;
+  struct Sums {
+    float products[kRowTiles][kWidth / kPiece / kTileWarps][4];
+  };
+
+  __device__ TensorHeads(unsigned char* memory, int64_t H) : Base(memory, H) {}
+
+  __device__ void products(float (&z)[kHeadsOfThread][kKeysOfThread]) const {
+    float d[kEights][4] = {};
+    if (Base::head_part() < row_tiles()) {
+      multiply_by_keys<kEights / 2>(
+          d, q_, Base::head_part(), now_, kKeys / 2 * Base::key_part(), H_);
+    }
+    Base::unpack(d, z);
   }
   __device__ void add_keys_to(Sums& sums, int64_t left) const {
     for (int k = 0; k < kKeys / 16; ++k) {
@@ -198,21 +232,51 @@ class TensorHeads {
   __device__ void store(const Sums& sums, Bfloat16* rows, int64_t first, int64_t /*N*/) const {
     store_heads(sums.products, rows + first * H_, heads_, H_, [](int) { return 1.0f; });
   }
+};
 
- private:
-  __device__ static int lane() {
-    return thread_index() % kWarp;
-  }
-  __device__ int row_tiles() const {
-    return (heads_ + 15) / 16;
-  }
-  __device__ TileRows<kWidth> tile_of(int64_t tile) const {
-    return {keys_.memory + tile % 2 * kKeys * TileRows<kWidth>::kRowBytes};
-  }
+// By wgmma, for Hopper.
+template <int kWidth>
+class WarpgroupHeads : public TileHeads<kWidth, RowPanels<kWidth>, WeightPanels> {
+  using Base = TileHeads<kWidth, RowPanels<kWidth>, WeightPanels>;
+  using Base::H_, Base::heads_, Base::now_, Base::q_, Base::weights_;
 
-  int H_, heads_ = 0;
-  TileRows<kWidth> q_, keys_, now_;
-  HeadWeights<kKeys> weights_;
+ public:
+  using Base::kHeadsOfThread, Base::kKeysOfThread;
+  struct Sums {
+    float products[kChannelsOfThread<kWidth>];
+  };
+
+  __device__ WarpgroupHeads(unsigned char* memory, int64_t H) : Base(memory, H) {}
+
+  __device__ void products(float (&z)[kHeadsOfThread][kKeysOfThread]) const {
+    float d[kScoresOfThread];
+    fence_registers(d);
+    multiply_by_keys<kWidth>(d, q_, now_);
+    commit_products();
+    wait_for_products<0>(d);
+    Base::unpack(eights_of(d), z);
+  }
+  __device__ void add_keys_to(Sums& sums, int64_t /*left*/) const {
+    fence_registers(sums.products);
+    add_weighted_keys<kWidth>(sums.products, weights_, now_);
+    commit_products();
+    wait_for_products<0>(sums.products);
+  }
+  __device__ void add_heads_to(float* slots, int64_t left, bool is_first) const {
+    constexpr int kPanels = kWidth / 64 / 2;
+    for (int part = 0; part < kPanels; part += kPanelsOfPart<kWidth>) {
+      const int panel = first_panel<kWidth>() + part;
+      float d[kPartSums<kWidth>];
+      fence_registers(d);
+      multiply_heads(d, panel, PanelTerm<kWidth>{weights_, q_});
+      commit_products();
+      wait_for_products<0>(d);
+      add_to_slots(d, panel, slots, left, is_first, H_);
+    }
+  }
+  __device__ void store(const Sums& sums, Bfloat16* rows, int64_t first, int64_t /*N*/) const {
+    store_heads(sums.products, rows + first * H_, heads_, H_, {1.0f, 1.0f});
+  }
 };
 
 // Writes the sums over heads of x [keys of a tile] to the first `left` of to [keys], behind those
@@ -255,51 +319,37 @@ __device__ inline void load_head_weights(float (&to)[Heads::kHeadsOfThread],
   }
 }
 
-// scores [keys]: the sum over the I heads of weight relu(q key), of an index.
-template <class Heads, class E>
-__device__ void store_index_scores(Heads& heads,
-                                   const SeenKeys& seen,
-                                   const Sequence<E>& of,
-                                   const E* q,
-                                   const float* weights,
-                                   int64_t I,
-                                   float* scores) {
-  for (int64_t group = 0; group < I; group += Heads::kHeads) {
-    heads.load_heads(q, group, I);
-    float weight[Heads::kHeadsOfThread];
-    load_head_weights<Heads>(weight, weights, group, I);
-    heads.for_each_tile(seen, of, 0, [&](int64_t first) {
-      float z[Heads::kHeadsOfThread][Heads::kKeysOfThread], x[Heads::kKeysOfThread] = {};
-      heads.products(z);
-#pragma unroll
-      for (int i = 0; i < Heads::kHeadsOfThread; ++i) {
-#pragma unroll
-        for (int j = 0; j < Heads::kKeysOfThread; ++j) {
-          x[j] += weight[i] * (z[i][j] < 0 ? 0.0f : z[i][j]);  // NaN stays
-        }
-      }
-      store_over_heads<Heads>(x, scores + first, seen.count - first, group == 0);
-    });
+// Calls f(a null pointer to the class) if it takes rows of this width and a block has the memory.
+template <class Heads, class F>
+bool calls_with(int64_t width, int most, const F& f) {
+  const bool fits = width <= most && Heads::bytes(width) <= most_shared_bytes();
+  if (fits) {
+    f(static_cast<Heads*>(nullptr));
   }
+  return fits;
 }
-
-// Calls f(a null pointer to the class of heads) for rows of E.
+// Calls f(a null pointer to the class of heads) for rows of E: for any chip,
 template <class E, int kMostWidth, class F>
-void with_heads(int64_t width, bool whole, const F& f) {
-  const auto fits = [](auto* heads) {
-    return std::remove_pointer_t<decltype(heads)>::bytes(0) <= most_shared_bytes();
-  };
+void with_portable_heads(int64_t width, bool whole, const F& f) {
   if constexpr (std::is_same_v<E, Bfloat16>) {
-    using Narrow = TensorHeads<128>;
-    using Wide = TensorHeads<kMostWidth>;
-    if (whole && width <= 128 && fits(static_cast<Narrow*>(nullptr))) {
-      return f(static_cast<Narrow*>(nullptr));
-    }
-    if (whole && width <= kMostWidth && fits(static_cast<Wide*>(nullptr))) {
-      return f(static_cast<Wide*>(nullptr));
+    if (whole && (calls_with<TensorHeads<128>>(width, 128, f) ||
+                  calls_with<TensorHeads<kMostWidth>>(width, kMostWidth, f))) {
+      return;
     }
   }
   f(static_cast<PlainHeads<E>*>(nullptr));
+}
+// and for the one that is there.
+template <class E, int kMostWidth, class F>
+void with_heads(int64_t width, bool whole, const F& f) {
+  if constexpr (std::is_same_v<E, Bfloat16>) {
+    if (whole && has_warpgroup_products() &&
+        (calls_with<WarpgroupHeads<128>>(width, 128, f) ||
+         calls_with<WarpgroupHeads<kMostWidth>>(width, kMostWidth, f))) {
+      return;
+    }
+  }
+  with_portable_heads<E, kMostWidth>(width, whole, f);
 }
 
 }  // namespace braid::cuda

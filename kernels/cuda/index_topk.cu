@@ -1,8 +1,8 @@
-// The scores of a chunk of queries, a query with 64 heads and some entries to a block: by mma.sync
-// where rows are bfloat16 and whole pieces (products of them are exact, sums in float32), else in
-// float32. And then, a query to a block, the best of them (best_scores.h).
+// The scores of a chunk of queries, a query with 64 heads and some entries to a block: by wgmma or
+// mma.sync where rows are bfloat16 and whole pieces (products of them are exact, sums in float32),
+// else in float32. And then, a query to a block, the best of them (best_scores.h).
 #include "kernels/cuda/best_scores.h"
-#include "kernels/cuda/heads_and_keys.h"
+#include "kernels/cuda/index_scores.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
@@ -101,10 +101,10 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // The same of a block of entries that the query sees, by tiles of them.
-using Heads = TensorHeads<128>;
-constexpr int kEntriesOfBlock = 8 * Heads::kKeys;
+constexpr int kEntriesOfBlock = 512;
 
-__global__ void __launch_bounds__(kThreads, 3)
+template <class Heads>
+__global__ void __launch_bounds__(Heads::kThreads, 3)
     index_tensor_scores_kernel(Problem<Bfloat16> p, int64_t first_query, float* scores) {
   BRAID_DYNAMIC_SHARED(memory);
   Heads heads(memory, p.H);
@@ -116,11 +116,11 @@ __global__ void __launch_bounds__(kThreads, 3)
     return;  // the whole block
   }
   store_index_scores(heads,
-                     SeenKeys(first, end),
-                     Sequence<Bfloat16>(p.keys + query / p.S * p.C * p.H),
-                     p.q + query * p.I * p.H,
-                     p.weight + query * p.I,
-                     p.I,
+                     IndexQuery<Bfloat16>{p.q + query * p.I * p.H,
+                                          p.weight + query * p.I,
+                                          p.I,
+                                          SeenKeys(first, end),
+                                          Sequence<Bfloat16>(p.keys + query / p.S * p.C * p.H)},
                      scores + blockIdx.y * p.C + first);
 }
 
@@ -145,26 +145,27 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class E>
 void queue_scores(const Problem<E>& p, int64_t first, int64_t count, float* scores, void* stream) {
-  if constexpr (std::is_same_v<E, Bfloat16>) {
-    if (p.H <= 128 && are_whole(p.H, p.q, p.keys) && Heads::bytes(p.H) <= most_shared_bytes()) {
-      launch_with_shared(index_tensor_scores_kernel,
+  with_index_heads<E>(p.H, are_whole(p.H, p.q, p.keys), [&](auto* heads) {
+    using Heads = std::remove_pointer_t<decltype(heads)>;
+    if constexpr (std::is_same_v<Heads, PlainHeads<E>>) {
+      launch(index_scores_kernel<E>,
+             {blocks_of(p.C, kEntries), blocks_of(count, 1)},
+             kThreads,
+             stream,
+             p,
+             first,
+             scores);
+    } else {
+      launch_with_shared(index_tensor_scores_kernel<Heads>,
                          {blocks_of(p.C, kEntriesOfBlock), blocks_of(count, 1)},
-                         kThreads,
+                         Heads::kThreads,
                          Heads::bytes(p.H),
                          stream,
                          p,
                          first,
                          scores);
-      return;
     }
-  }
-  launch(index_scores_kernel<E>,
-         {blocks_of(p.C, kEntries), blocks_of(count, 1)},
-         kThreads,
-         stream,
-         p,
-         first,
-         scores);
+  });
 }
 
 template <class E>

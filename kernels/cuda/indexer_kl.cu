@@ -3,7 +3,7 @@
 // two and its gradient by each score; the gradients of queries, weights and keys. Heads meet keys
 // in tiles (heads_and_keys.h).
 #include "kernels/cuda/best_scores.h"
-#include "kernels/cuda/heads_and_keys.h"
+#include "kernels/cuda/index_scores.h"
 #include "kernels/cuda/tables.h"
 
 namespace braid::cuda {
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // scores [queries, slots]
 template <class Heads>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(Heads::kThreads)
     kl_scores_kernel(IndexerKlArguments<typename Heads::Element> p,
                      IndexerKlWork work,
                      int64_t first_query) {
@@ -141,13 +141,12 @@ __global__ void __launch_bounds__(kThreads)
   Heads heads(memory, p.h);
   const int64_t query = first_query + blockIdx.x;
   const AttentionKeys keys = index_keys(p);
-  const SeenKeys seen(keys, query);
   store_index_scores(heads,
-                     seen,
-                     Sequence<E>(p.keys + query / keys.S * keys.C * p.h),
-                     p.q + query * p.I * p.h,
-                     p.weight + query * p.I,
-                     p.I,
+                     IndexQuery<E>{p.q + query * p.I * p.h,
+                                   p.weight + query * p.I,
+                                   p.I,
+                                   SeenKeys(keys, query),
+                                   Sequence<E>(p.keys + query / keys.S * keys.C * p.h)},
                      work.scores + blockIdx.x * work.slots);
 }
 
@@ -303,28 +302,45 @@ void indexer_kl(const IndexerKlArguments<E>& p,
     } else {
       queue_target<float>(p.teacher, work, first, count, stream);
     }
-    with_heads<E, 128>(p.h, are_whole(p.h, p.q, p.keys, r.dq), [&](auto* heads) {
+    const auto blocks = blocks_of(count, 1);
+    const bool whole = are_whole(p.h, p.q, p.keys, r.dq);
+    with_index_heads<E>(p.h, whole, [&](auto* heads) {
       using Heads = std::remove_pointer_t<decltype(heads)>;
-      const auto blocks = blocks_of(count, 1);
-      const int bytes = Heads::bytes(p.h);
-      launch_with_shared(kl_scores_kernel<Heads>, blocks, kThreads, bytes, stream, p, work, first);
-      launch(kl_divergence_kernel,
-             blocks,
-             kThreads,
-             stream,
-             keys,
-             work,
-             first,
-             p.recalled,
-             r.kl,
-             r.recall);
-      if (r.dq != nullptr) {
-        launch_with_shared(
-            kl_gradient_kernel<Heads>, blocks, kThreads, bytes, stream, p, r, work, first);
-        add_slots_to_keys(
-            keys, p.h, {work.added, work.slots, first, count}, {nullptr, r.dkeys}, stream);
-      }
+      launch_with_shared(kl_scores_kernel<Heads>,
+                         blocks,
+                         Heads::kThreads,
+                         Heads::bytes(p.h),
+                         stream,
+                         p,
+                         work,
+                         first);
     });
+    launch(kl_divergence_kernel,
+           blocks,
+           kThreads,
+           stream,
+           keys,
+           work,
+           first,
+           p.recalled,
+           r.kl,
+           r.recall);
+    if (r.dq != nullptr) {
+      with_heads<E, kIndexWidth>(p.h, whole, [&](auto* heads) {
+        using Heads = std::remove_pointer_t<decltype(heads)>;
+        launch_with_shared(kl_gradient_kernel<Heads>,
+                           blocks,
+                           kThreads,
+                           Heads::bytes(p.h),
+                           stream,
+                           p,
+                           r,
+                           work,
+                           first);
+      });
+      add_slots_to_keys(
+          keys, p.h, {work.added, work.slots, first, count}, {nullptr, r.dkeys}, stream);
+    }
   }
 }
 

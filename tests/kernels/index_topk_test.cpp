@@ -39,7 +39,8 @@ const std::vector<Case> kCases = {{"small", 1, 7, 2, 4, 5, 2},
                                   {"blocks of entries", 2, 50, 4, 16, 1300, 64},
                                   {"odd sizes", 1, 33, 5, 7, 517, 33},
                                   {"many heads", 1, 3, 70, 20, 140, 20},
-                                  {"blocks of tiles", 1, 4, 70, 24, 1100, 30}};
+                                  {"blocks of tiles", 1, 4, 70, 24, 1100, 30},
+                                  {"wide heads", 1, 2, 64, 128, 90, 20}};
 
 TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
   for (const auto& c : kCases) {
@@ -63,13 +64,16 @@ TEST(IndexTopk, ChoosesWhatAllScoresWouldChoose) {
         EXPECT_EQ(there.device(), device);
         EXPECT_TRUE(there.cpu().equal(chosen)) << c.name << " on " << device;
       }
-      for (const std::uint64_t order : {0, 1, 2}) {
-        const KernelsOnHost kernels(order);
+      const auto expect_the_same = [&](const KernelsOnHost& kernels) {
         const auto to = [](const auto& x) { return x.to(strict_device()); };
         const auto there = index_topk(to(q), to(keys), to(weights), to(visible), c.k);
         EXPECT_TRUE(there.cpu().equal(chosen)) << c.name << " by kernels/cuda";
         EXPECT_EQ(kernels.launches(), type == at::kDouble ? 0 : 2);
+      };
+      for (const std::uint64_t order : {0, 1, 2}) {
+        expect_the_same(KernelsOnHost(order));
       }
+      expect_the_same(KernelsOnHost(/*order=*/0, /*compute_capability=*/8));
     }
   }
 }

@@ -127,6 +127,7 @@ std::vector<at::Tensor> results_of(decltype(indexer_kl)* f,
 TEST(IndexerKl, OfADevicesKernelsEqualsTheReference) {
   for (const auto& c : {KlCase{"whole", 1, 5, 70, 16, 70, 24, 150, 70},
                         {"wide", 1, 4, 3, 8, 5, 136, 70, 20},
+                        {"all channels", 1, 2, 64, 128, 64, 512, 90, 30},
                         {"broken", 2, 5, 10, 7, 9, 6, 40, 33}}) {
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       const auto narrow = [type](const at::Tensor& t) { return t.to(type); };
@@ -155,9 +156,9 @@ TEST(IndexerKl, OfADevicesKernelsEqualsTheReference) {
                        seen,
                        3);
         const auto device = testing::strict_device();
-        std::vector<at::Tensor> first;
-        for (const std::uint64_t order : {0, 1, 2}) {
-          const testing::KernelsOnHost kernels(order);
+        // Threads in an order, on Hopper or on a chip before it, whose products are others.
+        const auto checked = [&](std::uint64_t order, int chip) {
+          const testing::KernelsOnHost kernels(order, chip);
           const auto got =
               results_of(indexer_kl,
                          {index[0].to(device), index[1].to(device), index[2].to(device)},
@@ -166,15 +167,23 @@ TEST(IndexerKl, OfADevicesKernelsEqualsTheReference) {
                          3);
           EXPECT_EQ(kernels.launches(), 5);
           for (std::size_t i = 0; i < want.size(); ++i) {
-            const auto what = text(name, ", result ", i, ", order ", order);
             const bool is_rounded = type == at::kBFloat16 && i >= 2;
-            expect_close(what, got[i], want[i], {.relative = is_rounded ? 1.0 / 256 : 5e-6});
-            if (order > 0) {
-              testing::expect_bitwise_equal(what, got[i], first[i]);
-            }
+            expect_close(text(name, ", result ", i, ", order ", order, ", chip ", chip),
+                         got[i],
+                         want[i],
+                         {.relative = is_rounded ? 1.0 / 256 : 5e-6});
           }
-          first = got;
+          return got;
+        };
+        const auto first = checked(0, 9);
+        for (const std::uint64_t order : {1, 2}) {
+          const auto again = checked(order, 9);
+          for (std::size_t i = 0; i < want.size(); ++i) {
+            testing::expect_bitwise_equal(
+                text(name, ", result ", i, ", order ", order), again[i], first[i]);
+          }
         }
+        checked(0, 8);
       }
     }
   }
