@@ -67,11 +67,10 @@ void grouped_product_back(const at::Tensor& a,
 
 // scale a[rows of e] w[e]^T.
 at::Tensor scaled_products(const at::Tensor& a,
-                           const at::Tensor& w_EOI,
+                           const ExpertWeights& w_EOI,
                            double scale,
                            const std::vector<int64_t>& first_E) {
-  const ExpertWeights w(w_EOI);
-  return grouped_products(a, {&w}, first_E)[0].mul_(scale);
+  return grouped_products(a, {&w_EOI}, first_E)[0].mul_(scale);
 }
 
 // Of each: out[rows of e] += a[rows of e] w[e]^T.
@@ -135,14 +134,15 @@ at::Tensor routed_experts_forward(const at::Tensor& x_TD,
   at::Tensor z13_Rr, z2_Rr;
   if (adapters.a13_ErD.defined()) {
     z13_Rr = scaled_products(x_RD, adapters.a13_ErD, adapters.scale13, first_E);
-    add_grouped_products({{z13_Rr, adapters.b1_EFr, gate_RF}, {z13_Rr, adapters.b3_EFr, up_RF}},
-                         first_E);
+    add_grouped_products(
+        {{z13_Rr, adapters.b1_EFr.stack(), gate_RF}, {z13_Rr, adapters.b3_EFr.stack(), up_RF}},
+        first_E);
   }
   const auto h_RF = swiglu_rows(gate_RF, up_RF, weight_R, limit);
   const auto y_RD = grouped_products(h_RF, {&w.w2_EDF}, first_E)[0];
   if (adapters.a2_ErF.defined()) {
     z2_Rr = scaled_products(h_RF, adapters.a2_ErF, adapters.scale2, first_E);
-    add_grouped_products({{z2_Rr, adapters.b2_EDr, y_RD}}, first_E);
+    add_grouped_products({{z2_Rr, adapters.b2_EDr.stack(), y_RD}}, first_E);
   }
   activations = {x_RD, gate_RF, up_RF, h_RF, weight_R, order.row_TK, z13_Rr, z2_Rr, first_E, K};
   return combine_of_experts(y_RD, order.row_TK, K);

@@ -84,7 +84,7 @@ TEST(Compressor, OfCsaEntriesPoolTheWindowBeforeTheirOwnToo) {
 // A softmax over tokens: equal gates average the keys, and the norm makes the entry of unit size.
 TEST(Compressor, OfEqualGatesAveragesTheKeys) {
   const Pool pool(AttentionKind::kHca, 4);
-  for (const auto& [name, value, trained, quantized, in_base] : pool.parameters.all()) {
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded] : pool.parameters.all()) {
     if (name == "ape" || name == "wgate.weight") {
       value.detach().zero_();
     } else if (name == "norm.weight") {

@@ -104,7 +104,8 @@ TEST(Router, ByHashTakesTheTokensRowOfTheTable) {
 TEST(HashLayer, HasATableInsteadOfABias) {
   const auto model = testing::randomized(testing::tiny_config());
   std::set<std::string> names;
-  for (const auto& [name, value, trained, quantized, in_base] : model.parameters().all()) {
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded] :
+       model.parameters().all()) {
     names.insert(name);
     EXPECT_EQ(trained, !name.ends_with("gate.bias") && !name.ends_with("gate.tid2eid")) << name;
   }
