@@ -51,6 +51,7 @@ class Kernel:
     launches: int = 1  # forward; as many backward for each gradient
     back_kind: str = ""  # where it is another one
     counts: bool = True  # among the model's own operations
+    once: bool = False  # a step, whatever its passes
 
     def seconds(self, flops, moved, kind):
         return max(
@@ -76,7 +77,7 @@ def pairs_of(tokens):
 
 
 def layer(T, experts, compressed_by, lora, copies):
-    """The kernels of a layer. `copies`: weights lie in bfloat16; else masters are rounded each pass."""
+    """The kernels of a layer. `copies`: masters are rounded once a step; else in each pass."""
     window, chosen, every_128th, scored = pairs_of(T)
     csa = compressed_by == 4
     seen = window + (chosen if csa else every_128th)
@@ -84,14 +85,15 @@ def layer(T, experts, compressed_by, lora, copies):
     back = 1 if frozen else 2  # a frozen matrix has no gradient of its own
     kernels = []
 
-    def rounded(parameters, launches):  # float32 masters, read and written as bfloat16 in each pass
-        if not (copies or frozen):
-            kernels.append(Kernel("rounding of masters", 0, 6 * parameters, "memory",
-                                  back_bytes=1, launches=launches))
+    def rounded(parameters, matrices, products):  # read in float32, written in bfloat16
+        if not frozen:
+            kernels.append(Kernel("rounding of masters", 0, 6 * parameters, "memory", back_flops=0,
+                                  back_bytes=0 if copies else 1, once=copies,
+                                  launches=matrices if copies else products))
 
     def dense(part, inputs, outputs, groups=1, rate=BF16, count=1):
         parameters = inputs * outputs * count / groups
-        rounded(parameters, groups * count)
+        rounded(parameters, count, groups * count)
         kernels.append(
             Kernel(part, 2 * T * parameters, 2 * parameters + 2 * T * (inputs + outputs) * count,
                    "dense", rate, back, back, launches=groups * count))
@@ -133,7 +135,7 @@ def layer(T, experts, compressed_by, lora, copies):
                               experts * expert * FP4_BYTES + 2 * rows * (2 * D + 3 * INNER),
                               "fp4", BF16, 1, 1, launches=3 * -(-experts // 64)))
     else:
-        rounded(experts * expert, 3 * experts)
+        rounded(experts * expert, 3, 3 * experts)
         kernels.append(Kernel("routed experts", 2 * rows * expert,
                               experts * expert * 2 + 2 * rows * (2 * D + 3 * INNER),
                               "expert", launches=3 * experts))
@@ -161,7 +163,7 @@ def step(arguments):
     kernels = []
     for i in range(arguments.layers):
         kernels += layer(T, arguments.experts, 4 if i % 2 == 0 else 128, arguments.lora,
-                         arguments.working_copies)
+                         not arguments.no_working_copies)
     if arguments.head:
         kernels += head(T)
     return kernels
@@ -175,8 +177,9 @@ def report(arguments):
         row[0] += k.flops * (1 + k.back_flops)
         row[1] += k.bytes * (1 + k.back_bytes)
         row[2] += k.forward()
-        row[3] += k.backward() + (k.forward() if arguments.recompute else 0)
-        row[4] += k.launches * arguments.recompute
+        again = arguments.recompute and not k.once
+        row[3] += k.backward() + (k.forward() if again else 0)
+        row[4] += k.launches * again
         row[4] += k.launches * (1 + (k.back_flops > 0 or k.back_bytes > 0) * 2)
     total = sum(row[2] + row[3] for row in parts.values())
     launches = sum(row[4] for row in parts.values())
@@ -202,8 +205,8 @@ def main():
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--head", action="store_true", help="with the head and its loss")
     parser.add_argument("--lora", action="store_true", help="a frozen base, experts in FP4")
-    parser.add_argument("--working-copies", action="store_true",
-                        help="bfloat16 copies of the masters lie beside them")
+    parser.add_argument("--no-working-copies", action="store_true",
+                        help="train.working_copies: false, masters are rounded in each pass")
     parser.add_argument("--recompute", action="store_true",
                         help="the backward pass computes each layer again")
     parser.add_argument("--resident", type=int, metavar="N",

@@ -404,7 +404,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks,
                                       at::Device device,
-                                      const ExpertRoom& room) {
+                                      const ExpertRoom& room,
+                                      bool working_copies) {
   const auto is_drawn = [&](const std::string& name) {
     return is_adapter(name) ? stored.draws_adapters : stored.draws_mtp && is_mtp(name);
   };
@@ -435,7 +436,7 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       .is_drawn = is_drawn,
       .place = [&](const std::string& name) { return places.at(layer_of_experts(name)); }};
   auto model = std::make_unique<Transformer>(
-      stored.config, compute, seed, &source, ranks, device, stored.lora);
+      stored.config, compute, seed, &source, ranks, device, stored.lora, working_copies);
   require_finite_weights(model->parameters(), stored.source);
   return model;
 }

@@ -104,16 +104,17 @@ std::string fingerprint_of(const std::filesystem::path& folder);
 /// A model on `device` with the stored weights: each tensor is read once, straight into its
 /// parameter. `is_frozen` tells which parameters ("*" for experts) are not trained; where the files
 /// have them quantized, they stay so. On another device than the CPU `room` says how much of such
-/// experts stays there; the others are streamed (model/expert_stream.h). Throws Error listing
-/// tensors that are missing, unexpected or misshapen, and naming the first one that is not finite
-/// (codes that stay in their files are not looked at).
+/// experts stays there; the others are streamed (model/expert_stream.h). `working_copies` as
+/// Transformer has it. Throws Error listing tensors that are missing, unexpected or misshapen, and
+/// naming the first one that is not finite (codes that stay in their files are not looked at).
 std::unique_ptr<Transformer> model_of(const StoredModel& stored,
                                       at::ScalarType compute,
                                       uint64_t seed,
                                       const std::function<bool(const std::string&)>& is_frozen,
                                       const ModelRanks& ranks = {},
                                       at::Device device = at::kCPU,
-                                      const ExpertRoom& room = {});
+                                      const ExpertRoom& room = {},
+                                      bool working_copies = true);
 
 /// Copies the weights of the checkpoint in `folder` into a model, or into what this rank holds of
 /// it where others hold some of the experts. What the checkpoint's run left in its base must have

@@ -1,7 +1,7 @@
 // Local letter: R rows, one for each (token, choice) pair, sorted by expert.
 #include "kernels/experts.h"
 
-#include <array>
+#include <optional>
 
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
@@ -16,7 +16,7 @@ namespace braid {
 namespace {
 
 // What the backward pass needs beside tensors. Stacks are inputs of the Function, so that they get
-// gradients; quantized matrices are not.
+// gradients; quantized matrices and working copies are not.
 struct SavedExperts : torch::CustomClassHolder {
   ExpertMatrices quantized;
   ExpertBounds bounds;
@@ -29,13 +29,10 @@ ExpertMatrices present(const ExpertMatrices& w) {
   return {w.w1_EFD.present(), w.w2_EDF.present(), w.w3_EFD.present()};
 }
 
+// Wide, as masters are; nothing for codes, or an adapter that is not there.
 std::optional<at::Tensor> stack_in(const ExpertWeights& weights, at::ScalarType type) {
-  return weights.quantized() ? std::nullopt : std::optional(weights.stack().to(wide_type(type)));
-}
-
-// Wide, as masters are; nothing for an adapter that is not there.
-std::optional<at::Tensor> factor_in(const at::Tensor& factor, at::ScalarType type) {
-  return factor.defined() ? std::optional(factor.to(wide_type(type))) : std::nullopt;
+  return weights.stack().defined() ? std::optional(weights.stack().to(wide_type(type)))
+                                   : std::nullopt;
 }
 
 class ExpertsFunction : public Function<ExpertsFunction> {
@@ -54,19 +51,23 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             const Optional& b3_EFr,
                             const Optional& a2_ErF,
                             const Optional& b2_EDr,
-                            const ExpertMatrices& quantized,
-                            const std::array<double, 2>& scales,
+                            const ExpertMatrices& given,
+                            const ExpertAdapters& factors,
                             double limit) {
-    const auto w =
-        stack1_EFD ? ExpertMatrices{*stack1_EFD, *stack2_EDF, *stack3_EFD} : present(quantized);
-    const auto given = [](const Optional& factor) { return factor.value_or(at::Tensor()); };
-    const ExpertAdapters adapters{given(a13_ErD),
-                                  given(b1_EFr),
-                                  given(b3_EFr),
-                                  given(a2_ErF),
-                                  given(b2_EDr),
-                                  scales[0],
-                                  scales[1]};
+    const auto read = [&](const Optional& stack, const ExpertWeights& weights) {
+      return stack ? weights.copy().operand_for(x_TD, *stack) : at::Tensor();
+    };
+    const auto w = stack1_EFD ? ExpertMatrices{read(stack1_EFD, given.w1_EFD),
+                                               read(stack2_EDF, given.w2_EDF),
+                                               read(stack3_EFD, given.w3_EFD)}
+                              : present(given);
+    const ExpertAdapters adapters{read(a13_ErD, factors.a13_ErD),
+                                  read(b1_EFr, factors.b1_EFr),
+                                  read(b3_EFr, factors.b3_EFr),
+                                  read(a2_ErF, factors.a2_ErF),
+                                  read(b2_EDr, factors.b2_EDr),
+                                  factors.scale13,
+                                  factors.scale2};
     ExpertActivations a;
     const auto out_TD = routed_experts_forward(x_TD, experts_TK, weights_TK, w, adapters, limit, a);
     ctx->save_for_backward({a.x_RD,
@@ -80,16 +81,16 @@ class ExpertsFunction : public Function<ExpertsFunction> {
                             w.w1_EFD.stack(),
                             w.w2_EDF.stack(),
                             w.w3_EFD.stack(),
-                            adapters.a13_ErD,
-                            adapters.b1_EFr,
-                            adapters.b3_EFr,
-                            adapters.a2_ErF,
-                            adapters.b2_EDr});
-    ctx->saved_data["saved"] =
-        at::IValue::make_capsule(c10::make_intrusive<SavedExperts>(quantized, a.bounds));
+                            adapters.a13_ErD.stack(),
+                            adapters.b1_EFr.stack(),
+                            adapters.b3_EFr.stack(),
+                            adapters.a2_ErF.stack(),
+                            adapters.b2_EDr.stack()});
+    ctx->saved_data["saved"] = at::IValue::make_capsule(
+        c10::make_intrusive<SavedExperts>(stack1_EFD ? ExpertMatrices() : given, a.bounds));
     ctx->saved_data["limit"] = limit;
-    ctx->saved_data["scale13"] = scales[0];
-    ctx->saved_data["scale2"] = scales[1];
+    ctx->saved_data["scale13"] = factors.scale13;
+    ctx->saved_data["scale2"] = factors.scale2;
     ctx->saved_data["K"] = a.K;
     return out_TD;
   }
@@ -145,19 +146,24 @@ class ExpertsFunction : public Function<ExpertsFunction> {
             g.db2_EDr,
             at::Tensor(),
             at::Tensor(),
-            at::Tensor()};  // ids, quantized matrices, scales and limit have none
+            at::Tensor()};  // ids, matrices and factors as they were given, and limit have none
   }
 };
 
-bool fits(const at::Tensor& factor, std::initializer_list<int64_t> shape) {
-  return factor.defined() && factor.sizes() == at::IntArrayRef(shape);
+bool fits(const ExpertWeights& factor, std::initializer_list<int64_t> shape) {
+  return factor.defined() && factor.sizes() == std::vector(shape);
+}
+
+// Of the factor A; 0 of what is no stack.
+int64_t rank_of(const ExpertWeights& a_ErI) {
+  return a_ErI.defined() && a_ErI.sizes().size() == 3 ? a_ErI.sizes()[1] : 0;
 }
 
 // All of a pair or none of it, in the shapes of the matrices.
 void require_fitting_adapters(const ExpertAdapters& adapters, int64_t E, int64_t F, int64_t D) {
   const auto& [a13, b1, b3, a2, b2, scale13, scale2] = adapters;
   if (a13.defined() || b1.defined() || b3.defined()) {
-    const int64_t r = a13.defined() && a13.dim() == 3 ? a13.size(1) : 0;
+    const int64_t r = rank_of(a13);
     require(fits(a13, {E, r, D}) && fits(b1, {E, F, r}) && fits(b3, {E, F, r}),
             "[routed_experts] the adapters of w1 and w3 do not fit ",
             E,
@@ -166,10 +172,10 @@ void require_fitting_adapters(const ExpertAdapters& adapters, int64_t E, int64_t
             " on ",
             D,
             " channels: expected A [E, r, D] and B [E, F, r] of both, and got A ",
-            a13.defined() ? a13.sizes() : at::IntArrayRef());
+            a13.defined() ? at::IntArrayRef(a13.sizes()) : at::IntArrayRef());
   }
   if (a2.defined() || b2.defined()) {
-    const int64_t r = a2.defined() && a2.dim() == 3 ? a2.size(1) : 0;
+    const int64_t r = rank_of(a2);
     require(fits(a2, {E, r, F}) && fits(b2, {E, D, r}),
             "[routed_experts] the adapter of w2 does not fit ",
             E,
@@ -178,7 +184,7 @@ void require_fitting_adapters(const ExpertAdapters& adapters, int64_t E, int64_t
             " on ",
             D,
             " channels: expected A [E, r, F] and B [E, D, r], and got A ",
-            a2.defined() ? a2.sizes() : at::IntArrayRef());
+            a2.defined() ? at::IntArrayRef(a2.sizes()) : at::IntArrayRef());
   }
 }
 
@@ -223,23 +229,19 @@ at::Tensor routed_experts(const at::Tensor& x_TD,
                                     adapters);
   }
   const auto type = x_TD.scalar_type();
-  ExpertMatrices quantized;
-  if (w1_EFD.quantized()) {
-    quantized = {w1_EFD, w2_EDF, w3_EFD};
-  }
   return ExpertsFunction::apply(x_TD,
                                 experts_TK,
                                 weights_TK,
                                 stack_in(w1_EFD, type),
                                 stack_in(w2_EDF, type),
                                 stack_in(w3_EFD, type),
-                                factor_in(adapters.a13_ErD, type),
-                                factor_in(adapters.b1_EFr, type),
-                                factor_in(adapters.b3_EFr, type),
-                                factor_in(adapters.a2_ErF, type),
-                                factor_in(adapters.b2_EDr, type),
-                                quantized,
-                                std::array{adapters.scale13, adapters.scale2},
+                                stack_in(adapters.a13_ErD, type),
+                                stack_in(adapters.b1_EFr, type),
+                                stack_in(adapters.b3_EFr, type),
+                                stack_in(adapters.a2_ErF, type),
+                                stack_in(adapters.b2_EDr, type),
+                                ExpertMatrices{w1_EFD, w2_EDF, w3_EFD},
+                                adapters,
                                 limit);
 }
 

@@ -5,12 +5,12 @@
 
 namespace braid {
 
-/// Low-rank adapters of the experts: each matrix W takes part as W + scale B A, of float or wide
-/// factors that are rounded to x's type as masters are. w1 and w3 read one A. Letter r: the rank of
-/// a pair.
+/// Low-rank adapters of the experts: each matrix W takes part as W + scale B A, of stacks of float
+/// or wide factors that are rounded to x's type as masters are. w1 and w3 read one A. Letter r: the
+/// rank of a pair.
 struct ExpertAdapters {
-  at::Tensor a13_ErD = {}, b1_EFr = {}, b3_EFr = {};  ///< of w1 and w3; all three or none
-  at::Tensor a2_ErF = {}, b2_EDr = {};                ///< of w2; both or none
+  ExpertWeights a13_ErD = {}, b1_EFr = {}, b3_EFr = {};  ///< of w1 and w3; all three or none
+  ExpertWeights a2_ErF = {}, b2_EDr = {};                ///< of w2; both or none
   double scale13 = 1, scale2 = 1;
 };
 

@@ -13,11 +13,10 @@ namespace {
 
 // scale a[rows of e] w[e]^T.
 at::Tensor scaled_products(const at::Tensor& a,
-                           const at::Tensor& w_EOI,
+                           const ExpertWeights& w_EOI,
                            double scale,
                            const ExpertBounds& bounds) {
-  const ExpertWeights w(w_EOI);
-  return expert_products(a, {&w}, bounds)[0].mul_(scale);
+  return expert_products(a, {&w_EOI}, bounds)[0].mul_(scale);
 }
 
 }  // namespace

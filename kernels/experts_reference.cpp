@@ -22,16 +22,16 @@ std::vector<Weight> matrices_of(const ExpertWeights& weights) {
 // x W^T + scale (x A^T) B^T of expert e; without a second part where there is no A.
 at::Tensor adapted_product(const at::Tensor& x,
                            const Weight& w,
-                           const at::Tensor& a_ErI,
-                           const at::Tensor& b_EOr,
+                           const ExpertWeights& a_ErI,
+                           const ExpertWeights& b_EOr,
                            double scale,
                            int64_t e) {
   const auto y = project_reference(x, w);
   if (!a_ErI.defined()) {
     return y;
   }
-  const auto narrow = project_reference(x, a_ErI.select(0, e)) * scale;
-  return y + project_reference(narrow, b_EOr.select(0, e));
+  const auto narrow = project_reference(x, a_ErI.stack().select(0, e)) * scale;
+  return y + project_reference(narrow, b_EOr.stack().select(0, e));
 }
 
 }  // namespace

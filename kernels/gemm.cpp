@@ -70,12 +70,14 @@ class LinearFunction : public Function<LinearFunction> {
  public:
   static variable_list forward(AutogradContext* ctx,
                                const at::Tensor& x_TI,
-                               at::TensorList weights_OI) {
+                               at::TensorList weights_OI,
+                               const std::vector<at::Tensor>& operands_OI) {
     ctx->set_materialize_grads(false);
     variable_list saved = {x_TI}, results;
+    saved.insert(saved.end(), operands_OI.begin(), operands_OI.end());
+    saved.insert(saved.end(), weights_OI.begin(), weights_OI.end());
     std::vector<MatrixProduct> products;
-    for (const auto& w_OI : weights_OI) {
-      saved.push_back(w_OI);
+    for (const auto& w_OI : operands_OI) {
       results.push_back(at::empty({x_TI.size(0), w_OI.size(0)}, x_TI.options()));
       products.push_back({x_TI, w_OI.t(), results.back()});
     }
@@ -87,19 +89,20 @@ class LinearFunction : public Function<LinearFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const auto& x_TI = saved[0];
-    variable_list results(saved.size());
+    const std::size_t count = gradients.size();
+    variable_list results(count + 2);  // the operands have none of their own
     std::vector<MatrixProduct> of_x, of_weights;
-    for (std::size_t i = 0; i < gradients.size(); ++i) {
+    for (std::size_t i = 0; i < count; ++i) {
       if (!gradients[i].defined()) {
         continue;
       }
       const auto dy_TO = gradients[i].contiguous();
-      const auto& w_OI = saved[i + 1];
+      const auto &operand_OI = saved[i + 1], &w_OI = saved[count + i + 1];
       if (ctx->needs_input_grad(0)) {
         if (!results[0].defined()) {
           results[0] = at::empty(x_TI.sizes(), x_TI.options());
         }
-        of_x.push_back({dy_TO, w_OI, results[0]});
+        of_x.push_back({dy_TO, operand_OI, results[0]});
       }
       if (ctx->needs_input_grad(i + 1)) {
         results[i + 1] = at::empty(w_OI.sizes(), w_OI.options());
@@ -189,8 +192,10 @@ at::Tensor multiplied(const at::Tensor& a, const at::Tensor& b) {
 }
 
 std::vector<at::Tensor> linear_products(const at::Tensor& x,
-                                        const std::vector<at::Tensor>& weights) {
-  auto results = LinearFunction::apply(x.reshape({-1, x.size(-1)}), at::TensorList(weights));
+                                        const std::vector<at::Tensor>& weights,
+                                        const std::vector<at::Tensor>& operands) {
+  auto results = LinearFunction::apply(
+      x.reshape({-1, x.size(-1)}), at::TensorList(weights), operands.empty() ? weights : operands);
   auto sizes = x.sizes().vec();
   for (auto& y : results) {
     sizes.back() = y.size(1);

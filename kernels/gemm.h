@@ -47,8 +47,11 @@ Float32Products float32_products();
 /// y = x w^T with gradients of both; x [..., in], w [out, in] of x's type, or a float32 master of
 /// bfloat16 ones, whose gradient is float32 too.
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& w);
-/// The same with several weights of one x, whose gradients are summed as they are computed.
+/// The same with several weights of one x, whose gradients are summed as they are computed. With
+/// `operands` the products read those in place of the weights, whose values they have, rounded as
+/// they would be.
 std::vector<at::Tensor> linear_products(const at::Tensor& x,
-                                        const std::vector<at::Tensor>& weights);
+                                        const std::vector<at::Tensor>& weights,
+                                        const std::vector<at::Tensor>& operands = {});
 
 }  // namespace braid

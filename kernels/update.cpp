@@ -9,6 +9,7 @@
 #include "kernels/autograd.h"
 #include "kernels/run_kernel.h"
 #include "kernels/update_cpu.h"
+#include "kernels/working_copy.h"
 
 namespace braid {
 namespace {
@@ -166,6 +167,7 @@ void update_by_adamw(const at::Tensor& value,
             " ",
             tensor->sizes());
   }
+  mark_written(value);
   if (kernel_of(value, BRAID_KERNEL(update_by_adamw)) == Kernel::kPlain) {
     update_by_adamw_reference(value, grad, exp_avg, exp_avg_sq, step, moments);
     return;
@@ -187,6 +189,9 @@ void update_by_muon(const std::vector<MuonStack>& stacks, const MuonUpdate& upda
     return;
   }
   require_stacks(stacks);
+  for (const auto& stack : stacks) {
+    mark_written(stack.value_Brc);
+  }
   const auto& first = stacks.front().value_Brc;
   if (kernel_of(first) == Kernel::kPlain) {
     for (const auto& stack : stacks) {

@@ -55,15 +55,18 @@ class GroupedLinear : public Function<GroupedLinear> {
  public:
   static at::Tensor forward(AutogradContext* ctx,
                             const at::Tensor& given_TGI,
-                            const at::Tensor& w) {
+                            const at::Tensor& w,
+                            const WorkingCopy& copy) {
     const auto x_TGI = given_TGI.contiguous();
-    ctx->save_for_backward({x_TGI, w});
+    const auto operand = copy.operand_for(x_TGI, w);
+    ctx->save_for_backward({x_TGI, w, operand});
     const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
     auto y_TGO = at::empty({x_TGI.size(0), G, rows}, x_TGI.options());
     std::vector<MatrixProduct> products;
     for (int64_t group = 0; group < G; ++group) {
-      products.push_back(
-          {x_TGI.select(1, group), w.narrow(0, group * rows, rows).t(), y_TGO.select(1, group)});
+      products.push_back({x_TGI.select(1, group),
+                          operand.narrow(0, group * rows, rows).t(),
+                          y_TGO.select(1, group)});
     }
     multiply_each(products);
     return y_TGO;
@@ -71,7 +74,7 @@ class GroupedLinear : public Function<GroupedLinear> {
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const auto &x_TGI = saved[0], &w = saved[1];
+    const auto &x_TGI = saved[0], &w = saved[1], &operand = saved[2];
     const auto dy_TGO = gradients[0].contiguous();
     const int64_t G = x_TGI.size(1), rows = w.size(0) / G;
     auto dx_TGI = at::empty_like(x_TGI), dw = at::empty_like(w);
@@ -79,13 +82,13 @@ class GroupedLinear : public Function<GroupedLinear> {
     for (int64_t group = 0; group < G; ++group) {
       const auto dy_TO = dy_TGO.select(1, group);
       const int64_t row = group * rows;
-      products.push_back({dy_TO, w.narrow(0, row, rows), dx_TGI.select(1, group)});
+      products.push_back({dy_TO, operand.narrow(0, row, rows), dx_TGI.select(1, group)});
       if (ctx->needs_input_grad(1)) {
         products.push_back({dy_TO.t(), x_TGI.select(1, group), dw.narrow(0, row, rows)});
       }
     }
     multiply_each(products);
-    return {dx_TGI, ctx->needs_input_grad(1) ? dw : at::Tensor()};
+    return {dx_TGI, ctx->needs_input_grad(1) ? dw : at::Tensor(), at::Tensor()};
   }
 };
 
@@ -175,7 +178,7 @@ void multiply_each_quantized(const std::vector<QuantizedMatrixProduct>& products
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
   if (!weight.quantized()) {
-    return linear_product(x, fitting(weight, x));
+    return project_each(x, {weight})[0];
   }
   require(x.size(-1) == weight.columns(),
           "[project] x has ",
@@ -188,18 +191,24 @@ at::Tensor project(const at::Tensor& x, const Weight& weight) {
 }
 
 std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights) {
-  const bool alone = std::ranges::any_of(weights, &Weight::quantized);
-  std::vector<at::Tensor> each;
-  for (const auto& weight : weights) {
-    each.push_back(alone ? project(x, weight) : fitting(weight, x));
+  std::vector<at::Tensor> each, operands;
+  if (std::ranges::any_of(weights, &Weight::quantized)) {
+    for (const auto& weight : weights) {
+      each.push_back(project(x, weight));
+    }
+    return each;
   }
-  return alone ? each : linear_products(x, each);
+  for (const auto& weight : weights) {
+    each.push_back(fitting(weight, x));
+    operands.push_back(weight.copy.operand_for(x, each.back()));
+  }
+  return linear_products(x, each, operands);
 }
 
 at::Tensor grouped_project(const at::Tensor& x_TGI, const Weight& weight) {
   const int64_t G = x_TGI.size(1), rows = weight.rows() / G;
   if (!weight.quantized()) {
-    return GroupedLinear::apply(x_TGI, fitting(weight, x_TGI));
+    return GroupedLinear::apply(x_TGI, fitting(weight, x_TGI), weight.copy);
   }
   std::vector<at::Tensor> groups;
   for (int64_t group = 0; group < G; ++group) {

@@ -7,6 +7,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/working_copy.h"
+
 namespace braid {
 
 /// Where the bytes of a matrix of codes lie.
@@ -25,9 +27,11 @@ struct Weight {
   at::Tensor values;  ///< floating [out, in]; F8_E4M3 [out, in]; I8 or U8 [out, in / 2]
   at::Tensor scales;  ///< of codes; undefined beside floating values
   WeightPlace place = WeightPlace::kDevice;
+  WorkingCopy copy = {};  ///< of floating values, where products should not round them each time
 
   Weight() = default;
-  Weight(at::Tensor floating) : values(std::move(floating)) {}  // NOLINT: a tensor is a weight
+  Weight(at::Tensor floating, WorkingCopy its_copy = {})  // NOLINT: a tensor is a weight
+      : values(std::move(floating)), copy(std::move(its_copy)) {}
   Weight(at::Tensor codes, at::Tensor its_scales, WeightPlace its_place = WeightPlace::kDevice)
       : values(std::move(codes)), scales(std::move(its_scales)), place(its_place) {}
 
@@ -50,18 +54,22 @@ class ExpertSupply {
   virtual std::vector<Weight> on_device() = 0;
 };
 
-/// The matrices of an MoE layer's experts, all of one shape: one trainable stack [E, out, in], or
-/// each expert's own, quantized, which may be kept elsewhere than where products read them.
+/// The matrices of an MoE layer's experts, all of one shape: one trainable stack [E, out, in],
+/// which may have a working copy, or each expert's own, quantized, which may be kept elsewhere than
+/// where products read them.
 class ExpertWeights {
  public:
   ExpertWeights() = default;
-  ExpertWeights(at::Tensor stack_EOI) : stack_(std::move(stack_EOI)) {}  // NOLINT
+  ExpertWeights(at::Tensor stack_EOI, WorkingCopy copy = {})  // NOLINT: a tensor is a stack
+      : stack_(std::move(stack_EOI)), copy_(std::move(copy)) {}
   /// `each` where they are kept; `supply` brings them, unset where products read them right there.
   explicit ExpertWeights(std::vector<Weight> each, std::shared_ptr<ExpertSupply> supply = nullptr)
       : each_(std::move(each)), supply_(std::move(supply)) {}
 
+  bool defined() const { return quantized() || stack_.defined(); }
   bool quantized() const { return !each_.empty(); }
   const at::Tensor& stack() const { return stack_; }  ///< undefined when quantized
+  const WorkingCopy& copy() const { return copy_; }   ///< of the stack
   const std::vector<Weight>& each() const { return each_; }
   /// The same where products read them, as long as ExpertSupply::on_device() says: for each pass
   /// anew. Products take these alone.
@@ -73,13 +81,14 @@ class ExpertWeights {
 
  private:
   at::Tensor stack_;
+  WorkingCopy copy_;
   std::vector<Weight> each_;
   std::shared_ptr<ExpertSupply> supply_;
   int64_t first_ = 0;  // of what the supply brings
 };
 
-/// y = x W^T. x [..., in] of any floating type; floating values are cast to it, codes decoded to
-/// it. Gradients: x, and floating values.
+/// y = x W^T. x [..., in] of any floating type; floating values are cast to it, or read from a
+/// working copy of that type, codes decoded to it. Gradients: x, and floating values.
 at::Tensor project(const at::Tensor& x, const Weight& weight);
 /// project() with each of several matrices.
 std::vector<at::Tensor> project_each(const at::Tensor& x, const std::vector<Weight>& weights);

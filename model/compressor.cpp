@@ -18,8 +18,8 @@ Compressor::Compressor(const Scope& scope,
     : ratio_(ratio), overlap_(overlap), eps_(eps) {
   const int64_t width = overlap ? 2 * channels : channels;
   ape_ = scope.constant("ape", {ratio, width}, 0);
-  wkv_ = scope.float_linear("wkv.weight", {width, hidden_size});
-  wgate_ = scope.float_linear("wgate.weight", {width, hidden_size});
+  wkv_ = scope.wide_linear("wkv.weight", {width, hidden_size});
+  wgate_ = scope.wide_linear("wgate.weight", {width, hidden_size});
   norm_ = scope.constant("norm.weight", {channels}, 1);
 }
 

@@ -10,12 +10,18 @@ namespace braid {
 namespace {
 
 // One node of the graph for all parts: their gradients meet in one piece.
-std::vector<at::Tensor> split_stack(const at::Tensor& stack, const std::vector<int64_t>& bounds) {
+std::vector<ExpertWeights> split_stack(const ExpertWeights& weights,
+                                       const std::vector<int64_t>& bounds) {
   std::vector<int64_t> counts;
   for (std::size_t i = 0; i + 1 < bounds.size(); ++i) {
     counts.push_back(bounds[i + 1] - bounds[i]);
   }
-  return stack.split_with_sizes(counts, 0);
+  const auto stacks = weights.stack().split_with_sizes(counts, 0);
+  std::vector<ExpertWeights> parts;
+  for (std::size_t i = 0; i < stacks.size(); ++i) {
+    parts.emplace_back(stacks[i], weights.copy().part(bounds[i], bounds[i + 1]));
+  }
+  return parts;
 }
 
 }  // namespace
@@ -80,7 +86,7 @@ std::vector<ExpertLinear> ExpertLinear::split(const std::vector<int64_t>& bounds
     }
     return parts;
   }
-  for (const auto& part : split_stack(weights_.stack(), bounds)) {
+  for (const auto& part : split_stack(weights_, bounds)) {
     parts.emplace_back(part);
   }
   return parts;

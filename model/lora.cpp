@@ -261,8 +261,8 @@ double lora_scale(double alpha, int64_t rank, bool rslora) {
 }
 
 Lora::Lora(std::string name,
-           at::Tensor a_rI,
-           at::Tensor b_Or,
+           Weight a_rI,
+           Weight b_Or,
            double scale,
            std::shared_ptr<const LoraUse> use,
            std::optional<LoraMagnitude> magnitude)
@@ -289,12 +289,13 @@ at::Tensor Lora::applied(const at::Tensor& y, const at::Tensor& x) const {
 // |w + d|^2 = |w|^2 + 2 w d + |d|^2 of each row, with d = scale b A: W is read by a product alone.
 at::Tensor Lora::row_norms() const {
   const at::NoGradGuard no_grad;
+  const auto &a_rI = a_rI_.values, &b_Or = b_Or_.values;
   if (!base_squares_O_.defined()) {
-    base_squares_O_ = row_squares(magnitude_->base, a_rI_.scalar_type());
+    base_squares_O_ = row_squares(magnitude_->base, a_rI.scalar_type());
   }
-  const auto mixed_Or = project(a_rI_, magnitude_->base).t() * (2 * scale_);
-  const auto added_Or = at::mm(b_Or_, at::mm(a_rI_, a_rI_.t())) * (scale_ * scale_);
-  const auto squares_O = base_squares_O_ + ((mixed_Or + added_Or) * b_Or_).sum(1);
+  const auto mixed_Or = project(a_rI, magnitude_->base).t() * (2 * scale_);
+  const auto added_Or = at::mm(b_Or, at::mm(a_rI, a_rI.t())) * (scale_ * scale_);
+  const auto squares_O = base_squares_O_ + ((mixed_Or + added_Or) * b_Or).sum(1);
   return squares_O.clamp_min(std::numeric_limits<float>::min()).sqrt();
 }
 
@@ -304,11 +305,11 @@ at::Tensor Lora::forward_grouped(const at::Tensor& x_TGI) const {
 
 at::Tensor Lora::delta() const {
   require(!magnitude_, "[lora] ", name_, ": what DoRA adds is no sum with the matrix");
-  return at::mm(b_Or_ * scale_, a_rI_);
+  return at::mm(b_Or_.values * scale_, a_rI_.values);
 }
 
 at::Tensor Lora::look_up(const at::Tensor& ids) const {
-  return project(at::embedding(a_rI_.t(), ids) * scale_, b_Or_);
+  return project(at::embedding(a_rI_.values.t(), ids) * scale_, b_Or_);
 }
 
 at::Tensor Lora::dropped(const at::Tensor& x) const {

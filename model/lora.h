@@ -144,8 +144,8 @@ class Lora : public Adapter {
  public:
   /// a_rI, b_Or wide masters; `use` is the model's, `name` the matrix's.
   Lora(std::string name,
-       at::Tensor a_rI,
-       at::Tensor b_Or,
+       Weight a_rI,
+       Weight b_Or,
        double scale,
        std::shared_ptr<const LoraUse> use,
        std::optional<LoraMagnitude> magnitude = {});
@@ -164,7 +164,7 @@ class Lora : public Adapter {
   at::Tensor row_norms() const;
 
   std::string name_;
-  at::Tensor a_rI_, b_Or_;
+  Weight a_rI_, b_Or_;
   double scale_;
   std::shared_ptr<const LoraUse> use_;
   std::optional<LoraMagnitude> magnitude_;

@@ -22,9 +22,11 @@ Moe::Moe(const Scope& scope, const ModelConfig& config, RoutingKind kind, const 
   const auto w1 = stack_from("experts.*.w1.weight", first),
              w2 = stack_from("experts.*.w2.weight", first),
              w3 = stack_from("experts.*.w3.weight", first);
-  experts_.w1 = scope.expert_linear(w1, {E, F, D});
-  experts_.w2 = scope.expert_linear(w2, {E, D, F});
-  experts_.w3 = scope.expert_linear(w3, {E, F, D});
+  // Quantization-aware training rounds them to other values first.
+  const bool as_they_are = qat_ == QuantFormat::kOff;
+  experts_.w1 = scope.expert_linear(w1, {E, F, D}, as_they_are);
+  experts_.w2 = scope.expert_linear(w2, {E, D, F}, as_they_are);
+  experts_.w3 = scope.expert_linear(w3, {E, F, D}, as_they_are);
   experts_.adapters = scope.expert_adapters({w1, w2, w3}, E, F, D);
   adapters_use_ = scope.lora_use();
   qat_use_ = scope.qat_use();

@@ -55,6 +55,10 @@ Weight moved(const Weight& weight, at::Device device) {
   return there;
 }
 
+ExpertWeights stack_of(const Weight& factors) {
+  return {factors.values, factors.copy};
+}
+
 // At most a few names, so that a wrong file gives a readable message.
 std::string listed(const std::vector<std::string>& names) {
   std::string result;
@@ -162,17 +166,30 @@ void Parameters::add_quantized(const std::string& name,
 Weight Parameters::matrix(const std::string& name, at::IntArrayRef shape) {
   const auto stored = quantized(name, shape);
   if (stored.empty()) {
-    return normal(name, shape);
+    return float_matrix(name, shape);
   }
   const auto weight = moved(stored.front(), device_);
   add_quantized(name, shape, {weight});
   return weight;
 }
 
-ExpertWeights Parameters::experts(const std::string& name, at::IntArrayRef shape_EOI) {
+Weight Parameters::float_matrix(const std::string& name, at::IntArrayRef shape) {
+  const auto value = normal(name, shape);
+  return {value, rounded_copy(value)};
+}
+
+WorkingCopy Parameters::rounded_copy(const at::Tensor& value) {
+  parameters_.back().is_rounded = true;
+  return working_copies_ ? WorkingCopy(value) : WorkingCopy();
+}
+
+ExpertWeights Parameters::experts(const std::string& name,
+                                  at::IntArrayRef shape_EOI,
+                                  bool is_rounded) {
   auto stored = quantized(name, shape_EOI);
   if (stored.empty()) {
-    return normal(name, shape_EOI);
+    const auto stack = normal(name, shape_EOI);
+    return {stack, is_rounded ? rounded_copy(stack) : WorkingCopy()};
   }
   ExpertWeights experts;
   const auto place = source_->place ? source_->place(name) : WeightPlace::kDevice;
@@ -211,26 +228,38 @@ at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape) {
   });
 }
 
-Parameters::Factors Parameters::factors(const LoraMatrix& matrix, at::IntArrayRef shape) {
-  auto a_shape = shape.vec(), b_shape = shape.vec();
-  a_shape[a_shape.size() - 2] = b_shape.back() = matrix.rank;
+Weight Parameters::factor_b(const LoraMatrix& matrix, at::IntArrayRef shape, bool is_rounded) {
+  auto b_shape = shape.vec();
+  b_shape.back() = matrix.rank;
+  const auto b = constant(matrix.b_name, b_shape, 0);
+  return {b, is_rounded ? rounded_copy(b) : WorkingCopy()};
+}
+
+Parameters::Factors Parameters::factors(const LoraMatrix& matrix,
+                                        at::IntArrayRef shape,
+                                        bool is_rounded) {
+  auto a_shape = shape.vec();
+  a_shape[a_shape.size() - 2] = matrix.rank;
   const auto inputs = static_cast<double>(shape.back());
   const double range = 1 / std::sqrt(inputs);
   const auto uniform = [range](uint64_t key, uint64_t i) {
     return range * (2 * random_uniform(key, i) - 1);
   };
-  return {drawn(matrix.a_name, a_shape, uniform), constant(matrix.b_name, b_shape, 0)};
+  const auto a = drawn(matrix.a_name, a_shape, uniform);
+  const Weight with_copy(a, is_rounded ? rounded_copy(a) : WorkingCopy());
+  return {with_copy, factor_b(matrix, shape, is_rounded)};
 }
 
 std::shared_ptr<const Lora> Parameters::adapter(const std::string& name,
                                                 at::IntArrayRef shape,
-                                                const Weight& weight) {
+                                                const Weight& weight,
+                                                bool is_rounded) {
   const auto matrix = lora_ ? lora_matrix(*lora_, name) : std::nullopt;
   if (!matrix) {
     return nullptr;
   }
   if (!is_embedding(name)) {
-    const auto [a_rI, b_Or] = factors(*matrix, shape);
+    const auto [a_rI, b_Or] = factors(*matrix, shape, is_rounded);
     std::optional<LoraMagnitude> magnitude;
     if (lora_->dora) {
       const auto norms_O =
@@ -256,16 +285,16 @@ ExpertAdapters Parameters::expert_adapters(const ExpertNames& names,
     return adapters;
   }
   if (const auto w1 = lora_matrix(*lora_, names.w1), w3 = lora_matrix(*lora_, names.w3); w1 && w3) {
-    const auto [a, b1] = factors(*w1, {E, F, D});
-    adapters.a13_ErD = a;
-    adapters.b1_EFr = b1;
-    adapters.b3_EFr = constant(w3->b_name, {E, F, w3->rank}, 0);
+    const auto [a, b1] = factors(*w1, {E, F, D}, /*is_rounded=*/true);
+    adapters.a13_ErD = stack_of(a);
+    adapters.b1_EFr = stack_of(b1);
+    adapters.b3_EFr = stack_of(factor_b(*w3, {E, F, D}, /*is_rounded=*/true));
     adapters.scale13 = w1->scale;
   }
   if (const auto w2 = lora_matrix(*lora_, names.w2)) {
-    const auto [a, b] = factors(*w2, {E, D, F});
-    adapters.a2_ErF = a;
-    adapters.b2_EDr = b;
+    const auto [a, b] = factors(*w2, {E, D, F}, /*is_rounded=*/true);
+    adapters.a2_ErF = stack_of(a);
+    adapters.b2_EDr = stack_of(b);
     adapters.scale2 = w2->scale;
   }
   return adapters;
@@ -301,6 +330,14 @@ at::Tensor Parameters::untrained_table(const std::string& name,
     require_entries(parameters_.back(), value, "the base");
   }
   return value;
+}
+
+int64_t Parameters::working_copies_bytes() const {
+  int64_t elements = 0;
+  for (const auto& parameter : parameters_) {
+    elements += parameter.is_rounded ? parameter.value.numel() : 0;
+  }
+  return working_copies_ ? elements * static_cast<int64_t>(c10::elementSize(at::kBFloat16)) : 0;
 }
 
 std::vector<NamedTensor> Parameters::tensors() const {

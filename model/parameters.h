@@ -30,6 +30,9 @@ struct Parameter {
   std::vector<Weight> quantized;  ///< codes, in the base: one matrix, or one for each expert
   /// Frozen, with the values of the source that it was read from: checkpoints leave it there.
   bool in_base = false;
+  /// Products of activations read its floating values, rounded to their type: what has a working
+  /// copy in a model that has some.
+  bool is_rounded = false;
   int64_t entries_below = 0;  ///< of a table: its entries are in [0, entries_below)
 };
 
@@ -80,17 +83,21 @@ class Parameters {
   /// Floating-point parameters get `dtype`: float32 masters, or float64 in a float64 model.
   /// With a source, which must outlive the constructions, all values come from it, one tensor at a
   /// time. Values are made on the host, the same for every device, and then moved to `device`.
+  /// With `working_copies` float32 masters that products round have bfloat16 copies
+  /// (kernels/working_copy.h).
   Parameters(at::ScalarType dtype,
              uint64_t seed,
              double initializer_range,
              const WeightSource* source = nullptr,
              at::Device device = at::kCPU,
-             std::optional<LoraConfig> lora = {})
+             std::optional<LoraConfig> lora = {},
+             bool working_copies = false)
       : dtype_(dtype),
         seed_(seed),
         initializer_range_(initializer_range),
         source_(source),
         device_(device),
+        working_copies_(working_copies),
         lora_(std::move(lora)),
         lora_use_(std::make_shared<LoraUse>()),
         qat_use_(std::make_shared<QatUse>()) {
@@ -103,7 +110,10 @@ class Parameters {
   /// "*", then stay where the source has them (in a file mapping), other matrices are copied. On
   /// another device all are copied there, but for experts that WeightSource::place keeps elsewhere.
   Weight matrix(const std::string& name, at::IntArrayRef shape);
-  ExpertWeights experts(const std::string& name, at::IntArrayRef shape_EOI);
+  /// matrix() whose values are always floating.
+  Weight float_matrix(const std::string& name, at::IntArrayRef shape);
+  /// `is_rounded`: products read what floating values there are as they are, see Parameter.
+  ExpertWeights experts(const std::string& name, at::IntArrayRef shape_EOI, bool is_rounded = true);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
   at::Tensor filled(const std::string& name, at::IntArrayRef shape, const Initializer& value);
   /// Parameters that no gradient moves.
@@ -117,10 +127,11 @@ class Parameters {
   /// The adapter of the matrix {out, in} of this release name, whose A and B are declared: A
   /// uniform in +-1 / sqrt(in), B zero. Of the embedding, which is looked up, A is zero and B
   /// normal. Null where the matrix has no adapter. DoRA's magnitudes begin as the norms of the rows
-  /// of the matrix, `weight`.
+  /// of the matrix, `weight`. `is_rounded`: products of activations read the matrix.
   std::shared_ptr<const Lora> adapter(const std::string& name,
                                       at::IntArrayRef shape,
-                                      const Weight& weight = {});
+                                      const Weight& weight = {},
+                                      bool is_rounded = false);
   /// The same of the experts' matrices w1 [F, D], w2 [D, F] and w3 of these names ("*").
   ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D);
   /// Of all adapters.
@@ -133,6 +144,8 @@ class Parameters {
   /// What brings experts that are not kept on the device to it; null where all are.
   const std::shared_ptr<ExpertStream>& expert_stream() const { return expert_stream_; }
   const std::vector<Parameter>& all() const { return parameters_; }
+  /// Of all working copies.
+  int64_t working_copies_bytes() const;
 
   /// All tensors but the quantized ones, experts apart.
   std::vector<NamedTensor> tensors() const;
@@ -162,17 +175,22 @@ class Parameters {
   at::Tensor drawn(const std::string& name,
                    at::IntArrayRef shape,
                    const std::function<double(uint64_t key, uint64_t index)>& draw);
+  /// Its working copy, if it has one, for products that round the value; it is that of the
+  /// parameter that was declared last.
+  WorkingCopy rounded_copy(const at::Tensor& value);
   /// A and B of a matrix {..., out, in}.
   struct Factors {
-    at::Tensor a, b;
+    Weight a, b;
   };
-  Factors factors(const LoraMatrix& matrix, at::IntArrayRef shape);
+  Factors factors(const LoraMatrix& matrix, at::IntArrayRef shape, bool is_rounded);
+  Weight factor_b(const LoraMatrix& matrix, at::IntArrayRef shape, bool is_rounded);
 
   at::ScalarType dtype_;
   uint64_t seed_;
   double initializer_range_;
   const WeightSource* source_;
   at::Device device_;
+  bool working_copies_;
   std::optional<LoraConfig> lora_;
   std::shared_ptr<LoraUse> lora_use_;
   std::shared_ptr<QatUse> qat_use_;
@@ -191,17 +209,23 @@ class Scope {
   at::Tensor normal(const std::string& name, at::IntArrayRef shape) const {
     return parameters_.normal(path(name), shape);
   }
-  /// A matrix {out, in}, which may stay quantized.
+  /// A matrix {out, in} that products of activations read. It may stay quantized.
   Linear linear(const std::string& name, at::IntArrayRef shape) const {
-    return adapted(name, shape, parameters_.matrix(path(name), shape));
+    return adapted(name, shape, parameters_.matrix(path(name), shape), /*is_rounded=*/true);
   }
   /// One whose values are always floating.
   Linear float_linear(const std::string& name, at::IntArrayRef shape) const {
-    return adapted(name, shape, parameters_.normal(path(name), shape));
+    return adapted(name, shape, parameters_.float_matrix(path(name), shape), /*is_rounded=*/true);
   }
-  /// {E, out, in}; a name with "*".
-  ExpertLinear expert_linear(const std::string& name, at::IntArrayRef shape) const {
-    return ExpertLinear(parameters_.experts(path(name), shape));
+  /// One that products of wide tensors read, as it is.
+  Linear wide_linear(const std::string& name, at::IntArrayRef shape) const {
+    return adapted(name, shape, parameters_.normal(path(name), shape), /*is_rounded=*/false);
+  }
+  /// {E, out, in}; a name with "*". See Parameters::experts().
+  ExpertLinear expert_linear(const std::string& name,
+                             at::IntArrayRef shape,
+                             bool is_rounded = true) const {
+    return ExpertLinear(parameters_.experts(path(name), shape, is_rounded));
   }
   ExpertAdapters expert_adapters(const ExpertNames& names, int64_t E, int64_t F, int64_t D) const {
     return parameters_.expert_adapters({path(names.w1), path(names.w2), path(names.w3)}, E, F, D);
@@ -229,9 +253,12 @@ class Scope {
   }
 
  private:
-  Linear adapted(const std::string& name, at::IntArrayRef shape, Weight weight) const {
+  Linear adapted(const std::string& name,
+                 at::IntArrayRef shape,
+                 Weight weight,
+                 bool is_rounded) const {
     Linear linear(std::move(weight));
-    linear.set_adapter(parameters_.adapter(path(name), shape, linear.weight()));
+    linear.set_adapter(parameters_.adapter(path(name), shape, linear.weight(), is_rounded));
     return linear;
   }
 

@@ -85,7 +85,7 @@ class ManifoldHyperConnection : public Residual {
       : options_(mhc_options(config)) {
     const int64_t M = config.hc_mult, rows = (2 + M) * M;
     const bool identity = config.mhc_init == MhcInit::kIdentity;
-    fn_ = scope.float_linear(name + "_fn", {rows, M * config.hidden_size});
+    fn_ = scope.wide_linear(name + "_fn", {rows, M * config.hidden_size});
     weights_.base_K = scope.filled(name + "_base", {rows}, [M, index, identity](int64_t row) {
       if (!identity) {
         return 0.0;
@@ -148,7 +148,7 @@ StreamHead::StreamHead(const Scope& scope, const ModelConfig& config)
     : kind_(config.residual), options_(mhc_options(config)) {
   if (kind_ == ResidualKind::kMhc) {
     const int64_t M = config.hc_mult;
-    fn_ = scope.float_linear("hc_head_fn", {M, M * config.hidden_size});
+    fn_ = scope.wide_linear("hc_head_fn", {M, M * config.hidden_size});
     weights_.base_K = scope.constant("hc_head_base", {M}, 0);
     weights_.scale_3 =
         scope.constant("hc_head_scale", {1}, config.mhc_init == MhcInit::kIdentity ? 0.01 : 1.0);

@@ -11,7 +11,7 @@ namespace braid {
 Router::Router(const Scope& scope, const ModelConfig& config, RoutingKind kind)
     : picks_(config.num_experts_per_tok), scaling_(config.routed_scaling_factor) {
   const int64_t E = config.n_routed_experts, K = picks_;
-  gate_ = scope.float_linear("weight", {E, config.hidden_size});
+  gate_ = scope.wide_linear("weight", {E, config.hidden_size});
   if (kind == RoutingKind::kHash) {
     // The release's hash is not published; any table of K distinct experts is valid.
     tid2eid_VK_ = scope.untrained_table("tid2eid", {config.vocab_size, K}, E, [E, K](int64_t i) {

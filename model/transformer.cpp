@@ -35,7 +35,8 @@ Transformer::Transformer(const ModelConfig& config,
                          const WeightSource* source,
                          const ModelRanks& ranks,
                          at::Device device,
-                         std::optional<LoraConfig> lora)
+                         std::optional<LoraConfig> lora,
+                         bool working_copies)
     : config_(config),
       compute_(compute),
       context_(ranks.context),
@@ -44,7 +45,8 @@ Transformer::Transformer(const ModelConfig& config,
                   config.initializer_range,
                   source,
                   device,
-                  std::move(lora)) {
+                  std::move(lora),
+                  working_copies && compute == at::kBFloat16 && !device.is_cpu()) {
   config.validate();
   const Scope root(parameters_, "");
   embed_VD_ = root.normal("embed.weight", {config.vocab_size, config.hidden_size});
@@ -54,7 +56,7 @@ Transformer::Transformer(const ModelConfig& config,
   }
   stream_head_ = std::make_unique<StreamHead>(root, config);
   norm_D_ = root.constant("norm.weight", {config.hidden_size}, 1);
-  head_ = root.float_linear("head.weight", {config.vocab_size, config.hidden_size});
+  head_ = root.wide_linear("head.weight", {config.vocab_size, config.hidden_size});
   if (config.num_nextn_predict_layers > 0) {
     mtp_.emplace(root.inner("mtp.0"), config, ranks);
   }

@@ -26,14 +26,17 @@ class Transformer {
   /// Initial values are a pure function of (seed, release name, element), or come from a source.
   /// With several `ranks`, whose groups must outlive the model, this is one rank's share of it.
   /// Parameters are on `device`, and so are all results; tokens and targets are given on the host.
-  /// `lora` says which matrices have adapters (none of a model that is used without).
+  /// `lora` says which matrices have adapters (none of a model that is used without). A bfloat16
+  /// model on another device than the CPU has working copies of what its products round, unless it
+  /// is to have none.
   Transformer(const ModelConfig& config,
               at::ScalarType compute,
               uint64_t seed,
               const WeightSource* source = nullptr,
               const ModelRanks& ranks = {},
               at::Device device = at::kCPU,
-              std::optional<LoraConfig> lora = {});
+              std::optional<LoraConfig> lora = {},
+              bool working_copies = true);
 
   /// Of whole sequences, which every rank that shares them is given alike; results and observations
   /// are those of this rank's tokens, see own_share(). With a `state` the ids continue its

@@ -236,6 +236,10 @@ MemoryPlan planned_memory(const RunConfig& config,
              expert_ranks = static_cast<double>(grid.expert_size);
   MemoryPlan memory{.on_gpu = config.train.device.kind != DeviceChoice::Kind::kCpu,
                     .optimizer_bytes = optimizer_bytes};
+  const auto type = scalar_type(config.train.dtype);
+  const bool has_copies = memory.on_gpu && config.train.working_copies && type == at::kBFloat16;
+  const double rounded_share = static_cast<double>(c10::elementSize(type)) /
+                               static_cast<double>(c10::elementSize(wide_type(type)));
   CodedExperts coded;
   const auto frozen = config.run.init_from.empty() ? std::set<std::string>()
                                                    : frozen_parameters(parameters, groups);
@@ -250,6 +254,9 @@ MemoryPlan planned_memory(const RunConfig& config,
       continue;
     }
     memory.weights_bytes += of_rank;
+    if (has_copies && parameter.is_rounded && stored == codes.end()) {
+      memory.working_copies_bytes += of_rank * rounded_share;
+    }
     if (is_frozen) {
       memory.base_weights_bytes += codes.empty() ? of_rank : 0;
     } else {

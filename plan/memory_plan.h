@@ -15,9 +15,10 @@ namespace braid {
 /// Bytes of one rank while training, estimated; where ranks differ, of the fullest. All but
 /// snapshot and pinned experts are on the rank's device.
 struct MemoryPlan {
-  bool on_gpu = false;         ///< train.device is no CPU
-  double weights_bytes = 0;    ///< with the tables of hash routers, and experts that stay there
-  double gradients_bytes = 0;  ///< in fixed order with the micro-batches' partial sums
+  bool on_gpu = false;       ///< train.device is no CPU
+  double weights_bytes = 0;  ///< with the tables of hash routers, and experts that stay there
+  double working_copies_bytes = 0;  ///< of masters that products round, on a GPU
+  double gradients_bytes = 0;       ///< in fixed order with the micro-batches' partial sums
   double optimizer_bytes = 0;
   double activations_bytes = 0;
   double buckets_bytes = 0;   ///< of gradients on their way to other ranks
@@ -36,8 +37,8 @@ struct MemoryPlan {
   double saved_weights_bytes = 0;  ///< of all ranks, what a checkpoint has of them
 
   double device_bytes() const {
-    return weights_bytes + gradients_bytes + optimizer_bytes + activations_bytes + buckets_bytes +
-           expert_buffers_bytes;
+    return weights_bytes + working_copies_bytes + gradients_bytes + optimizer_bytes +
+           activations_bytes + buckets_bytes + expert_buffers_bytes;
   }
   double host_bytes() const { return snapshot_bytes + pinned_experts_bytes; }
   double total_bytes() const { return device_bytes() + host_bytes(); }

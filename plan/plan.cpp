@@ -285,6 +285,7 @@ nlohmann::ordered_json places_of(const MemoryPlan& memory) {
       memory.pinned_experts_bytes,
       memory.mapped_experts_bytes);
   add("other weights", memory.weights_bytes - memory.resident_experts_bytes, 0, 0);
+  add("working copies", memory.working_copies_bytes, 0, 0);
   add("buffers of experts", memory.expert_buffers_bytes, 0, 0);
   add("gradients", memory.gradients_bytes + memory.buckets_bytes, 0, 0);
   add("optimizer state", memory.optimizer_bytes, 0, 0);
@@ -356,6 +357,9 @@ nlohmann::ordered_json report(const Plan& plan, const PlannedSpeed& speed) {
     bytes["gradients_under_way_bytes"] = memory.buckets_bytes;
   }
   bytes["checkpoint_snapshot_bytes"] = memory.snapshot_bytes;
+  if (memory.working_copies_bytes > 0) {
+    bytes["working_copies_bytes"] = memory.working_copies_bytes;
+  }
   const auto& stream = memory.stream;
   if (stream.copies()) {
     bytes["buffers_of_experts_bytes"] = memory.expert_buffers_bytes;

@@ -34,6 +34,9 @@ std::string memory_advice(const RunConfig& config, const Plan& plan, int64_t ran
              size_text(memory.resident_experts_bytes),
              "; the others are copied to it)"));
   }
+  if (memory.working_copies_bytes > 0 && (held || matters(memory.working_copies_bytes))) {
+    add(text("train.working_copies: false (", size_text(memory.working_copies_bytes), ")"));
+  }
   if (activations && config.train.micro_batch_size > 1) {
     add(text("a smaller train.micro_batch_size than ",
              config.train.micro_batch_size,
@@ -138,24 +141,27 @@ std::vector<RoomProblem> gpu_problems(const RunConfig& config,
                                       const Plan& plan,
                                       const GpuRoom& gpu) {
   const auto& memory = plan.memory;
-  const double held = memory.weights_bytes - memory.base_weights_bytes + memory.optimizer_bytes +
+  const double held = memory.weights_bytes - memory.base_weights_bytes +
+                      memory.working_copies_bytes + memory.optimizer_bytes +
                       memory.expert_buffers_bytes,
                likely = memory.device_bytes() - memory.base_weights_bytes;
   const bool surely = held > static_cast<double>(gpu.total);
   if (!surely && likely <= static_cast<double>(gpu.available)) {
     return {};
   }
-  return {{text("GPU memory: ",
-                surely ? "weights, optimizer state and buffers of experts alone take "
-                       : "a step is estimated to take ",
-                size_text(surely ? held : likely),
-                " of each rank, ",
-                gpu.name,
-                " has ",
-                bytes_text(surely ? gpu.total : gpu.available),
-                surely ? ". " : " available. ",
-                memory_advice(config, plan, /*ranks=*/1, /*held=*/surely)),
-           surely}};
+  return {
+      {text("GPU memory: ",
+            surely ? "weights, their working copies, optimizer state and buffers of experts alone "
+                     "take "
+                   : "a step is estimated to take ",
+            size_text(surely ? held : likely),
+            " of each rank, ",
+            gpu.name,
+            " has ",
+            bytes_text(surely ? gpu.total : gpu.available),
+            surely ? ". " : " available. ",
+            memory_advice(config, plan, /*ranks=*/1, /*held=*/surely)),
+       surely}};
 }
 
 int64_t checkpoints_at_once(const RunConfig& config) {

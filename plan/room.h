@@ -37,8 +37,8 @@ struct GpuRoom {
   int64_t total = 0, available = 0;
 };
 
-/// The same of what a rank has on its GPU. Surely needed are weights, frozen ones too, optimizer
-/// state and the buffers of experts.
+/// The same of what a rank has on its GPU. Surely needed are weights, frozen ones too, their
+/// working copies, optimizer state and the buffers of experts.
 std::vector<RoomProblem> gpu_problems(const RunConfig& config,
                                       const Plan& plan,
                                       const GpuRoom& gpu);

@@ -135,6 +135,7 @@ struct TrainSection {
   DeviceChoice device;
   std::optional<double> resident_gb = {};
   std::optional<double> pinned_gb = {};
+  bool working_copies = true;
   int64_t threads = 0;
   std::optional<int64_t> recompute_sublayers = {};
   int64_t validate_every_steps = 200;
@@ -187,6 +188,11 @@ struct TrainSection {
       "the others are read from the base's files each time",
       at_least(0),
       absent_as("all"));
+    v("working_copies",
+      &T::working_copies,
+      "on a GPU, with dtype bfloat16: matrices that products round to it are held so beside their "
+      "float32 masters, 2 bytes a parameter, and rounded once a step; false = in every pass. The "
+      "numbers are the same");
     v("threads",
       &T::threads,
       "CPU threads; 0 = OMP_NUM_THREADS, or the cores that the process may use",

@@ -38,15 +38,16 @@ Weight matrix_of(const ExpertLinear& experts, int64_t index) {
 // What w1 or w3 of one expert makes of its rows, its adapter included.
 at::Tensor product_of(const at::Tensor& x_nD,
                       const ExpertLinear& matrices,
-                      const at::Tensor& a_ErD,
-                      const at::Tensor& b_EFr,
+                      const ExpertWeights& a_ErD,
+                      const ExpertWeights& b_EFr,
                       double scale,
                       int64_t expert) {
   const auto y_nF = project(x_nD, matrix_of(matrices, expert));
   if (!a_ErD.defined()) {
     return y_nF;
   }
-  return y_nF + project(project(x_nD, a_ErD.select(0, expert)) * scale, b_EFr.select(0, expert));
+  const auto z_nr = project(x_nD, a_ErD.stack().select(0, expert)) * scale;
+  return y_nF + project(z_nr, b_EFr.stack().select(0, expert));
 }
 
 double as_number(const at::Tensor& scalar) {
@@ -192,7 +193,7 @@ void PassMonitor::routed_experts(int64_t /*layer*/,
       continue;  // another rank has it, and shows what its own tokens make of its own experts
     }
     const auto x_nD = x_QD.index_select(0, (chosen_QK == expert).any(1).nonzero().flatten());
-    const auto product = [&](const ExpertLinear& matrices, const at::Tensor& b_EFr) {
+    const auto product = [&](const ExpertLinear& matrices, const ExpertWeights& b_EFr) {
       return product_of(x_nD, matrices, adapters.a13_ErD, b_EFr, adapters.scale13, expert);
     };
     add_swiglu(

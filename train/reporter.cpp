@@ -429,7 +429,7 @@ void Reporter::report_memory(const StepResult& result) {
   }
   measured_shape_ = cost.shape;
   const auto& parameters = state_.model->parameters();
-  const int64_t gradients = gradient_bytes(parameters);
+  const int64_t gradients = gradient_bytes(parameters), copies = parameters.working_copies_bytes();
   const auto device = state_.model->device();
   folder_.console().line(text(
       "memory at ",
@@ -438,6 +438,7 @@ void Reporter::report_memory(const StepResult& result) {
       cost.shape[1],
       ": weights ",
       bytes_text(weight_bytes(parameters)),
+      copies > 0 ? ", working copies " + bytes_text(copies) : std::string(),
       ", optimizer state ",
       bytes_text(state_bytes(state_.optimizer->local().state())),
       ", gradients ",

@@ -33,8 +33,14 @@ InitialModel model_with_weights(const RunConfig& config,
                   .waves = config.parallel.expert_waves},
       .context = {grid.place.context_size > 1 ? grid.context.get() : nullptr}};
   if (source.empty()) {
-    return {std::make_unique<Transformer>(
-                config.model, dtype, seed, nullptr, ranks, device, config.lora()),
+    return {std::make_unique<Transformer>(config.model,
+                                          dtype,
+                                          seed,
+                                          nullptr,
+                                          ranks,
+                                          device,
+                                          config.lora(),
+                                          config.train.working_copies),
             {}};
   }
   auto stored = read_model(source);
@@ -55,7 +61,14 @@ InitialModel model_with_weights(const RunConfig& config,
   const auto is_frozen = [&](const std::string& name) {  // of experts, this rank's stack
     return frozen.contains(is_stack(name) ? stack_from(name, 0) : name);
   };
-  auto model = model_of(stored, dtype, seed, is_frozen, ranks, device, config.expert_room());
+  auto model = model_of(stored,
+                        dtype,
+                        seed,
+                        is_frozen,
+                        ranks,
+                        device,
+                        config.expert_room(),
+                        config.train.working_copies);
   std::optional<BaseModel> base;
   if (std::ranges::any_of(model->parameters().all(), &Parameter::in_base)) {
     base = base_at(stored.base);

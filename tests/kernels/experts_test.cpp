@@ -196,13 +196,13 @@ TEST(RoutedExperts, WithAdaptersAreThoseOfTheMergedMatrices) {
         some.a13_ErD = full.a13_ErD;
         some.b1_EFr = full.b1_EFr;
         some.b3_EFr = full.b3_EFr;
-        w1 = merged(w1, 0.5, full.b1_EFr, full.a13_ErD);
-        w3 = merged(w3, 0.5, full.b3_EFr, full.a13_ErD);
+        w1 = merged(w1, 0.5, full.b1_EFr.stack(), full.a13_ErD.stack());
+        w3 = merged(w3, 0.5, full.b3_EFr.stack(), full.a13_ErD.stack());
       }
       if (has2) {
         some.a2_ErF = full.a2_ErF;
         some.b2_EDr = full.b2_EDr;
-        w2 = merged(w2, 0.75, full.b2_EDr, full.a2_ErF);
+        w2 = merged(w2, 0.75, full.b2_EDr.stack(), full.a2_ErF.stack());
       }
       testing::expect_close(
           text("adapters of w1 and w3 ", has13, ", of w2 ", has2),

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -220,6 +221,79 @@ TEST(ModelOnADevice, ContinuesDocumentsAsOnTheCpu) {
   };
   testing::expect_close(
       "logits", logits_on(testing::strict_device()), logits_on(at::kCPU), {.relative = 1e-12});
+}
+
+// Whatever the number of passes: forward, again, and backward, of each micro-batch.
+TEST(ModelOnADevice, RoundsAMasterOnceUntilItChanges) {
+  const testing::KernelsOnHost kernels;
+  const auto config = config_with_mtp();
+  const auto model = testing::randomized(config, at::kBFloat16, {}, testing::strict_device());
+  const Batch batch(config);
+  auto options = kAllLosses;
+  options.recompute_sublayers = 2;
+  const auto casts_of_micro_batch = [&] {
+    testing::clear_gradients(model);
+    auto use = testing::strict_device_use([&] { loss_of(model, batch, options).backward(); });
+    return use.operations["copy"];
+  };
+  const auto first = casts_of_micro_batch(), second = casts_of_micro_batch();
+  EXPECT_EQ(casts_of_micro_batch(), second);
+  int64_t rounded = 0;
+  for (const auto& parameter : model.parameters().all()) {
+    if (parameter.is_rounded) {
+      ++rounded;
+      parameter.value.detach().mul_(2);
+    }
+  }
+  EXPECT_GT(rounded, 20);
+  EXPECT_EQ(first - second, rounded);
+  EXPECT_EQ(casts_of_micro_batch() - second, rounded);
+}
+
+// Those that no product rounds: norms, biases, tables, and what is read in float32.
+TEST(ModelOnADevice, RoundsWhatProductsOfActivationsRead) {
+  auto config = config_with_mtp();
+  const auto rounded_of = [](const ModelConfig& of, const std::optional<LoraConfig>& lora) {
+    const WithoutValues without_values;
+    std::set<std::string> names;
+    const Transformer model(of, at::kBFloat16, 0, nullptr, {}, at::kCPU, lora);
+    for (const auto& parameter : model.parameters().all()) {
+      if (parameter.is_rounded && !parameter.name.starts_with("layers.0.") &&
+          !parameter.name.starts_with("layers.2.") && !parameter.name.starts_with("layers.3.")) {
+        names.insert(parameter.name);
+      }
+    }
+    return names;
+  };
+  std::set<std::string> want;
+  const auto add = [&want](const std::string& block, const std::vector<const char*>& names) {
+    for (const auto* name : names) {
+      want.insert(block + name + ".weight");
+    }
+  };
+  for (const auto* block : {"layers.1.", "mtp.0."}) {
+    add(block, {"attn.wq_a", "attn.wq_b", "attn.wkv", "attn.wo_a", "attn.wo_b"});
+    add(block, {"ffn.shared_experts.w1", "ffn.shared_experts.w2", "ffn.shared_experts.w3"});
+  }
+  add("layers.1.", {"attn.indexer.wq_b", "attn.indexer.weights_proj"});
+  add("mtp.0.", {"e_proj", "h_proj"});
+  const auto but_experts = want;
+  for (const auto* block : {"layers.1.", "mtp.0."}) {
+    add(block, {"ffn.experts.*.w1", "ffn.experts.*.w2", "ffn.experts.*.w3"});
+  }
+  EXPECT_EQ(rounded_of(config, {}), want);
+  LoraConfig lora;
+  lora.targets.items = {"layers.1.attn.wq_a.weight",
+                        "layers.1.attn.compressor.wkv.weight",
+                        "head.weight",
+                        "embed.weight",
+                        "layers.1.ffn.experts.*.w2.weight"};
+  add("layers.1.", {"attn.wq_a.lora_A", "attn.wq_a.lora_B"});
+  add("layers.1.", {"ffn.experts.*.w2.lora_A", "ffn.experts.*.w2.lora_B"});
+  EXPECT_EQ(rounded_of(config, lora), want);
+  config.hidden_size = config.moe_intermediate_size = 32;
+  config.qat_experts = QuantFormat::kFp4;  // which rounds the experts otherwise
+  EXPECT_EQ(rounded_of(config, {}), but_experts);
 }
 
 TEST(ModelOnADevice, HasTheParametersOfTheCpu) {

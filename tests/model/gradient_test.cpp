@@ -30,7 +30,7 @@ void expect_gradient_is_numeric(const std::string& name, const ModelConfig& conf
   loss_of(model, tokens).backward();
   const at::NoGradGuard no_grad;
   constexpr double kStep = 1e-6;
-  for (const auto& [parameter, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [parameter, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     if (!trained) {
       continue;
@@ -104,7 +104,7 @@ TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
   EXPECT_LT(of_weights, 0.05);
   testing::expect_close("logits", logits, want, {.relative = 2 * of_weights});
   logits.square().mean().backward();
-  for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     if (value.is_floating_point()) {
       EXPECT_EQ(value.scalar_type(), at::kFloat) << name;

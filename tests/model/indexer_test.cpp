@@ -63,7 +63,7 @@ TEST(Indexer, GetsNoGradientFromTheLogitsAndEverythingElseDoes) {
         .square()
         .sum()
         .backward();
-    for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+    for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
          model.parameters().all()) {
       const bool reached = value.grad().defined() && value.grad().abs().max().item<double>() > 0;
       EXPECT_EQ(reached, trained && name.find(".indexer.") == std::string::npos) << name;

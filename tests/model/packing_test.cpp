@@ -65,7 +65,7 @@ Results results_of(const Transformer& model, const Tokens& tokens, const at::Ten
 
 std::map<std::string, at::Tensor> gradients(const Transformer& model) {
   std::map<std::string, at::Tensor> result;
-  for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     if (value.grad().defined()) {
       result[name] = value.grad().clone();

@@ -53,7 +53,7 @@ TEST(Residual, OfAnyNumberOfStreamsRunsForwardAndBackward) {
       const auto logits = testing::logits_of(model, testing::random_ids(1, 9, config.vocab_size));
       EXPECT_TRUE(logits.isfinite().all().item<bool>());
       logits.square().sum().backward();
-      for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+      for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
            model.parameters().all()) {
         EXPECT_TRUE(!value.grad().defined() || value.grad().isfinite().all().item<bool>()) << name;
       }

@@ -104,7 +104,7 @@ TEST(Router, ByHashTakesTheTokensRowOfTheTable) {
 TEST(HashLayer, HasATableInsteadOfABias) {
   const auto model = testing::randomized(testing::tiny_config());
   std::set<std::string> names;
-  for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     names.insert(name);
     EXPECT_EQ(trained, !name.ends_with("gate.bias") && !name.ends_with("gate.tid2eid")) << name;

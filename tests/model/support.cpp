@@ -63,7 +63,7 @@ Transformer randomized(const ModelConfig& config,
                        const std::optional<LoraConfig>& lora) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device, lora);
-  for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     if (value.is_floating_point()) {
       const auto noise = normal_tensor("noise of " + name, value.sizes(), value.scalar_type());

@@ -155,7 +155,7 @@ Results results_of(const Transformer& model,
   loss.backward();
   results.losses = loss.read();
   std::vector<at::Tensor> gradients;
-  for (const auto& [name, value, trained, quantized, in_base, entries_below] :
+  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
        model.parameters().all()) {
     if (value.grad().defined()) {
       gradients.push_back(value.grad().flatten());

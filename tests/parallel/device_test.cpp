@@ -10,6 +10,7 @@
 #include "tests/parallel/through_host.h"
 #include "tests/parallel/uneven_exchange.h"
 #include "tests/support/compare.h"
+#include "tests/support/kernels_on_host.h"
 #include "tests/support/normal_tensor.h"
 #include "tests/support/strict_device.h"
 #include "tests/train/tiny_run.h"
@@ -18,6 +19,7 @@ namespace braid {
 namespace {
 
 using testing::expect_bitwise_equal;
+using testing::KernelsOnHost;
 using testing::normal_tensor;
 using testing::ranks;
 using testing::strict_device;
@@ -134,7 +136,6 @@ class RunOfRanks : public testing::TinyRun {
     ranks().barrier("comparison");
   }
 
- private:
   static void train_on(at::Device device, const RunConfig& run) {
     ::testing::internal::CaptureStdout();
     try {
@@ -152,6 +153,28 @@ TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedExperts) {
   run.parallel.expert = ranks().size();
   run.train.recompute_sublayers = 2;
   expect_the_cpus_run(run);
+}
+
+// A rank's copies of what the others have updated, too.
+TEST_F(RunOfRanks, HasTheSameBitsWithAndWithoutWorkingCopies) {
+  auto run = run_of_ranks("copies");
+  run.train.dtype = ComputeType::kBfloat16;
+  run.parallel.expert = ranks().size();
+  run.data.seq_len = run.data.validation_seq_len = 8;
+  run.train.global_batch_size = 2 * ranks().size();
+  run.train.micro_batch_size = 1;
+  run.train.parameters = {TrainedParameters::Kind::kPatterns,
+                          {"layers.1.attn.w*", "layers.1.ffn.experts.*"}};
+  auto without = run;
+  without.run.name = "without";
+  without.train.working_copies = false;
+  const KernelsOnHost kernels;  // experts without them are multiplied by twins, as masters
+  train_on(strict_device(), run);
+  train_on(strict_device(), without);
+  if (ranks().rank() == 0) {
+    testing::expect_same_run(run, without);
+  }
+  ranks().barrier("comparison");
 }
 
 TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedSequences) {

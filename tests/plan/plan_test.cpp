@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "core/parameter_names.h"
+#include "run/grouped_parameters.h"
 #include "tests/train/tiny_run.h"
 
 namespace braid {
@@ -214,6 +216,40 @@ TEST(Plan, EstimatesMemoryAsItsFormulaSays) {
   auto wide = small_run();
   wide.train.dtype = ComputeType::kFloat64;
   EXPECT_EQ(plan_training(wide).memory.gradients_bytes, 2 * memory.gradients_bytes);
+}
+
+// Of what the release quantizes, and of the one matrix of bfloat16 that is multiplied by
+// activations of it: 2 bytes each.
+TEST(Plan, CountsTheWorkingCopiesOfAGpu) {
+  auto config = small_run();
+  config.train.device = {DeviceChoice::Kind::kCuda};
+  config.train.global_batch_size = 8;
+  config.train.dtype = ComputeType::kBfloat16;
+  double elements = 0;
+  const auto model = model_without_values(config);
+  for (const auto& parameter : model.parameters().all()) {
+    const bool is_rounded = kind_of(parameter.name)->may_be_quantized() ||
+                            parameter.name.ends_with("indexer.weights_proj.weight");
+    elements += is_rounded ? static_cast<double>(parameter.value.numel()) : 0;
+  }
+  const auto memory = plan_training(config).memory;
+  EXPECT_EQ(memory.working_copies_bytes, 2 * elements);
+  const auto copies_of = [](const RunConfig& run, int64_t ranks = 1) {
+    return plan_training(run, ranks).memory.working_copies_bytes;
+  };
+  auto other = config;
+  other.parallel.expert = 4;
+  EXPECT_EQ(copies_of(other, 4), 2 * (elements - 1440.0 * 3 / 4));
+  other = config;
+  other.train.working_copies = false;
+  EXPECT_EQ(copies_of(other), 0);
+  EXPECT_EQ(plan_training(other).memory.device_bytes(), memory.device_bytes() - 2 * elements);
+  other = config;
+  other.train.device = {};
+  EXPECT_EQ(copies_of(other), 0);
+  other = config;
+  other.train.dtype = ComputeType::kFloat32;
+  EXPECT_EQ(copies_of(other), 0);
 }
 
 TEST(Plan, OfTheReleasedModelsHasThePublishedSizes) {

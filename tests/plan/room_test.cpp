@@ -114,6 +114,29 @@ TEST(Room, OfAGpuIsThatOfWeightsActivationsAndBuffersAndOfItsHostThatOfPinnedExp
   expect_mentions(refused[0].message, {"experts in pinned memory take 1.86 GiB", "machine here"});
 }
 
+TEST(Room, OfAGpuHasWorkingCopiesThatMayBeLeftOut) {
+  auto config = tiny();
+  config.train.device = {DeviceChoice::Kind::kCuda};
+  config.train.dtype = ComputeType::kBfloat16;
+  config.train.micro_batch_size = 1;
+  config.train.global_batch_size = 1;
+  config.data.seq_len = 16;
+  const auto problems_of = [](const RunConfig& run) {
+    const auto plan = plan_training(run);
+    const auto& memory = plan.memory;
+    const auto held = memory.weights_bytes + memory.working_copies_bytes + memory.optimizer_bytes;
+    return gpu_problems(run, plan, {"cuda:0", static_cast<int64_t>(held) - 2, 1});
+  };
+  const auto with = problems_of(config);
+  ASSERT_EQ(with.size(), 1);
+  EXPECT_TRUE(with[0].surely);
+  expect_mentions(with[0].message, {"working copies", "train.working_copies: false"});
+  config.train.working_copies = false;
+  const auto without = problems_of(config);
+  ASSERT_EQ(without.size(), 1);
+  EXPECT_EQ(without[0].message.find("working_copies"), std::string::npos) << without[0].message;
+}
+
 TEST(Room, AdvisesOnlyWhatIsStillPossible) {
   auto config = tiny();
   config.train.micro_batch_size = 1;

@@ -243,6 +243,90 @@ TEST_F(DeviceRun, LearnsPreferences) {
   expect_the_cpus_run(run);
 }
 
+// ---- bfloat16 working copies of masters ----
+
+class WorkingCopies : public DeviceRun {
+ protected:
+  /// Two steps of two micro-batches with Muon and AdamW, and activations that are computed again.
+  RunConfig narrow(RunConfig run) const {
+    run.train.dtype = ComputeType::kBfloat16;
+    run.train.max_steps = 2;
+    run.train.global_batch_size = 2;
+    run.train.micro_batch_size = 1;
+    run.train.recompute_sublayers = 2;
+    run.data.seq_len = run.data.validation_seq_len = 8;
+    run.data.validation_fraction = 0;
+    run.logging.monitors = {};
+    run.checkpoint.keep_best = 0;
+    return run;
+  }
+
+  static RunConfig without(RunConfig run) {
+    run.run.name += "-without";
+    run.train.working_copies = false;
+    return run;
+  }
+
+  static void expect_no_bit_changed(const RunConfig& run) {
+    SCOPED_TRACE(run.run.name);
+    expect_mentions(train_on_device(run).output, {", working copies "});
+    train_on_device(without(run));
+    expect_same_run(run, without(run));
+  }
+};
+
+TEST_F(WorkingCopies, ChangeNoBit) {
+  expect_no_bit_changed(narrow(plain("without-kernels")));
+  expect_no_bit_changed(narrow(everything("with-rounded-experts")));
+  auto run = narrow(plain("with-kernels"));
+  run.train.parameters = {
+      TrainedParameters::Kind::kPatterns,
+      {"layers.1.attn.w*", "layers.1.ffn.experts.*", "layers.1.attn_norm.weight"}};
+  const KernelsOnHost kernels;
+  expect_no_bit_changed(run);
+}
+
+TEST_F(WorkingCopies, OfAdaptersAndOfAFrozenBaseChangeNoBit) {
+  const auto base = narrow(plain("base"));
+  train(base);
+  auto run = narrow(adapters_on_base("on-codes", {"attention+experts"}));
+  run.train.recompute_sublayers.reset();
+  const KernelsOnHost kernels;
+  expect_no_bit_changed(run);
+  run.run.name = "on-masters";
+  run.run.init_from = base.run_dir().string();
+  run.model = base.model;
+  expect_no_bit_changed(run);
+}
+
+TEST_F(WorkingCopies, AreMadeAnewAfterAResume) {
+  auto whole = narrow(plain("whole")), stopped = named(whole, "stopped");
+  stopped.checkpoint.in_background = false;
+  train_on_device(without(whole));
+  train_on_device(stopped, 1);
+  train_on_device(stopped);
+  expect_same_run(stopped, without(whole));
+}
+
+// Beside the masters, with a run's first allocation.
+TEST_F(WorkingCopies, TakeTheMemoryThatThePlanSays) {
+  const auto bytes_of = [](const RunConfig& run) {
+    const auto before = TensorMemory::now(strict_device());
+    const Trainer trainer(run, {}, alone(), strict_device());
+    return static_cast<double>(TensorMemory::now(strict_device()) - before);
+  };
+  for (auto run : {narrow(plain("plain")),
+                   narrow(everything("rounded")),
+                   narrow(adapters_on_base("adapters", {"attention", "experts"}))}) {
+    SCOPED_TRACE(run.run.name);
+    run.train.device = {DeviceChoice::Kind::kCuda};
+    const auto planned = plan_training(run, 1, bytes_of_codes(base_)).memory.working_copies_bytes;
+    EXPECT_GT(planned, 0);
+    EXPECT_EQ(bytes_of(run) - bytes_of(without(run)), planned);
+    EXPECT_EQ(plan_training(without(run), 1, bytes_of_codes(base_)).memory.working_copies_bytes, 0);
+  }
+}
+
 // ---- How often the host waits for the device ----
 
 int64_t waits_of_run(const RunConfig& run) {
