@@ -21,7 +21,7 @@ MEMORY, LINK, LAUNCH = 4.3e12, 52e9, 4e-6
 # Share of those rates that a kind of kernel is assumed to reach.
 SHARE = {
     "dense": 0.85,  # cuBLAS, large products
-    "expert": 0.70,  # a product an expert, some hundred rows each
+    "expert": 0.65,  # wgmma fed by cp.async, all experts in a launch, some hundred rows each
     "attention": 0.60,  # forward, wgmma
     "attention backward": 0.50,  # wgmma, a tile's copies and slots beside fewer of its products
     "scores": 0.35,  # wgmma of 128 channels, for which each query reads its keys from the L2 cache
@@ -138,7 +138,7 @@ def layer(T, experts, compressed_by, lora, copies):
         rounded(experts * expert, 3, 3 * experts)
         kernels.append(Kernel("routed experts", 2 * rows * expert,
                               experts * expert * 2 + 2 * rows * (2 * D + 3 * INNER),
-                              "expert", launches=3 * experts))
+                              "expert", launches=3))
     kernels.append(Kernel("order, SwiGLU, combine", 0, 2 * rows * (2 * D + 3 * INNER + 2 * D),
                           "memory", launches=6))
     dense("shared expert", D, INNER, count=3)
