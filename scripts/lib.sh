@@ -25,6 +25,21 @@ export BRAID_PREFIX
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The lib folder of an installed CUDA toolkit 13, or nothing.
+cuda_toolkit_libraries() {
+  local root
+  for root in "${CUDA_HOME:-}" "$(dirname "$(dirname "$(command -v nvcc || echo /-/-)")")" /usr/local/cuda; do
+    if [[ -n $root && -e $root/lib64/libcudart.so.13 ]]; then
+      realpath "$root/lib64"
+      return
+    fi
+  done
+}
+
+has_cuda_compiler() {
+  command -v nvcc "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" /usr/local/cuda/bin/nvcc >/dev/null
+}
+
 # Where CMakePresets.json puts a preset's build.
 build_folder() { if [[ $1 == release ]]; then echo build; else echo "build-$1"; fi; }
 
@@ -34,7 +49,7 @@ configure() {
   local preset=${1:-release}
   step "Configuring the $preset build in $(build_folder "$preset")/"
   cmake --preset "$preset" -DBRAID_TESTS=ON -DBRAID_BENCH=ON \
-    -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}"
+    -DBRAID_LIBTORCH_DIR="${BRAID_LIBTORCH_DIR:-}" -DBRAID_CUDA="${BRAID_CUDA:-AUTO}"
 }
 
 # finish_stage NAME: notes how long the script took since the last one, for print_stages.

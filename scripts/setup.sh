@@ -145,17 +145,6 @@ cuda_libraries=(
   "libnvshmem_host.so.3: nvidia-nvshmem-cu13"
 )
 
-# The lib folder of an installed CUDA toolkit 13, or nothing.
-toolkit_libraries() {
-  local root
-  for root in "${CUDA_HOME:-}" "$(dirname "$(dirname "$(command -v nvcc || echo /-/-)")")" /usr/local/cuda; do
-    if [[ -n $root && -e $root/lib64/libcudart.so.13 ]]; then
-      realpath "$root/lib64"
-      return
-    fi
-  done
-}
-
 # required_by WHEEL PACKAGE [EXTRA]: "PACKAGE==VERSION" as the wheel's metadata pins it; with EXTRA, any
 # package of that extra.
 required_by() {
@@ -172,7 +161,7 @@ unpack_cuda() {
   torch=$(echo "$1"/torch-*.whl)
   extract "$torch" "$2" torch/lib/lib{torch_cuda,torch_cuda_linalg,torch_nvshmem,c10_cuda,caffe2_nvrtc}.so
   mkdir -p "$2/nvidia/cu13/lib" "$1/cuda"
-  toolkit=$(toolkit_libraries)
+  toolkit=$(cuda_toolkit_libraries)
   for line in "${cuda_libraries[@]}"; do
     read -ra patterns <<<"${line%%:*}"
     if [[ -n $toolkit && -e $toolkit/${patterns[0]} ]]; then
@@ -232,7 +221,7 @@ install_libtorch() {
   local free_mb needed_mb=1700  # the wheels 520 MB (twice while pip copies), unpacked 500 MB
   if [[ $with_cuda == yes ]]; then
     needed_mb=3200  # 240 MB more of wheels, unpacked 900 MB
-    if [[ -z $(toolkit_libraries) ]]; then needed_mb=8000; fi
+    if [[ -z $(cuda_toolkit_libraries) ]]; then needed_mb=8000; fi
   fi
   free_mb=$(df --output=avail -BM "$BRAID_PREFIX" | tail -n 1 | tr -dc 0-9)
   ((free_mb >= needed_mb)) ||
@@ -296,7 +285,7 @@ fi
 install_packages "${required[@]}" "${optional[@]}"
 demand "${required[@]}"
 if [[ $download == yes ]]; then install_libtorch; fi
-if [[ $with_cuda == yes && -z $(toolkit_libraries) ]]; then
+if [[ $with_cuda == yes && -z $(cuda_toolkit_libraries) ]]; then
   warn "no CUDA toolkit 13 in CUDA_HOME or /usr/local/cuda: without its compiler the plugin for GPUs cannot be built"
 fi
 step "Set-up complete; LibTorch: ${BRAID_LIBTORCH_DIR:-$libtorch_prefix/torch}"

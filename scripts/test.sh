@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Sets up, builds everything and runs every test. Environment variables: see scripts/setup.sh.
+# Sets up, builds everything and runs every test. Where a CUDA toolkit 13 is installed, everything includes
+# the plugin for GPUs (scripts/setup.sh --cuda, 765 MB more); BRAID_CUDA=OFF leaves it out. Other environment
+# variables: see scripts/setup.sh.
 #
 #   scripts/test.sh             the release build, in build/
 #   scripts/test.sh --fast      only the tests with the label `fast`: under a minute once all is built
@@ -17,7 +19,12 @@ case $* in
   *) die "unknown arguments '$*'; expected none, --fast or --sanitize" ;;
 esac
 
-scripts/setup.sh
+cuda=()
+if [[ $preset == release && ${BRAID_CUDA:-} != OFF && -z ${BRAID_LIBTORCH_DIR:-} ]] && has_cuda_compiler &&
+  [[ -n $(cuda_toolkit_libraries) ]]; then
+  cuda=(--cuda)
+fi
+scripts/setup.sh ${cuda[@]+"${cuda[@]}"}
 configure "$preset"
 build=$(build_folder "$preset")
 jobs=$(nproc)  # before OMP_NUM_THREADS is set, which nproc goes by
