@@ -155,7 +155,7 @@ void adamw(benchmark::State& state) {
   const auto w = at::randn({1 << 23}), g = at::randn_like(w), m = at::zeros_like(w),
              v = at::zeros_like(w);
   const double bytes = 7 * bytes_of({w});
-  measure(state, bytes, [&] { adamw_update(w, g, m, v, {1, 1e-3, 0.1}, {}); });
+  measure(state, bytes, [&] { adamw_update({{w, g, m, v, {1, 1e-3, 0.1}}}, {}); });
 }
 BENCHMARK(adamw);
 

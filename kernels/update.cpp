@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
 #include "kernels/autograd.h"
@@ -105,14 +107,144 @@ MuonProblem<T> problem(const std::vector<MuonStack>& stacks, const MuonUpdate& u
   return result;
 }
 
-// float64 []; the host does not wait for it.
-at::Tensor sum_on_device(const at::Tensor& x) {
-  if (kernel_of(x, BRAID_KERNEL(squared_norm)) == Kernel::kPlain) {
-    return sum_of_squares(x);
+// Indices of tensors, the largest first: those that share a launch are of like size.
+template <class Numel>
+std::vector<std::size_t> by_size(std::size_t count, const Numel& numel) {
+  std::vector<std::size_t> order(count);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](auto i, auto k) { return numel(i) > numel(k); });
+  return order;
+}
+
+// sums[i] = that of tensors[i], on their device; the host does not wait.
+at::Tensor sums_on_device(const std::vector<at::Tensor>& tensors) {
+  const auto n = static_cast<int64_t>(tensors.size());
+  const auto& first = tensors.front();
+  const auto wide = first.options().dtype(at::kDouble).requires_grad(false);
+  const auto sums = at::empty({n}, wide);
+  std::vector<std::size_t> by_kernel;
+  for (const auto i : by_size(tensors.size(), [&](auto k) { return tensors[k].numel(); })) {
+    if (kernel_of(tensors[i], BRAID_KERNEL(squared_norms)) == Kernel::kPlain) {
+      sums[static_cast<int64_t>(i)].copy_(sum_of_squares(tensors[i]));
+    } else {
+      by_kernel.push_back(i);
+    }
   }
-  const auto sums = at::empty({kCudaNormParts}, x.options().dtype(at::kDouble));
-  queue_kernel<float>(x, BRAID_KERNEL(squared_norm), data<float>(x), x.numel(), data<double>(sums));
-  return sums.sum();
+  const auto parts = at::empty({SquaredNorms::kMost, kCudaNormParts}, wide);
+  for (std::size_t begin = 0; begin < by_kernel.size(); begin += SquaredNorms::kMost) {
+    SquaredNorms batch{};
+    batch.parts = data<double>(parts);
+    for (auto k = begin; k < std::min(by_kernel.size(), begin + SquaredNorms::kMost); ++k) {
+      const auto i = by_kernel[k];
+      batch.of[batch.count++] = {
+          data<float>(tensors[i]), tensors[i].numel(), data<double>(sums) + i};
+    }
+    queue_kernel<float>(first, BRAID_KERNEL(squared_norms), batch);
+  }
+  return sums;
+}
+
+void require_alike(const AdamWTensors& tensors) {
+  const auto& value = tensors.value;
+  for (const auto* tensor : {&value, &tensors.grad, &tensors.exp_avg, &tensors.exp_avg_sq}) {
+    require(tensor->sizes() == value.sizes() && tensor->scalar_type() == value.scalar_type() &&
+                is_updatable(*tensor),
+            "[update_by_adamw] expected contiguous tensors of one shape, all float32 or all "
+            "float64; value is ",
+            value.scalar_type(),
+            " ",
+            value.sizes(),
+            ", another ",
+            tensor->scalar_type(),
+            " ",
+            tensor->sizes());
+  }
+}
+
+template <class T>
+AdamWProblem<T> problem(const AdamWTensors& tensors, const AdamWMoments& moments) {
+  return {tensors.value.numel(),
+          data<T>(tensors.value),
+          data<T>(tensors.grad),
+          data<T>(tensors.exp_avg),
+          data<T>(tensors.exp_avg_sq),
+          factors<T>(tensors.step, moments)};
+}
+
+void update_on_device(const std::vector<AdamWTensors>& each, const AdamWMoments& moments) {
+  AdamWBatch batch{};
+  const auto queue = [&] {
+    if (batch.count > 0) {
+      queue_kernel<float>(each.front().value, BRAID_KERNEL(update_by_adamw), batch);
+    }
+    batch.count = 0;
+  };
+  for (const auto i : by_size(each.size(), [&](auto k) { return each[k].value.numel(); })) {
+    if (kernel_of(each[i].value, BRAID_KERNEL(update_by_adamw)) == Kernel::kPlain) {
+      update_by_adamw_reference({each[i]}, moments);
+      continue;
+    }
+    batch.of[batch.count++] = problem<float>(each[i], moments);
+    if (batch.count == AdamWBatch::kMost) {
+      queue();
+    }
+  }
+  queue();
+}
+
+// Matrices of several stacks, or a part of one, whose directions are orthogonalized together.
+void update_together(const std::vector<MuonStack>& stacks, const MuonUpdate& update) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> directions;
+  for (const auto& [value, gradient, momentum, learning_rate, weight_decay] : stacks) {
+    const auto g = gradient * update.gradient_scale;
+    directions.push_back(at::Tensor(momentum).mul_(update.momentum).add_(g) * update.momentum + g);
+  }
+  const auto all_Brc = directions.size() == 1 ? directions.front() : at::cat(directions);
+  const auto o_Brc = newton_schulz(all_Brc, update.newton_schulz);
+  int64_t first = 0;
+  for (const auto& [value, gradient, momentum, learning_rate, weight_decay] : stacks) {
+    const auto longest = static_cast<double>(std::max(value.size(1), value.size(2)));
+    at::Tensor(value)
+        .mul_(1 - learning_rate * weight_decay)
+        .sub_(o_Brc.narrow(0, first, value.size(0)),
+              learning_rate * update.update_rms * std::sqrt(longest));
+    first += value.size(0);
+  }
+}
+
+// Large stacks go in parts, and small ones together, so that work memory has a bound.
+void update_on_device(const std::vector<MuonStack>& stacks, const MuonUpdate& update) {
+  constexpr int64_t kTogether = int64_t{1} << 26;  // elements: a quarter of a gigabyte of float32
+  const auto& first = stacks.front().value_Brc;
+  const int64_t most = std::max<int64_t>(1, kTogether / (first.size(1) * first.size(2)));
+  std::vector<MuonStack> together;
+  int64_t matrices = 0;
+  const auto flush = [&] {
+    if (matrices > 0) {
+      update_together(together, update);
+    }
+    together.clear();
+    matrices = 0;
+  };
+  for (const auto& stack : stacks) {
+    const int64_t B = stack.value_Brc.size(0);
+    for (int64_t begin = 0; begin < B;) {
+      const int64_t count = std::min(B - begin, most - matrices);
+      const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, count); };
+      together.push_back({part(stack.value_Brc),
+                          part(stack.gradient_Brc),
+                          part(stack.momentum_Brc),
+                          stack.learning_rate,
+                          stack.weight_decay});
+      begin += count;
+      matrices += count;
+      if (matrices == most) {
+        flush();
+      }
+    }
+  }
+  flush();
 }
 
 }  // namespace
@@ -120,7 +252,7 @@ at::Tensor sum_on_device(const at::Tensor& x) {
 double squared_norm(const at::Tensor& x) {
   require_summable(x);
   if (!x.is_cpu()) {
-    return sum_on_device(x).item<double>();
+    return squared_norms({x}).front();
   }
   double sum = 0;
   with_wide_type(x.scalar_type(), [&](auto zero) {
@@ -138,50 +270,26 @@ std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors) {
     }
     return sums;
   }
-  std::vector<at::Tensor> on_device;
-  for (const auto& x : tensors) {
-    require_summable(x);
-    on_device.push_back(sum_on_device(x));
-  }
-  const auto on_host = at::stack(on_device).cpu();
+  std::ranges::for_each(tensors, require_summable);
+  const auto on_host = sums_on_device(tensors).cpu();
   const double* first = on_host.const_data_ptr<double>();
   return {first, first + on_host.numel()};
 }
 
-void update_by_adamw(const at::Tensor& value,
-                     const at::Tensor& grad,
-                     const at::Tensor& exp_avg,
-                     const at::Tensor& exp_avg_sq,
-                     const AdamWStep& step,
-                     const AdamWMoments& moments) {
-  for (const auto* tensor : {&value, &grad, &exp_avg, &exp_avg_sq}) {
-    require(tensor->sizes() == value.sizes() && tensor->scalar_type() == value.scalar_type() &&
-                is_updatable(*tensor),
-            "[update_by_adamw] expected contiguous tensors of one shape, all float32 or all "
-            "float64; value is ",
-            value.scalar_type(),
-            " ",
-            value.sizes(),
-            ", another ",
-            tensor->scalar_type(),
-            " ",
-            tensor->sizes());
+void update_by_adamw(const std::vector<AdamWTensors>& each, const AdamWMoments& moments) {
+  for (const auto& tensors : each) {
+    require_alike(tensors);
+    mark_written(tensors.value);
   }
-  mark_written(value);
-  if (kernel_of(value, BRAID_KERNEL(update_by_adamw)) == Kernel::kPlain) {
-    update_by_adamw_reference(value, grad, exp_avg, exp_avg_sq, step, moments);
+  if (each.empty() || !each.front().value.is_cpu()) {
+    update_on_device(each, moments);
     return;
   }
-  with_wide_type(value.scalar_type(), [&](auto zero) {
-    using T = decltype(zero);
-    const AdamWProblem<T> p{value.numel(),
-                            data<T>(value),
-                            data<T>(grad),
-                            data<T>(exp_avg),
-                            data<T>(exp_avg_sq),
-                            factors<T>(step, moments)};
-    BRAID_RUN(T, value, update_by_adamw, p);
-  });
+  for (const auto& tensors : each) {
+    with_wide_type(tensors.value.scalar_type(), [&](auto zero) {
+      update_by_adamw_cpu(problem<decltype(zero)>(tensors, moments));
+    });
+  }
 }
 
 void update_by_muon(const std::vector<MuonStack>& stacks, const MuonUpdate& update) {
@@ -194,9 +302,7 @@ void update_by_muon(const std::vector<MuonStack>& stacks, const MuonUpdate& upda
   }
   const auto& first = stacks.front().value_Brc;
   if (kernel_of(first) == Kernel::kPlain) {
-    for (const auto& stack : stacks) {
-      update_by_muon_reference(stack, update);
-    }
+    update_on_device(stacks, update);
     return;
   }
   with_wide_type(first.scalar_type(),

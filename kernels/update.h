@@ -17,7 +17,8 @@ double squared_norm(const at::Tensor& x);
 /// The same in plain LibTorch: on its device, float64 [], and read from there.
 at::Tensor sum_of_squares(const at::Tensor& x);
 double squared_norm_reference(const at::Tensor& x);
-/// squared_norm() of each of several tensors, of one device, for which the host waits once.
+/// squared_norm() of each of several tensors, of one device, for which the host waits once. Dozens
+/// of them are summed in a launch.
 std::vector<double> squared_norms(const std::vector<at::Tensor>& tensors);
 
 struct AdamWStep {
@@ -30,25 +31,21 @@ struct AdamWMoments {
   double beta1, beta2, epsilon;
 };
 
-/// One AdamW step (Loshchilov & Hutter, arXiv:1711.05101); all tensors of one shape. With g =
-/// gradient_scale * grad:
+/// What AdamW updates together; all tensors of one shape.
+struct AdamWTensors {
+  at::Tensor value, grad, exp_avg, exp_avg_sq;
+  AdamWStep step;
+};
+
+/// One AdamW step (Loshchilov & Hutter, arXiv:1711.05101) of each. With g = gradient_scale * grad:
 ///   m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2
 ///   w <- w (1 - learning_rate * weight_decay)
 ///        - learning_rate * m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon)
-/// An element whose gradient was always zero only decays.
-void update_by_adamw(const at::Tensor& value,
-                     const at::Tensor& grad,
-                     const at::Tensor& exp_avg,
-                     const at::Tensor& exp_avg_sq,
-                     const AdamWStep& step,
-                     const AdamWMoments& moments);
+/// An element whose gradient was always zero only decays. A device takes dozens of tensors in a
+/// launch.
+void update_by_adamw(const std::vector<AdamWTensors>& each, const AdamWMoments& moments);
 /// The same in plain LibTorch.
-void update_by_adamw_reference(at::Tensor value,
-                               const at::Tensor& grad,
-                               at::Tensor exp_avg,
-                               at::Tensor exp_avg_sq,
-                               const AdamWStep& step,
-                               const AdamWMoments& moments);
+void update_by_adamw_reference(const std::vector<AdamWTensors>& each, const AdamWMoments& moments);
 
 /// Matrices of one shape that learn alike.
 struct MuonStack {

@@ -90,12 +90,7 @@ void Optimizer::step(double learning_rate, TrainedParts parts, double gradient_s
       step_muon(shape, learning_rate, gradient_scale);
     }
   }
-  for (const auto& member : elements_) {
-    const auto& grouped = parameters_[member.range.parameter];
-    if (parts.contains(grouped.part) && grouped.parameter.value.grad().defined()) {
-      step_elements(member, learning_rate, gradient_scale);
-    }
-  }
+  step_elements(learning_rate, parts, gradient_scale);
 }
 
 void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double gradient_scale) {
@@ -130,31 +125,28 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double g
   muon_step(stacks, gradient_scale, config_.muon);
 }
 
-void Optimizer::step_elements(const ElementsMember& member,
-                              double learning_rate,
-                              double gradient_scale) {
-  const auto& grouped = parameters_[member.range.parameter];
-  const auto& value = grouped.parameter.value;
-  const auto owned = [&](const at::Tensor& tensor) {
-    return tensor.view(-1).slice(0, member.range.begin, member.range.end);
-  };
-  const auto weights = owned(value.detach()), gradients = owned(gradient_of(value));
-  const auto& states = member.states;
-  const AdamWStep step{steps_.of(grouped.part),
-                       learning_rate * grouped.learning_rate_scale,
-                       grouped.weight_decay,
-                       gradient_scale};
-  switch (grouped.optimizer) {
-    case OptimizerKind::kAdamW: {
-      const ProfileScope scope("AdamW", ProfileKind::kStep);
-      adamw_update(weights, gradients, states[0], states[1], step, config_.adamw);
-      return;
+void Optimizer::step_elements(double learning_rate, TrainedParts parts, double gradient_scale) {
+  const ProfileScope scope("AdamW", ProfileKind::kStep);
+  std::vector<AdamWTensors> each;
+  for (const auto& [range, states] : elements_) {
+    const auto& grouped = parameters_[range.parameter];
+    const auto& value = grouped.parameter.value;
+    if (!parts.contains(grouped.part) || !value.grad().defined()) {
+      continue;
     }
-    case OptimizerKind::kMuon:
-    case OptimizerKind::kNone:
-      break;
+    const auto owned = [&, &range = range](const at::Tensor& tensor) {
+      return tensor.view(-1).slice(0, range.begin, range.end);
+    };
+    each.push_back({owned(value.detach()),
+                    owned(gradient_of(value)),
+                    states[0],
+                    states[1],
+                    {steps_.of(grouped.part),
+                     learning_rate * grouped.learning_rate_scale,
+                     grouped.weight_decay,
+                     gradient_scale}});
   }
-  fail("unreachable: OptimizerKind");
+  adamw_update(each, config_.adamw);
 }
 
 void Optimizer::received(const std::vector<at::Tensor>& load_E) {

@@ -86,7 +86,7 @@ class Optimizer {
 
   void add_muon(const ElementRange& range);
   void step_muon(const MuonShape& shape, double learning_rate, double gradient_scale);
-  void step_elements(const ElementsMember& member, double learning_rate, double gradient_scale);
+  void step_elements(double learning_rate, TrainedParts parts, double gradient_scale);
 
   OptimizerConfig config_;
   std::vector<GroupedParameter> parameters_;

@@ -86,6 +86,26 @@ inline bool has_matrix_products(int64_t columns, int64_t depth) {
   return columns % 8 == 0 && depth % 8 == 0 && depth > 0;
 }
 
+/// Tensors that AdamW updates in one launch.
+struct AdamWBatch {
+  static constexpr int kMost = 48;
+  int count;
+  AdamWProblem<float> of[kMost];
+};
+
+/// Tensors whose squares are summed in two launches.
+struct SquaredNorm {
+  const float* x;
+  int64_t count;
+  double* sum;
+};
+struct SquaredNorms {
+  static constexpr int kMost = 128;
+  int count;
+  SquaredNorm of[kMost];
+  double* parts;  ///< [kMost, kCudaNormParts], work memory
+};
+
 /// What the indexer's choice works in.
 struct IndexTopkWork {
   float* scores;  ///< [queries, C], of so many queries at a time
@@ -245,9 +265,8 @@ struct CudaKernelsOf {
                              bool gradients,
                              Stream) = nullptr;
 
-  void (*update_by_adamw)(const AdamWProblem<T>&, Stream) = nullptr;
-  /// The squares of kCudaNormParts parts of x; their sum is that of all.
-  void (*squared_norm)(const T* x, int64_t count, double* sums, Stream) = nullptr;
+  void (*update_by_adamw)(const AdamWBatch&, Stream) = nullptr;
+  void (*squared_norms)(const SquaredNorms&, Stream) = nullptr;
 };
 
 struct CudaKernels {
@@ -296,6 +315,7 @@ inline int64_t cuda_index_queries(int64_t queries, int64_t C) {
 
 inline constexpr int64_t kCudaOrderedExperts = 1024;
 
+/// In how many parts a tensor's squares are summed at most.
 inline constexpr int64_t kCudaNormParts = 1024;
 
 }  // namespace braid

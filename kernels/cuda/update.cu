@@ -7,7 +7,14 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kMostBlocks = 4096;  // threads take further elements where there are more
 
-__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWProblem<float> p) {
+// In how many parts the squares of so many elements are summed: a function of the number alone.
+__host__ __device__ inline int64_t norm_parts(int64_t count) {
+  const int64_t parts = count / 8192;
+  return parts < 1 ? 1 : parts < kCudaNormParts ? parts : kCudaNormParts;
+}
+
+__global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWBatch batch) {
+  const auto& p = batch.of[blockIdx.y];
   const auto& f = p.factors;
   const int64_t step = int64_t{gridDim.x} * kThreads;
   for (int64_t i = int64_t{blockIdx.x} * kThreads + thread_index(); i < p.count; i += step) {
@@ -20,47 +27,84 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(AdamWProblem<float> p) 
   }
 }
 
-/// Block by block the squares of every kCudaNormParts-th stretch of kThreads elements.
-__global__ void __launch_bounds__(kThreads)
-    squared_norm_kernel(const float* x, int64_t count, double* sums) {
-  double sum = 0;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + thread_index(); i < count;
-       i += kCudaNormParts * kThreads) {
-    const double wide = x[i];
-    sum += wide * wide;
-  }
+// The sum over a block, in its first thread.
+__device__ double block_sum_of(double x) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) {
-    sum += __shfl_xor_sync(kAllLanes, sum, step);
+    x += __shfl_xor_sync(kAllLanes, x, step);
   }
   BRAID_SHARED(double[kThreads / kWarp], of_warps);
   if (thread_index() % kWarp == 0) {
-    of_warps[thread_index() / kWarp] = sum;
+    of_warps[thread_index() / kWarp] = x;
   }
   __syncthreads();
+  double all = 0;
+  for (const double of_warp : of_warps) {
+    all += of_warp;
+  }
+  return all;
+}
+
+// A part of a tensor is every parts-th stretch of kThreads elements.
+__global__ void __launch_bounds__(kThreads) squared_parts_kernel(SquaredNorms p) {
+  const auto& of = p.of[blockIdx.y];
+  const int64_t parts = norm_parts(of.count);
+  if (blockIdx.x >= parts) {
+    return;  // the whole block
+  }
+  double sum = 0;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + thread_index(); i < of.count;
+       i += parts * kThreads) {
+    const double wide = of.x[i];
+    sum += wide * wide;
+  }
+  sum = block_sum_of(sum);
   if (thread_index() == 0) {
-    double all = 0;
-    for (const double of_warp : of_warps) {
-      all += of_warp;
-    }
-    sums[blockIdx.x] = all;
+    p.parts[blockIdx.y * kCudaNormParts + blockIdx.x] = sum;
   }
 }
 
-void update_by_adamw(const AdamWProblem<float>& p, void* stream) {
-  const auto blocks = std::min<int64_t>(kMostBlocks, blocks_of(p.count, kThreads));
-  launch(adamw_kernel, static_cast<unsigned>(blocks), kThreads, stream, p);
+__global__ void __launch_bounds__(kThreads) add_parts_kernel(SquaredNorms p) {
+  const auto& of = p.of[blockIdx.x];
+  const double* parts = p.parts + blockIdx.x * kCudaNormParts;
+  double sum = 0;
+  for (int64_t i = thread_index(); i < norm_parts(of.count); i += kThreads) {
+    sum += parts[i];
+  }
+  sum = block_sum_of(sum);
+  if (thread_index() == 0) {
+    *of.sum = sum;
+  }
 }
 
-void squared_norm(const float* x, int64_t count, double* sums, void* stream) {
-  launch(squared_norm_kernel, kCudaNormParts, kThreads, stream, x, count, sums);
+void update_by_adamw(const AdamWBatch& batch, void* stream) {
+  int64_t most = 0;
+  for (int i = 0; i < batch.count; ++i) {
+    most = larger(most, batch.of[i].count);
+  }
+  const auto blocks = std::min<int64_t>(kMostBlocks, blocks_of(most, kThreads));
+  launch(adamw_kernel,
+         {static_cast<unsigned>(blocks), static_cast<unsigned>(batch.count)},
+         kThreads,
+         stream,
+         batch);
+}
+
+void squared_norms(const SquaredNorms& p, void* stream) {
+  int64_t most = 0;
+  for (int i = 0; i < p.count; ++i) {
+    most = larger(most, norm_parts(p.of[i].count));
+  }
+  const auto count = static_cast<unsigned>(p.count);
+  launch(squared_parts_kernel, {static_cast<unsigned>(most), count}, kThreads, stream, p);
+  launch(add_parts_kernel, count, kThreads, stream, p);
 }
 
 }  // namespace
 
 void add_update(CudaKernels& table) {
   table.float32.update_by_adamw = update_by_adamw;
-  table.float32.squared_norm = squared_norm;
+  table.float32.squared_norms = squared_norms;
 }
 
 }  // namespace braid::cuda

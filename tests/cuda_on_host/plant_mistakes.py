@@ -453,7 +453,16 @@ MISTAKES = [
     ("adamw: no correction of the second moment", "update.cu", "sqrtf(v) / f.root", "sqrtf(v)", "DeviceKernels.OfAdamW*"),
     ("squared_norm: no barrier before the warps' sums are read", "update.cu", "  __syncthreads();\n", "",
      "DeviceKernels.OfSquared*"),
-    ("squared_norm: a warp's sum is left out", "update.cu", "    double all = 0;\n", "    double all = -of_warps[1];\n",
+    ("squared_norm: a warp's sum is left out", "update.cu", "  double all = 0;\n", "  double all = -of_warps[1];\n",
+     "DeviceKernels.OfSquared*"),
+    ("adamw: the first tensor for all", "update.cu", "batch.of[blockIdx.y]", "batch.of[0]", "DeviceKernels.OfAdamW*"),
+    ("adamw: blocks for the first tensor alone", "update.cu", "most = larger(most, batch.of[i].count);",
+     "most = batch.of[batch.count - 1].count;", "DeviceKernels.OfAdamW*"),
+    ("squared_norm: parts of another tensor", "update.cu", "blockIdx.y * kCudaNormParts + blockIdx.x", "blockIdx.x",
+     "DeviceKernels.OfSquared*"),
+    ("squared_norm: parts that are not there", "update.cu", "  if (blockIdx.x >= parts) {", "  if (false) {",
+     "DeviceKernels.OfSquared*"),
+    ("squared_norm: a part too few", "update.cu", "i < norm_parts(of.count); i += kThreads", "i < norm_parts(of.count) - 1; i += kThreads",
      "DeviceKernels.OfSquared*"),
 ]
 

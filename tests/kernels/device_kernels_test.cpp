@@ -377,7 +377,7 @@ TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {
   for (const auto order : kOrders) {
     const KernelsOnHost kernels(order);
     sums.push_back(squared_norm(x.to(strict_device())));
-    EXPECT_EQ(kernels.launches(), 1);
+    EXPECT_EQ(kernels.launches(), 2);
     EXPECT_EQ(squared_norm(at::zeros({0}, at::kFloat).to(strict_device())), 0);
   }
   EXPECT_NEAR(sums[0] / want, 1, 1e-13);
@@ -385,25 +385,91 @@ TEST(DeviceKernels, OfSquaredNormAddInOneOrder) {
   EXPECT_EQ(sums[2], sums[0]);
 }
 
-TEST(DeviceKernels, OfAdamWStepAsTheTwin) {
-  const AdamWStep step{.step = 3, .learning_rate = 0.1, .weight_decay = 0.2, .gradient_scale = 0.5};
+// More tensors than a launch takes, of sizes from none to several blocks.
+// More tensors than a launch takes; each has the sum that it has alone.
+TEST(DeviceKernels, OfSquaredNormsAreThoseOfEachTensorManyInALaunch) {
+  std::vector<at::Tensor> tensors;
+  for (int64_t i = 0; i <= SquaredNorms::kMost; ++i) {
+    tensors.push_back(on_device("x", {i == 5 ? 70'001 : 11 * i}));
+  }
+  const KernelsOnHost kernels;
+  const auto sums = squared_norms(tensors);
+  EXPECT_EQ(kernels.launches(), 4);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const double want = tensors[i].cpu().to(at::kDouble).square().sum().item<double>();
+    EXPECT_NEAR(sums[i], want, 1e-12 * want);
+    EXPECT_EQ(sums[i], squared_norm(tensors[i]));
+  }
+}
+
+TEST(DeviceKernels, OfAdamWStepAsTheTwinManyTensorsInALaunch) {
   const AdamWMoments moments{.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
   const auto given = [](at::Device device) {
-    std::vector<at::Tensor> tensors;
-    for (const char* name : {"value", "gradient", "exp_avg", "exp_avg_sq"}) {
-      tensors.push_back(normal_tensor(name, {7, 51}, at::kFloat).to(device));
+    std::vector<AdamWTensors> each;
+    for (int64_t i = 0; i <= AdamWBatch::kMost; ++i) {
+      const auto named = [&](const char* name) {
+        return normal_tensor(text(name, i), {i, 51}, at::kFloat).to(device);
+      };
+      each.push_back(
+          {named("value"),
+           named("gradient"),
+           named("exp_avg"),
+           named("exp_avg_sq").square_(),
+           {.step = 1 + i, .learning_rate = 0.1, .weight_decay = 0.2, .gradient_scale = 0.5}});
     }
-    tensors[3].square_();
-    return tensors;
+    return each;
   };
   const auto want = given(at::kCPU);
-  update_by_adamw_reference(want[0], want[1], want[2], want[3], step, moments);
-  const KernelsOnHost kernels;
-  const auto got = given(strict_device());
-  update_by_adamw(got[0], got[1], got[2], got[3], step, moments);
-  EXPECT_EQ(kernels.launches(), 1);
-  for (const std::size_t i : {0, 2, 3}) {
-    expect_close(text("tensor ", i), got[i], want[i], {.relative = 1e-6});
+  update_by_adamw_reference(want, moments);
+  for (const auto order : kOrders) {
+    const KernelsOnHost kernels(order);
+    const auto got = given(strict_device());
+    update_by_adamw(got, moments);
+    EXPECT_EQ(kernels.launches(), 1);  // the last tensor, alone in a second one, has no element
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      const auto expect_same = [&](const char* what, const at::Tensor& a, const at::Tensor& b) {
+        expect_close(text(what, " of tensor ", i), a, b, {.relative = 1e-6});
+      };
+      expect_same("value", got[i].value, want[i].value);
+      expect_same("exp_avg", got[i].exp_avg, want[i].exp_avg);
+      expect_same("exp_avg_sq", got[i].exp_avg_sq, want[i].exp_avg_sq);
+    }
+  }
+}
+
+// Stacks of one shape together: the iterations of all of them take the launches of one.
+TEST(DeviceKernels, OfMuonOrthogonalizeAllStacksTogether) {
+  const MuonUpdate update{.momentum = 0.9,
+                          .update_rms = 0.2,
+                          .gradient_scale = 0.5,
+                          .newton_schulz = {.bfloat16_products = true}};
+  const auto given = [](at::Device device, int64_t stacks) {
+    std::vector<MuonStack> each;
+    for (int64_t i = 0; i < stacks; ++i) {
+      const auto named = [&](const char* name) {
+        return normal_tensor(text(name, i), {1 + i, 16, 24}, at::kFloat).to(device);
+      };
+      each.push_back({named("value"), named("gradient"), named("momentum"), 0.1 * (1 + i), 0.1});
+    }
+    return each;
+  };
+  const auto want = given(at::kCPU, 3);
+  for (const auto& stack : want) {
+    update_by_muon_reference(stack, update);
+  }
+  int64_t of_one = 0;
+  for (const int64_t stacks : {1, 3}) {
+    const KernelsOnHost kernels;
+    const auto got = given(strict_device(), stacks);
+    update_by_muon(got, update);
+    of_one = stacks == 1 ? kernels.launches() : of_one;
+    EXPECT_GT(kernels.launches(), 10);
+    EXPECT_EQ(kernels.launches(), of_one);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      expect_close(text("value ", i), got[i].value_Brc, want[i].value_Brc, {.relative = 0.01});
+      expect_close(
+          text("momentum ", i), got[i].momentum_Brc, want[i].momentum_Brc, {.relative = 1e-6});
+    }
   }
 }
 

@@ -174,7 +174,7 @@ std::vector<Writer> writers() {
   const auto adamw = [](const at::Tensor& w) {
     const auto flat = w.view(-1).slice(0, 4, 20);  // what a rank owns of it
     const auto state = at::zeros_like(flat), squares = at::zeros_like(flat);
-    update_by_adamw(flat, at::ones_like(flat), state, squares, {1, 0.1}, {0.9, 0.99, 1e-8});
+    update_by_adamw({{flat, at::ones_like(flat), state, squares, {1, 0.1}}}, {0.9, 0.99, 1e-8});
   };
   const auto muon = [](const at::Tensor& w) {
     const auto matrices = w.unsqueeze(0);

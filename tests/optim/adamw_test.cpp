@@ -23,7 +23,7 @@ TEST(AdamW, FollowsTheFormulaElementByElement) {
   std::vector<double> m(15, 0), v(15, 0);
   for (int64_t step = 1; step <= 4; ++step) {
     const auto grad = normal_tensor("gradient " + std::to_string(step), {3, 5});
-    adamw_update(value, grad, exp_avg, exp_avg_sq, {step, kRate, kDecay}, config);
+    adamw_update({{value, grad, exp_avg, exp_avg_sq, {step, kRate, kDecay}}}, config);
     for (std::size_t i = 0; i < 15; ++i) {
       const double g = grad.data_ptr<double>()[i];
       m[i] = 0.8 * m[i] + 0.2 * g;
@@ -43,7 +43,7 @@ TEST(AdamW, RowsWithoutGradientOnlyDecay) {
   auto grad = at::zeros_like(value);
   grad[0].fill_(1e-12f);
   for (int64_t step = 1; step <= 3; ++step) {
-    adamw_update(value, grad, exp_avg, exp_avg_sq, {step, 0.5, 0.5}, {});
+    adamw_update({{value, grad, exp_avg, exp_avg_sq, {step, 0.5, 0.5}}}, {});
   }
   testing::expect_close(
       "untouched row", value[1], at::full({3}, std::pow(0.75f, 3.0f)), {.relative = 1e-6});
@@ -58,8 +58,8 @@ TEST(AdamW, EqualsItsPlainTwinAndFoldsTheGradientsFactorIn) {
     const auto want = value.clone(), want_avg = exp_avg.clone(), want_avg_sq = exp_avg_sq.clone();
     const auto grad = tensor("gradient");
     const AdamWStep step{7, 0.01, 0.1, 0.25};
-    adamw_update(value, grad, exp_avg, exp_avg_sq, step, {});
-    adamw_update_reference(want, grad, want_avg, want_avg_sq, step, {});
+    adamw_update({{value, grad, exp_avg, exp_avg_sq, step}}, {});
+    adamw_update_reference({{want, grad, want_avg, want_avg_sq, step}}, {});
     const double rounding = type == at::kFloat ? 1e-6 : 1e-14;
     testing::expect_close("value", value, want, {.relative = rounding});
     testing::expect_close("exp_avg", exp_avg, want_avg, {.relative = rounding});
@@ -71,11 +71,11 @@ TEST(AdamW, IsTheSameOnEveryDevice) {
   const auto tensor = [&](const char* name) { return normal_tensor(name, {30, 13}); };
   const auto want = tensor("value"), want_avg = tensor("m"), want_avg_sq = tensor("v").square();
   const AdamWStep step{7, 0.01, 0.1, 0.25};
-  adamw_update_reference(want, tensor("gradient"), want_avg, want_avg_sq, step, {});
+  adamw_update_reference({{want, tensor("gradient"), want_avg, want_avg_sq, step}}, {});
   for (const auto device : testing::devices()) {
     const auto value = tensor("value").to(device), exp_avg = tensor("m").to(device),
                exp_avg_sq = tensor("v").square().to(device);
-    adamw_update(value, tensor("gradient").to(device), exp_avg, exp_avg_sq, step, {});
+    adamw_update({{value, tensor("gradient").to(device), exp_avg, exp_avg_sq, step}}, {});
     testing::expect_close(text("value on ", device), value, want, {.relative = 1e-14});
     testing::expect_close(text("m on ", device), exp_avg, want_avg, {.relative = 1e-14});
     testing::expect_close(text("v on ", device), exp_avg_sq, want_avg_sq, {.relative = 1e-14});
@@ -84,8 +84,8 @@ TEST(AdamW, IsTheSameOnEveryDevice) {
 
 TEST(AdamW, RefusesTensorsThatDoNotFit) {
   const auto x = at::zeros({4});
-  EXPECT_THROW(adamw_update(x, at::zeros({5}), x.clone(), x.clone(), {}, {}), Error);
-  EXPECT_THROW(adamw_update(x, x.to(at::kDouble), x.clone(), x.clone(), {}, {}), Error);
+  EXPECT_THROW(adamw_update({{x, at::zeros({5}), x.clone(), x.clone(), {}}}, {}), Error);
+  EXPECT_THROW(adamw_update({{x, x.to(at::kDouble), x.clone(), x.clone(), {}}}, {}), Error);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ TEST(Optimizer, UpdatesEveryMatrixOfEverySplitOnItsOwn) {
     const auto old_value = before[i].value.detach();
     if (grouped.optimizer == OptimizerKind::kAdamW) {
       const auto m = at::zeros_like(old_value), v = at::zeros_like(old_value);
-      adamw_update_reference(old_value, value.grad(), m, v, {1, 0.1, 0.25}, {});
+      adamw_update_reference({{old_value, value.grad(), m, v, {1, 0.1, 0.25}}}, {});
       expect_close(name, value, old_value, {.relative = 1e-14});
       continue;
     }
