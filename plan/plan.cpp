@@ -145,20 +145,36 @@ std::vector<PartPlan> planned_parts(const Transformer& model,
   return parts;
 }
 
-// Without the heads, which choose nothing.
+// Per token, of all layers, those of the MTP block too if it takes part; without the heads.
+double forward_flops_of_layers(const RunConfig& config,
+                               const std::vector<GroupedParameter>& groups,
+                               const Regime& regime,
+                               bool with_mtp) {
+  double products = 0, head = 0;
+  for (const auto& part : products_by_part(config.model, groups, regime)) {
+    products += part.part != "mtp" || with_mtp ? part.products : 0;
+    head += part.part == "head" ? part.products : 0;
+  }
+  const int64_t heads = 1 + (with_mtp ? config.model.num_nextn_predict_layers : 0);
+  return 2 * (products - static_cast<double>(heads) * head);
+}
+
+// What chooses experts ahead; heads choose none.
 double look_ahead_flops(const RunConfig& config,
                         const std::vector<GroupedParameter>& groups,
                         const Regime& regime) {
-  if (config.model.routing_mode != RoutingMode::kAnticipatory) {
-    return 0;
-  }
-  double products = 0, head = 0;
-  for (const auto& part : products_by_part(config.model, groups, regime)) {
-    products += part.products;
-    head += part.part == "head" ? part.products : 0;
-  }
-  const auto heads = static_cast<double>(1 + config.model.num_nextn_predict_layers);
-  return 2 * (products - heads * head);
+  return config.model.routing_mode == RoutingMode::kAnticipatory
+             ? forward_flops_of_layers(config, groups, regime, /*with_mtp=*/true)
+             : 0;
+}
+
+// Of layers with a gradient.
+double recomputed_flops(const RunConfig& config,
+                        const std::vector<GroupedParameter>& groups,
+                        const Regime& regime) {
+  return regime.options.recompute_sublayers > 0
+             ? forward_flops_of_layers(config, groups, regime, regime.weights.mtp > 0)
+             : 0;
 }
 
 bool same_kind(const Regime& a, const Regime& b) {
@@ -177,6 +193,7 @@ std::vector<StagePlan> stages_of(const RunConfig& config,
       auto& stage = stages.emplace_back(StagePlan{.regime = regime});
       stage.forward_backward_flops = forward_backward_flops(config.model, groups, regime);
       stage.look_ahead_flops = look_ahead_flops(config, groups, regime);
+      stage.recomputed_flops = recomputed_flops(config, groups, regime);
       stage.newton_schulz_flops =
           newton_schulz_flops(groups, config.optimizer.muon, regime.trained);
     }
@@ -258,8 +275,8 @@ PlannedTime planned_time(const Plan& plan, const PlannedSpeed& speed) {
                        stream.mapped_sent_bytes / std::min(speed.link_bytes, speed.disk_bytes)};
   for (const auto& stage : plan.stages) {
     const auto tokens = static_cast<double>(stage.regime.sequences * stage.regime.seq_len);
-    time.operations =
-        (stage.token_flops() * tokens / ranks + stage.newton_schulz_flops * part) / per_second;
+    const double of_tokens = (stage.token_flops() + stage.recomputed_flops) * tokens / ranks;
+    time.operations = (of_tokens + stage.newton_schulz_flops * part) / per_second;
     time.step = std::max(time.operations, time.copies);
     time.run += time.step * static_cast<double>(stage.steps);
   }

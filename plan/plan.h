@@ -28,6 +28,9 @@ struct StagePlan {
   /// Per token: the forward pass that chooses experts, with model.routing_mode: anticipatory. What
   /// a spike turns on is not known before.
   double look_ahead_flops = 0;
+  /// Per token: what the backward pass computes again (train.recompute_sublayers). It takes time
+  /// and is none of the model's operations.
+  double recomputed_flops = 0;
   double newton_schulz_flops = 0;  ///< per step
 
   int64_t tokens() const { return steps * regime.sequences * regime.seq_len; }

@@ -133,6 +133,27 @@ TEST(Plan, CountsAdaptersAndWhatAFrozenBaseSaves) {
   EXPECT_GT(plan_training(config).memory.activations_bytes, plan.memory.activations_bytes);
 }
 
+// It takes time, and is none of the model's operations.
+TEST(Plan, TimesWhatIsComputedAgain) {
+  auto config = small_run();
+  config.train.recompute_sublayers.reset();
+  const auto kept = plan_training(config);
+  config.train.recompute_sublayers = 2;
+  const auto again = plan_training(config);
+  EXPECT_EQ(kept.stages.back().recomputed_flops, 0);
+  EXPECT_EQ(again.stages.back().flops(), kept.stages.back().flops());
+  const auto parts = by_part(kept);
+  const auto heads = static_cast<double>(1 + config.model.num_nextn_predict_layers);
+  const auto of_layers = kept.total().forward_flops - heads * parts.at("head").forward_flops;
+  EXPECT_NEAR(again.stages.back().recomputed_flops, of_layers, 1e-9 * of_layers);
+  const PlannedSpeed speed{.peak_flops = 1e9, .measured = "given", .share = 1};
+  const auto& regime = kept.stages.back().regime;
+  const auto tokens = static_cast<double>(regime.sequences * regime.seq_len);
+  EXPECT_NEAR(planned_time(again, speed).step - planned_time(kept, speed).step,
+              of_layers * tokens / 1e9,
+              1e-6);
+}
+
 TEST(Plan, CountsThePassThatChoosesExpertsAhead) {
   auto config = small_run();
   config.model.num_nextn_predict_layers = 0;
