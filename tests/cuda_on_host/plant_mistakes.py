@@ -339,8 +339,6 @@ MISTAKES = [
      "    wait_for_products<0>(d);\n    Base::unpack", "    Base::unpack", "IndexerKl.OfA*"),
     ("indexer loss by warpgroups: no fence before heads' gradients", "heads_and_keys.h",
      "    fence_registers(sums.products);\n", "", "IndexerKl.OfA*"),
-    ("indexer loss by warpgroups: no wait for heads' gradients", "heads_and_keys.h",
-     "    wait_for_products<0>(sums.products);\n", "", "IndexerKl.OfA*"),
     ("indexer loss by warpgroups: no fence before keys' gradients", "heads_and_keys.h",
      "      fence_registers(d);\n      multiply_heads", "      multiply_heads", "IndexerKl.OfA*"),
     ("indexer loss by warpgroups: no wait for keys' gradients", "heads_and_keys.h",
