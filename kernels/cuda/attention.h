@@ -1,5 +1,5 @@
 #pragma once
-// What attention's kernels share: which keys a query sees, and the kernels with mma.sync.
+// What attention's kernels share: which keys a query sees, and the kernels by tensor cores.
 #include <cmath>
 
 #include "kernels/cuda/device.h"

@@ -1,7 +1,7 @@
 #pragma once
-// Heads of a query against tiles of keys in float32, for what mma.sync does not take: a warp has a
-// head, a lane a key of the tile or some channels. Attention (attention.cu) and the indexer's loss
-// (indexer_kl.cu) share it.
+// Heads of a query against tiles of keys in float32, for what tensor cores do not take: a warp has
+// a head, a lane a key of the tile or some channels. Attention (attention.cu) and the indexer's
+// loss (indexer_kl.cu) share it.
 #include "kernels/cuda/attention.h"
 
 namespace braid::cuda {
