@@ -126,27 +126,32 @@ void Optimizer::step_muon(const MuonShape& shape, double learning_rate, double g
 }
 
 void Optimizer::step_elements(double learning_rate, TrainedParts parts, double gradient_scale) {
-  const ProfileScope scope("AdamW", ProfileKind::kStep);
-  std::vector<AdamWTensors> each;
+  std::vector<AdamWTensors> by_adamw;
   for (const auto& [range, states] : elements_) {
     const auto& grouped = parameters_[range.parameter];
     const auto& value = grouped.parameter.value;
     if (!parts.contains(grouped.part) || !value.grad().defined()) {
       continue;
     }
-    const auto owned = [&, &range = range](const at::Tensor& tensor) {
-      return tensor.view(-1).slice(0, range.begin, range.end);
+    const auto owned = [begin = range.begin, end = range.end](const at::Tensor& tensor) {
+      return tensor.view(-1).slice(0, begin, end);
     };
-    each.push_back({owned(value.detach()),
-                    owned(gradient_of(value)),
-                    states[0],
-                    states[1],
-                    {steps_.of(grouped.part),
-                     learning_rate * grouped.learning_rate_scale,
-                     grouped.weight_decay,
-                     gradient_scale}});
+    const auto weights = owned(value.detach()), gradients = owned(gradient_of(value));
+    const AdamWStep step{steps_.of(grouped.part),
+                         learning_rate * grouped.learning_rate_scale,
+                         grouped.weight_decay,
+                         gradient_scale};
+    switch (grouped.optimizer) {
+      case OptimizerKind::kAdamW:
+        by_adamw.push_back({weights, gradients, states[0], states[1], step});
+        break;
+      case OptimizerKind::kMuon:
+      case OptimizerKind::kNone:
+        fail("unreachable: OptimizerKind");
+    }
   }
-  adamw_update(each, config_.adamw);
+  const ProfileScope scope("AdamW", ProfileKind::kStep);
+  adamw_update(by_adamw, config_.adamw);
 }
 
 void Optimizer::received(const std::vector<at::Tensor>& load_E) {

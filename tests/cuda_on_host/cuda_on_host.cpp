@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <string>
@@ -123,6 +124,7 @@ struct Fiber {
   std::vector<Product> products;
   std::vector<Sums> sums;
   int product_group = 0;
+  int first_pending_group = 0;      // of the products, those before must be made
   std::vector<const void*> fenced;  // arrays of registers, behind the last wait for products
   bool has_published = false;       // since the last barrier
 };
@@ -296,6 +298,7 @@ class Block {
     fiber.products.back().group = fiber.product_group;
     collective(note_product, &fiber);
     if (order_ % 2 == 1) {
+      fiber.first_pending_group = std::numeric_limits<int>::max();
       collective(make_products, &fiber);
     }
   }
@@ -303,6 +306,7 @@ class Block {
   void wait_for_products(int pending) {
     auto& fiber = *now_;
     fiber.fenced.clear();
+    fiber.first_pending_group = fiber.product_group - pending;
     collective(make_products, &fiber);
     const auto later =
         std::find_if(fiber.products.begin(), fiber.products.end(), [&](const Product& product) {
@@ -516,9 +520,12 @@ class Block {
     noted.insert(noted.end(), {first.a.descriptor, first.b.descriptor, first.result.size()});
   }
 
+  // Those whose group may not be pending any more: as late as can be.
   static void make_products(void* const (&lanes)[kWarp]) {
-    for (std::size_t i = 0; i < fiber_of(lanes[0]).products.size(); ++i) {
-      if (!fiber_of(lanes[0]).products[i].made) {
+    const auto& fiber = fiber_of(lanes[0]);
+    for (std::size_t i = 0; i < fiber.products.size(); ++i) {
+      const auto& product = fiber.products[i];
+      if (!product.made && product.group < fiber.first_pending_group) {
         now().make_product(lanes, i);
       }
     }
