@@ -4,7 +4,6 @@
 
 #include <ATen/ATen.h>
 
-#include "formats/base_sizes.h"
 #include "parallel/expert_exchange.h"
 #include "parallel/gradient_sync.h"
 #include "tests/formats/quantized_base.h"
@@ -220,15 +219,6 @@ class StreamedExpertsOfRanks : public testing::QuantizedBase {
     run.train.pinned_gb = pinned / kGigabyte;
     return run;
   }
-
-  /// Of one layer's experts, what a rank has.
-  double layer_bytes() const {
-    double bytes = 0;
-    for (const auto& [name, its] : bytes_of_codes(base_)) {
-      bytes += name.starts_with("layers.1.ffn.experts.") ? its : 0;
-    }
-    return bytes / static_cast<double>(ranks().size());
-  }
 };
 
 TEST_F(StreamedExpertsOfRanks, HaveTheBitsOfResidentOnesAndTheNumbersOfOneRank) {
@@ -237,7 +227,7 @@ TEST_F(StreamedExpertsOfRanks, HaveTheBitsOfResidentOnesAndTheNumbersOfOneRank) 
     GTEST_SKIP() << "the base's experts cannot be divided among " << ranks().size() << " ranks";
   }
   train_on(strict_device(), resident);
-  const double layer = layer_bytes();
+  const double layer = layer_bytes() / static_cast<double>(ranks().size());  // what a rank has
   for (const auto& run : {streamed(resident, "pinned", 0, 1e9),
                           streamed(resident, "mapped", 0, 0),
                           streamed(resident, "mixed", layer, layer)}) {

@@ -482,14 +482,6 @@ class StreamedExperts : public DeviceRun {
     run.train.pinned_gb = pinned / kGigabyte;
     return run;
   }
-
-  double layer_bytes() const {
-    double bytes = 0;
-    for (const auto& [name, its] : bytes_of_codes(base_)) {
-      bytes += name.starts_with("layers.1.ffn.experts.") ? its : 0;
-    }
-    return bytes;
-  }
 };
 
 TEST_F(StreamedExperts, ChangeNoBit) {
