@@ -22,7 +22,8 @@ at::Tensor attention(const at::Tensor& q_BSNH,
                      const SeenEntries& entries,
                      double scale);
 
-/// The same in plain LibTorch: all scores at once, memory O(S (U + C)).
+/// The same in plain LibTorch, by chunks of queries where all scores would take more than
+/// kTwinScoreBytes (kernels/query_chunks.h).
 at::Tensor attention_reference(const at::Tensor& q_BSNH,
                                const at::Tensor& kv_BUH,
                                const at::Tensor& compressed_BCH,
@@ -30,5 +31,14 @@ at::Tensor attention_reference(const at::Tensor& q_BSNH,
                                const KeyRange& window,
                                const SeenEntries& entries,
                                double scale);
+/// The same, `at_once` queries at a time.
+at::Tensor attention_reference_in_chunks(const at::Tensor& q_BSNH,
+                                         const at::Tensor& kv_BUH,
+                                         const at::Tensor& compressed_BCH,
+                                         const at::Tensor& sink_N,
+                                         const KeyRange& window,
+                                         const SeenEntries& entries,
+                                         double scale,
+                                         int64_t at_once);
 
 }  // namespace braid

@@ -17,12 +17,20 @@ at::Tensor index_topk(const at::Tensor& q_BSIH,
                       const KeyRange& visible,
                       int64_t k);
 
-/// The same in plain LibTorch, from all scores.
+/// The same in plain LibTorch, from all scores, by chunks of queries where the products would take
+/// more than kTwinScoreBytes (kernels/query_chunks.h).
 at::Tensor index_topk_reference(const at::Tensor& q_BSIH,
                                 const at::Tensor& keys_BCH,
                                 const at::Tensor& weight_BSI,
                                 const KeyRange& visible,
                                 int64_t k);
+/// The same, `at_once` queries at a time.
+at::Tensor index_topk_reference_in_chunks(const at::Tensor& q_BSIH,
+                                          const at::Tensor& keys_BCH,
+                                          const at::Tensor& weight_BSI,
+                                          const KeyRange& visible,
+                                          int64_t k,
+                                          int64_t at_once);
 
 /// All scores, wide [B, S, C], of q and keys of one type; with gradients.
 at::Tensor index_scores(const at::Tensor& q_BSIH,

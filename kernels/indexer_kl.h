@@ -42,10 +42,17 @@ IndexerKl indexer_kl(const IndexParts& index,
                      const SeenEntries& seen,
                      int64_t recalled);
 
-/// The same in plain LibTorch, from all scores.
+/// The same in plain LibTorch, from all scores, by chunks of queries where those of the teacher or
+/// the products of the index would take more than kTwinScoreBytes (kernels/query_chunks.h).
 IndexerKl indexer_kl_reference(const IndexParts& index,
                                const AttentionTeacher& teacher,
                                const SeenEntries& seen,
                                int64_t recalled);
+/// The same, `at_once` queries at a time.
+IndexerKl indexer_kl_reference_in_chunks(const IndexParts& index,
+                                         const AttentionTeacher& teacher,
+                                         const SeenEntries& seen,
+                                         int64_t recalled,
+                                         int64_t at_once);
 
 }  // namespace braid

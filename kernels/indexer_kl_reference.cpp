@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include <ATen/ATen.h>
@@ -7,6 +8,7 @@
 #include "kernels/index_topk.h"
 #include "kernels/indexer_kl.h"
 #include "kernels/precision.h"
+#include "kernels/query_chunks.h"
 
 namespace braid {
 namespace {
@@ -41,12 +43,11 @@ at::Tensor target_of(const AttentionTeacher& teacher, const at::Tensor& set_BSC)
   return softmax_over((entries - log_sum).logsumexp(2), set_BSC);
 }
 
-}  // namespace
-
-IndexerKl indexer_kl_reference(const IndexParts& index,
-                               const AttentionTeacher& teacher,
-                               const SeenEntries& seen,
-                               int64_t recalled) {
+// From all scores at once.
+IndexerKl kl_of_queries(const IndexParts& index,
+                        const AttentionTeacher& teacher,
+                        const SeenEntries& seen,
+                        int64_t recalled) {
   const auto set_BSC = mask_of(seen, index.keys_BCH.size(1));
   const auto scores_BSC = index_scores(index.q_BSIH, index.keys_BCH, index.weight_BSI);
   const auto target_BSC = target_of(teacher, set_BSC);
@@ -64,6 +65,46 @@ IndexerKl indexer_kl_reference(const IndexParts& index,
                             chooses_BS.sum().to(recall_sum.scalar_type())});
   }
   return {kl_sum, recall_sum};
+}
+
+}  // namespace
+
+IndexerKl indexer_kl_reference(const IndexParts& index,
+                               const AttentionTeacher& teacher,
+                               const SeenEntries& seen,
+                               int64_t recalled) {
+  const auto [B, S, N, H] = sizes<4>(teacher.q_BSNH);
+  const int64_t C = index.keys_BCH.size(1), U = teacher.kv_BUH.size(1);
+  const int64_t scores = B * std::max(N * (U + C), index.q_BSIH.size(2) * C);
+  return indexer_kl_reference_in_chunks(
+      index, teacher, seen, recalled, queries_at_once(S, scores, wide_type(index.q_BSIH)));
+}
+
+IndexerKl indexer_kl_reference_in_chunks(const IndexParts& index,
+                                         const AttentionTeacher& teacher,
+                                         const SeenEntries& seen,
+                                         int64_t recalled,
+                                         int64_t at_once) {
+  const auto q_BSNH = teacher.q_BSNH.detach();
+  const AttentionTeacher all{q_BSNH,
+                             teacher.kv_BUH.detach(),
+                             teacher.compressed_BCH.detach(),
+                             teacher.sink_N.detach(),
+                             teacher.window,
+                             teacher.scale};
+  const auto run = [=](const std::vector<at::Tensor>& in, int64_t first, int64_t count) {
+    auto own = all;
+    own.q_BSNH = all.q_BSNH.narrow(1, first, count);
+    own.window = all.window.of_queries(first, count);
+    const auto sums =
+        kl_of_queries({in[0], in[2], in[1]}, own, seen.of_queries(first, count), recalled);
+    return std::vector<at::Tensor>{sums.kl_sum, sums.recall_sum};
+  };
+  const auto sums = in_query_chunks({index.q_BSIH, index.weight_BSI, index.keys_BCH},
+                                    q_BSNH.size(1),
+                                    at_once,
+                                    {.run = run, .of_queries = 2, .sums = true});
+  return {sums[0], sums[1]};
 }
 
 }  // namespace braid

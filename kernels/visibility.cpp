@@ -27,12 +27,21 @@ KeyRange KeyRange::to(at::Device device) const {
   return {first_BS.to(device), end_BS.to(device), most};
 }
 
+KeyRange KeyRange::of_queries(int64_t first, int64_t count) const {
+  return {first_BS.narrow(1, first, count), end_BS.narrow(1, first, count), most};
+}
+
 int64_t KeyRange::most_of(int64_t keys) const {
   return most < 0 ? keys : std::min(most, keys);
 }
 
 SeenEntries SeenEntries::to(at::Device device) const {
   return {range.to(device), chosen_BSK.defined() ? chosen_BSK.to(device) : chosen_BSK};
+}
+
+SeenEntries SeenEntries::of_queries(int64_t first, int64_t count) const {
+  return {range.of_queries(first, count),
+          chosen_BSK.defined() ? chosen_BSK.narrow(1, first, count) : chosen_BSK};
 }
 
 at::Tensor SeenEntries::lists() const {

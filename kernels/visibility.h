@@ -14,6 +14,7 @@ struct KeyRange {
   int64_t most = -1;
 
   KeyRange to(at::Device device) const;
+  KeyRange of_queries(int64_t first, int64_t count) const;
   /// No query sees more of `keys` keys.
   int64_t most_of(int64_t keys) const;
 };
@@ -25,6 +26,7 @@ struct SeenEntries {
   at::Tensor chosen_BSK;
 
   SeenEntries to(at::Device device) const;
+  SeenEntries of_queries(int64_t first, int64_t count) const;
   /// No query sees more of `entries` entries.
   int64_t most_of(int64_t entries) const;
   /// chosen_BSK as kernels read it, without gaps. They take a null pointer for no lists at all, so

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/base_sizes.h"
 #include "formats/synthesize.h"
 #include "tests/train/tiny_run.h"
 
@@ -46,6 +47,15 @@ class QuantizedBase : public TinyRun {
     run.adapter.targets.items = targets;
     run.optimizer.learning_rate = 0.01;
     return run;
+  }
+
+  /// Of the codes and scales of one layer's experts.
+  double layer_bytes() const {
+    double bytes = 0;
+    for (const auto& [name, its] : bytes_of_codes(base_)) {
+      bytes += name.starts_with("layers.1.ffn.experts.") ? its : 0;
+    }
+    return bytes;
   }
 
   std::filesystem::path base_;

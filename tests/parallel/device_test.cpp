@@ -6,6 +6,7 @@
 
 #include "parallel/expert_exchange.h"
 #include "parallel/gradient_sync.h"
+#include "tests/formats/quantized_base.h"
 #include "tests/parallel/ranks.h"
 #include "tests/parallel/through_host.h"
 #include "tests/parallel/uneven_exchange.h"
@@ -101,6 +102,21 @@ TEST(ExpertExchange, WaitsOnceForTheNumbersOfRows) {
       "y", y.cpu(), (x * weights.sum(1, true)).detach().cpu(), {.relative = 1e-14});
 }
 
+void train_on(at::Device device, const RunConfig& run, std::unique_ptr<Communicator> group) {
+  ::testing::internal::CaptureStdout();
+  try {
+    Trainer(run, {}, std::move(group), device).run([] { return false; });
+  } catch (...) {
+    ::testing::internal::GetCapturedStdout();
+    throw;
+  }
+  ::testing::internal::GetCapturedStdout();
+}
+
+void train_on(at::Device device, const RunConfig& run) {
+  train_on(device, run, through_host(ranks().split(0)));
+}
+
 // The runs of all ranks, in the folder of the first.
 class RunOfRanks : public testing::TinyRun {
  protected:
@@ -134,17 +150,6 @@ class RunOfRanks : public testing::TinyRun {
       testing::expect_close_run(on_device, run, {.metrics = 1e-6, .tensors = 1e-6});
     }
     ranks().barrier("comparison");
-  }
-
-  static void train_on(at::Device device, const RunConfig& run) {
-    ::testing::internal::CaptureStdout();
-    try {
-      Trainer(run, {}, through_host(ranks().split(0)), device).run([] { return false; });
-    } catch (...) {
-      ::testing::internal::GetCapturedStdout();
-      throw;
-    }
-    ::testing::internal::GetCapturedStdout();
   }
 };
 
@@ -181,6 +186,65 @@ TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedSequences) {
   auto run = run_of_ranks("context");
   run.parallel.context = ranks().size();
   expect_the_cpus_run(run);
+}
+
+// Ranks that divide the experts of a quantized base, whose codes come to the device when a pass
+// asks for them.
+class StreamedExpertsOfRanks : public testing::QuantizedBase {
+ protected:
+  /// Two steps of adapters of attention and experts, the experts divided among all ranks.
+  RunConfig divided(const std::string& name) const {
+    auto run = adapters_on_base(name, {"attention", "experts"});
+    run.run.output_dir = ranks().from_first((folder_ / "runs").string(), "folder");
+    run.run.init_from = ranks().from_first(base_.string(), "base");
+    run.data.train = {ranks().from_first(corpus_.string(), "corpus")};
+    run.data.seq_len = 24;
+    run.data.validation_fraction = 0;
+    run.train.device = {DeviceChoice::Kind::kCuda};
+    run.train.dtype = ComputeType::kFloat64;
+    run.train.max_steps = 2;
+    run.train.global_batch_size = 8;
+    run.train.micro_batch_size = 2;
+    run.train.recompute_sublayers = 2;
+    run.logging.monitors = {};
+    run.parallel.expert = ranks().size();
+    run.parallel.compare_every_steps = 1;
+    return run;
+  }
+
+  static RunConfig streamed(RunConfig run, const char* name, double resident, double pinned) {
+    constexpr double kGigabyte = 1e9;
+    run.run.name = name;
+    run.train.resident_gb = resident / kGigabyte;
+    run.train.pinned_gb = pinned / kGigabyte;
+    return run;
+  }
+};
+
+TEST_F(StreamedExpertsOfRanks, HaveTheBitsOfResidentOnesAndTheNumbersOfOneRank) {
+  const auto resident = divided("resident");
+  if (resident.model.n_routed_experts % ranks().size() != 0) {
+    GTEST_SKIP() << "the base's experts cannot be divided among " << ranks().size() << " ranks";
+  }
+  train_on(strict_device(), resident);
+  const double layer = layer_bytes() / static_cast<double>(ranks().size());  // what a rank has
+  for (const auto& run : {streamed(resident, "pinned", 0, 1e9),
+                          streamed(resident, "mapped", 0, 0),
+                          streamed(resident, "mixed", layer, layer)}) {
+    SCOPED_TRACE(run.run.name);
+    const auto use = testing::strict_device_use([&] { train_on(strict_device(), run); });
+    EXPECT_GT(use.late_copy_bytes, 0);
+    if (ranks().rank() == 0) {
+      testing::expect_same_run(run, resident);
+    }
+  }
+  if (ranks().rank() == 0) {
+    auto one = streamed(resident, "one-rank", 0, 1e9);
+    one.parallel.expert = 1;
+    train_on(strict_device(), one, alone());
+    testing::expect_close_run(resident, one, {.metrics = 1e-6, .tensors = 1e-6});
+  }
+  ranks().barrier("comparison");
 }
 
 TEST_F(RunOfRanks, HasTheCpusNumbersWithDividedBatches) {
