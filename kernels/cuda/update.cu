@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kThreads) add_parts_kernel(SquaredNorms p) {
 void update_by_adamw(const AdamWBatch& batch, void* stream) {
   int64_t most = 0;
   for (int i = 0; i < batch.count; ++i) {
-    most = larger(most, batch.of[i].count);
+    most = std::max(most, batch.of[i].count);
   }
   const auto blocks = std::min<int64_t>(kMostBlocks, blocks_of(most, kThreads));
   launch(adamw_kernel,
@@ -93,7 +93,7 @@ void update_by_adamw(const AdamWBatch& batch, void* stream) {
 void squared_norms(const SquaredNorms& p, void* stream) {
   int64_t most = 0;
   for (int i = 0; i < p.count; ++i) {
-    most = larger(most, norm_parts(p.of[i].count));
+    most = std::max(most, norm_parts(p.of[i].count));
   }
   const auto count = static_cast<unsigned>(p.count);
   launch(squared_parts_kernel, {static_cast<unsigned>(most), count}, kThreads, stream, p);

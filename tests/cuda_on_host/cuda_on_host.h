@@ -10,7 +10,7 @@
 // place holds NaN from its beginning: what is read too early, or overwritten too early, shows as
 // well, and a copy that is never waited for is an error. ldmatrix and mma.sync are made by the last
 // lane that arrives, as the layouts of fragments.h say. A product of wgmma is made when its warp
-// issues it or, in other orders, when it waits for it; until then its sums hold NaN. Of shared
+// issues it or, in other orders, as late as a wait allows; until then its sums hold NaN. Of shared
 // memory it sees what the threads of the block have published, all of them, and NaN where other
 // values lie there at the moment. In another order of threads, warps and blocks (set_order) a
 // kernel must give the same bits: a barrier that is missing, or blocks that depend on each other,
