@@ -66,8 +66,8 @@ TEST(StreamPlan, OfFlashOnOneGpuKeepsThirtyLayersThere) {
   EXPECT_EQ(stream.pinned_sent_bytes, (12 + 12) * kFlashLayer);
   const auto time = planned_time(plan, {.peak_flops = 790e12, .measured = "given", .share = 0.45});
   EXPECT_NEAR(time.copies, 1.58, 0.01);
-  EXPECT_NEAR(time.operations, 1.453, 0.001);
-  EXPECT_EQ(time.step, time.copies);
+  EXPECT_NEAR(time.operations, 2.097, 0.001);  // 1.453 without what is computed again
+  EXPECT_EQ(time.step, time.operations);
 }
 
 TEST(StreamPlan, CopiesFromFilesWhatPinnedMemoryHasNoRoomFor) {
