@@ -30,9 +30,9 @@ void expect_gradient_is_numeric(const std::string& name, const ModelConfig& conf
   loss_of(model, tokens).backward();
   const at::NoGradGuard no_grad;
   constexpr double kStep = 1e-6;
-  for (const auto& [parameter, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
-    if (!trained) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& value = p.value;
+    if (!p.trained) {
       continue;
     }
     const auto gradient =
@@ -48,7 +48,7 @@ void expect_gradient_is_numeric(const std::string& name, const ModelConfig& conf
       element = original;
       // Rounding of the loss, 1e-16 * 4 / 1e-6, and the third derivative.
       EXPECT_NEAR(gradient.data_ptr<double>()[i], (above - below) / (2 * kStep), 2e-8)
-          << name << ": " << parameter << ", element " << i;
+          << name << ": " << p.name << ", element " << i;
     }
   }
 }
@@ -104,8 +104,9 @@ TEST(Precision, Bfloat16StaysWithinRoundingOfFloat32WithWideMasters) {
   EXPECT_LT(of_weights, 0.05);
   testing::expect_close("logits", logits, want, {.relative = 2 * of_weights});
   logits.square().mean().backward();
-  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& name = p.name;
+    const auto& value = p.value;
     if (value.is_floating_point()) {
       EXPECT_EQ(value.scalar_type(), at::kFloat) << name;
     }

@@ -63,8 +63,10 @@ TEST(Indexer, GetsNoGradientFromTheLogitsAndEverythingElseDoes) {
         .square()
         .sum()
         .backward();
-    for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-         model.parameters().all()) {
+    for (const auto& p : model.parameters().all()) {
+      const auto& name = p.name;
+      const auto& value = p.value;
+      const bool trained = p.trained;
       const bool reached = value.grad().defined() && value.grad().abs().max().item<double>() > 0;
       EXPECT_EQ(reached, trained && name.find(".indexer.") == std::string::npos) << name;
     }

@@ -65,8 +65,9 @@ Results results_of(const Transformer& model, const Tokens& tokens, const at::Ten
 
 std::map<std::string, at::Tensor> gradients(const Transformer& model) {
   std::map<std::string, at::Tensor> result;
-  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& name = p.name;
+    const auto& value = p.value;
     if (value.grad().defined()) {
       result[name] = value.grad().clone();
     }

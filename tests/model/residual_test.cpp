@@ -53,8 +53,9 @@ TEST(Residual, OfAnyNumberOfStreamsRunsForwardAndBackward) {
       const auto logits = testing::logits_of(model, testing::random_ids(1, 9, config.vocab_size));
       EXPECT_TRUE(logits.isfinite().all().item<bool>());
       logits.square().sum().backward();
-      for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-           model.parameters().all()) {
+      for (const auto& p : model.parameters().all()) {
+        const auto& name = p.name;
+        const auto& value = p.value;
         EXPECT_TRUE(!value.grad().defined() || value.grad().isfinite().all().item<bool>()) << name;
       }
     }

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "tests/model/support.h"
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
@@ -104,8 +105,9 @@ TEST(Router, ByHashTakesTheTokensRowOfTheTable) {
 TEST(HashLayer, HasATableInsteadOfABias) {
   const auto model = testing::randomized(testing::tiny_config());
   std::set<std::string> names;
-  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& name = p.name;
+    const bool trained = p.trained;
     names.insert(name);
     EXPECT_EQ(trained, !name.ends_with("gate.bias") && !name.ends_with("gate.tid2eid")) << name;
   }
@@ -114,6 +116,36 @@ TEST(HashLayer, HasATableInsteadOfABias) {
   EXPECT_TRUE(names.contains("layers.1.ffn.gate.bias"));
   EXPECT_FALSE(names.contains("layers.1.ffn.gate.tid2eid"));
   EXPECT_EQ(parameter(model, "layers.0.ffn.gate.tid2eid").scalar_type(), at::kLong);
+}
+
+// A device looks an expert up without a look at its number.
+TEST(HashLayer, RefusesATableThatNamesNoExpert) {
+  const auto config = testing::tiny_config();
+  auto model = testing::randomized(config);
+  const std::string name = "layers.0.ffn.gate.tid2eid";
+  for (const int64_t wrong : {int64_t{-1}, config.n_routed_experts}) {
+    std::vector<NamedTensor> values;
+    for (const auto& [tensor, value] : model.parameters().tensors()) {
+      values.push_back({tensor, value.clone()});
+      if (tensor == name) {
+        values.back().value[3][1] = wrong;
+      }
+    }
+    std::string message;
+    try {
+      model.parameters().load(values, "FILE");
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    EXPECT_EQ(message,
+              text("FILE: entry [3, 1] of ",
+                   name,
+                   " is ",
+                   wrong,
+                   "; expected 0 to ",
+                   config.n_routed_experts - 1,
+                   ", the number of an expert"));
+  }
 }
 
 TEST(HashLayer, StillLearnsItsMixingWeights) {

@@ -24,8 +24,9 @@ TEST(SequenceLength, OfAnySizeGivesTheLogitsOfThePrefix) {
     const auto logits = testing::logits_of(model, ids.narrow(1, 0, S));
     testing::expect_close(text("length ", S), logits, longest.narrow(1, 0, S), {.absolute = 1e-11});
     logits.square().mean().backward();
-    for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-         model.parameters().all()) {
+    for (const auto& p : model.parameters().all()) {
+      const auto& name = p.name;
+      const auto& value = p.value;
       EXPECT_TRUE(!value.grad().defined() || value.grad().isfinite().all().item<bool>())
           << name << " at length " << S;
     }

@@ -63,8 +63,9 @@ Transformer randomized(const ModelConfig& config,
                        const std::optional<LoraConfig>& lora) {
   at::set_num_threads(1);  // at these sizes a second thread only waits, and tests share the machine
   Transformer model(config, compute, /*seed=*/7, nullptr, ranks, device, lora);
-  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& name = p.name;
+    const auto& value = p.value;
     if (value.is_floating_point()) {
       const auto noise = normal_tensor("noise of " + name, value.sizes(), value.scalar_type());
       value.detach().add_(noise.to(device), 0.3);

@@ -155,8 +155,8 @@ Results results_of(const Transformer& model,
   loss.backward();
   results.losses = loss.read();
   std::vector<at::Tensor> gradients;
-  for (const auto& [name, value, trained, quantized, in_base, is_rounded, entries_below] :
-       model.parameters().all()) {
+  for (const auto& p : model.parameters().all()) {
+    const auto& value = p.value;
     if (value.grad().defined()) {
       gradients.push_back(value.grad().flatten());
     }
