@@ -12,7 +12,6 @@
 #include "kernels/fp4_products.h"
 #include "kernels/gemm.h"
 #include "kernels/precision.h"
-#include "kernels/run_kernel.h"
 #include "kernels/weight_cpu.h"
 
 namespace braid {
