@@ -434,7 +434,8 @@ std::unique_ptr<Transformer> model_of(const StoredModel& stored,
       .is_frozen = is_frozen,
       .in_base = [&](const std::string& name) { return !stored.not_in_base.contains(name); },
       .is_drawn = is_drawn,
-      .place = [&](const std::string& name) { return places.at(layer_of_experts(name)); }};
+      .place = [&](const std::string& name) { return places.at(layer_of_experts(name)); },
+      .described = stored.source};
   auto model = std::make_unique<Transformer>(
       stored.config, compute, seed, &source, ranks, device, stored.lora, working_copies);
   require_finite_weights(model->parameters(), stored.source);

@@ -327,7 +327,7 @@ at::Tensor Parameters::untrained_table(const std::string& name,
   });
   parameters_.back().entries_below = below;
   if (is_read(name)) {
-    require_entries(parameters_.back(), value, "the base");
+    require_entries(parameters_.back(), value, source_->described);
   }
   return value;
 }

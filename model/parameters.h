@@ -52,6 +52,7 @@ struct WeightSource {
   /// Where frozen experts ("*") that stay quantized are kept beside a model on another device than
   /// the CPU. Unset: on that device.
   std::function<WeightPlace(const std::string& name)> place = {};
+  std::string described = "the source";  ///< for messages: the files
 };
 
 /// While it lives, models built by this thread have parameters with names and shapes but without

@@ -1,5 +1,6 @@
 #include "model/router.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -131,20 +132,31 @@ TEST(HashLayer, RefusesATableThatNamesNoExpert) {
         values.back().value[3][1] = wrong;
       }
     }
-    std::string message;
-    try {
-      model.parameters().load(values, "FILE");
-    } catch (const Error& error) {
-      message = error.what();
-    }
-    EXPECT_EQ(message,
-              text("FILE: entry [3, 1] of ",
-                   name,
-                   " is ",
-                   wrong,
-                   "; expected 0 to ",
-                   config.n_routed_experts - 1,
-                   ", the number of an expert"));
+    const auto error_of = [](const auto& action) -> std::string {
+      try {
+        action();
+      } catch (const Error& error) {
+        return error.what();
+      }
+      return "";
+    };
+    const auto message = text(": entry [3, 1] of ",
+                              name,
+                              " is ",
+                              wrong,
+                              "; expected 0 to ",
+                              config.n_routed_experts - 1,
+                              ", the number of an expert");
+    EXPECT_EQ(error_of([&] { model.parameters().load(values, "FILE"); }), "FILE" + message);
+    const WeightSource source{
+        .read =
+            [&](const std::string& tensor) {
+              return Weight(std::ranges::find(values, tensor, &NamedTensor::name)->value);
+            },
+        .is_frozen = [](const std::string&) { return false; },
+        .described = "FOLDER"};
+    EXPECT_EQ(error_of([&] { Transformer(config, at::kDouble, /*seed=*/7, &source); }),
+              "FOLDER" + message);
   }
 }
 
